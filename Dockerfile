@@ -21,7 +21,7 @@ WORKDIR /cvpipe
 ENV PATH="/cvpipe/.venv/bin:$PATH" \
     PIP_NO_CACHE_DIR=1
 
-# Dependencies lie in a layer of their own, which a change in cvpipe's code leaves as it is.
+# Dependencies have their own layer, which stays cached when cvpipe's code changes.
 COPY --chown=1000:1000 Makefile setup.cfg pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY --chown=1000:1000 cvpipe/__init__.py cvpipe/
 RUN make setup

@@ -1,4 +1,4 @@
-# The index of commands; each only calls cvpipe. Start with `make train`.
+# An index of commands, each of which only calls cvpipe. Start with `make train`.
 PIPELINE ?= pipelines/classification/digits.yaml
 RUN ?= runs/$(basename $(notdir $(PIPELINE)))
 MODEL ?= saved_models/$(notdir $(RUN))
@@ -17,7 +17,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 CODE := cvpipe tests benchmarks docs/generate notebooks
 
-# What deployments ask for, beside PORT.
+# Variables of the deployments; they also use PORT.
 TAG ?= latest
 IMAGE_NAME ?= cvpipe-serve:$(TAG)
 REPLICAS ?= 2
@@ -35,45 +35,45 @@ WITH_IMAGE = sed 's|cvpipe-serve:latest|$(IMAGE_NAME)|'
 .PHONY: deploy-kubernetes deploy-kserve deploy-ray
 .PHONY: tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete
 
-help: ## say what there is
+help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 	@echo
 	@echo 'Variables: PIPELINE=$(PIPELINE) RUN=$(RUN) MODEL=$(MODEL) IMAGE= SET="key=value key=value"'
 
-setup: $(VENV)/.installed ## install cvpipe and what it needs into .venv
+setup: $(VENV)/.installed ## install cvpipe and its dependencies into .venv
 
-data: $(VENV)/.installed ## fetch the public data set NAME into data/; without NAME, list them
+data: $(VENV)/.installed ## download the data set NAME into data/, or list all without NAME
 	$(CVPIPE) data fetch $(NAME)
 
-check: $(VENV)/.installed ## look for broken files and leaks in the data of PIPELINE
+check: $(VENV)/.installed ## check the data of PIPELINE for broken files and leaks between splits
 	$(CVPIPE) data check $(PIPELINE) $(foreach pair,$(SET),--set '$(pair)')
 
-train: $(VENV)/.installed ## train, score, export and check PIPELINE (SET="train.epochs=3")
+train: $(VENV)/.installed ## train, evaluate and export PIPELINE (SET="train.epochs=3")
 	$(CVPIPE) train $(PIPELINE) --run $(RUN) $(foreach pair,$(SET),--set '$(pair)')
 	$(CVPIPE) export $(RUN) --to $(MODEL)
 	@echo
 	@echo 'report with pictures  $(RUN)/report.md'
-	@echo 'picture of answers    $(RUN)/pictures/predictions.png'
+	@echo 'predictions, drawn    $(RUN)/pictures/predictions.png'
 	@echo 'served model          $(MODEL)'
 	@echo 'next                  make predict IMAGE=… | make serve | make tensorboard'
 
-evaluate: $(VENV)/.installed ## score RUN, and MODEL on the same images as raw bytes
+evaluate: $(VENV)/.installed ## evaluate RUN, and MODEL on the same images as encoded files
 	$(CVPIPE) evaluate $(RUN)
 	$(CVPIPE) evaluate $(MODEL)
 
 export: $(VENV)/.installed ## export RUN as the next version of MODEL
 	$(CVPIPE) export $(RUN) --to $(MODEL)
 
-predict: $(VENV)/.installed ## answer IMAGE (one or more files) with MODEL
-	@test -n "$(IMAGE)" || { echo 'say which image: make predict IMAGE=photo.jpg'; exit 2; }
+predict: $(VENV)/.installed ## predict IMAGE (one or more files) with MODEL
+	@test -n "$(IMAGE)" || { echo 'give an image: make predict IMAGE=photo.jpg'; exit 2; }
 	$(CVPIPE) predict $(MODEL) $(IMAGE)
 
-serve: $(VENV)/.installed ## answer TensorFlow Serving's REST requests for all exported models
+serve: $(VENV)/.installed ## serve all exported models by TensorFlow Serving's REST API
 	$(CVPIPE) serve saved_models --port $(PORT)
 
 tpu-create: ## create a Cloud TPU VM, see docs/cloud_tpu.md (DRY_RUN=1: print only)
-tpu-train: ## train PIPELINE on a Cloud TPU VM until it is done, through preemptions
-tpu-logs: ## follow the training's output
+tpu-train: ## train PIPELINE on a Cloud TPU VM to the end, restarting after preemptions
+tpu-logs: ## print the training's output as it is written
 tpu-tensorboard: ## show the runs on the VM in the browser
 tpu-export: ## export RUN on the VM and copy the artifact here
 tpu-delete: ## delete the VM; the run's copy in TPU_BUCKET stays
@@ -81,23 +81,23 @@ tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete:
 	@PIPELINE='$(PIPELINE)' RUN='$(RUN)' MODEL='$(MODEL)' SET='$(SET)' \
 		bash deploy/cloud_tpu.sh $(@:tpu-%=%)
 
-image: ## build the server's container as IMAGE_NAME (DRY_RUN=1: print only)
+image: ## build the server's container image as IMAGE_NAME (DRY_RUN=1: print only)
 	$(call DEPLOY,docker build --file deploy/Dockerfile.serve --tag $(IMAGE_NAME) .)
 
-deploy-compose: ## serve saved_models by the server's container, with docker compose
+deploy-compose: ## serve saved_models with the server's container by docker compose
 	$(call DEPLOY,PORT=$(PORT) TAG=$(TAG) $(COMPOSE) deploy/compose.yaml up --build --detach --wait)
 
-deploy-tfserving: ## serve by TensorFlow Serving's container (BATCHING=false: detectors)
+deploy-tfserving: ## serve saved_models with TensorFlow Serving (BATCHING=false for detectors)
 	$(call DEPLOY,$(WITH_TFSERVING) deploy/tfserving/compose.yaml up --detach)
 
-deploy-kubernetes: ## serve by IMAGE_NAME in the cluster of kubectl
+deploy-kubernetes: ## serve with IMAGE_NAME in kubectl's Kubernetes cluster
 	$(call DEPLOY,$(WITH_IMAGE) deploy/kubernetes/cvpipe.yaml | kubectl apply --filename -)
 
-deploy-kserve: ## serve by IMAGE_NAME in the cluster of kubectl, which has KServe
+deploy-kserve: ## serve with IMAGE_NAME by KServe in kubectl's cluster
 	$(call DEPLOY,$(WITH_IMAGE) deploy/kserve/runtime.yaml | kubectl apply --filename -)
 	$(call DEPLOY,kubectl apply --filename deploy/kserve/inference_service.yaml)
 
-deploy-ray: $(if $(DRY_RUN),,$(VENV)/.installed-ray) ## serve by REPLICAS of Ray Serve, here
+deploy-ray: $(if $(DRY_RUN),,$(VENV)/.installed-ray) ## serve by REPLICAS local Ray Serve replicas
 	$(call DEPLOY,RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=35 \
 		RAY_worker_niceness=0 $(BIN)/serve run cvpipe.serving.ray_app:application \
 		folder=saved_models replicas=$(REPLICAS))
@@ -105,13 +105,13 @@ deploy-ray: $(if $(DRY_RUN),,$(VENV)/.installed-ray) ## serve by REPLICAS of Ray
 tensorboard: $(VENV)/.installed ## show all runs in the browser
 	$(BIN)/tensorboard --logdir runs
 
-test: $(VENV)/.installed-dev ## run every test but the long ones
+test: $(VENV)/.installed-dev ## run all tests except the long ones
 	$(PYTEST)
 
-soak: $(VENV)/.installed-dev ## run the long tests (STOP=1800: start none after so many seconds)
+soak: $(VENV)/.installed-dev ## run the long tests (STOP=1800: start none after 1,800 s)
 	$(PYTEST) -m soak -o budget_suite_cpu=5400 -o budget_suite_wall=2700 -o budget_suite_stop=$(STOP)
 
-lint: $(VENV)/.installed-dev ## check style, types, the CI workflow, compose files and Dockerfiles
+lint: $(VENV)/.installed-dev ## check style, types, CI workflow, compose files, Dockerfiles, scripts
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/python -m mypy
@@ -125,17 +125,17 @@ format: $(VENV)/.installed-dev ## sort imports and format the code
 	$(BIN)/ruff check --select I --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-docs: $(VENV)/.installed-docs ## write what is generated in docs/, build the site in site/
+docs: $(VENV)/.installed-docs ## generate parts of README and docs/, and build the site in site/
 	$(BIN)/python docs/generate
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-constraints: | $(VENV)/bin/python ## write constraints.txt anew, with the newest versions
+constraints: | $(VENV)/bin/python ## rewrite constraints.txt with the newest versions
 	$(INSTALL) uv
 	$(BIN)/uv pip compile setup.cfg --quiet --upgrade --universal --python-version 3.11 \
 		--fork-strategy fewest --all-extras --no-annotate \
 		--custom-compile-command 'make constraints' -o constraints.txt
 
-bench: $(VENV)/.installed-bench ## measure against peers, into benchmarks/results (about an hour)
+bench: $(VENV)/.installed-bench ## write benchmarks/results, comparing with peers (about an hour)
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/memory.py
@@ -147,7 +147,7 @@ bench: $(VENV)/.installed-bench ## measure against peers, into benchmarks/result
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python benchmarks/segmentation.py
 
-fuzz: $(VENV)/.installed-fuzz ## look for bytes that readers of images, requests or data can't take
+fuzz: $(VENV)/.installed-fuzz ## fuzz the readers of images, requests, annotations and pipelines
 	$(BIN)/python tests/fuzz/fuzz.py --runs $(RUNS)
 
 clean: ## remove .venv and caches; runs and saved_models stay
@@ -156,7 +156,7 @@ clean: ## remove .venv and caches; runs and saved_models stay
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-		{ echo 'TensorFlow 2.20 needs Python 3.11, 3.12 or 3.13; say which:' \
+		{ echo 'TensorFlow 2.20 needs Python 3.11, 3.12 or 3.13; choose one:' \
 			'make $(MAKECMDGOALS) PYTHON=python3.12'; exit 2; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 

@@ -1,9 +1,9 @@
-"""Wall time of `cvpipe predict` for one image, against a bare script that imports TensorFlow, loads
-the same artifact and answers the same image.
+"""Wall time of `cvpipe predict` for one image, compared with a bare script that imports TensorFlow,
+loads the same artifact and predicts the same image.
 
     python benchmarks/answering.py [ARTIFACT]
 
-ARTIFACT is saved_models/digits, which `make train` leaves, unless another is given.
+ARTIFACT is by default saved_models/digits, which `make train` writes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ print(answer(image_bytes=tf.constant([open(sys.argv[2], "rb").read()])))
 
 
 def command(*words: str) -> Callable[[], float]:
-    """Return a measurement of a command's seconds, from its start to its end."""
+    """Return a function that runs a command and returns its wall time in seconds."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
     def work() -> None:
@@ -41,7 +41,7 @@ def command(*words: str) -> Callable[[], float]:
 
 
 def main() -> None:
-    """Measure both in turns."""
+    """Measure both commands in turns."""
     from PIL import Image
 
     from cvpipe.export.about import find_artifact

@@ -1,8 +1,8 @@
-"""Scores scikit-learn's classifiers on Fashion-MNIST, `cvpipe baselines`, and records them: what
-the pipelines' networks have to beat.
+"""Records the scores of scikit-learn's classifiers on Fashion-MNIST by `cvpipe baselines`, as a
+baseline for the pipelines' networks.
 
-The seconds are of choosing settings, training and answering; where the machine does other work too,
-they are upper bounds.
+The times include the choice of settings, training and prediction. On a busy machine they are upper
+bounds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PIPELINE = "pipelines/classification/fashion_mnist.yaml"
 
 
 def measure() -> list[dict]:
-    """Return test accuracy and seconds of each baseline, named with the settings chosen for it."""
+    """Return the test accuracy and time of each baseline. Names include the chosen settings."""
     command = [sys.executable, "-m", "cvpipe", "baselines", PIPELINE, "--json"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     rows = []

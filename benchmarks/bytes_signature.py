@@ -1,10 +1,10 @@
-"""Time of the signature that takes bytes, against decoding alone and the signature that takes
+"""Time of the signature for encoded images, compared with decoding alone and with the signature for
 prepared images.
 
     python benchmarks/bytes_signature.py
 
-Each network is exported untrained. "decode alone" decodes and prepares the same batch in one graph,
-in parallel, without any guard; it fails at a bad image.
+The networks are exported untrained. "decode alone" decodes and prepares the same batch in one
+graph, in parallel and without a guard, so a bad image makes it fail.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _contestants(case: dict[str, Any], folder: Path) -> dict[str, Callable[[], f
 
 
 def _file(kind: str, side: int, seed: int) -> bytes:
-    """Return a photo-like file: smooth colors, some noise."""
+    """Return an image file that resembles a photo: smooth colors and some noise."""
     import io
 
     import numpy as np

@@ -1,10 +1,10 @@
-"""Trains twelve families of the catalog alike on Fashion-MNIST, and plain beside residual networks:
-accuracy, CPU time, size.
+"""Accuracy, CPU time and size of twelve families of the catalog, trained in the same way on
+Fashion-MNIST, and of plain and residual networks of two depths.
 
-Every network sees the same 6,000 images of 28×28 twice, with the same optimizer. Networks that were
-published for larger images are narrower here; the name of a row says the width. Families that are
-in benchmarks/results/canon.json already are left out, so a run that was stopped goes on; `--fresh`
-begins anew. All of it takes about ten minutes of CPU time.
+Every network is trained on the same 6,000 images of 28×28 pixels for two epochs, with the same
+optimizer. Networks that were published for larger images are narrower here; the name of a row has
+the width. Families that are already in benchmarks/results/canon.json are skipped, so an interrupted
+run can be continued; `--fresh` measures all again, which takes about ten minutes of CPU time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FAMILIES = (
     ("mobilenet_v2", 0.5, 32),
     ("shufflenet_g3", 0.5, 32),
 )
-"""Network, width, and the side that images are resized to."""
+"""Network, width, and side in pixels to which images are resized."""
 DEEP = ("plain20", "plain56", "resnet20", "resnet56")
 """Networks of section 4.2 of He et al. 2015, with half the channels, on images of 16×16 pixels."""
 DEGRADATION = (
@@ -58,7 +58,9 @@ DEGRADATION = (
 
 
 def measure(name: str, width: float, side: int) -> list[dict[str, Any]]:
-    """Accuracy on 10,000 test images, CPU time of training and evaluation, parameters and MACs."""
+    """Return accuracy on 10,000 test images, CPU time of training and evaluation, parameters,
+    MACs.
+    """
     config = _config(name, f"model.width={width}", f"prepare.size=[{side}, {side}]")
     scores, seconds, _ = _trained(config)
     title = name if width == 1 else f"{name}, width {width:g}"
@@ -72,7 +74,7 @@ def measure(name: str, width: float, side: int) -> list[dict[str, Any]]:
 
 
 def measure_depth(name: str) -> list[dict[str, Any]]:
-    """Accuracy on 10,000 test images, CPU time, and the training loss, each 20 steps."""
+    """Return accuracy on 10,000 test images, CPU time, and the training loss every 20 steps."""
     scores, seconds, losses = _trained(_config(name, *DEGRADATION))
     title = f"{name} at 16×16"
     return [
@@ -114,7 +116,7 @@ def _sizes(config: Config) -> dict[str, Any]:
 
 
 def _known() -> list[dict[str, Any]]:
-    """Rows that were measured before."""
+    """Return the rows that were measured before."""
     file = RESULTS / "canon.json"
     if "--fresh" in sys.argv or not file.exists():
         return []

@@ -1,7 +1,7 @@
-"""Trains the shipped classification pipelines from scratch and records test scores and time: `make
-bench`.
+"""Trains the shipped classification pipelines from scratch, and records test scores and time (`make
+bench`).
 
-The time is that of the whole `cvpipe train` command: start, training, evaluations, report.
+The time is that of the whole command `cvpipe train`: start, training, evaluations and report.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PIPELINES = ("digits", "fashion_mnist")
 
 
 def measure(pipeline: str) -> list[dict]:
-    """Accuracy on the test split and seconds of one fresh training."""
+    """Train once from scratch, and return the scores on the test split and the time."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable,

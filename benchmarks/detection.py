@@ -1,8 +1,9 @@
-"""Matching, suppression and scoring of detectors, against Model Garden, TensorFlow and pycocotools.
+"""Matching, suppression and scoring of detectors, compared with Model Garden, TensorFlow and
+pycocotools.
 
-All contestants work in one process, in turns; the median of the rounds is reported, and answers are
-compared first. `python benchmarks/detection.py` takes about five minutes and needs what Model
-Garden needs.
+All contestants run in one process, in turns, and the median of the rounds is reported. Their
+answers are compared first. `python benchmarks/detection.py` takes about five minutes and needs
+Model Garden's dependencies.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ Work = Callable[[], Any]
 
 
 def suppression(threshold: float) -> tuple[dict[str, Work], str]:
-    """SSD300's 8,732 boxes of 21 classes, a few of which show something; and what was compared."""
+    """Return the contestants for suppressing SSD300's 8,732 boxes of 21 classes, of which few have
+    high scores, and a sentence on the comparison of their answers.
+    """
     random = np.random.default_rng(0)
     boxes = tf.constant(np.tile(to_corners(default_boxes(ssd300_layers())), (IMAGES, 1, 1)))
     logits = random.normal(size=(IMAGES, 8732, CLASSES)).astype(np.float32)
@@ -73,7 +76,9 @@ def suppression(threshold: float) -> tuple[dict[str, Work], str]:
 
 
 def matching(objects: int) -> tuple[dict[str, Work], str]:
-    """SSD300's default boxes and so many objects an image; and how often answers differ."""
+    """Return the contestants for matching SSD300's default boxes with `objects` objects per image,
+    and a sentence on the share of different answers.
+    """
     from official.vision.ops import box_matcher, iou_similarity
 
     random = np.random.default_rng(0)
@@ -97,19 +102,21 @@ def matching(objects: int) -> tuple[dict[str, Work], str]:
     return (
         contestants,
         (
-            f"{differ:.4%} of the boxes are matched otherwise: Model Garden lets objects share"
+            f"{differ:.4%} of the boxes are matched differently: Model Garden lets objects share"
             " their best box"
         ),
     )
 
 
 def scoring(images: int = 5_000, each: int = 20, classes: int = 80) -> tuple[dict[str, Work], str]:
-    """Detections near the objects of so many images; and what was compared."""
+    """Return the contestants for scoring detections near the objects of several images, and a
+    sentence on the comparison of their answers.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     random = np.random.default_rng(0)
-    # Whole pixels, which all contestants read alike.
+    # Whole pixels, which all contestants interpret in the same way.
     corner, size = (
         random.integers(0, 300, (images, each, 2)),
         random.integers(8, 200, (images, each, 2)),
@@ -185,7 +192,7 @@ def scoring(images: int = 5_000, each: int = 20, classes: int = 80) -> tuple[dic
 
 
 def main() -> None:
-    """Prints a table and writes benchmarks/results/detection.json."""
+    """Print a table and write benchmarks/results/detection.json."""
     tf.config.experimental.enable_op_determinism()
     rows, ratios = [], []
     tasks: dict[str, tuple[Callable[[], tuple[dict[str, Work], str]], int]] = {

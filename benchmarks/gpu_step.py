@@ -1,14 +1,14 @@
-"""A lowered ResNet-50 training step on a GPU, beside the same network in PyTorch.
+"""A lowered ResNet-50 training step on a GPU, compared with the same network in PyTorch.
 
-NOT RUN YET: written where no GPU was at hand. It needs a CUDA GPU, jax with its CUDA plugin
-(`pip install "jax[cuda12]==0.10.2"`), PyTorch and torchvision, and no TensorFlow. The program is
-the very step that cvpipe trains with, lowered on any machine that has [preflight]:
+NOT RUN YET, because no GPU was available. It needs a CUDA GPU, jax with its CUDA plugin (`pip
+install "jax[cuda12]==0.10.2"`), PyTorch and torchvision, but not TensorFlow. The program is
+cvpipe's training step, lowered on any machine with the extra [preflight]:
 
     python benchmarks/preflight.py resnet50@v5e-1 --save preflight
     python benchmarks/gpu_step.py preflight/resnet50/train-256.stablehlo
 
-PyTorch's step is compiled, channels last, in bfloat16, with SGD and Nesterov momentum. Both take
-random images that are on the GPU already.
+PyTorch's step is compiled, channels last, in bfloat16, with SGD and Nesterov momentum. Both steps
+use random images that are already on the GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STEPS, ROUNDS = 20, 5
 
 
 def measure(step: Callable[[], None], wait: Callable[[], None]) -> float:
-    """Return the median seconds of a step; the first ones compile and settle."""
+    """Return the median time of a step in seconds, after some steps that compile and warm up."""
     for _ in range(5):
         step()
     wait()
@@ -41,9 +41,9 @@ def measure(step: Callable[[], None], wait: Callable[[], None]) -> float:
 
 
 def measure_lowered(file: Path) -> tuple[float, int]:
-    """Return seconds of a step of the saved program, and its images.
+    """Return the time of a step of the saved program in seconds, and its number of images.
 
-    Variables are donated: a step's new values are the next one's arguments, as in training.
+    As in training, the new values of a step's variables are arguments of the next step.
     """
     import jax
     import numpy as np
@@ -91,14 +91,14 @@ def measure_lowered(file: Path) -> tuple[float, int]:
 
 
 def _aliases(text: str) -> list[tuple[int, int]]:
-    """Return pairs of an output and the argument whose place it takes."""
+    """Return pairs of an output and the argument that it replaces."""
     argument = r"parameter_number = (\d+)"
     output = r"output_index = array<i64: (\d+)>"
     return [(int(b), int(a)) for a, b in re.findall(f"{argument}.*?{output}", text)]
 
 
 def measure_pytorch(images: int) -> float:
-    """Return seconds of a ResNet-50 step in PyTorch."""
+    """Return the time of a ResNet-50 step in PyTorch in seconds."""
     import torch
     import torchvision
 
@@ -125,7 +125,7 @@ def measure_pytorch(images: int) -> float:
 
 
 def main() -> None:
-    """Measure both in this process, one after the other."""
+    """Measure both steps in this process, one after the other."""
     ours, images = measure_lowered(Path(sys.argv[1]))
     peer = measure_pytorch(images)
     speeds = {"cvpipe, StableHLO": images / ours, "PyTorch, compiled": images / peer}

@@ -1,10 +1,10 @@
-"""Input pipelines compared by `input_pipeline.py`, each in its own process: JPEG files to batches
-of random resized crops, flipped and normalized.
+"""Input pipelines compared by `input_pipeline.py`, each in its own process: from JPEG files to
+batches of flipped and normalized random resized crops.
 
-Work per image, the same for all: read and decode the file, crop a random area (8 to 100 %) and
-aspect (3/4 to 4/3), resize bilinearly to 224×224, flip with probability 1/2, subtract ImageNet's
-mean and divide by its standard deviation, batch 64 images as float32. Each docstring states the
-differences. Every function takes the folder of files and returns an endless iterator of batches.
+All do the same work per image: read and decode the file, crop a random area (8 to 100 %) and aspect
+(3/4 to 4/3), resize bilinearly to 224×224, flip with probability 1/2, subtract ImageNet's mean and
+divide by its standard deviation, batch 64 images as float32. Each docstring states the differences.
+Every function takes the folder of files and returns an endless iterator of batches.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 from turns import answer, timed
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# As cvpipe sets it, for all that use TensorFlow: with it comes an allocator that keeps the memory
-# of batches, which saves a fifth.
+# Set as in cvpipe, for all contestants that use TensorFlow. This setting also selects an allocator
+# that reuses the memory of batches, which saves a fifth of the time.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 SIZE, BATCH, WORKERS = 224, 64, os.cpu_count()
@@ -32,8 +32,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def cvpipe(folder: Path) -> Iterator[Any]:
-    """The batches of `cvpipe train`: the folder source, Exif orientation, checks, labels, and the
-    same bits for the same seed.
+    """Return the batches of `cvpipe train`: from the folder source, with Exif orientation, checks,
+    labels, and the same bits for the same seed.
     """
     from cvpipe.config import Classification
     from cvpipe.runtime import prepare_process
@@ -63,8 +63,8 @@ def cvpipe(folder: Path) -> Iterator[Any]:
 
 
 def model_garden(folder: Path) -> Iterator[Any]:
-    """`official.vision.dataloaders.classification_input.Parser` at its defaults: decodes the crop
-    alone, resizes without antialiasing.
+    """Use `official.vision.dataloaders.classification_input.Parser` with its defaults. It decodes
+    only the crop, and resizes without antialiasing.
     """
     from official.vision.dataloaders.classification_input import Parser
 
@@ -75,8 +75,8 @@ def model_garden(folder: Path) -> Iterator[Any]:
 
 
 def keras_layers(folder: Path) -> Iterator[Any]:
-    """Resizing, RandomFlip and Normalization in `Dataset.map`; Keras has no layer for the crop,
-    TensorFlow's ops draw it.
+    """Use Keras's Resizing, RandomFlip and Normalization in `Dataset.map`. Keras has no layer for
+    the crop, so TensorFlow's operations draw it.
     """
     import keras
     import tensorflow as tf
@@ -96,8 +96,8 @@ def keras_layers(folder: Path) -> Iterator[Any]:
 
 
 def plain_tensorflow(folder: Path) -> Iterator[Any]:
-    """Written by hand: the crop's window from the header, `decode_and_crop_jpeg`, no antialiasing,
-    no Exif, no check.
+    """Use plain TensorFlow operations: the crop's window from the header, `decode_and_crop_jpeg`,
+    no antialiasing, no Exif, no checks.
     """
     import tensorflow as tf
 
@@ -111,7 +111,7 @@ def plain_tensorflow(folder: Path) -> Iterator[Any]:
 
 
 def decode_alone(folder: Path) -> Iterator[Any]:
-    """The limit: `tf.io.decode_jpeg` of the whole image and nothing else; a single pixel goes into
+    """Measure the limit: only `tf.io.decode_jpeg` of the whole image, of which one pixel goes into
     the batch.
     """
     import tensorflow as tf
@@ -120,15 +120,15 @@ def decode_alone(folder: Path) -> Iterator[Any]:
 
 
 def window_alone(folder: Path) -> Iterator[Any]:
-    """The first part of cvpipe's work: the window of the crop decoded; a single pixel goes into the
-    batch.
+    """Measure the first part of cvpipe's work: decode the window of the crop, of which one pixel
+    goes into the batch.
     """
     return _in_tensorflow(folder, lambda encoded: _decoded_window(encoded)[0, 0])
 
 
 def window_resized(folder: Path) -> Iterator[Any]:
-    """The first two parts: the window decoded and resized. What cvpipe takes beyond it are order,
-    labels, checks, flips, normalization and batches of float32.
+    """Measure the first two parts of cvpipe's work: decode and resize the window. The rest of
+    cvpipe's time goes into order, labels, checks, flips, normalization and float32 batches.
     """
     from cvpipe.data.augment.geometry import resize_window
 
@@ -138,13 +138,13 @@ def window_resized(folder: Path) -> Iterator[Any]:
 
 
 def pytorch_opencv(folder: Path) -> Iterator[Any]:
-    """A PyTorch `DataLoader` with OpenCV, without antialiasing."""
+    """Use a PyTorch `DataLoader` with OpenCV, without antialiasing."""
     import cv2
     import numpy as np
     import torch
 
     cv2.setNumThreads(0)
-    # x / 255 normalized, in one multiplication and one addition.
+    # Division by 255 and normalization, as one multiplication and one addition.
     factor = np.tile(1 / (255 * np.array(STD, np.float32)), SIZE)
     offset = np.tile(np.array(MEAN, np.float32) / np.array(STD, np.float32), SIZE)
 
@@ -165,7 +165,7 @@ def pytorch_opencv(folder: Path) -> Iterator[Any]:
 
 
 def pytorch_pil(folder: Path) -> Iterator[Any]:
-    """A PyTorch `DataLoader` with Pillow, as torchvision's transforms do it, with Pillow's
+    """Use a PyTorch `DataLoader` with Pillow, like torchvision's transforms, with Pillow's
     antialiasing.
     """
     import numpy as np
@@ -207,7 +207,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _in_tensorflow(folder: Path, load: Any) -> Iterator[Any]:
-    """The batches of a function of a file's bytes."""
+    """Return batches of the results of `load`, which takes the bytes of a file."""
     import tensorflow as tf
 
     files = _files(folder)
@@ -217,7 +217,7 @@ def _in_tensorflow(folder: Path, load: Any) -> Iterator[Any]:
 
 
 def _decoded_window(encoded: Any) -> Any:
-    """A random window of a JPEG, uint8, decoded as cvpipe does it."""
+    """Return a random window of a JPEG, uint8, decoded as in cvpipe."""
     import tensorflow as tf
 
     from cvpipe.config.augment import RandomResizedCrop
@@ -232,7 +232,7 @@ def _decoded_window(encoded: Any) -> Any:
 
 
 def _tensorflow_window(shape: Any) -> tuple[Any, Any]:
-    """A crop's begin and size, int32 [3] each."""
+    """Return the begin and the size of a random crop, int32 [3] each."""
     import tensorflow as tf
 
     whole = tf.constant([0, 0, 1, 1], tf.float32, [1, 1, 4])
@@ -248,7 +248,9 @@ def _tensorflow_window(shape: Any) -> tuple[Any, Any]:
 
 
 def _in_pytorch(folder: Path, load: Any) -> Iterator[Any]:
-    """The batches of a function of a file's name, from a worker process for every core."""
+    """Return batches of the results of `load`, which takes a file name, from one worker process per
+    core.
+    """
     import torch
 
     class Photos(torch.utils.data.Dataset):
@@ -267,7 +269,7 @@ def _in_pytorch(folder: Path, load: Any) -> Iterator[Any]:
 
 
 def _window(height: int, width: int) -> tuple[int, int, int, int]:
-    """A random crop's top, left, height and width, as torchvision draws it."""
+    """Return top, left, height and width of a random crop, drawn as in torchvision."""
     for _ in range(10):
         area = height * width * random.uniform(*AREA)
         aspect = math.exp(random.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
@@ -278,11 +280,11 @@ def _window(height: int, width: int) -> tuple[int, int, int, int]:
 
 
 def run(name: str, folder: Path, warm_up: int, count: int) -> None:
-    """Measures `count` batches whenever it is told to, after others to warm up."""
+    """Measure `count` batches at each request, after warm-up batches."""
 
     def measure() -> float:
-        # A new iterator each time: what an idle one has fetched ahead would be a start over the
-        # others.
+        # Use a new iterator each time, because batches that an idle iterator has prefetched would
+        # be an unfair advantage.
         batches = CONTESTANTS[name](folder)
         for batch in itertools.islice(batches, warm_up):
             _check(batch, name)

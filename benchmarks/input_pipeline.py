@@ -1,9 +1,9 @@
-"""Images a second of input pipelines, JPEG files to batches for ImageNet's usual training: ours,
-four peers' and decoding alone.
+"""Images per second of input pipelines, from JPEG files to batches for the usual training on
+ImageNet: cvpipe, four peers, and decoding alone.
 
-The photos are grocery16's (348×348), bccd's (640×480), and both scaled up to at least 3,000 pixels
-a side. The contestants stand in `input_contestants.py`. Each has a process of its own and works
-while the others wait, in turns; the median of the rounds is reported.
+The photos are those of grocery16 (348×348) and bccd (640×480), and both scaled up to at least 3,000
+pixels per side. The contestants are in `input_contestants.py`. Each has its own process and runs
+while the others wait; the median of the rounds is reported.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from record import record, row
 from turns import Contestant, median_turns
 
 OURS, LIMIT, BY_HAND = "cvpipe", "decode alone", "plain TensorFlow, by hand"
-# Parts of cvpipe's own work, which say where its time goes.
+# Parts of cvpipe's own work, to show where its time goes.
 PARTS = ("the window decoded", "the window decoded and resized")
 PEERS = [name for name in CONTESTANTS if name not in (OURS, LIMIT, BY_HAND, *PARTS)]
-# The photos, and batches of a turn: warm-up and measured.
+# The photos, and the numbers of warm-up and measured batches per turn.
 SETS = {"348×348": (4, 16), "640×480": (4, 16), "3,000 pixels": (2, 8)}
 LARGE_PHOTOS = 48
 
 
 def make_photos(folder: Path, kind: str) -> Path:
-    """A folder with the photos of a set, in two classes."""
+    """Fill a folder with the photos of a set, in two classes."""
     if kind == "3,000 pixels":
         make_large_photos(folder / kind)
         return folder / kind
@@ -42,7 +42,9 @@ def make_photos(folder: Path, kind: str) -> Path:
 
 
 def make_large_photos(folder: Path) -> None:
-    """Photos of both other sets, scaled up until the short side has 3,000 pixels, at quality 90."""
+    """Write photos of both other sets, scaled up to 3,000 pixels on the short side, at quality
+    90.
+    """
     from PIL import Image
 
     small = [
@@ -63,7 +65,7 @@ def make_large_photos(folder: Path) -> None:
 def race(
     folder: Path, names: list[str], warm_up: int, batches: int, rounds: int
 ) -> dict[str, float]:
-    """The contestants' images a second, medians of `rounds` turns."""
+    """Return the contestants' images per second, medians over `rounds` turns."""
     script = str(Path(__file__).with_name("input_contestants.py"))
     contestants = {
         name: Contestant([sys.executable, script, name, str(folder), str(warm_up), str(batches)])

@@ -1,9 +1,9 @@
-"""Peak memory of input and training against the number of images and of steps; it should not depend
-on them.
+"""Peak memory of input and training for several numbers of images and steps, on which it should not
+depend.
 
-A small network is trained on synthetic photos, which a source makes when they are read, so that no
-disk is needed for 600,000. Every measurement is a process of its own; the figure is its largest
-resident memory, as the operating system says.
+A small network is trained on synthetic photos, which the source creates when they are read, so
+600,000 of them need no disk space. Every measurement runs in its own process; the result is the
+peak resident memory reported by the operating system.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ SIZE, BATCH, CLASSES = 32, 32, 10
 
 
 def train(images: int, steps: int) -> float:
-    """Trains on so many images for so many steps; the process's peak of resident memory, MiB."""
+    """Train for a number of steps on a number of images, and return the peak resident memory in
+    MiB.
+    """
     from cvpipe.config import Classification
     from cvpipe.runtime import prepare_process
 

@@ -1,14 +1,14 @@
-"""Packed data on remote storage: would a v5e-256 slice starve, and does resuming cost anything?
+"""Packed data on remote storage: the utilization of a v5e-256 slice, and the cost of resuming.
 
     python benchmarks/packed_storage.py
 
-1. A simulation of 64 hosts that feed 256 chips in lockstep. Each host has so many requests in
-   flight; a request takes its latency and the time of its bytes. It is the arithmetic of
-   docs/packed_data.md with queues and stragglers.
-2. The real reader on this machine, with a storage that answers 30 ms late: announced blocks,
-   checksums, parsing, in TensorFlow's graph, without decoding.
+1. A simulation of 64 hosts that feed 256 chips in lockstep. Each host has a fixed number of
+   requests in flight. A request takes its latency plus the transfer time of its bytes. The
+   simulation extends the arithmetic of docs/packed_data.md by queues and stragglers.
+2. The real reader on this machine, with a storage that delays each answer by 30 ms: prefetched
+   blocks, checksums and parsing in TensorFlow's graph, without decoding.
 3. Resuming a stream of 1,000 and of 100 million examples at its start and in the middle of an
-   epoch. The stream's state is the step, which is measured as it is saved.
+   epoch. The stream's state is the step, whose size in a checkpoint is measured.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ import numpy as np
 from record import record, row
 
 LATENCY = 0.030
-# Of one connection, and of a host: what is left of 100 Gbit/s for storage.
+# Bytes per second of one connection, and of a host: the part of 100 Gbit/s available for storage.
 CONNECTION, HOST = 100e6, 5e9
-# One request in so many takes a second.
+# One of this many requests takes a second.
 STRAGGLERS = 10_000
 HOSTS, CHIPS = 64, 4
-# ResNet-50 in bfloat16, batch 256, moves 99 GB a step on a chip with 819 GB/s.
+# ResNet-50 in bfloat16 with a batch of 256 moves 99 GB per step, on a chip with 819 GB/s.
 IMAGES_A_CHIP = 256 / (99 / 819)
 CHIP_BATCH = 32
 STEPS = 400
-# As `cvpipe.data.packed.shards.REQUESTS`.
+# Requests in flight per host, as in `cvpipe.data.packed.shards.REQUESTS`.
 REQUESTS = 64
 PHOTO, SMALL_PHOTO = 110_000, 30_000
 
 
 class Reading(NamedTuple):
-    """A way to read."""
+    """Settings of the reader."""
 
     block: int
     ahead: int
@@ -62,7 +62,7 @@ READINGS = [
 
 
 class Link:
-    """One host's storage: requests in flight, and a link that they share."""
+    """The storage of one host: requests in flight, which share a link."""
 
     def __init__(self, reading: Reading, seed: int):
         self._size, self._random = reading.block * reading.photo, np.random.default_rng(seed)
@@ -71,7 +71,7 @@ class Link:
         self._latencies = iter(())
 
     def fetch(self, asked: float) -> float:
-        """Return when a block arrives that is asked for at a time."""
+        """Return the arrival time of a block that is requested at the time `asked`."""
         start = max(asked, heapq.heappop(self._slots))
         first = start + self._latency()
         self._free = max(self._free, first) + self._size / HOST
@@ -80,7 +80,7 @@ class Link:
         return arrival
 
     def _latency(self) -> float:
-        """Draw a latency of 30 ms in the mean, of 100 ms and more in 1 % of all cases."""
+        """Draw a latency with a mean of 30 ms, which is 100 ms or more in 1 % of all cases."""
         drawn: float | None = next(self._latencies, None)
         if drawn is None:
             spread = 0.6
@@ -92,20 +92,23 @@ class Link:
 
 
 def simulate(reading: Reading) -> float:
-    """Return the share of the time in which a slice computes, after it has filled its buffers."""
+    """Return the share of the time in which a slice computes, measured after its buffers are
+    full.
+    """
     links = [Link(reading, seed) for seed in range(HOSTS)]
     a_step = CHIPS * CHIP_BATCH
     duration = CHIP_BATCH / IMAGES_A_CHIP
     arrived = [[] for _ in links]
     now, start = 0.0, 0.0
     for step in range(STEPS + 1):
-        # What may be asked for once the images of the steps before are used up.
+        # Blocks that may be requested once the images of the earlier steps are used up.
         wanted = -(-(step * a_step + max(reading.ahead, a_step)) // reading.block)
         needed = -(-(step + 1) * a_step // reading.block)
         for link, arrivals in zip(links, arrived, strict=True):
             while len(arrivals) < wanted:
                 arrivals.append(link.fetch(now))
-        # Buffers are full before the first step; the model and its start are not the storage's.
+        # Buffers are full before the first step, so the model's start-up isn't attributed to the
+        # storage.
         first = 0 if step == 0 else needed - 1 - a_step // reading.block
         last = wanted if step == 0 else needed
         now = max(now, *(max(arrivals[first:last]) for arrivals in arrived))
@@ -116,7 +119,7 @@ def simulate(reading: Reading) -> float:
 
 
 def simulated() -> list[dict[str, Any]]:
-    """Rows of the simulation."""
+    """Return the rows of the simulation."""
     rows = []
     a_slice = HOSTS * CHIPS * IMAGES_A_CHIP
     for reading in READINGS:
@@ -135,7 +138,7 @@ def simulated() -> list[dict[str, Any]]:
 
 
 def virtual(examples: int, size: int = 8) -> Any:
-    """A source of so many images, none of which is anywhere."""
+    """Return a source of many images that don't exist."""
     import tensorflow as tf
 
     from cvpipe.data.sources.constructors import classification_source
@@ -150,7 +153,7 @@ def virtual(examples: int, size: int = 8) -> Any:
 
 
 def measured(folder: Path) -> list[dict[str, Any]]:
-    """Rows of the real reader with a storage that answers late."""
+    """Return the rows of the real reader with a delayed storage."""
     import tensorflow as tf
 
     from cvpipe.config.packed import PackedLabels
@@ -211,7 +214,7 @@ def measured(folder: Path) -> list[dict[str, Any]]:
 
 
 def resumed() -> list[dict[str, Any]]:
-    """Rows about resuming."""
+    """Return the rows about resuming."""
     from cvpipe import config_file
     from cvpipe.data.stream import training_batches
     from cvpipe.tasks.classification import encode
@@ -233,7 +236,7 @@ def resumed() -> list[dict[str, Any]]:
     for examples in (1_000, 100_000_000):
         source = virtual(examples)
         middle = int(2.5 * examples / 64)
-        # The first one also pays for what is done once.
+        # The first call also does work that is only needed once.
         first_batch(source, 0)
         seconds = {
             step: statistics.median(first_batch(source, step) for _ in range(5))

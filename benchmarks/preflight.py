@@ -1,11 +1,12 @@
-"""Training steps of five networks compiled for TPUs that aren't there: memory, arithmetic, traffic,
-largest batch and roofline.
+"""Training steps of five networks, compiled for TPUs on a machine without one: memory, arithmetic,
+traffic, largest batch and roofline.
 
-Each network trains on data that cvpipe brings, at the input of its paper: ten classes, RGB, SGD or
-AdamW as in the pipeline, bfloat16. A compilation takes minutes; what --save holds isn't compiled
-again. Needs the extra [preflight]; without it all figures are estimates, and say so.
-`python benchmarks/preflight.py [NETWORK@TARGET …] [--search] [--save DIR]`; rows that aren't named
-keep what was measured before.
+    python benchmarks/preflight.py [NETWORK@TARGET …] [--search] [--save DIR]
+
+Each network trains on data that comes with cvpipe, at the input size of its paper, with ten
+classes, RGB, SGD or AdamW, and bfloat16. A compilation takes minutes. Programs in the folder of
+--save aren't compiled again. Without the extra [preflight], all figures are estimates and marked as
+such. Rows that aren't named keep their earlier measurements.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from record import RESULTS, record, row
 
 ROOT = Path(__file__).parent.parent
 NAME = "preflight"
-# In this order the second can take a point of its search from the first.
+# In this order, the search on the second target can use a result of the first.
 TARGETS = ("v5e-4", "v5e-1")
 SCENES = ("data.source.train=16", "data.source.validation=4", "data.source.test=4")
 PHOTOS = "prepare={size: [224, 224], channels: 3}"
@@ -37,7 +38,7 @@ class Network(NamedTuple):
     title: str
     pipeline: str
     batch: int
-    """Images of all chips."""
+    """Images per step of all chips."""
     overrides: tuple[str, ...]
 
 
@@ -91,7 +92,7 @@ NETWORKS = {
 
 
 def check(network: Network, target: str, save: Path, search: bool) -> dict[str, Any]:
-    """Return what `cvpipe preflight --json` says of a training step."""
+    """Return the output of `cvpipe preflight --json` for a training step."""
     sets = [*network.overrides, "train.precision=mixed_bfloat16"]
     sets.append(f"train.batch_size={network.batch}")
     command = [sys.executable, "-m", "cvpipe", "preflight", ROOT / "pipelines" / network.pipeline]
@@ -110,7 +111,9 @@ def check(network: Network, target: str, save: Path, search: bool) -> dict[str, 
 
 
 def rows_of(network: Network, found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of one network on one target, per chip where nothing else is said."""
+    """Return the rows of one network on one target. Figures are per chip unless stated
+    otherwise.
+    """
     part, target = found["parts"]["train"], found["target"]
     cost, limits, compiler = part["cost"], part["roofline"], part["compiler"]
     largest = part["largest_batch"]
@@ -141,7 +144,7 @@ def rows_of(network: Network, found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Check what is asked for; write each result as soon as it is there."""
+    """Check the named networks, and write each result as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__)
     everything = [f"{name}@{target}" for name in NETWORKS for target in TARGETS]
     parser.add_argument("jobs", nargs="*", metavar="NETWORK@TARGET", default=everything)

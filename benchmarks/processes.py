@@ -1,10 +1,10 @@
-"""Images per second of training with one process on all cores, and with two processes on half of
-them each, as on two machines.
+"""Compare the speed of training with one process on all cores and with two processes, as on two
+machines, each on half of the cores.
 
     python benchmarks/processes.py
 
 ResNet-20 on digits at 32×32 with a global batch of 128. Each training is a run of `cvpipe train`;
-the runs take turns. The figure is the median of what a run logs, without its first entry, which
+the runs take turns. The result is the median of the rates that a run logs, except the first, which
 includes the tracing of the step.
 """
 
@@ -35,7 +35,7 @@ WORDS = [
 
 
 def train(processes: int, run: Path) -> float:
-    """Train once with so many processes; return images per second."""
+    """Train once with `processes` processes, and return images per second."""
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(processes)]
     started = []
     for index in range(processes):
@@ -64,14 +64,14 @@ def train(processes: int, run: Path) -> float:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as own:
         own.bind(("127.0.0.1", 0))
         return int(own.getsockname()[1])
 
 
 def main() -> None:
-    """Train in turns."""
+    """Measure both in turns, and record the medians."""
     seen: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as scratch:
         for turn in range(ROUNDS):

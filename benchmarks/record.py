@@ -1,5 +1,5 @@
-"""Reports of benchmarks: a printed table, and benchmarks/results/<name>.json for the README and
-later runs.
+"""Reports of benchmarks: a printed table, and benchmarks/results/<name>.json, from which README and
+docs/ are generated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def row(name: str, value: float, unit: str, ours: bool) -> dict[str, Any]:
-    """One measured number."""
+    """Return the row of one measured number."""
     return {"name": name, "value": value, "unit": unit, "ours": ours}
 
 
@@ -27,7 +27,7 @@ def record(
     to_best_peer: float | None = None,
     to_limit: float | None = None,
 ) -> None:
-    """Print the rows and write them with machine, date and the command that repeats them."""
+    """Print the rows, and write them with the machine, the date and the command."""
     for entry in rows:
         print(f"{entry['name']:<44}{entry['value']:>12,.4g} {entry['unit']}")
     for ratio, what in ((to_best_peer, "best peer"), (to_limit, "limit")):
@@ -50,7 +50,9 @@ def record(
 
 
 def machine() -> str:
-    """Processor, cores and kernel features that decide how fast TensorFlow is."""
+    """Return the processor, its number of cores, and the instruction set that decides TensorFlow's
+    speed.
+    """
     words = Path("/proc/cpuinfo").read_text().split("\n") if Path("/proc/cpuinfo").exists() else []
     model = next(
         (line.partition(": ")[2] for line in words if line.startswith("model name")),

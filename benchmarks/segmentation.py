@@ -1,11 +1,11 @@
-"""Training steps and scores of segmenters: ours, a plain Keras U-Net with `fit` and MeanIoU, and
+"""Training steps and scores of segmenters: cvpipe, a plain Keras U-Net with `fit` and MeanIoU, and
 Model Garden's task and metrics.
 
-Every training contestant has a process of its own and does the same in turns: SGD with momentum and
-softmax cross-entropy on one batch in memory, without scores. Against Keras it is the same U-Net,
-with as many weights; against Model Garden ResNet-18 with a prediction from its coarsest map
-(FCN-32s). Scores are of the same random masks, and compared before they are timed. `python
-benchmarks/segmentation.py` takes about ten minutes and needs what Model Garden needs.
+Every training contestant has its own process, and all do the same work in turns: SGD with momentum
+and softmax cross-entropy on one batch in memory, without scores. Keras trains the same U-Net, with
+as many weights. Model Garden trains a ResNet-18 with predictions from its coarsest map (FCN-32s).
+Scores are computed for the same random masks, and compared before they are timed. `python
+benchmarks/segmentation.py` takes about ten minutes and needs Model Garden's dependencies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from turns import Contestant, median_seconds, median_turns, timed
 STEPS_FOLDER = Path(__file__).parent / "steps"
 OURS = "cvpipe"
 ROUNDS = 5
-# Pixels a side, classes, images a batch, steps a turn.
+# Pixels per side, classes, images per batch, steps per turn.
 SIZE, CLASSES, BATCH, STEPS = 128, 21, 8, 4
 IMAGES, PIXELS = 32, 512
 ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
@@ -34,7 +34,7 @@ ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 def step_seconds(
     network: str, peers: dict[str, tuple[list[str], dict[str, str]]]
 ) -> dict[str, float]:
-    """Seconds a turn of each contestant's training steps."""
+    """Return the seconds per turn of each contestant's training steps."""
     numbers = [str(number) for number in (SIZE, CLASSES, BATCH, STEPS)]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     script = str(STEPS_FOLDER / "segmentation_steps.py")
@@ -84,7 +84,7 @@ def scoring() -> tuple[dict[str, Callable[[], float]], str]:
 
 
 def main() -> None:
-    """Prints a table and writes benchmarks/results/segmentation.json."""
+    """Print a table and write benchmarks/results/segmentation.json."""
     rows, ratios = [], []
 
     def compare(what: str, seconds: dict[str, float], images: int) -> None:

@@ -1,19 +1,19 @@
-"""Throughput and latency of `cvpipe serve` and of other servers on the same artifact, against bare
-calls.
+"""Throughput and latency of `cvpipe serve` and of other servers with the same artifact, compared
+with direct calls.
 
     python benchmarks/serving.py [ARTIFACT IMAGE]...
 
-ARTIFACT is saved_models/digits, which `make train` leaves, unless others are given; IMAGE is a
-digit. Peers are those that are installed: Ray Serve and LitServe by the extra [bench]. BentoML
-needs other versions than cvpipe and an environment of its own, with TensorFlow 2.20; the variable
-BENTOML_PYTHON names its Python.
+ARTIFACT is by default saved_models/digits, which `make train` writes, and IMAGE a digit. All
+installed peers are measured: the extra [bench] installs Ray Serve and LitServe. BentoML needs other
+versions of packages than cvpipe, so it needs its own environment, with TensorFlow 2.20, whose
+Python the variable BENTOML_PYTHON names.
 
-The limit is decoding and the signature `tensor` in one graph, without guard, answers or protocol:
-in batches of 32 from two threads against many clients, and in one call of as many images as a
-request has against one client. All are measured in turns, so that a slow phase of the machine
-affects all alike. A server runs only while it is measured, because idle servers use the processor,
-too. The client runs beside the server on the same cores: "limit beside the client" is what is
-left of the limit on cores of which the client takes its CPU time.
+The limit is decoding and the signature `tensor` in one graph, without guard, answers or protocol.
+For many clients it uses batches of 32 in two threads; for one client, one call with the images of a
+request. All are measured in turns, so that load changes of the machine affect all equally. A server
+runs only while it is measured, because idle servers use the processor, too. The client shares the
+cores with the server: "limit beside the client" is the limit minus the share of CPU time that the
+client takes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from turns import Contestant, answer
 
 HERE = Path(__file__).parent
 ROUNDS, WARM_UP, SECONDS, CORES = 3, 1.0, 3.0, os.cpu_count() or 1
-# Clients, and images in each of their requests.
+# Number of clients, and of images in each of their requests.
 LEVELS = {
     "batch of 8, 1 client": (1, 8),
     "1 client": (1, 1),
@@ -58,7 +58,7 @@ ENVIRONMENT = {
 
 
 def limit(artifact: str, file: str, batch: int, threads: int) -> None:
-    """Measure decoding and `tensor`, in seconds an image, whenever a line comes."""
+    """Measure decoding and `tensor`, in seconds per image, for each line on stdin."""
     import tensorflow as tf
 
     from cvpipe.data.decode import decode_image
@@ -101,14 +101,14 @@ def limit(artifact: str, file: str, batch: int, threads: int) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as own:
         own.bind(("127.0.0.1", 0))
         return int(own.getsockname()[1])
 
 
 def commands(artifact: Path) -> dict[str, list[str]]:
-    """Return how each server is started that is installed here."""
+    """Return the command line of each installed server."""
     peers = str(HERE / "serving_peers.py")
     known = {
         "Ray Serve": (sys.executable, "ray"),
@@ -125,7 +125,7 @@ def commands(artifact: Path) -> dict[str, list[str]]:
 
 
 def body_of(server: str, image: bytes, count: int) -> tuple[str, bytes]:
-    """Return path and body of a request of so many images."""
+    """Return the path and body of a request with `count` images."""
     coded = [base64.b64encode(image).decode()] * count
     if server != OURS:
         return ("/" if server == "Ray Serve" else "/predict"), json.dumps(
@@ -136,7 +136,7 @@ def body_of(server: str, image: bytes, count: int) -> tuple[str, bytes]:
 
 
 def answers(port: int, path: str, body: bytes) -> bool:
-    """True if a server answers a request."""
+    """Return True if a server answers a request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("POST", path, body, {"Content-Type": "application/json"})
@@ -149,7 +149,7 @@ def answers(port: int, path: str, body: bytes) -> bool:
 
 @contextmanager
 def running(server: str, command: list[str], image: bytes) -> Iterator[int]:
-    """A server that has answered; its port."""
+    """Context with a running server that has answered; yields its port."""
     port = free_port()
     with (
         tempfile.TemporaryFile() as log,
@@ -177,7 +177,7 @@ def running(server: str, command: list[str], image: bytes) -> Iterator[int]:
 def load(
     port: int, server: str, image: bytes, clients: int, count: int, seconds: float = SECONDS
 ) -> dict[str, Any]:
-    """Return what a client in a process of its own saw."""
+    """Return the measurements of a client in its own process."""
     path, body = body_of(server, image, count)
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)
@@ -189,7 +189,7 @@ def load(
 
 
 def limit_of(clients: int, count: int) -> tuple[int, int]:
-    """Return batch and threads of the limit of a level."""
+    """Return the batch size and the number of threads of the limit for a level."""
     return (32, 2) if clients > 1 else (count, 1)
 
 
@@ -242,7 +242,8 @@ def summary(
                 continue
             cuts = statistics.quantiles(latencies, n=100)
             client = sum(one["cpu"] for one in told) / sum(count * one["answers"] for one in told)
-            # A single client is idle while the server works: it takes nothing from it.
+            # A single client is idle while the server works, so it takes no CPU time from the
+            # server.
             beside = 1 / (1 / most + client / CORES) if clients > 1 else most
             ours, what = server == OURS, f"{name}, {level}: {server}"
             rows += [

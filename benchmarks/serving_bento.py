@@ -1,4 +1,4 @@
-"""The service of BentoML, which its command imports; `serving_peers.py` starts it."""
+"""The BentoML service, which BentoML's command imports; `serving_peers.py` starts it."""
 
 from __future__ import annotations
 

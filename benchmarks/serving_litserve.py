@@ -1,4 +1,4 @@
-"""The service of LitServe, whose workers import it; `serving_peers.py` starts it."""
+"""The LitServe service, which LitServe's workers import; `serving_peers.py` starts it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Api(litserve.LitAPI):
     def setup(self, device: str) -> None:
         self.model = Model(self.artifact)
 
-    # LitServe takes an annotation for the schema of a request.
+    # No annotation here, because LitServe would use it as the schema of a request.
     def decode_request(self, request) -> list[str]:  # type: ignore[no-untyped-def]
         return request["images"]
 
@@ -37,6 +37,6 @@ class Api(litserve.LitAPI):
 
 
 def run(artifact: str, port: int) -> None:
-    """Serve by one worker."""
+    """Serve with one worker."""
     server = litserve.LitServer(Api(artifact), accelerator="cpu", devices=1, workers_per_device=1)
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="error")

@@ -1,9 +1,9 @@
-"""A client that costs little: it shares the cores with the server that it loads.
+"""A client that takes little CPU time, because it shares the cores with the server that it loads.
 
     python benchmarks/serving_load.py PORT PATH BODY CLIENTS SECONDS
 
-Sockets of one thread each send the file BODY again as soon as their answer is there. Prints JSON:
-answers, seconds, latencies, and the CPU time that the client itself took.
+One thread serves all sockets. Each socket sends the file BODY again as soon as its answer has
+arrived. Prints JSON: answers, seconds, latencies, and the client's own CPU time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
 class Connection:
-    """One client: a request under way at a time."""
+    """One client, with one request in progress at a time."""
 
     def __init__(self, port: int, request: bytes) -> None:
         self.request, self.missing, self.reply = request, -1, b""
@@ -34,7 +34,7 @@ class Connection:
         self.socket.sendall(self.request)
 
     def answered(self) -> bool:
-        """Read what has come; return True at the end of an answer."""
+        """Read the received data. Return True at the end of an answer."""
         part = self.socket.recv(2**18)
         if not part:
             raise ConnectionError(f"the server closed the connection after {self.reply[:500]!r}")
@@ -55,7 +55,7 @@ class Connection:
 
 
 def load(port: int, request: bytes, clients: int, seconds: float) -> list[float]:
-    """Return the latencies of all answers within the time."""
+    """Return the latencies of all answers within `seconds`."""
     poll, taken = select.epoll(), list[float]()
     connections = {}
     for _ in range(clients):
@@ -76,7 +76,7 @@ def load(port: int, request: bytes, clients: int, seconds: float) -> list[float]
 
 
 def main() -> None:
-    """Load a server, and print what came of it."""
+    """Load a server, and print the measurements."""
     port, path, file, clients, seconds = sys.argv[1:]
     body = Path(file).read_bytes()
     kind = "application/json" if body.startswith(b"{") else "application/octet-stream"

@@ -1,10 +1,10 @@
-"""Other servers, with their own dynamic batching, on the signature for image files of an artifact.
+"""Other servers with their own dynamic batching, for an artifact's signature for encoded images.
 
     python benchmarks/serving_peers.py ray|litserve|bentoml ARTIFACT PORT
 
-Each takes {"images": [base64, …]} and answers as `cvpipe serve` does in row form: a JSON object for
-each image. Batches hold 32 images at most, and wait as long as each one's documentation has it in
-its example of batching.
+Each takes {"images": [base64, …]} and answers like `cvpipe serve` in row form, with a JSON object
+for each image. Batches have at most 32 images. The waiting time is that of the batching example in
+each server's documentation.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from typing import Any
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_AUTH_MODE="disabled",
-    # Ray's workers give way to other processes, which the other servers don't.
+    # By default, Ray's workers have a lower priority than other processes, unlike the other
+    # servers.
     RAY_worker_niceness="0",
-    # On a busy machine its proxy takes longer than the usual 5 seconds.
+    # On a busy machine, Ray's proxy needs more than the default of 5 seconds.
     RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="90",
     RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S="90",
     BENTOML_DO_NOT_TRACK="True",
@@ -33,7 +34,7 @@ MAX_BATCH = 32
 
 
 class Model:
-    """The artifact's signature for image files."""
+    """The artifact's signature for encoded images."""
 
     def __init__(self, artifact: str) -> None:
         import tensorflow as tf
@@ -50,14 +51,14 @@ class Model:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def answers_of(self, requests: Sequence[Sequence[str]]) -> list[list[dict[str, Any]]]:
-        """Return the answers of several requests, by one call."""
+        """Return the answers to several requests, computed by one call."""
         flat = [base64.b64decode(image) for request in requests for image in request]
         rest = iter(self.answers(flat))
         return [[next(rest) for _ in request] for request in requests]
 
 
 def plain(array: Any) -> list[Any]:
-    """Return an array as lists that JSON takes."""
+    """Convert an array to lists that can be encoded as JSON."""
     if array.dtype != object:
         return array.tolist()
     return [
@@ -67,7 +68,7 @@ def plain(array: Any) -> list[Any]:
 
 
 def run_ray(artifact: str, port: int) -> None:
-    """Serve by Ray Serve: one replica with all cores, `serve.batch`."""
+    """Serve with Ray Serve: one replica with all cores, `serve.batch`."""
     import ray
     from ray import serve
     from starlette.requests import Request
@@ -92,14 +93,14 @@ def run_ray(artifact: str, port: int) -> None:
 
 
 def run_litserve(artifact: str, port: int) -> None:
-    """Serve by LitServe: one worker, `max_batch_size` and `batch_timeout`."""
+    """Serve with LitServe: one worker, `max_batch_size` and `batch_timeout`."""
     from serving_litserve import run
 
     run(artifact, port)
 
 
 def run_bentoml(artifact: str, port: int) -> None:
-    """Serve by BentoML: one worker, a batchable API."""
+    """Serve with BentoML: one worker, a batchable API."""
     os.environ["SERVED_ARTIFACT"] = artifact
     os.chdir(Path(__file__).parent)
     command = ["serve", "serving_bento:Served", "--host", "127.0.0.1", "--port", str(port)]

@@ -1,10 +1,12 @@
-"""Training steps per second of ResNet-50 at 224 pixels and ResNet-20 at 32: ours, Keras `fit`,
-Model Garden and PyTorch.
+"""Training steps of ResNet-50 at 224 pixels and ResNet-20 at 32: cvpipe, Keras `fit`, Model Garden
+and PyTorch.
 
-Every contestant has a process of its own and does the same: SGD with Nesterov momentum and softmax
-cross-entropy on one batch in memory, so that steps are compared with steps. Peers run as they come
-out of the box and at the best settings known to us. Model Garden has no ResNet-20. `python
-benchmarks/train_step.py [resnet20|resnet50 …]`; all take about ten minutes and 12 GB of memory.
+    python benchmarks/train_step.py [resnet20|resnet50 …]
+
+Every contestant has its own process and does the same work: SGD with Nesterov momentum and softmax
+cross-entropy on one batch in memory, so that only steps are compared. Peers run with their default
+settings, and with the best settings that we know. Model Garden has no ResNet-20. Both networks take
+about ten minutes and 12 GB of memory.
 """
 
 from __future__ import annotations
@@ -17,15 +19,15 @@ from turns import Contestant, median_turns
 
 STEPS_FOLDER = Path(__file__).parent / "steps"
 ROUNDS = 5
-# Network: pixels, classes, images a batch, steps a turn.
+# By network: pixels, classes, images per batch, steps per turn.
 NETWORKS = {"resnet20": (32, 10, 128, 10), "resnet50": (224, 1000, 16, 2)}
-# TensorFlow decides by the processor whether to use oneDNN; "best" asks for it.
+# By default, TensorFlow decides by the processor if it uses oneDNN; "best" always uses it.
 ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 OURS = "cvpipe"
 
 
 def contestants(network: str) -> dict[str, Contestant]:
-    """All that can train the network, started."""
+    """Start and return all contestants that can train the network."""
     size, classes, batch_size, steps = NETWORKS[network]
     numbers = [str(number) for number in (size, classes, batch_size, steps)]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
@@ -51,7 +53,7 @@ def contestants(network: str) -> dict[str, Contestant]:
 
 
 def measure(network: str) -> dict[str, float]:
-    """Images a second of each contestant."""
+    """Return the images per second of each contestant."""
     _, _, batch_size, steps = NETWORKS[network]
     started = contestants(network)
     seconds = median_turns(started, ROUNDS)

@@ -1,7 +1,7 @@
-"""Contestants that are measured in turns, so that the machine's moods strike all alike.
+"""Measurement of contestants in turns, so that load changes of the machine affect all equally.
 
-Most have a process of their own. Such a contestant is a script that ends in `answer(measure)`; the
-one that measures holds a `Contestant` for each and asks them in turn.
+Most contestants have their own process, running a script that ends with `answer(measure)`. The
+measuring process has a `Contestant` for each, and asks one after the other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 
 def timed(work: Callable[[], object]) -> Callable[[], float]:
-    """Work as a measurement of the seconds it takes."""
+    """Return a function that does the work and returns its duration in seconds."""
 
     def measure() -> float:
         began = time.monotonic()
@@ -26,8 +26,10 @@ def timed(work: Callable[[], object]) -> Callable[[], float]:
 
 
 def answer(measure: Callable[[], float]) -> None:
-    """In the contestant: for every line on stdin, measures once and prints the seconds."""
-    # Libraries print as they please; the measurements have a stream of their own.
+    """Measure once for every line on stdin, and print the seconds. Called in a contestant's
+    process.
+    """
+    # Libraries may print to stdout, so the measurements get a separate stream.
     measurements = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for _ in sys.stdin:
@@ -35,7 +37,7 @@ def answer(measure: Callable[[], float]) -> None:
 
 
 class Contestant:
-    """A running contestant."""
+    """A contestant in a running process."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] = {}):
         self._process = subprocess.Popen(
@@ -49,7 +51,7 @@ class Contestant:
         self._command = command
 
     def seconds(self) -> float:
-        """Lets it do its work once."""
+        """Return the seconds of one measurement."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
@@ -62,13 +64,13 @@ class Contestant:
         return float(line)
 
     def end(self) -> None:
-        """Stops it."""
+        """Stop the process."""
         self._process.kill()
         self._process.wait()
 
 
 def median_turns(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, float]:
-    """`median_seconds` of running contestants, which are stopped in the end."""
+    """Return `median_seconds` of running contestants, and stop them afterwards."""
     try:
         return median_seconds(
             {name: contestant.seconds for name, contestant in contestants.items()}, rounds
@@ -79,8 +81,8 @@ def median_turns(contestants: Mapping[str, Contestant], rounds: int) -> dict[str
 
 
 def median_seconds(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Each one's median over `rounds` turns of measuring seconds, after a turn to warm up that
-    doesn't count.
+    """Return each contestant's median seconds over `rounds` turns, after one warm-up turn that
+    isn't counted.
     """
     for measure in contestants.values():
         measure()

@@ -1,3 +1,5 @@
-"""cvpipe: from labeled images to a served answer on one static graph."""
+"""cvpipe: training, evaluation, export and serving of vision models as one static TensorFlow
+graph.
+"""
 
 __version__ = "0.1.0"

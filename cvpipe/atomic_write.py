@@ -1,4 +1,7 @@
-"""Files that are complete or missing, even after a power cut; folders, after a killed process."""
+"""Atomic writing of files and folders: an incomplete one never appears under its final name.
+
+Files, but not folders, are also flushed to the disk, so that this holds even after a power cut.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def atomic_write(file: Path) -> Iterator[BinaryIO]:
-    """Open a stream to what takes the place of `file` once it is whole; see `atomic_path`."""
+    """Open a binary stream to a temporary file that replaces `file` on success."""
     with atomic_path(file) as partial, partial.open("wb") as stream:
         yield stream
 
 
 @contextlib.contextmanager
 def atomic_path(file: Path) -> Iterator[Path]:
-    """Yield a path to write to, which takes the place of `file` once it is whole and on the disk.
+    """Yield the path of a temporary file, which is flushed and renamed to `file` on success.
 
-    On an error `file` keeps its old content, and nothing else is left behind.
+    On an error `file` keeps its old content and the temporary file is removed.
     """
-    # Hidden, and with the same ending, by which some writers choose a format.
+    # A hidden file. It keeps the extension because some writers choose the format by it.
     partial = file.with_name(f".{file.stem}-partial{file.suffix}")
     try:
         yield partial
@@ -32,7 +35,7 @@ def atomic_path(file: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    # A renamed file is safe once the folder's names are on the disk.
+    # The renaming survives a power cut only after the folder is flushed, too.
     _flush(file.parent)
 
 
@@ -40,9 +43,9 @@ def atomic_path(file: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder to write to, which is renamed to `folder` when it is complete.
 
-    `folder` must not exist, or be empty. On an error nothing is left behind; leftovers of a killed
-    process are removed by the next one. Files aren't flushed to the disk, which would take longer
-    than writing them.
+    `folder` must be missing or empty. On an error nothing is left behind. What a killed process
+    leaves behind is removed by the next call. Files aren't flushed to the disk, because that would
+    take longer than writing them.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}-partial")
@@ -57,14 +60,14 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def flush_tree(folder: Path) -> None:
-    """Wait until all files below a folder, and their names, are on the disk."""
+    """Flush a folder, with all files and folders below it, to the disk."""
     for path in folder.rglob("*"):
         _flush(path)
     _flush(folder)
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Flush a file, or the list of names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

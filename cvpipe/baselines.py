@@ -1,5 +1,6 @@
-"""scikit-learn's classifiers on a pipeline's own prepared images, flattened: what a network has to
-beat.
+"""Baselines for classification: scikit-learn's classifiers on a pipeline's prepared images.
+
+A network is worth training only if it beats them. Images are flattened to vectors.
 
 Dimensions: N training images, M other images, D values of an image, K classes, Q neighbors.
 """
@@ -31,18 +32,18 @@ from cvpipe.models.normalize import Normalize
 from cvpipe.tasks import load_task
 from cvpipe.training.start import fit_normalization
 
-# Numbers of neighbors to choose from; five are always shown too.
+# Numbers of neighbors to choose from. The result for five neighbors is always shown, too.
 NEIGHBORS = (1, 3, 5, 7, 9, 11, 15, 21)
 ALWAYS_SHOWN = 5
-# By scikit-learn's names. It has a matrix product for "euclidean", but not for "l2", which is many
-# times slower.
+# The values are scikit-learn's names. It computes "euclidean" by a matrix product, but not the
+# equal "l2", which takes many times longer.
 METRICS = {"L2": "euclidean", "L1": "manhattan"}
-# Settings are chosen by training on no more images than this.
+# Largest number of training images used to choose a setting.
 CHOOSING_IMAGES = 10_000
-# Absolute differences, of which there are N·M·D, can't be had from a matrix product: minutes for
-# these many.
+# Limit of N·M·D for L1 distances. They can't be computed by a matrix product: this number of
+# absolute differences takes minutes.
 MOST_DIFFERENCES = 10**11
-# All images are held in memory at once, some classifiers take them in float64.
+# Limit of N·D. All images are held in memory at once, and some classifiers convert them to float64.
 MOST_VALUES = 5 * 10**8
 HIDDEN, EPOCHS = 256, 30
 
@@ -56,7 +57,7 @@ class Images(NamedTuple):
     """int32 [N]."""
 
     def sample(self, most: int, seed: int) -> Images:
-        """No more than `most` of them, each class keeping its share, chosen by the seed."""
+        """Return a random sample of at most `most` images, stratified by class."""
         if most >= len(self.labels):
             return self
         try:
@@ -67,7 +68,8 @@ class Images(NamedTuple):
                 random_state=seed,
             )
         except ValueError:
-            # A class has a single image, or there are more classes than images asked for.
+            # Stratifying failed: a class has a single image, or there are more classes than images
+            # to sample.
             chosen = np.random.default_rng(seed).choice(len(self.labels), most, replace=False)
         return Images(self.values[np.sort(chosen)], self.labels[np.sort(chosen)])
 
@@ -79,11 +81,11 @@ class Trainable(NamedTuple):
     setting: str
     values: tuple[float, ...]
     make: Callable[[float, int, int], Any]
-    """From a value of the setting, N and the seed."""
+    """Returns the classifier for a value of the setting, N and the seed."""
 
 
-# LinearSVC and LogisticRegression minimize C × the sum of losses + ½ × the squared norm: with C·N
-# the same, the balance between a mean loss and the penalty is the same for any number of images.
+# LinearSVC and LogisticRegression minimize C × the sum of losses + ½ × the squared norm. A fixed
+# C·N keeps the balance between the mean loss and the penalty for any number of images.
 TRAINABLE = (
     Trainable(
         "linear SVM",
@@ -109,16 +111,16 @@ TRAINABLE = (
 
 
 def baselines(config: Config) -> Iterator[dict[str, Any]]:
-    """Train and score each baseline on the pipeline's splits, its settings chosen on the
-    validation split.
+    """Train each baseline, choose its setting on the validation split, and score it on the test
+    split.
 
-    Where the data has none, a tenth of the training split is held out to choose by. Several views
-    of an image are no part of it.
+    If the data has no validation split, a tenth of the training split is held out for it. Images
+    have one view, even if the pipeline evaluates several.
 
     Yields:
-        A row each: "baseline", "settings" by name, "accuracy" on the test split, "images" (how many
-        it is measured on),
-        "seconds" (choosing, training and answering), "note" (what was cut short, or "").
+        One row per baseline: "baseline" (its name), "settings" by name, "accuracy" on the test
+        split, "images" (number of test images used), "seconds" (choosing, training and testing),
+        "note" (what was sampled, or "").
 
     Raises:
         ConfigError: the task isn't classification.
@@ -150,8 +152,9 @@ def baselines(config: Config) -> Iterator[dict[str, Any]]:
 
 
 def vote(labels: np.ndarray, k: int) -> np.ndarray:
-    """The most frequent class among the nearest `k` of the neighbors' labels [M, Q], int [M]; of
-    equals the first class.
+    """Return the most frequent class among the nearest `k` neighbors, int [M].
+
+    `labels` [M, Q] is ordered by distance. In a tie the class with the smallest number wins.
     """
     counts = (labels[:, :k, np.newaxis] == np.arange(labels.max() + 1)).sum(axis=1)
     return counts.argmax(axis=1)
@@ -198,14 +201,14 @@ def _read(
 def _nearest_neighbors(
     distance: str, to_learn: Images, to_choose: Images, train: Images, test: Images, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Rows for the chosen number of neighbors and for five."""
+    """Yield the rows for the best number of neighbors and for five neighbors."""
     began = time.monotonic()
     note = ""
     if distance == "L1" and len(test.labels) > (
         most := max(2, MOST_DIFFERENCES // train.values.size)
     ):
-        # Fewer images are asked for, among all training images: with fewer of those it would be
-        # another classifier.
+        # Sample the test images rather than the training images, because the classifier consists of
+        # the training images.
         to_choose, test = to_choose.sample(most // 2, seed), test.sample(most, seed)
         note = f"on a sample of {most:,} test images"
     possible = [k for k in NEIGHBORS if k <= len(to_learn.labels)]
@@ -222,8 +225,8 @@ def _nearest_neighbors(
 
 
 def _neighbors(distance: str, train: Images, asked: Images, most: int) -> np.ndarray:
-    """The labels of the `most` nearest training images to each image asked for, nearest first,
-    int32 [M, Q].
+    """Return the labels of the `most` training images nearest to each image of `asked`, nearest
+    first, int32 [M, Q].
     """
     index = NearestNeighbors(n_neighbors=most, algorithm="brute", metric=METRICS[distance]).fit(
         train.values
@@ -260,10 +263,10 @@ def _trained(
 
 
 def _score(trainable: Trainable, value: float, train: Images, asked: Images, seed: int) -> float:
-    # One thread: sums have the same bits on every machine, and threads that wait for each other on
-    # a busy one took ten times as long.
+    # With one thread, sums have the same bits on every machine. On a busy machine, several threads
+    # took ten times as long because they waited for each other.
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
-        # Each stops after a number of passes that is known to be enough for a baseline.
+        # max_iter is enough for a baseline, even where the optimizer has not converged.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = trainable.make(value, len(train.labels), seed).fit(train.values, train.labels)
     return float(model.score(asked.values, asked.labels))
@@ -283,7 +286,7 @@ def _row(
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The rows as lines for people."""
+    """Format the rows as a table of text."""
     lines = [f"{'baseline':<32}{'settings':<14}{'test accuracy':>13}{'seconds':>9}  note"]
     for row in rows:
         settings = ", ".join(f"{name} = {value:g}" for name, value in row["settings"].items())

@@ -1,5 +1,4 @@
-"""The `cvpipe` command: which commands there are, and which exit code and sentence say how one
-went.
+"""The `cvpipe` command line: subcommands, error messages and exit codes.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 75 interrupted and resumable.
 """
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from cvpipe import __version__
 from cvpipe.errors import Interrupted, UserError
 
-# Files of `commands`, in the order in which --help lists them.
+# Modules of `cvpipe.commands`, in the order of --help.
 COMMANDS = (
     "init",
     "train",
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     _write_any_text()
-    # Answering an image shouldn't wait for the imports of all other commands.
+    # Only the named command is imported, so that `predict` starts quickly.
     named = [name for name in COMMANDS if name == next(iter(words), None)]
     options = _parser(named or COMMANDS, words).parse_args(words)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if options.name in ("train", "sweep"):
             print(
-                f"\ncvpipe {options.name}: stopped at once; the same command goes on from the last"
+                f"\ncvpipe {options.name}: stopped at once; the same command resumes from the last"
                 " checkpoint",
                 file=sys.stderr,
             )
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\ncvpipe {options.name}: stopped", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # The reader of the output closed it, such as `head`.
+        # The program that reads the output, such as `head`, closed it.
         sys.stderr.close()
         return 0
     except OSError as error:
@@ -83,14 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(
             f"cvpipe {options.name}: {type(error).__name__}: {str(error)[:2000]}\n"
-            "This is no mistake we foresaw; run it again with --debug to see where it comes from",
+            "This error is unexpected; run it again with --debug to see where it comes from",
             file=sys.stderr,
         )
         return 1
 
 
 def _write_any_text() -> None:
-    """Write as escapes what an output's encoding lacks, such as a class name in ASCII."""
+    """Escape characters that the encoding of stdout or stderr can't represent."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -98,7 +97,7 @@ def _write_any_text() -> None:
 
 def _parser(names: Sequence[str], words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="cvpipe", description="From labeled images to a served answer on one static graph."
+        prog="cvpipe", description="Train, evaluate, export and serve vision models."
     )
     parser.add_argument("--version", action="version", version=f"cvpipe {__version__}")
     commands = parser.add_subparsers(
@@ -108,7 +107,7 @@ def _parser(names: Sequence[str], words: Sequence[str]) -> argparse.ArgumentPars
         command = importlib.import_module(f"cvpipe.commands.{name}")
         command.add(commands)
         if hasattr(command, "add_settings"):
-            # Options that depend on what the command is given.
+            # These options depend on other arguments of the command.
             command.add_settings(commands.choices[name], words)
     return parser
 

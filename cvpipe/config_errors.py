@@ -1,6 +1,7 @@
-"""Sentences about mistakes in pipeline files: the key, what is wrong with it and what to do.
+"""Error messages for pipeline files, made from pydantic's validation errors.
 
-A location is a tuple of keys and positions in lists, from the top of the file.
+Each message names the key, the mistake and the remedy. A location is a tuple of keys and list
+positions, from the top of the file.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from pydantic.fields import FieldInfo
 from cvpipe import config as pipelines
 from cvpipe.errors import nearest
 
-# The keys that say which class a mapping is of.
+# Keys whose value selects the class of a mapping.
 TAGS = ("kind", "op", "task")
 Location = tuple[Any, ...]
-# The options of a key, such as "stretch: …. crop: …", and "et al. 2015" go on in lower case or with
-# a number.
+# A period ends the sentence only before a capital, a backtick or a quotation mark, because a
+# description may list options, such as "stretch: …. crop: …", or cite "et al. 2015".
 _END_OF_SENTENCE = re.compile(r"\.(?= [A-Z`\"])|\.$")
 
 
@@ -28,15 +29,15 @@ class Mistake(NamedTuple):
     """A mistake in a pipeline file."""
 
     place: Location
-    """The key to look at."""
+    """Location of the key to correct."""
     sentence: str
-    """The mistake, and the way to mend it."""
+    """The fault and its remedy."""
 
 
 def mistakes(failure: ValidationError, values: dict[str, Any]) -> list[Mistake]:
-    """Say what pydantic found wrong with the values of a pipeline file.
+    """Return a message for each of pydantic's errors about the values of a pipeline file.
 
-    Unknown keys come first: one is often the reason why another is missing.
+    Unknown keys come first, because a misspelled key is often the reason for a missing one.
     """
     errors = sorted(failure.errors(), key=lambda error: error["type"] != "extra_forbidden")
     return [_mistake(dict(error), values) for error in errors]
@@ -64,8 +65,9 @@ def _mistaken_task(values: dict[str, Any]) -> Mistake:
 
 
 def _location(loc: Location, values: Any) -> Location:
-    """Drop from pydantic's location the tags of mappings, which it puts after their places and the
-    file doesn't have.
+    """Convert pydantic's location to one in the file.
+
+    After the place of a tagged mapping, pydantic inserts its tag, which isn't a key of the file.
     """
     at: list[Any] = []
     entered = isinstance(values, dict)
@@ -206,18 +208,19 @@ def _either(names: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-# -- the classes behind a location
+# -- the classes of a location
 # ------------------------------------------------------------------------
 
 
 def _tasks() -> dict[str, type[BaseModel]]:
-    """The class of each task's pipeline."""
+    """Return the pipeline class of each task."""
     return {str(_tag_of(section)): section for section in _members(pipelines.Pipeline)}
 
 
 def _sections(at: Location, values: Any, task: str) -> list[type[BaseModel]]:
-    """The classes that the mapping at a location may be of in a pipeline of that task: one where it
-    says which, none where the task has no such mapping.
+    """Return the possible classes of the mapping at a location, in a pipeline of `task`.
+
+    There is one if the mapping has a tag, and none if the task has no such mapping.
     """
     sections = [_tasks()[task]]
     for part in at:
@@ -230,12 +233,12 @@ def _sections(at: Location, values: Any, task: str) -> list[type[BaseModel]]:
 
 
 def _alternatives(at: Location, values: Any, task: str) -> list[type[BaseModel]]:
-    """Return the classes that a mapping at a location may have, regardless of its `kind`."""
+    """Return the possible classes of the mapping at a location, whatever its tag."""
     return _below(_sections(at[:-1], values, task), at[-1]) if at else [_tasks()[task]]
 
 
 def _below(sections: Sequence[type[BaseModel]], part: str | int) -> list[type[BaseModel]]:
-    """The classes under a key; those at a position are those of the list."""
+    """Return the possible classes below a key. The items of a list have the classes of the list."""
     if isinstance(part, int):
         return list(sections)
     fields = [section.model_fields[part] for section in sections if part in section.model_fields]
@@ -243,7 +246,7 @@ def _below(sections: Sequence[type[BaseModel]], part: str | int) -> list[type[Ba
 
 
 def _fields(at: Location, values: Any, task: str) -> list[FieldInfo]:
-    """The fields that the key at a location may be of in a pipeline of that task."""
+    """Return the possible fields of the key at a location, in a pipeline of `task`."""
     return [
         section.model_fields[at[-1]]
         for section in _sections(at[:-1], values, task)
@@ -252,13 +255,13 @@ def _fields(at: Location, values: Any, task: str) -> list[FieldInfo]:
 
 
 def _tags(at: Location, values: Any, task: str) -> list[str]:
-    """The kinds or operations that the mapping at a location may be of."""
+    """Return the possible tags of the mapping at a location."""
     sections = _alternatives(at, values, task)
     return [tag for section in sections if (tag := _tag_of(section)) is not None]
 
 
 def _tag_of(section: type[BaseModel]) -> str | None:
-    """The kind, operation or task that a class stands for; None if there is only one."""
+    """Return the tag that selects a class; None if it has no tag or several."""
     for tag in TAGS:
         if tag in section.model_fields and (
             named := get_args(section.model_fields[tag].annotation)
@@ -268,21 +271,23 @@ def _tag_of(section: type[BaseModel]) -> str | None:
 
 
 def _members(annotation: Any) -> list[type[BaseModel]]:
-    """The sections an annotation allows, looking through unions, lists and Annotated."""
+    """Return the section classes in a type annotation, including those in unions, lists and
+    Annotated.
+    """
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [member for part in get_args(annotation) for member in _members(part)]
 
 
 def _words(at: Location, values: Any) -> list[str]:
-    """The words that the key at a location may have as its value."""
+    """Return the strings that are allowed as the value of the key at a location."""
     fields = _fields(at, values, values["task"])
     choices = [choice for field in fields for choice in _choices(field.annotation)]
     return [choice for choice in choices if isinstance(choice, str)]
 
 
 def _choices(annotation: Any) -> list[Any]:
-    """The values of the Literal types in an annotation."""
+    """Return the values of the Literal types in a type annotation."""
     found = get_args(annotation)
     return [choice for part in found for choice in _choices(part)] if found else [annotation]
 
@@ -294,7 +299,7 @@ def _value(values: Any, at: Location) -> Any:
 
 
 def _child(values: Any, part: str | int) -> Any:
-    """Return the value under a key or at a position; None where nothing is."""
+    """Return the value under a key or at a position; None if there is none."""
     if isinstance(values, dict):
         return values.get(part)
     there = isinstance(values, list) and isinstance(part, int) and part < len(values)

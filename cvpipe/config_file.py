@@ -1,6 +1,4 @@
-"""Reads pipeline files, applies overrides and checks both; a mistake becomes a sentence with file,
-line, key and fix.
-"""
+"""Reading of pipeline files: base files, overrides, and checks that name file, line and key."""
 
 from __future__ import annotations
 
@@ -21,21 +19,23 @@ from cvpipe.errors import ConfigError
 from cvpipe.yaml_files import read_yaml
 
 Places = dict[tuple[Any, ...], str]
-"""File and line of each value, such as "a.yaml:3", by the keys and positions that lead to it."""
+"""File and line of each value, such as "a.yaml:3", by its location."""
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), draft: bool = False) -> Config:
-    """Read a pipeline file. With `base: FILE`, a path as seen from it, its values stand over those
-    of that file: mappings are joined, unless one names another `kind`; lists and numbers are
-    replaced.
+    """Read and check a pipeline file.
+
+    The file may name another one by `base: FILE`, relative to its own folder. Its values are then
+    merged into those of the base: mappings recursively, unless their `kind` differs; lists and
+    other values replace those of the base.
 
     Args:
-        path: a YAML file, or the JSON that a run saved.
-        overrides: `section.key=value` each, the value in YAML, applied over the file.
-        draft: accept a pipeline without what is found in its data first, such as anchors.
+        path: a YAML file, or the JSON file of a run.
+        overrides: strings `section.key=value`, with the value in YAML, applied after the file.
+        draft: accept a pipeline that lacks keys that are computed from its data, such as anchors.
 
     Raises:
-        ConfigError: the file is missing or no YAML, an override has no `=`, or a key or value is
+        ConfigError: the file is missing or not YAML, an override has no `=`, or a key or value is
             wrong.
     """
     path = Path(path)
@@ -43,7 +43,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), draft: bool = False) -
     overrides = list(overrides)
     for override in overrides:
         _apply(values, override)
-    # What a name may not hold, a file's name may.
+    # File names may contain characters that `name` must not.
     values.setdefault(
         "name", re.sub(r"[^A-Za-z0-9_.-]+|^[^A-Za-z0-9]+", "-", path.stem).strip("-.") or "pipeline"
     )
@@ -51,10 +51,14 @@ def load(path: str | Path, overrides: Iterable[str] = (), draft: bool = False) -
 
 
 def parse(text: str, origin: str) -> Config:
-    """Read a saved configuration, `text` being JSON and `origin` where it came from, for messages.
+    """Read a saved configuration.
+
+    Args:
+        text: the configuration as JSON.
+        origin: the name of its file, for error messages.
 
     Raises:
-        ConfigError: it is no JSON, or a key or value is wrong.
+        ConfigError: the text is not JSON, or a key or value is wrong.
     """
     try:
         values = json.loads(text)
@@ -66,21 +70,21 @@ def parse(text: str, origin: str) -> Config:
 
 
 def with_data(config: Config, overrides: Iterable[str], more: tuple[str, ...] = ()) -> Config:
-    """A saved configuration with the data elsewhere.
+    """Return a saved configuration with changed settings of its data.
 
     Args:
-        overrides: `data.key=value` each; all else has been decided by the training.
-        more: other keys that haven't.
+        overrides: strings `data.key=value`. Other keys were fixed by the training.
+        more: further keys that may be overridden.
 
     Raises:
-        ConfigError: another key, or a value that is wrong.
+        ConfigError: a key may not be overridden, or a value is wrong.
     """
     values, overrides = config.to_json(), list(overrides)
     for override in overrides:
         if not override.startswith(("data.", *(f"{key}=" for key in more))):
             keys = " and ".join(("keys of data", *more))
             raise ConfigError(
-                f"--set {override}: only {keys} can be set for what is already trained, such as"
+                f"--set {override}: only {keys} can be set for a trained model, such as"
                 " data.source.path"
             )
         _apply(values, override)
@@ -88,10 +92,10 @@ def with_data(config: Config, overrides: Iterable[str], more: tuple[str, ...] = 
 
 
 def _read(path: Path, variants: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Places]:
-    """Return the values of a pipeline file, over those of its `base`, and their places.
+    """Return the values of a pipeline file, merged into those of its `base`, and their places.
 
     Args:
-        variants: the files that lead here by `base`.
+        variants: the files whose `base` led to this one.
     """
     if path.resolve() in variants:
         raise ConfigError(f"{path}: the file is its own base; name another in 'base'")
@@ -108,17 +112,17 @@ def _read(path: Path, variants: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
             f"{path}: can't be read: {error.strerror}; give a pipeline file"
         ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: no text in UTF-8; give a pipeline file") from None
+        raise ConfigError(f"{path}: not a text file in UTF-8; give a pipeline file") from None
     own, lines = read_yaml(text, str(path))
     own = _mapping(own, str(path))
     places = {at: f"{path}:{line}" for at, line in lines.items()}
     base = own.pop("base", None)
     if base is None:
         return own, places
-    # No path has a zero byte.
+    # Paths can't contain a zero byte.
     if not isinstance(base, str) or "\0" in base:
         raise ConfigError(
-            f"{places['base',]}: 'base' is the path of a pipeline file, as seen from this one"
+            f"{places['base',]}: 'base' must be the path of a pipeline file, relative to this one"
         )
     values, below = _read(path.parent / base, (*variants, path.resolve()))
     values.pop("name", None)
@@ -126,8 +130,8 @@ def _read(path: Path, variants: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
 
 
 def _over(base: Any, own: Any) -> Any:
-    """Return values over those of a base: mappings are joined, unless `own` names another `kind`;
-    all else is replaced.
+    """Merge `own` into `base`: mappings recursively, unless `own` has another `kind`. Other values
+    replace those of the base.
     """
     if not (isinstance(base, dict) and isinstance(own, dict)):
         return own
@@ -146,7 +150,9 @@ def _mapping(values: Any, origin: str) -> dict[str, Any]:
 
 
 def _nearest_pipeline(path: Path) -> str | None:
-    """The shipped pipeline whose name, or whole path, is most like `path`."""
+    """Return the shipped pipeline with the most similar file name or path; None if there is
+    none.
+    """
     shipped = {str(file): file for file in sorted(Path("pipelines").rglob("*.yaml"))}
     same_name = [name for name, file in shipped.items() if file.stem == path.stem]
     near = same_name or difflib.get_close_matches(str(path), shipped, n=1)
@@ -177,7 +183,7 @@ def _descend(at: Any, key: str, override: str) -> Any:
     if isinstance(at, list):
         below = at[_position(at, key, override)]
     else:
-        # A section the file leaves out starts from nothing: its defaults fill it.
+        # A section that the file leaves out is created empty and filled by defaults.
         if at.get(key) is None:
             at[key] = {}
         below = at[key]
@@ -189,7 +195,8 @@ def _descend(at: Any, key: str, override: str) -> Any:
 def _position(items: list[Any], key: str, override: str) -> int:
     if not key.isdecimal() or int(key) >= len(items):
         raise ConfigError(
-            f"--set {override}: '{key}' is no position in that list of {len(items)}, counted from 0"
+            f"--set {override}: '{key}' is not a position in this list of {len(items)};"
+            " positions begin at 0"
         )
     return int(key)
 
@@ -198,8 +205,8 @@ def _check(
     values: dict[str, Any], path: Path, places: Places, overrides: list[str], draft: bool = False
 ) -> Config:
     try:
-        # JSON mode is strict about types, and still takes a list where a tuple is meant. What YAML
-        # has and JSON lacks is text.
+        # JSON mode is strict about types but accepts a list for a tuple. Values that exist in YAML
+        # but not in JSON become text.
         return _adapter(pipelines.Pipeline).validate_json(
             json.dumps(values, default=str), strict=True, context={"draft": draft}
         )
@@ -213,13 +220,13 @@ def _check(
 
 @functools.cache
 def _adapter(pipeline: Any) -> TypeAdapter[Config]:
-    # Making it takes longer than reading a pipeline.
+    # Cached because building it takes longer than reading a pipeline.
     return TypeAdapter(pipeline)
 
 
 def _where(at: tuple[Any, ...], path: Path, places: Places, overrides: list[str]) -> str:
-    """The override or the line of the file that a location comes from, or else the nearest mapping
-    around it.
+    """Return the override or the line of the file that set a location, or else that of the nearest
+    enclosing mapping.
     """
     for override in reversed(overrides):
         if _below(at, override.partition("=")[0]):
@@ -227,7 +234,7 @@ def _where(at: tuple[Any, ...], path: Path, places: Places, overrides: list[str]
     for n in range(len(at), 0, -1):
         if at[:n] in places:
             return places[at[:n]]
-        # A mapping that the file leaves out was made by an override of something in it.
+        # A mapping that isn't in the file was created by an override of a key in it.
         for override in overrides:
             if _below(tuple(override.partition("=")[0].split(".")), ".".join(map(str, at[:n]))):
                 return f"--set {override}"
@@ -235,5 +242,5 @@ def _where(at: tuple[Any, ...], path: Path, places: Places, overrides: list[str]
 
 
 def _below(at: tuple[Any, ...], key: str) -> bool:
-    """True if a location is at a dotted key or below it."""
+    """Return True if a location is a dotted key or lies below it."""
     return (".".join(map(str, at)) + ".").startswith(key + ".")

@@ -25,8 +25,9 @@ def reference(schema: Schema, examples: Mapping[str, str] = NO_EXAMPLES) -> str:
     """Return the reference as Markdown.
 
     Args:
-        schema: JSON schema of pipeline files: one definition per task, which refer to others.
-        examples: YAML by the names of definitions.
+        schema: JSON schema of pipeline files. It has one definition per task, which refers to
+            others.
+        examples: YAML examples by the names of definitions.
     """
     definitions = schema["$defs"]
     tasks = f"A pipeline is one of {_type(schema)}, by its `task`."
@@ -37,7 +38,9 @@ def reference(schema: Schema, examples: Mapping[str, str] = NO_EXAMPLES) -> str:
 
 
 def _in_order(part: Any, definitions: Schema, found: dict[str, None] | None = None) -> list[str]:
-    """Names of all definitions that `part` leads to, each before those that it refers to."""
+    """Return the names of all definitions that `part` refers to, directly or not, in depth-first
+    order.
+    """
     found = {} if found is None else found
     if isinstance(part, dict):
         name = _referred(part)

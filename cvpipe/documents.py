@@ -24,20 +24,20 @@ pre { overflow: auto; padding: 1rem; background: #8882; border-radius: 4px; }
 
 
 class Heading(NamedTuple):
-    """A heading; level 1 is the document's own."""
+    """A heading. Level 1 is the title of the document."""
 
     level: int
     text: str
 
 
 class Text(NamedTuple):
-    """A paragraph, without markup."""
+    """A paragraph of plain text."""
 
     text: str
 
 
 class Table(NamedTuple):
-    """Rows of cells below a head."""
+    """Rows of cells below a row of column titles."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -48,18 +48,18 @@ class Picture(NamedTuple):
 
     title: str
     name: str
-    """Its path from the document, which ends in .png or .jpg."""
+    """Path relative to the document, ending in .png or .jpg."""
     content: bytes
 
 
 class Gallery(NamedTuple):
-    """Pictures side by side, above their titles."""
+    """Pictures side by side, each with its title below."""
 
     pictures: Sequence[Picture]
 
 
 class Code(NamedTuple):
-    """Lines to be shown as they are."""
+    """Preformatted text."""
 
     language: str
     text: str
@@ -69,7 +69,7 @@ Block = Heading | Text | Table | Picture | Gallery | Code
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
-    """Return a document as Markdown, whose pictures are files beside it."""
+    """Return a document as Markdown that links to its pictures."""
     lines: list[str] = []
     for block in blocks:
         match block:

@@ -1,6 +1,6 @@
-"""The errors a user can cause and mend.
+"""Errors that users can cause and fix.
 
-Everything else is a bug of ours and keeps its traceback.
+Every other exception is a bug of cvpipe.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Something outside the program is wrong; the message says what, where, and what to do."""
+    """A mistake outside the program. The message says what is wrong, where, and what to do."""
 
     exit_code = 1
 
@@ -33,13 +33,14 @@ class Interrupted(UserError):
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun, such as "1 image" or "1,200 images"."""
+    """Return a number with its noun in singular or plural, such as "1 image" or "1,200 images"."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def nearest(wanted: object, known: Iterable[str]) -> str | None:
-    """Return the known name most similar to `wanted`, ignoring case; None if there is none, or
-    `wanted` isn't a string.
+    """Return the known name most similar to `wanted`, ignoring case.
+
+    None if no name is similar, or `wanted` isn't a string.
     """
     if not isinstance(wanted, str):
         return None
@@ -49,7 +50,9 @@ def nearest(wanted: object, known: Iterable[str]) -> str | None:
 
 
 def suggest(wanted: str, known: Iterable[str], most: int = 20) -> str:
-    """Return the end of an error about an unknown name: the nearest one, and those that exist."""
+    """Return the end of an error message about an unknown name: the most similar known name, then
+    up to `most` known names.
+    """
     names = list(known)
     near = nearest(wanted, names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -58,8 +61,8 @@ def suggest(wanted: str, known: Iterable[str], most: int = 20) -> str:
 
 
 def instead_of_folder(path: Path) -> str | None:
-    """Say what a path is that should be the folder of a run or of a model, and what to do; None
-    unless it is a file.
+    """Return an error message about a file given instead of a run's or a model's folder; None if
+    the path isn't a file.
     """
     if not path.is_file():
         return None

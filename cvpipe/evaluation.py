@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 Network = Callable[..., Tensors]
 # Maps images (prepared or encoded) and optional settings to named answers.
 Predict = Callable[..., Mapping[str, tf.Tensor]]
-# Callback that gets every batch and its predictions, for example to draw them.
+# Callback that receives every batch and its predictions, for example to draw them.
 Watch = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
 # Batches of arrays, with "targets", "weight" and "index", and the answers to each.
 Answered = Iterator[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
@@ -60,7 +60,7 @@ Begin = Callable[[Subject], Watch]
 
 
 def numbers(scores: Mapping[str, Any]) -> dict[str, int | float]:
-    """Return the scores that are single numbers."""
+    """Return the scores that are scalars."""
     return {name: value for name, value in scores.items() if isinstance(value, (int, float))}
 
 
@@ -120,7 +120,7 @@ def _combined(models: Sequence[Any], task: Task, has_views: bool) -> Callable[..
         return combine(views)
 
     def network(image: tf.Tensor, training: bool = False) -> Tensors:
-        assert not training, "members answer together, they don't learn together"
+        assert not training, "an ensemble can't be trained"
         outputs = [outputs_of(model, image) for model in models]
         if len(outputs) == 1:
             return outputs[0]
@@ -130,8 +130,8 @@ def _combined(models: Sequence[Any], task: Task, has_views: bool) -> Callable[..
 
 
 def ask(predict: Predict, *batch: Any) -> dict[str, np.ndarray]:
-    """Return the answers for a batch as arrays. `batch` is prepared images and extents, or
-    bytes.
+    """Return the answers for a batch as arrays. `batch` is either (images, extents) with prepared
+    images, or (bytes,).
     """
     return {name: answer.numpy() for name, answer in predict(*batch).items()}
 
@@ -151,10 +151,10 @@ def batches_of(
     quarantine: Quarantine,
     share: tuple[int, int] = (0, 1),
 ) -> Iterable[dict[str, Any]]:
-    """Return the batches for `evaluate`. Reuse them: each call traces a graph.
+    """Return the batches for `evaluate`. Reuse them, because each call traces a graph.
 
     Args:
-        share: (k, n) for process k of n that divide the split among them.
+        share: (k, n) returns the k-th of n disjoint parts of the split, for process k of n.
     """
     size = batch_size_of(config)
     return evaluation_batches(
@@ -173,14 +173,14 @@ def evaluate(
     batches: Iterable[dict[str, Any]] | None = None,
     exchange: Exchange | None = None,
 ) -> dict[str, Any]:
-    """Evaluate every readable example of a split. Warns if all answers have one class.
+    """Evaluate every readable example of a split. Log a warning if all answers have one class.
 
     Args:
         predict: from `make_predict`.
         watch: called with every batch of this process and its predictions.
-        batches: from `batches_of`, to evaluate a split several times.
-        exchange: collective that gathers the results of all processes, if `batches` are a share;
-            all processes return the same scores.
+        batches: from `batches_of`, if a split is evaluated several times.
+        exchange: collective that gathers the results of all processes, if `batches` are only a
+            share of the split. All processes then return the same scores.
 
     Returns:
         The task's scores, and "quarantined", the number of records that couldn't be read.
@@ -207,7 +207,7 @@ def evaluate(
 
 
 def answer_images(predict: Predict, batches: Iterable[Mapping[str, Any]]) -> Answered:
-    """Yield the batches of `batches_of` as arrays, and the answers of `make_predict`."""
+    """Yield each batch of `batches_of` as arrays, with the answers of `predict`."""
     for batch in batches:
         arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
         yield arrays, ask(predict, arrays["image"], arrays["extent"])
@@ -216,8 +216,10 @@ def answer_images(predict: Predict, batches: Iterable[Mapping[str, Any]]) -> Ans
 def answer_bytes(
     answer: Predict, source: Source, task: Task, config: Config, quarantine: Quarantine
 ) -> Answered:
-    """Yield a split's batches as arrays, with "bytes", and the answers of a serving signature.
-    Files that it can't read have weight 0.
+    """Yield a split's batches as arrays, each with the answers of a serving signature to its
+    "bytes".
+
+    Files that the signature can't decode get weight 0.
     """
     size = batch_size_of(config)
     for batch in encoded_batches(source, config, task.true_targets, size, task.targets):
@@ -274,8 +276,8 @@ def evaluate_bytes(
     quarantine: Quarantine,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a serving signature, from image bytes to answers. `answer` takes string [B] and also
-    returns "valid".
+    """Evaluate a serving signature. `answer` maps encoded images, string [B], to answers and
+    "valid", bool [B].
 
     Returns and raises the same as `evaluate`.
     """
@@ -293,7 +295,7 @@ def _exchanged(
     """Yield the batches of all processes in the split's order.
 
     Args:
-        own: this process's share of them.
+        own: the batches of this process.
         batches: the number of batches of the split.
         quarantine: receives the records that other processes couldn't read.
     """

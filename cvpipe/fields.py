@@ -13,10 +13,12 @@ class Field(NamedTuple):
     """One tensor of targets or answers, whose first dimension is B images."""
 
     compare: Literal["exact", "close", "pixels", "counts", "ranked"] = "close"
-    """Comparison of two answers. exact: equal. close: equal up to rounding. pixels: labels of
-    pixels, a small fraction of which may differ at ties. counts: shares computed from such pixels.
-    ranked: a list in order of decreasing score, in which ties may be swapped; the scores are
-    compared instead.
+    """Rule by which two answers count as equal.
+
+    exact: all values are equal. close: values are equal up to rounding. pixels: class numbers of
+    pixels, of which a small fraction may differ at ties. counts: fractions computed from such
+    pixels. ranked: a list in order of decreasing score, in which entries with equal scores may be
+    swapped; the scores are compared instead.
     """
     padding: int | float | bytes | None = None
     """Padding value for smaller arrays if the images of a batch differ in size; None if all have

@@ -1,8 +1,8 @@
-"""The messages of gRPC, made at run time from the parts of their .proto files that are read.
+"""The messages of gRPC, built at run time from shortened .proto definitions.
 
-What other packages define, such as TensorProto, is declared as bytes, which are the same on the
-wire. So no generated code is needed, which would fit some versions of protobuf only, and nothing
-collides with the classes of tensorflow-serving-api where a process has both.
+Generated code would fit only some versions of protobuf, and would collide with the classes of
+tensorflow-serving-api in one process. Messages of other packages, such as TensorProto, are declared
+as bytes, which have the same wire format.
 
 Sources: TF Serving 2.20, `tensorflow_serving/apis` and `config`; Open Inference Protocol,
 `inference.proto`; gRPC, `health.proto`.
@@ -98,10 +98,10 @@ _KINDS = descriptor_pb2.FieldDescriptorProto
 
 
 class Messages:
-    """The classes of messages of one schema, as attributes."""
+    """The message classes of one schema, as attributes."""
 
     def __init__(self, schema: str, package: str) -> None:
-        """Make the classes."""
+        """Create the message classes of a schema in the short notation above."""
         file = descriptor_pb2.FileDescriptorProto(
             name=f"cvpipe/{package}.proto", package=package, syntax="proto3"
         )
@@ -109,7 +109,7 @@ class Messages:
             message = file.message_type.add(name=match["name"])
             for fields in _FIELD.finditer(match["fields"]):
                 _add_field(message, package, *fields.groups())
-        # A separate pool: in the default one the names may be taken.
+        # A separate pool, because the names may already be registered in the default one.
         pool = descriptor_pool.DescriptorPool()
         pool.Add(file)
         self._classes = {
@@ -149,7 +149,7 @@ def _add_field(
     field = message.field.add(name=name, number=int(number))
     field.label = _KINDS.LABEL_REPEATED if repeated or value else _KINDS.LABEL_OPTIONAL
     if value:
-        # A map is a list of messages of a key and a value.
+        # A map is a repeated message with the fields key and value.
         entry = "".join(part.capitalize() for part in name.split("_")) + "Entry"
         nested = message.nested_type.add(name=entry)
         nested.options.map_entry = True

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop, which is granted at the next safe place."""
+"""Handling of Ctrl-C and SIGTERM: a run stops at the next safe place."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def on_signals(handle: Callable[[int], object], once: bool = False) -> Iterator[threading.Event]:
-    """Within it SIGINT and SIGTERM set the event and are handled by `handle`; if `once`, those
-    after the first as before.
+    """Set the yielded event and call `handle` on SIGINT and SIGTERM.
 
-    Python knows signals in its main thread alone; in others nothing is handled.
+    If `once`, the previous handlers are restored after the first signal. Outside the main thread,
+    where Python receives no signals, nothing is handled.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -43,10 +43,8 @@ def on_signals(handle: Callable[[int], object], once: bool = False) -> Iterator[
 
 
 def stop_on_signals() -> contextlib.AbstractContextManager[threading.Event]:
-    """Within it the first SIGINT or SIGTERM sets the event; the second has its usual effect, at
-    once.
-    """
-    # Not print: the signal may have come in the middle of one.
+    """Set the yielded event on the first SIGINT or SIGTERM. The second has its usual effect."""
+    # os.write, because the signal may interrupt a call of print, which is not reentrant.
     return on_signals(
         lambda number: os.write(2, b"\nstopping soon and saving; again to stop at once\n"),
         once=True,

@@ -1,4 +1,4 @@
-"""JSON as other programs can read it: no NaN, and files that are whole or not there."""
+"""JSON files in strict JSON, without NaN, written atomically."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cvpipe.atomic_write import atomic_write
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write JSON, whole or not at all."""
+    """Write a JSON file atomically."""
     text = json.dumps(jsonable(value), indent=2) + "\n"
     with atomic_write(file) as stream:
         stream.write(text.encode())
 
 
 def jsonable(value: Any) -> Any:
-    """Return the value with None in place of NaN and infinities, which JSON doesn't have."""
+    """Replace NaN and infinities, which JSON doesn't have, by None. Tuples become lists."""
     if isinstance(value, dict):
         return {key: jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table."""
+    """Return the lines of a Markdown table, without the outer bars."""
     lines = [head, ["---"] * len(head), *rows]
-    # In a cell, a line break or a bar would end it.
+    # A line break or an unescaped bar would end the cell.
     return [
         " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in line) for line in lines
     ]
 
 
 def number(value: float) -> str:
-    """Return a score as text; "–" where it is undefined."""
+    """Return a score as text, floats with four decimals; "–" for NaN."""
     if isinstance(value, float):
         return "–" if math.isnan(value) else f"{value:.4f}"
     return str(value)

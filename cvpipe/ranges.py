@@ -1,7 +1,7 @@
-"""Parts of objects in Cloud Storage, by one request each.
+"""Reads byte ranges of objects in Cloud Storage with one request each.
 
-TensorFlow's file system reads a block of many megabytes for any part of it, and ArrayRecord's
-client asks for everything up to the end of a file for each record.
+TensorFlow's file system reads many megabytes for a range of any size, and ArrayRecord's client
+requests the rest of the file for each record.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 from cvpipe.errors import DataError
 
 EMULATOR = "CLOUD_STORAGE_EMULATOR_ENDPOINT"
-"""Environment variable with the address of a server that stands in for Cloud Storage."""
-# Connections at once.
+"""Environment variable with the address of an emulator of Cloud Storage."""
+# Largest number of simultaneous connections.
 CONNECTIONS = 64
-# Seconds to wait for a connection, and for bytes.
+# Seconds to wait for a connection and for each read.
 TIMEOUTS = (10, 60)
 TRIES = 5
 _PASSING = (408, 429, 500, 502, 503, 504)
@@ -28,19 +28,19 @@ _lock = threading.Lock()
 
 
 def read_object(file: str, begin: int, end: int) -> bytes:
-    """Return the bytes begin … end − 1 of an object, or as many as there are. From any thread.
+    """Return the bytes begin … end − 1 of an object; fewer if the object is shorter. Thread-safe.
 
-    What fails for a moment is tried again, later each time.
+    Temporary failures are retried after increasing delays.
 
     Raises:
-        DataError: it is missing, may not be read, or can't be reached.
+        DataError: the object is missing, access is denied, or the server can't be reached.
     """
     import requests
 
     scheme, _, path = file.partition("://")
     if scheme != "gs":
         raise DataError(f"{file}: only gs:// addresses are read; copy the data there, or to a disk")
-    # A process reads with its own connections: those from before a fork are another's.
+    # Connections can't be shared with the parent process after a fork.
     session, base = _session(os.getpid())
     address = f"{base}/{urllib.parse.quote(path)}"
     asked = {"Range": f"bytes={begin}-{end - 1}"}
@@ -69,7 +69,7 @@ def _session(process: int) -> tuple[Any, str]:
 
 @functools.lru_cache(maxsize=1)
 def _made(process: int) -> tuple[Any, str]:
-    """Return connections that are allowed to read, and the address that they read from."""
+    """Return an authorized session and the server's address."""
     import requests
 
     emulator = os.environ.get(EMULATOR)
@@ -91,7 +91,6 @@ def _authorized() -> Any:
         )
     except google.auth.exceptions.DefaultCredentialsError:
         raise DataError(
-            "gs://: no credentials to read Cloud Storage with; run: gcloud auth"
-            " application-default login"
+            "gs://: no credentials for Cloud Storage; run: gcloud auth application-default login"
         ) from None
     return AuthorizedSession(credentials)  # type: ignore[no-untyped-call]

@@ -1,6 +1,6 @@
-"""Settings of the process that decide which bits come out.
+"""Settings of the process that affect numerical results: kernels, determinism, seeds.
 
-They must be made before TensorFlow is imported.
+Kernels must be chosen before TensorFlow is imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def prepare_process(config: Config) -> None:
-    """Choose kernels and determinism for this pipeline, in a process that builds networks."""
+    """Apply a pipeline's settings to a process that builds networks."""
     choose_kernels(config.train.onednn, config.train.deterministic)
     import keras
 
@@ -23,10 +23,10 @@ def prepare_process(config: Config) -> None:
 
 
 def choose_kernels(onednn: bool, deterministic: bool) -> None:
-    """Choose kernels and determinism, quietly, as the keys of `train` say.
+    """Choose kernels and determinism by the values of `train.onednn` and `train.deterministic`.
 
-    The kernels can only be chosen before TensorFlow is imported; in a process that has it already
-    they stay as they are. A process that is deterministic stays so: TensorFlow has no way back.
+    `onednn` has no effect if TensorFlow is already imported. Determinism can be enabled but not
+    disabled again.
     """
     quiet_tensorflow()
     if "tensorflow" not in sys.modules:
@@ -39,25 +39,27 @@ def choose_kernels(onednn: bool, deterministic: bool) -> None:
 
 
 def _is_no_advice_on_tracing(record: logging.LogRecord) -> bool:
-    """True but for TensorFlow's advice to those who write graphs.
+    """Return False for TensorFlow's warning about retracing.
 
-    It counts graphs by the code that they come from: a new stream or network looks like retracing.
+    TensorFlow counts the graphs of a function, so each new stream or network counts as retracing.
     """
     return "triggered tf.function retracing" not in record.getMessage()
 
 
 def quiet_tensorflow() -> None:
-    """Keep TensorFlow's start-up notices (a missing GPU is an "error" to it) off the terminal,
-    unless the user asked for them.
+    """Hide TensorFlow's start-up messages, such as the error about a missing GPU, unless
+    TF_CPP_MIN_LOG_LEVEL is set.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    # On every CPU: TensorFlow leaves these kernels off on some on which they are the faster ones.
+    # TensorFlow disables oneDNN by default on some CPUs on which it is faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def seed_weights(config: Config) -> None:
-    """Seed weight initialization and dropout; call it right before a model is built."""
+    """Seed weight initialization and dropout, and set the precision. Call it right before a model
+    is built.
+    """
     import keras
 
     keras.utils.set_random_seed(config.seed)

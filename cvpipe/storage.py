@@ -1,7 +1,7 @@
-"""Files of a local folder or of a bucket (gs://…), alike.
+"""Files in a local folder or in a bucket (gs://…), with one interface.
 
-A bucket is reached by TensorFlow's file systems, which are imported only for it; parts of its files
-by `cvpipe/ranges.py`.
+Buckets are accessed by TensorFlow's file systems, which are imported only when needed. Byte ranges
+in a bucket are read by `cvpipe/ranges.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def is_bucket(place: str) -> bool:
 
 
 def address(place: str, name: str) -> str:
-    """Return the path or the address of a file of a place."""
+    """Return the path or the address of the file `name` in a folder or bucket."""
     return f"{place.rstrip('/')}/{name}" if is_bucket(place) else str(Path(place) / name)
 
 
@@ -31,7 +31,7 @@ def read_file(place: str, name: str) -> bytes:
     """Return a file's content.
 
     Raises:
-        DataError: it is missing or can't be read.
+        DataError: the file is missing or can't be read.
     """
     file = address(place, name)
     with _told(file, "read"):
@@ -43,10 +43,10 @@ def read_file(place: str, name: str) -> bytes:
 
 
 def read_range(file: str, begin: int, end: int) -> bytes:
-    """Return the bytes begin … end − 1 of a file, given its path or address. From any thread.
+    """Return the bytes begin … end − 1 of a file, given its path or address. Thread-safe.
 
     Raises:
-        DataError: it is missing, ends before, or can't be read.
+        DataError: the file is missing, too short, or can't be read.
     """
     if is_bucket(file):
         from cvpipe.ranges import read_object
@@ -61,10 +61,10 @@ def read_range(file: str, begin: int, end: int) -> bytes:
 
 
 def write_file(place: str, name: str, content: bytes) -> None:
-    """Write a file, whole or not at all.
+    """Write a file atomically.
 
     Raises:
-        DataError: it can't be written.
+        DataError: the file can't be written.
     """
     file = address(place, name)
     with _told(file, "written"):
@@ -72,16 +72,16 @@ def write_file(place: str, name: str, content: bytes) -> None:
             with atomic_write(Path(file)) as stream:
                 stream.write(content)
             return
-        # An object is there once it is complete.
+        # An object appears in the bucket only when it is complete.
         with _gfile().GFile(file, "wb") as stream:
             stream.write(content)
 
 
 def publish(local: Path, place: str, name: str) -> None:
-    """Copy a finished local file to a place, whole or not at all.
+    """Copy a local file to a folder or bucket atomically.
 
     Raises:
-        DataError: it can't be written.
+        DataError: the copy can't be written.
     """
     file = address(place, name)
     with _told(file, "written"):
@@ -96,7 +96,7 @@ def delete_file(place: str, name: str) -> None:
     """Remove a file.
 
     Raises:
-        DataError: it can't be removed.
+        DataError: the file can't be removed.
     """
     file = address(place, name)
     with _told(file, "removed"):
@@ -107,10 +107,10 @@ def delete_file(place: str, name: str) -> None:
 
 
 def file_names(place: str) -> set[str]:
-    """Return the names of a place's files; none where there is no such place.
+    """Return the names of the files in a folder or bucket; none if it doesn't exist.
 
     Raises:
-        DataError: it can't be listed.
+        DataError: the files can't be listed.
     """
     with _told(place, "listed"):
         if not is_bucket(place):
@@ -122,7 +122,7 @@ def file_names(place: str) -> set[str]:
 
 
 def make_folder(place: str) -> None:
-    """Make a local folder; buckets have none."""
+    """Create a local folder and its parents. Does nothing for a bucket, which has no folders."""
     if not is_bucket(place):
         with _told(place, "made"):
             Path(place).mkdir(parents=True, exist_ok=True)
@@ -136,13 +136,14 @@ def _gfile() -> Any:
 
 @contextmanager
 def _told(file: str, done: str) -> Iterator[None]:
-    """Turn errors of a file system into a DataError that names the file."""
+    """Convert errors of the file system to a DataError that names the file."""
     try:
         yield
     except OSError as error:
         raise DataError(f"{file}: can't be {done} ({error.strerror or error})") from None
     except Exception as error:
-        # TensorFlow's errors, which needn't be imported for a local file.
+        # TensorFlow's errors have an error code. Their class isn't named here, so that local files
+        # don't require the import of TensorFlow.
         if not is_bucket(file) or not hasattr(error, "error_code"):
             raise
         raise DataError(f"{file}: can't be {done} ({_first_line(error)})") from None

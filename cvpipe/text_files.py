@@ -1,4 +1,4 @@
-"""Text of files of unknown encoding."""
+"""Decoding of text files in UTF-8, or with a byte order mark."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 
 from cvpipe.errors import DataError
 
-# UTF-32's mark begins with UTF-16's.
+# Byte order marks. UTF-32 stands before UTF-16, whose mark is the beginning of UTF-32's.
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -17,10 +17,10 @@ _MARKS = {
 
 
 def decode_text(content: bytes, place: str) -> str:
-    """Return the text of a file in UTF-8, or in the encoding that its first bytes mark.
+    """Decode the content of a text file in UTF-8, or in the encoding of its byte order mark.
 
     Raises:
-        DataError: it is none; `place` says where it came from.
+        DataError: the content isn't in this encoding. The message names the file by `place`.
     """
     encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:

@@ -1,4 +1,4 @@
-"""Paths as users write them: other separators, another form of Unicode, ~ and variables."""
+"""Paths as users write them: with backslashes, other Unicode forms, ~ or $NAME."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from cvpipe.errors import nearest
 
 DATA = "data"
-"""Folder of data sets, as paths in pipelines begin."""
+"""First part of those paths in a pipeline file that lie in the folder of data sets."""
 
 
 def data_folder() -> Path:
@@ -19,7 +19,7 @@ def data_folder() -> Path:
 
 
 def spellings(path: str) -> Iterator[str]:
-    """Yield the ways to read a path: as it stands, with / for backslashes, and with ~ and $NAME
+    """Yield the readings of a path: unchanged, with / instead of backslashes, and with ~ and $NAME
     expanded.
     """
     yield path
@@ -27,19 +27,20 @@ def spellings(path: str) -> Iterator[str]:
     if plain != path:
         yield plain
     if plain.startswith("~") or "$" in plain:
-        # Path.expanduser raises where there is no such user.
+        # Path.expanduser raises if the user doesn't exist.
         yield os.path.expandvars(os.path.expanduser(plain))  # noqa: PTH111
 
 
 def same_form(name: str) -> str:
-    """Return a name in the form (NFC) that all its Unicode forms share."""
+    """Return a name in Unicode's composed form, NFC, which makes its forms comparable."""
     return unicodedata.normalize("NFC", name)
 
 
 def find_path(path: str | Path) -> Path:
-    """Return the file or folder that a user's path means; the path itself if there is none.
+    """Return the existing file or folder that matches a user's path; the path unchanged if none
+    does.
 
-    A path below data/ is looked for in the folder that CVPIPE_DATA names first.
+    A path below data/ is first looked up in the folder of CVPIPE_DATA.
     """
     for spelled in spellings(str(path)):
         for place in _places(Path(spelled)):
@@ -56,7 +57,9 @@ def _places(path: Path) -> Iterator[Path]:
 
 
 def nearly(path: str | Path) -> str:
-    """Return "did you mean …? " about a path that isn't there, or "" if nothing is like it."""
+    """Return "did you mean …? " for a path that doesn't exist, or "" if no entry has a similar
+    name.
+    """
     wanted = find_path(path)
     while wanted.parent != wanted and not wanted.parent.exists():
         wanted = wanted.parent

@@ -1,4 +1,4 @@
-"""YAML as people write it: one loader for pipeline files and for the files of data sets."""
+"""Reading of YAML: pipeline files, overrides, and files of data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 from cvpipe.errors import ConfigError, DataError, UserError
 
 Lines = dict[tuple[Any, ...], int]
-"""Line of each value, counted from 1, by the keys and positions that lead to it."""
+"""Line of each value, counted from 1, by its keys and list positions."""
 
 
 class _KeyTwiceError(yaml.MarkedYAMLError):
@@ -19,12 +19,12 @@ class _KeyTwiceError(yaml.MarkedYAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """1e-3 is a number, and a key given twice is an error instead of the last one winning."""
+    """YAML 1.2's numbers and booleans, such as 1e-3. A duplicate key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            # A list or mapping as a key is left to YAML, which refuses it.
+            # A list or a mapping as a key is rejected by PyYAML itself.
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else key_node
             if key in seen:
                 raise _KeyTwiceError(problem=key, problem_mark=key_node.start_mark)
@@ -32,8 +32,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# As in YAML 1.2, `on`, `off`, `yes` and `no` are words, and so are a date, a time such as 1:30, and
-# 010, which is no octal 8.
+# As in YAML 1.2, `on`, `off`, `yes` and `no` are strings, and so are dates, times such as 1:30, and
+# 010, which YAML 1.1 reads as octal 8.
 _OLD = tuple(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "timestamp"))
 _Loader.yaml_implicit_resolvers = {
     letter: [(tag, pattern) for tag, pattern in resolvers if tag not in _OLD]
@@ -51,28 +51,29 @@ _Loader.add_implicit_resolver(
 
 
 class _TextLoader(_Loader):
-    """Every value is text as it is written."""
+    """Reads every scalar as a string, without conversion."""
 
 
-# << still includes another mapping.
+# The merge key << keeps its meaning.
 _TextLoader.yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}
 
 
 def read_yaml(text: str, place: str) -> tuple[Any, Lines]:
-    """Return the values of a YAML text, None for an empty one, and their lines.
+    """Return the values of a YAML text and their lines; None if the text is empty.
 
     Raises:
-        ConfigError: it is no YAML; `place` says where it came from.
+        ConfigError: the text is not YAML. The message names the file by `place`.
     """
     return _read(text, place, _Loader, ConfigError)
 
 
 def read_yaml_as_text(text: str, place: str) -> Any:
-    """Return the values of a YAML file of a data set: dicts, lists, and text as it is written, so
-    that a class may be called no, 010 or null.
+    """Return the values of a data set's YAML file: dicts, lists and strings.
+
+    Scalars aren't converted, so that a class can be named no, 010 or null.
 
     Raises:
-        DataError: it is no YAML; `place` says where it came from.
+        DataError: the text is not YAML. The message names the file by `place`.
     """
     values, _ = _read(text, place, _TextLoader, DataError)
     return values
@@ -103,9 +104,9 @@ def _read(text: str, place: str, kind: type[_Loader], error: type[UserError]) ->
             " allowed; remove it"
         ) from None
     except ValueError:
-        # Tags such as !!int make numbers of anything.
+        # For example, !!int before a value that is not a number.
         raise error(
-            f"{place}: not valid YAML: a value doesn't fit its tag, such as !!int; mend the value,"
+            f"{place}: not valid YAML: a value doesn't fit its tag, such as !!int; correct it,"
             " or leave the tag out"
         ) from None
 

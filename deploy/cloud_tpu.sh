@@ -34,10 +34,10 @@ tpus() {
     do_ gcloud compute tpus "$kind" "$verb" "$NAME" --zone "$ZONE" "$@"
 }
 
-# What the VM is told to do, in the project's folder there.
+# Run a command on the VM, in the home folder.
 on_vm() { tpus tpu-vm ssh --command "$1" "${@:2}"; }
 
-# READY, CREATING, PREEMPTED …; ABSENT if there is no such VM.
+# Print READY, CREATING, PREEMPTED …; ABSENT if there is no such VM.
 vm_state() {
     gcloud compute tpus tpu-vm describe "$NAME" --zone "$ZONE" --format 'value(state)' \
         2>/dev/null || echo ABSENT
@@ -74,11 +74,11 @@ delete() {
     fi
 }
 
-# Delete what is there of the VM or of its request, without complaint if nothing is.
+# Delete the VM and its queued request if they exist.
 clear_away() {
     if [ "$(vm_state)" != ABSENT ] ||
         { [ -n "${TPU_QUEUED:-}" ] && [ "$(queue_state)" != ABSENT ]; }; then
-        say "deleting what is left of $NAME"
+        say "deleting the remains of $NAME"
         delete
     fi
 }
@@ -110,7 +110,7 @@ request() {
     fi
 }
 
-# Create the VM. One that is ready is kept; one that was preempted or is half made is replaced.
+# Create the VM. A ready VM is kept; a preempted or incomplete one is replaced.
 create() {
     if [ -z "${DRY_RUN:-}" ]; then
         if [ "$(vm_state)" = READY ]; then
@@ -146,13 +146,13 @@ start() {
         "${TPU_DATA:-}" "${PIPELINE:-pipelines/classification/digits.yaml}" ${SET:-})"
 }
 
-# "running", or the exit code of the training; "unknown" while the VM can't be reached.
+# Print "running", or the exit code of the training; "unknown" if the VM can't be reached.
 training_state() {
     on_vm "bash cvpipe/deploy/on_tpu_vm.sh state $(printf '%q' "$RUN_NAME")" 2>/dev/null ||
         echo unknown
 }
 
-# Wait for the training: 0 finished, 2 failed, 1 if it has to be started again.
+# Wait for the training. Return 0 if it finished, 2 if it failed, 1 if it must be restarted.
 follow() {
     local state unknown=0
     while :; do
@@ -161,10 +161,10 @@ follow() {
         case $state in
         0) return 0 ;;
         running) unknown=0 ;;
-        75) say "the training was stopped and goes on"; return 1 ;;
+        75) say "the training was stopped; restarting it"; return 1 ;;
         unknown)
             if [ "$(vm_state)" != READY ]; then
-                say "$NAME is $(vm_state); the training goes on from its copy in $BUCKET"
+                say "$NAME is $(vm_state); the training continues from its copy in $BUCKET"
                 return 1
             fi
             unknown=$((unknown + 1))
@@ -184,7 +184,7 @@ train() {
     fi
     for ((restart = 0; restart <= RESTARTS; restart++)); do
         if ! create; then
-            # A first request that fails will fail again; later ones lack a free TPU for a while.
+            # If the first request fails, repeating it is useless; later ones may find a free TPU.
             [ "$restart" -gt 0 ] || exit 1
             sleep "$POLL"
             continue

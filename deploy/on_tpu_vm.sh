@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# tensorflow-tpu is imported as tensorflow: whatever installs tensorflow puts the build for CPUs
-# over it, so that TPUs are gone without a word. uv leaves tensorflow out.
+# tensorflow-tpu is imported as tensorflow. Any package that installs tensorflow overwrites it with
+# the build for CPUs, and training silently loses the TPUs. uv is told to leave tensorflow out.
 install() {
     local uv=.uv/bin/uv
     [ -x "$uv" ] || { python3 -m venv .uv && .uv/bin/pip install --quiet uv; }
@@ -21,13 +21,13 @@ install() {
     fi
 }
 
-# Copy the run to the bucket. A copy that fails is tried again a minute later.
+# Copy the run to the bucket. A failed copy is retried a minute later.
 keep() { gcloud storage rsync --recursive "runs/$1" "$2/runs/$1" >/dev/null 2>&1 || true; }
 
 work() {
     local run=$1 bucket=$2 pipeline=$3 code=0 keeper
     shift 3
-    # Without a TPU this is an error, where "auto" would train on the CPU.
+    # Without a TPU this fails, whereas "auto" would train on the CPU.
     local set=(--set train.strategy=tpu)
     for pair; do set+=(--set "$pair"); done
     while sleep "${TPU_KEEP:-60}"; do keep "$run" "$bucket"; done &
@@ -47,7 +47,7 @@ start() {
     fi
     mkdir -p runs
     rm -f "runs/$run.exit"
-    # What an earlier VM had reached.
+    # Restore the checkpoints of an earlier VM.
     if [ ! -d "runs/$run" ] && gcloud storage ls "$bucket/runs/$run" >/dev/null 2>&1; then
         mkdir -p "runs/$run"
         gcloud storage rsync --recursive "$bucket/runs/$run" "runs/$run"
@@ -66,7 +66,7 @@ state() {
     elif [ -f "runs/$1.pid" ] && kill -0 "$(cat "runs/$1.pid")" 2>/dev/null; then
         echo running
     else
-        # Killed, as by a restart of the VM: it has to be started again.
+        # The process was killed, for example by a restart of the VM: training must be restarted.
         echo 75
     fi
 }

@@ -256,7 +256,7 @@ FILES = {
         "epochs: 20",
         "epochs: 20\n  precision: mixed_float",
         "p.yaml:19: 'train.precision' should be 'float32', 'mixed_bfloat16' or 'mixed_float16',"
-        " not \"mixed_float\"; did you mean 'mixed_float16'? (Keras's dtype policy",
+        " not \"mixed_float\"; did you mean 'mixed_float16'? (Keras dtype policy",
     ),
     "a misspelled task": (
         "task: classification",
@@ -409,7 +409,9 @@ def test_a_missing_file_is_said_with_the_nearest_one(
 
 def test_what_is_no_text_file_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_bytes(b"\xff\xfe\x00")
-    assert complaint(tmp_path / "p.yaml") == "p.yaml: no text in UTF-8; give a pipeline file"
+    assert (
+        complaint(tmp_path / "p.yaml") == "p.yaml: not a text file in UTF-8; give a pipeline file"
+    )
     (tmp_path / "folder").mkdir()
     assert (
         complaint(tmp_path / "folder")
@@ -433,8 +435,8 @@ OVERRIDES = {
     "train.epohcs=3": "unknown key 'train.epohcs'; did you mean 'epochs'?",
     "trian.epochs=3": "unknown key 'trian'; did you mean 'train'?",
     "task.x=1": "'task' is a value and has no keys",
-    "augment.1.padding=2": "'1' is no position in that list of 1, counted from 0",
-    "augment.x=2": "'x' is no position in that list of 1, counted from 0",
+    "augment.1.padding=2": "'1' is not a position in this list of 1; positions begin at 0",
+    "augment.x=2": "'x' is not a position in this list of 1; positions begin at 0",
     "augment.0.padding=a": (
         "'augment.0.padding' should be an integer, not \"a\" (Pixels of the source image added on"
         " each side)"

@@ -135,9 +135,9 @@ def test_a_pipeline_stands_over_its_base(tmp_path: Path) -> None:
         ("base: there.yaml\n", "there.yaml: no such pipeline file; "),
         (
             'base: "a\\0b"\n',
-            "p.yaml:1: 'base' is the path of a pipeline file, as seen from this one",
+            "p.yaml:1: 'base' must be the path of a pipeline file, relative to this one",
         ),
-        ("base: [whole.yaml]\n", "p.yaml:1: 'base' is the path of a pipeline file, as seen from"),
+        ("base: [whole.yaml]\n", "p.yaml:1: 'base' must be the path of a pipeline file, relative"),
     ],
 )
 def test_a_mistake_is_named_with_the_file_that_has_it(

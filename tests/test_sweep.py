@@ -402,7 +402,7 @@ def test_a_best_value_at_the_end_of_its_range_is_said(tmp_path: Path) -> None:
         train_a_known_function,
     )
     assert result["notes"] == [
-        "the best optimizer.learning_rate is at the lower end of its range; better ones may be"
+        "the best optimizer.learning_rate is at the lower end of its range; better values may lie"
         " beyond it"
     ]
 

@@ -59,7 +59,7 @@ def test_a_changed_file_fails(cvpipe: Any, artifact: Path, tmp_path: Path) -> No
     with (copy / "variables" / "variables.index").open("ab") as file:
         file.write(b"x")
     code, _, err = cvpipe("verify", copy)
-    assert code == 1 and "variables/variables.index is not what was exported" in err
+    assert code == 1 and "variables/variables.index differs from the exported file" in err
 
 
 def test_the_card_has_scores_tensors_and_data(artifact: Path) -> None:

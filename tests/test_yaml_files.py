@@ -33,7 +33,7 @@ def test_another_mapping_can_be_included() -> None:
         ("names: [a\n\n", "d:3: not valid YAML: "),
         ("a: 1\na: 2\n", "d:2: the key 'a' is given twice; keep one of the two"),
         ("names:\n\t- a\n", "d:2: not valid YAML: found character '\\t'"),
-        ("a: !!int x\n", "d: not valid YAML: a value doesn't fit its tag, such as !!int; mend"),
+        ("a: !!int x\n", "d: not valid YAML: a value doesn't fit its tag, such as !!int; correct"),
         ("a: !!python/name:os.system\n", "d:1: not valid YAML: could not determine"),
         ("a: b\x01\n", r"d:1: not valid YAML: the character '\x01' is not allowed"),
         ("a: &a [*a]\n", "d: a value contains itself (an anchor &x with *x inside), or is nested"),

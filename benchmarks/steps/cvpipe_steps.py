@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent.parent
 def runner(
     name: str, size: int, classes: int, batch_size: int, steps: int
 ) -> tuple[Callable[[], float], keras.Model]:
-    """Return a function that makes `steps` steps in one call of the graph, as a training makes
-    them, and returns the loss; and the network.
+    """Return a function that makes `steps` steps in one call of the graph, as in training, and
+    returns the loss. Also return the network.
     """
     config = config_file.load(
         ROOT / "pipelines" / "classification" / "digits.yaml",

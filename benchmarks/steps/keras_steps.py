@@ -1,7 +1,7 @@
 """Steps of Keras's `fit`: keras_steps.py NETWORK SIZE CLASSES BATCH STEPS [JIT].
 
-ResNet-50 is Keras Applications'; ResNet-20, which it lacks, is cvpipe's model under `fit`. JIT:
-auto (the default), on or off.
+ResNet-50 is that of Keras Applications. Keras has no ResNet-20, so cvpipe's model is trained by
+`fit`. JIT is auto (the default), on or off.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from turns import answer, timed
 
 
 def main(network: str, size: int, classes: int, batch_size: int, steps: int, jit: str) -> None:
-    """`steps` steps of one epoch of `fit`."""
+    """Make `steps` steps in one epoch of `fit`."""
     if network == "resnet50":
         model = keras.applications.ResNet50(
             weights=None, classes=classes, classifier_activation=None

@@ -1,7 +1,7 @@
 """Training steps of the same networks in PyTorch: pytorch_steps.py NETWORK SIZE CLASSES BATCH STEPS
 [contiguous|channels_last|compiled].
 
-compiled: channels_last through torch.compile.
+`compiled` is channels_last with torch.compile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from turns import answer, timed
 
 
 def conv_norm(channels_in: int, channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution without bias, and BatchNorm."""
+    """Return a convolution without bias, and BatchNorm."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(channels),
@@ -26,19 +26,19 @@ def conv_norm(channels_in: int, channels: int, kernel: int, stride: int = 1) -> 
 
 
 class Residual(nn.Module):
-    """relu(shortcut(x) + branch(x))."""
+    """Computes relu(shortcut(x) + branch(x))."""
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module):
         super().__init__()
         self.branch, self.shortcut = branch, shortcut
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, C, H, W] to [B, C', H', W']."""
+        """Map [B, C, H, W] to [B, C', H', W']."""
         return torch.relu(self.shortcut(x) + self.branch(x))
 
 
 class PadShortcut(nn.Module):
-    """Every stride-th pixel, and zeros for the channels that are missing (He et al. 2015, option
+    """Takes every stride-th pixel, and adds zeros for missing channels (He et al. 2015, option
     A).
     """
 
@@ -47,14 +47,14 @@ class PadShortcut(nn.Module):
         self.channels, self.stride = channels, stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, C, H, W] to [B, channels, H / stride, W / stride]."""
+        """Map [B, C, H, W] to [B, channels, H / stride, W / stride]."""
         return nn.functional.pad(
             x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.channels - x.shape[1])
         )
 
 
 def resnet20(classes: int) -> nn.Sequential:
-    """He et al. 2015, section 4.2."""
+    """Build ResNet-20 (He et al. 2015, section 4.2)."""
     layers: list[nn.Module] = [conv_norm(3, 16, 3), nn.ReLU()]
     channels = 16
     for index, width in enumerate([16] * 3 + [32] * 3 + [64] * 3):
@@ -72,7 +72,7 @@ def resnet20(classes: int) -> nn.Sequential:
 
 
 def resnet50(classes: int) -> nn.Sequential:
-    """He et al. 2015, table 1, with the stride in the 3×3 convolution."""
+    """Build ResNet-50 (He et al. 2015, table 1) with the stride in the 3×3 convolution."""
     layers: list[nn.Module] = [conv_norm(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     channels = 64
     for stage, (blocks, width) in enumerate([(3, 64), (4, 128), (6, 256), (3, 512)]):
@@ -94,7 +94,7 @@ def resnet50(classes: int) -> nn.Sequential:
 
 
 def main(network: str, size: int, classes: int, batch_size: int, steps: int, layout: str) -> None:
-    """`steps` steps of SGD with momentum."""
+    """Make `steps` steps of SGD with momentum."""
     model = {"resnet20": resnet20, "resnet50": resnet50}[network](classes)
     images, labels = torch.randn(batch_size, 3, size, size), torch.randint(classes, (batch_size,))
     if layout != "contiguous":

@@ -1,10 +1,10 @@
 """Training steps of a segmenter: segmentation_steps.py cvpipe NETWORK | keras [off] | model_garden,
 then SIZE CLASSES BATCH STEPS.
 
-NETWORK: unet, on U-Net's own path at a quarter of its width, or fcn, an FCN-32s on ResNet-18,
-upsampled bilinearly. Keras trains the first, written with its layers, `off` being jit_compile;
-Model Garden trains its own ResNet-18 with a prediction from the coarsest map, which its loss
-upsamples bilinearly. SGD with momentum, on one batch in memory; no scores are measured on the way.
+NETWORK is unet, a U-Net with a quarter of its width, or fcn, an FCN-32s on ResNet-18 with bilinear
+upsampling. Keras trains the same U-Net, built from Keras layers; `off` turns jit_compile off. Model
+Garden trains its own ResNet-18 with predictions from the coarsest map, which its loss upsamples
+bilinearly. All use SGD with momentum on one batch in memory, and measure no scores.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WIDTHS = (16, 32, 64, 128, 256)
 def cvpipe_steps(
     network: str, size: int, classes: int, batch_size: int, steps: int
 ) -> Callable[[], object]:
-    """`steps` steps in one call of the graph, as a training makes them."""
+    """Make `steps` steps in one call of the graph, as in training."""
     from cvpipe import config_file
     from cvpipe.runtime import prepare_process
 
@@ -71,7 +71,7 @@ def cvpipe_steps(
 def keras_steps(
     jit: str, size: int, classes: int, batch_size: int, steps: int
 ) -> Callable[[], object]:
-    """`steps` steps of one epoch of `fit`."""
+    """Make `steps` steps in one epoch of `fit`."""
     import keras
     import tensorflow as tf
 

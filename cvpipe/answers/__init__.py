@@ -1,4 +1,4 @@
-"""Answers as JSON, for people and programs: one file per task. Needs NumPy and Pillow only."""
+"""Conversion of answers to JSON, one file per task. Needs only NumPy and Pillow."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def to_annotations(task: str, answer: Mapping[str, Any]) -> Annotations:
 
 
 def answered_kinds(task: str) -> frozenset[str]:
-    """Return the kinds of annotation, of `annotated.KINDS`, in a task's answers; none if answers
-    can't be annotations.
+    """Return the kinds of annotation in a task's answers, from `annotated.KINDS`.
+
+    Empty if the task's answers can't be converted to annotations.
     """
     kinds: frozenset[str] = getattr(_module(task), "KINDS", frozenset())
     return kinds

@@ -11,15 +11,15 @@ import numpy as np
 from PIL import Image
 
 MIDDLE = 128
-"""Shade of a pixel whose distance equals the threshold of images."""
+"""Gray value of a pixel whose anomaly score equals the threshold."""
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """Return answer n of a batch.
 
-    "is_anomalous"; "anomaly_score" and "anomaly_threshold"; "image_size" [height, width];
-    "heat_map" {"b64": a base64-encoded grayscale PNG of that size}: 0 is normal, 128 the threshold,
-    255 about twice the threshold or more.
+    Keys: "is_anomalous"; "anomaly_score" and "anomaly_threshold"; "image_size" [height, width];
+    "heat_map" {"b64": a base64-encoded grayscale PNG of that size}. Gray value 0 is normal, 128 the
+    threshold, 255 at least about twice the threshold.
     """
     height, width = predictions["image_size"][n].tolist()
     threshold = float(predictions["anomaly_threshold"][n])
@@ -36,7 +36,7 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
 
 
 def shades(heat: np.ndarray, threshold: float) -> np.ndarray:
-    """Return a heat map, float [H, W], as shades of gray, uint8 [H, W]."""
+    """Convert a heat map, float [H, W], to gray values, uint8 [H, W]."""
     scale = MIDDLE / threshold if threshold > 0 else float(MIDDLE)
     return np.clip(np.rint(scale * heat), 0, 255).astype(np.uint8)
 

@@ -9,7 +9,7 @@ import numpy as np
 from cvpipe.data.annotated import Objects
 
 SIDES = ("ymin", "xmin", "ymax", "xmax")
-"""Order of a box's coordinates in tensors, and their names in JSON."""
+"""Names of a box's coordinates in JSON, in the order of tensors."""
 
 
 def to_sides(box: np.ndarray) -> dict[str, float]:
@@ -28,11 +28,11 @@ def to_objects(
     scores: Sequence[float],
     size: Sequence[int],
 ) -> Objects:
-    """Return n objects of an answer as annotations.
+    """Convert the n objects of an answer to annotations.
 
     Args:
         boxes: n boxes as JSON, pixels.
-        labels, scores: of each object.
+        labels, scores: n class numbers and scores.
         size: height and width of the image, pixels.
     """
     corners = np.array([from_sides(box) for box in boxes], np.float64).reshape(-1, 4)

@@ -13,8 +13,10 @@ KINDS = frozenset(("labels",))
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return answer n of a batch: class_id, class_name and probability of the best class, and top,
-    a list of the best classes with the same keys.
+    """Return answer n of a batch.
+
+    Keys: "class_id", "class_name" and "probability" of the best class; "top", a list of the best
+    classes with the same keys.
     """
     names = [name.decode() for name in predictions["top_class_names"][n]]
     ids, probabilities = (

@@ -16,9 +16,9 @@ KINDS = frozenset(("boxes",))
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """Return answer n of a batch.
 
-    "objects", in order of decreasing score, each with "box" {"ymin", "xmin", "ymax", "xmax"} in
-    pixels of the original image, "class_id", "class_name" and "score"; "count", their number;
-    "image_size" [height, width].
+    Keys: "objects", in order of decreasing score, each with "box" {"ymin", "xmin", "ymax", "xmax"}
+    in pixels of the original image, "class_id", "class_name" and "score"; "count", the number of
+    objects; "image_size" [height, width].
     """
     count = int(predictions["count"][n])
     columns = (

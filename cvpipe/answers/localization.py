@@ -15,8 +15,10 @@ KINDS = frozenset(("boxes",))
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return answer n of a batch: the keys of classification's answer; "box" {"ymin", "xmin",
-    "ymax", "xmax"} in pixels of the original image; "image_size" [height, width].
+    """Return answer n of a batch.
+
+    Keys: those of a classification answer; "box" {"ymin", "xmin", "ymax", "xmax"} in pixels of the
+    original image; "image_size" [height, width].
     """
     return {
         **classification.to_answer(predictions, n),
@@ -26,6 +28,6 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
 
 
 def to_annotations(answer: Mapping[str, Any]) -> Annotations:
-    """Return the one object; its score is the probability of its class."""
+    """Return the object, with the probability of its class as its score."""
     best = [answer["class_id"]], [answer["probability"]]
     return Annotations(objects=to_objects([answer["box"]], *best, answer["image_size"]))

@@ -11,15 +11,17 @@ from cvpipe.answers.box import to_objects
 from cvpipe.data.annotated import Annotations
 
 KINDS = frozenset(("boxes", "keypoints"))
-# COCO's number for a visible point.
+# COCO's value for a visible keypoint.
 _VISIBLE = 2
-# Pixels to which the box of points in one place, or in a line, is widened.
+# Smallest height and width of a bounding box in pixels, for points on one spot or line.
 _LEAST_SIDE = 1.0
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return answer n of a batch: "keypoints", each with name, y, x (pixels) and score;
-    "image_size" [height, width].
+    """Return answer n of a batch.
+
+    Keys: "keypoints", each with "name", "y" and "x" in pixels, and "score"; "image_size" [height,
+    width].
     """
     columns = (predictions[key][n].tolist() for key in ("keypoint_names", "keypoints", "scores"))
     keypoints = [
@@ -30,8 +32,9 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
 
 
 def to_annotations(answer: Mapping[str, Any]) -> Annotations:
-    """Return one object of the first class: all points, marked visible, and their bounding box; its
-    score is the mean of the points'.
+    """Return one object of class 0 with all points, marked as visible, and their bounding box.
+
+    The score of the object is the mean score of the points.
     """
     size, points = answer["image_size"], answer["keypoints"]
     places = np.array([[point["y"], point["x"]] for point in points])

@@ -18,9 +18,9 @@ KINDS = frozenset(("masks",))
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """Return answer n of a batch.
 
-    "image_size" [height, width]; "shares" {class name: fraction of the pixels}, decreasing, of the
-    classes that occur; "class_ids" {class name: class number} of the same classes; "mask" {"b64": a
-    base64-encoded grayscale PNG of that size whose values are class numbers}.
+    Keys: "image_size" [height, width]; "shares" {class name: fraction of the pixels} of the classes
+    that occur, in decreasing order; "class_ids" {class name: class number} of the same classes;
+    "mask" {"b64": a base64-encoded grayscale PNG of that size whose values are class numbers}.
     """
     height, width = predictions["image_size"][n].tolist()
     names = [name.decode() for name in predictions["class_names"][n]]

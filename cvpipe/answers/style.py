@@ -12,8 +12,9 @@ from PIL import Image
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return answer n of a batch: "image_size" [height, width]; "picture" {"b64": a base64-encoded
-    PNG of that size}.
+    """Return answer n of a batch.
+
+    Keys: "image_size" [height, width]; "picture" {"b64": a base64-encoded PNG of that size}.
     """
     height, width = predictions["image_size"][n].tolist()
     pixels = np.round(255 * predictions["picture"][n][:height, :width])

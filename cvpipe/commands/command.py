@@ -83,7 +83,9 @@ def add_data_overrides(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 
 def add_snapshots(parser: argparse.ArgumentParser) -> None:
-    """Add --snapshots, `options.snapshots`: use all snapshots of a run, not its best checkpoint."""
+    """Add --snapshots, `options.snapshots`: use all snapshots of a run, not only its best
+    checkpoint.
+    """
     parser.add_argument(
         "--snapshots",
         action="store_true",
@@ -92,15 +94,15 @@ def add_snapshots(parser: argparse.ArgumentParser) -> None:
 
 
 def is_run(path: Path) -> bool:
-    """True if a folder holds a run, False if an artifact may be there."""
+    """Return True if a folder holds a run, False if it may hold an artifact."""
     return (path / "config.json").exists()
 
 
 def artifact_folder(path: Path) -> Path:
-    """Return the folder of an artifact's version, where a run would have been taken, too.
+    """Return the folder of an artifact's version, for a command that accepts runs and artifacts.
 
     Raises:
-        DataError: neither is there.
+        DataError: the path has neither a run nor an artifact.
     """
     try:
         return find_artifact(path)
@@ -159,7 +161,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def class_lines(result: Mapping[str, Any]) -> list[str]:
-    """Return a table of scores by class, if the task has them; the report has all classes."""
+    """Return the lines of a table of scores by class, empty if there are none. The report has all
+    classes.
+    """
     classes = result.get("per_class", {})
     if not classes:
         return []
@@ -167,7 +171,7 @@ def class_lines(result: Mapping[str, Any]) -> list[str]:
     left = len(classes) - len(shown)
     more = [f"and {counted(left, 'more class', 'more classes')}"] if left else []
     head = ["class", *shown[0][1]]
-    # A name may contain anything, such as a line break.
+    # A class name may contain line breaks.
     rows = [
         [" ".join(name.split()), *(_cell(value) for value in own.values())] for name, own in shown
     ]

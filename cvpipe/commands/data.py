@@ -16,7 +16,7 @@ from cvpipe.commands.command import add_command, add_pipeline, aligned, own_fold
 
 def add(commands: Any) -> None:
     """Declare the commands about data."""
-    text = "check, download and pack data; find anchors"
+    text = "check, convert, download and pack data; find anchors"
     parser = commands.add_parser("data", help=text, description=text[0].upper() + text[1:] + ".")
     checks = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="name")
     command = add_command(
@@ -76,8 +76,10 @@ def add(commands: Any) -> None:
         "--quality",
         metavar="Q",
         type=int,
-        help="re-encode all images as JPEG of this quality, 1 to 100 (default: keep files as they"
-        " are; reduced ones become JPEG of quality 95 or PNG, as before)",
+        help=(
+            "re-encode all images as JPEG of this quality, 1 to 100 (default: keep files unchanged;"
+            " of reduced images, JPEG files become JPEG of quality 95, others PNG)"
+        ),
     )
     command.add_argument(
         "--shard-size",

@@ -23,8 +23,8 @@ def add(commands: Any, watch: Callable[[int, int], None]) -> None:
         commands,
         "convert",
         partial(convert, watch=watch),
-        "write a data set in another tool's format, with unchanged images, and report what it can't"
-        " hold",
+        "write a data set in another tool's format, with unchanged images, and report what the"
+        " format can't represent",
     )
     add_examples(
         parser,
@@ -34,7 +34,11 @@ def add(commands: Any, watch: Callable[[int, int], None]) -> None:
     add_pipeline(parser, ", or a folder or zip archive of labeled images")
     parser.add_argument("--to", choices=TARGETS, required=True, help="format to write")
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, required=True, help="folder to write, not there yet"
+        "--out",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="folder to write, which must not exist",
     )
     parser.add_argument(
         "--task",
@@ -119,7 +123,7 @@ def _data(options: argparse.Namespace) -> Any:
         prepare_process(config)
         return config.data
     if options.overrides:
-        raise ConfigError(f"--set is for a pipeline file, and {options.pipeline} is none")
+        raise ConfigError(f"--set is for pipeline files, and {options.pipeline} isn't one")
     from cvpipe.runtime import quiet_tensorflow
 
     quiet_tensorflow()

@@ -98,7 +98,7 @@ def _run(run: Run, options: argparse.Namespace) -> tuple[dict[str, Any], list[st
 def _with_mistakes(
     options: argparse.Namespace, name: str, score: Callable[..., dict[str, Any]]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Evaluate, and write the list of mistakes if it is asked for. `score` takes a `Begin`."""
+    """Evaluate, and write the list of mistakes if --mistakes is given. `score` takes a `Begin`."""
     if not options.mistakes:
         return score(), []
     from cvpipe.evaluation import Subject, Watch

@@ -58,10 +58,10 @@ def add(commands: Any) -> None:
 
 
 class Explained(NamedTuple):
-    """Maps of a list of images, and what they explain."""
+    """Maps of several images, and the classes that they explain."""
 
     pixels: np.ndarray
-    """uint8 [B, H, W, C]: the images as the network sees them."""
+    """uint8 [B, H, W, C]: the prepared images as pixels."""
     classes: list[str]
     """The explained class of each image."""
     maps: dict[str, np.ndarray]

@@ -71,8 +71,8 @@ def add(commands: Any) -> None:
         "--threshold",
         choices=["best"],
         help=(
-            "leave out answers below the score of their class with the best F1 on the validation"
-            " split"
+            "leave out answers whose score is below the threshold that has their class's best F1 on"
+            " the validation split"
         ),
     )
 
@@ -91,7 +91,7 @@ def export(options: argparse.Namespace) -> int:
     if options.keras is not None:
         if options.formats or options.threshold:
             option = f"--format {options.formats[0]}" if options.formats else "--threshold best"
-            raise ConfigError(f"{option}: goes with a SavedModel; leave --keras out")
+            raise ConfigError(f"{option}: is only for SavedModels; leave --keras out")
         return _export_keras(members, options)
     name = runs[0].config.name + ("-ensemble" if len(members) > 1 else "")
     result = export_members(

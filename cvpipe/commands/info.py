@@ -44,7 +44,7 @@ def info(options: argparse.Namespace) -> int:
     """Print facts on the machine."""
     from cvpipe.runtime import quiet_tensorflow
 
-    # Before the next line, which sets some itself.
+    # Read the variables before the next call, which sets some of them.
     environment = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     quiet_tensorflow()
     cpu = Path("/proc/cpuinfo")

@@ -110,7 +110,7 @@ def _translate(options: argparse.Namespace) -> int:
 
 
 def _mistakes(file: Path) -> list[str]:
-    """Return the mistake of a pipeline file in a sentence; none if it loads."""
+    """Return the error of a pipeline file as a list of one sentence; empty if the file loads."""
     from cvpipe.config_file import load
 
     try:
@@ -123,10 +123,11 @@ def _mistakes(file: Path) -> list[str]:
 def draft_to(
     file: Path, data: str, task: str | None = None, kind: str | None = None
 ) -> tuple[str, dict[str, Any], list[str]]:
-    """Write the pipeline file of a data set; return its task, its source and the choices in words.
+    """Write the pipeline file of a data set. Return the task, the source, and the choices as lines
+    of text.
 
     Raises:
-        ConfigError: there is no such format, or the file can't be written.
+        ConfigError: `kind` isn't a format, or the file can't be written.
         DataError: the format can't be detected, or the data can't be opened.
     """
     from cvpipe.runtime import quiet_tensorflow

@@ -44,8 +44,8 @@ def add(commands: Any) -> None:
         metavar="IMAGE",
         nargs="+",
         help=(
-            "image files, folders, zip archives, patterns such as 'photos/*.jpg', or - for a path"
-            " in each line of stdin"
+            "image files, folders, zip archives, patterns such as 'photos/*.jpg', or - to read"
+            " paths from stdin, one per line"
         ),
     )
     parser.add_argument(
@@ -133,7 +133,7 @@ def predict(options: argparse.Namespace) -> int:
     from cvpipe.export.artifact import open_artifact
 
     outputs = Outputs(options.draw, options.masks)
-    # Loading takes seconds, so first check that there is something to do.
+    # Loading takes seconds, so the artifact is loaded when the first image is answered.
     artifact = cache(partial(open_artifact, folder))
 
     def answer(images: Sequence[ImageFile]) -> Iterator[dict[str, Any]]:

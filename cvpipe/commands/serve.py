@@ -38,8 +38,8 @@ def add(commands: Any) -> None:
     _add_batching(parser)
     _add_limits(parser)
     parser.epilog = (
-        "Answers hold the artifact's output tensors: a box is [ymin, xmin, ymax, xmax] in pixels of"
-        ' the original image. In row form ("instances"), an image that can\'t be decoded is'
+        "Answers contain the artifact's output tensors: a box is [ymin, xmin, ymax, xmax] in pixels"
+        ' of the original image. In row form ("instances"), an image that can\'t be decoded is'
         ' answered by an "error".'
     )
 
@@ -67,8 +67,15 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="allow gRPC clients to choose the versions to serve",
     )
-    group.add_argument("--tls-cert", metavar="FILE", type=Path, help="a certificate in PEM: HTTPS")
-    group.add_argument("--tls-key", metavar="FILE", type=Path, help="its key in PEM")
+    group.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        type=Path,
+        help="serve HTTPS with this certificate in PEM format",
+    )
+    group.add_argument(
+        "--tls-key", metavar="FILE", type=Path, help="the certificate's private key in PEM format"
+    )
     group.add_argument(
         "--api-keys",
         metavar="FILE",
@@ -101,14 +108,18 @@ def _add_versions(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=1.0,
-        help="interval of checking the folder (default: %(default)s)",
+        help="interval between checks of the folder (default: %(default)s)",
     )
 
 
 def _add_batching(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("batching of images across requests")
     group.add_argument(
-        "--max-batch", metavar="N", type=int, default=32, help="batch limit (default: %(default)s)"
+        "--max-batch",
+        metavar="N",
+        type=int,
+        default=32,
+        help="largest number of images in a batch (default: %(default)s)",
     )
     group.add_argument(
         "--wait-micros",
@@ -121,7 +132,7 @@ def _add_batching(parser: argparse.ArgumentParser) -> None:
         "--buckets",
         metavar="N,N",
         default="",
-        help="pad batches to these sizes, such as 1,8,32, if each new size is compiled",
+        help="pad batches to these sizes, such as 1,8,32, for models that compile each new size",
     )
     group.add_argument(
         "--batch-threads",
@@ -160,7 +171,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         ("max-queue", 1024, "largest number of waiting images per version"),
         ("max-instances", 1024, "largest number of images or instances per request"),
         ("max-pixels", 50_000_000, "largest number of pixels of an image"),
-        ("max-body", 64, "largest body in MiB"),
+        ("max-body", 64, "largest request body in MiB"),
         ("max-connections", 512, "most connections"),
         ("threads", 4, "unbatched requests answered in parallel"),
     ):
@@ -176,7 +187,7 @@ def serve(options: argparse.Namespace) -> int:
     quiet_tensorflow()
     from cvpipe.serving.server import make_server
 
-    # By default, threads with a finished batch would wait five milliseconds for Python's lock.
+    # By default, a thread with a finished batch may wait five milliseconds for Python's lock.
     sys.setswitchinterval(0.001)
     settings = settings_of(options)
     with make_server(options.folder, options.host, options.port, settings) as server:

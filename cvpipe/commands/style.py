@@ -13,7 +13,7 @@ from cvpipe.errors import ConfigError
 def add(commands: Any) -> None:
     """Declare the command."""
     parser = add_command(
-        commands, "style", style, "paint a photo in the style of a picture, or a texture of it"
+        commands, "style", style, "render a photo, or make a texture, in the style of a picture"
     )
     add_examples(
         parser,
@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
         "cvpipe style --like painting.jpg --to texture.png",
     )
     parser.add_argument(
-        "photo", metavar="PHOTO", nargs="?", type=Path, help="leave out for a texture of the style"
+        "photo", metavar="PHOTO", nargs="?", type=Path, help="leave out to make a texture"
     )
     parser.add_argument(
         "--like",
@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
         required=True,
         metavar="PICTURE",
         type=Path,
-        help="a picture of the style; several are blended",
+        help="a picture with the style; several styles are blended",
     )
     parser.add_argument(
         "--style-weight",
@@ -53,14 +53,18 @@ def add(commands: Any) -> None:
         type=int,
         default=256,
         metavar="N",
-        help="pixels of the style's shorter side: the more, the larger its strokes (default:"
-        " %(default)s)",
+        help="shorter side of the style picture in pixels; larger values give larger strokes"
+        " (default: %(default)s)",
     )
     parser.add_argument(
         "--steps", type=int, default=300, metavar="N", help="steps (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of a texture's noise (default: 0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of a texture's initial noise (default: 0)",
     )
     parser.add_argument(
         "--to",
@@ -74,7 +78,9 @@ def add(commands: Any) -> None:
 def style(options: argparse.Namespace) -> int:
     """Write the picture, and print its losses."""
     if min(options.steps, options.longest, options.stroke) < 1 or options.style_weight < 0:
-        raise ConfigError("--steps, --longest, --stroke: must be at least 1; --style-weight: 0")
+        raise ConfigError(
+            "--steps, --longest, --stroke: must be at least 1, and --style-weight at least 0"
+        )
     if options.to.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"--to {options.to}: give a name that ends in .png or .jpg")
     if options.keep_color and options.photo is None:

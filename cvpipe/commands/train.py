@@ -22,7 +22,7 @@ from cvpipe.errors import ConfigError
 if TYPE_CHECKING:
     from cvpipe.config import Config
 
-# Fewer steps are too few, above all for a range test over seven powers of ten.
+# With fewer steps, the range test can't cover its six powers of ten.
 MIN_SANITY_STEPS = 20
 
 
@@ -91,7 +91,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _train_on_ray(options: argparse.Namespace, pipeline: str | Path, run: Path) -> int:
-    """Start this command on the workers of a Ray cluster."""
+    """Run this command on the workers of a Ray cluster."""
     if options.ray < 1:
         raise ConfigError(f"--ray: {options.ray} is not a number of workers; give at least 1")
     if options.fresh:
@@ -155,7 +155,7 @@ def _check_sanity(options: argparse.Namespace, config: Config, run: Path) -> int
         findings.append(finding)
         if not options.json:
             print(finding.line(), flush=True)
-        # Only now, so a mistake in the pipeline leaves no folder.
+        # Create the folder only now, so that an error in the pipeline doesn't leave one.
         own_folder(folder, "report.md", "--run")
         write_sanity_report(findings, config, folder)
     report = folder / "report.md"

@@ -9,7 +9,7 @@ from typing import Any
 from cvpipe.commands.command import add_command, add_data_overrides, aligned, print_result
 from cvpipe.errors import ConfigError, UserError
 
-# Other processors round differently, which may move an example across a threshold.
+# Processors round differently, which may move an example across a threshold.
 TOLERANCE = 0.005
 
 

@@ -151,7 +151,7 @@ def visualize(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     if (options.dream or options.invert) and not options.layers:
-        raise ConfigError("--layer: name the layer whose features are taken")
+        raise ConfigError("--layer: name the layer whose features are used")
     if options.layers and not (options.dream or options.invert):
         raise ConfigError("--layer goes with --dream or --invert; name a layer's units by --unit")
     if options.longest < 1 or (options.steps is not None and options.steps < 1):
@@ -209,7 +209,7 @@ def _classes(options: argparse.Namespace, seen: _Visualized) -> list[_Picture]:
 
     from cvpipe.data.prepare import normalize_colors
 
-    # As others will read the file.
+    # Score the rounded pixels, which are those of the file.
     scores = subject.all_scores(
         normalize_colors(tf.constant(pixels / 255.0, tf.float32), seen.prepare)
     )
@@ -237,7 +237,7 @@ def _units(options: argparse.Namespace, seen: _Visualized) -> list[_Picture]:
     for unit in units:
         find_units(seen.network, [unit])
     pictures = []
-    # Units of one layer in one batch, in the order in which layers are named first.
+    # The units of one layer form one batch. Layers are in the order in which they are first named.
     for layer in dict.fromkeys(unit.layer for unit in units):
         own = [unit for unit in units if unit.layer == layer]
         activation = activation_of(seen.network, own)
@@ -252,7 +252,7 @@ def _units(options: argparse.Namespace, seen: _Visualized) -> list[_Picture]:
 def _ascended(
     options: argparse.Namespace, seen: _Visualized, activation: Any, count: int
 ) -> np.ndarray:
-    """Return the images that activate most, uint8 [B, H, W, C]."""
+    """Return the images that maximize an activation, uint8 [B, H, W, C]."""
     import tensorflow as tf
 
     from cvpipe.synthesis.unit_images import Pixelwise, Spectral, pixel_images, spectral_images

@@ -23,7 +23,7 @@ Stride = Literal[2, 4, 8, 16, 32]
 class AnomalyData(Data):
     """Source of the images, and the splits made of it. Only normal images are trained on."""
 
-    # The class of normal images.
+    # One class is enough: that of normal images.
     least_classes: ClassVar[int] = 1
 
     source: DefectSource
@@ -34,8 +34,9 @@ class AnomalyPrepare(Prepare):
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "letterbox"] = "stretch"
-    """stretch: resize to `size`, ignoring the aspect. letterbox: keep the aspect, center the image
-    in `size`; bars have the color of `mean`, or middle gray where the training set gives it.
+    """stretch: to `size`, ignoring the aspect ratio. letterbox: keep the aspect ratio, show the
+    whole image; bars have the color of `mean`, or middle gray if `mean` comes from the training
+    set.
     """
 
 
@@ -43,18 +44,18 @@ class PatchHead(Section):
     """A head that stores the patches of normal images."""
 
     strides: Annotated[tuple[Stride, ...], Field(min_length=1)] = (8, 16)
-    """Strides of the backbone's feature maps that describe a patch, pixels. There is a patch for
-    each cell of the finest map.
+    """Strides in pixels of the backbone's feature maps that describe a patch. Each cell of the
+    finest map is a patch.
     """
     smoothing: NonNegative = 4.0
-    """Standard deviation of the Gaussian that smooths heat maps, pixels of the network's input; 0:
-    no smoothing.
+    """Standard deviation of the Gaussian that smooths heat maps, in pixels of the network's input;
+    0: no smoothing.
     """
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
         if len(set(self.strides)) < len(self.strides):
-            raise ValueError(f"strides: {list(self.strides)} names a map twice; leave one out")
+            raise ValueError(f"strides: {list(self.strides)} lists a stride twice; leave one out")
         return self
 
 
@@ -66,10 +67,10 @@ class PatchCore(PatchHead):
     kind: Literal["patchcore"]
     """Kind of head."""
     bank: Count = 1_000
-    """Number of patches stored: a greedy coreset of the training set's."""
+    """Number of patches to store. They are chosen from the training set as a greedy coreset."""
     neighbors: Count = 9
-    """Number of neighbors that weight an image's score (equation 7): the denser the bank around the
-    image's farthest patch, the lower the score. 1: no weighting.
+    """Number of neighbors used to weight an image's score (equation 7). The denser the bank is
+    around the image's most anomalous patch, the lower is the score. 1: no weighting.
     """
 
 
@@ -99,7 +100,9 @@ class AnomalyModel(Model):
 
 
 class AnomalyLoss(Loss):
-    """The mean distance of training images before they are stored; only logged, not minimized."""
+    """Mean distance of training images from the memory before they are stored in it; only logged,
+    not minimized.
+    """
 
     kind: Literal["novelty"]
     """Kind of loss."""
@@ -108,15 +111,16 @@ class AnomalyLoss(Loss):
 class Threshold(Section):
     """Choice of the score above which an image is anomalous, on the validation split.
 
-    With anomalies in the split, the threshold of the highest F1. Otherwise a score that at most the
-    share `false_alarms` of the normal images exceed.
+    If the split contains anomalies, the threshold with the highest F1 is chosen. Otherwise, at most
+    the share `false_alarms` of the normal images have scores above it.
     """
 
     false_alarms: Share = 0.0
     """Largest share of the normal validation images above the threshold."""
     margin: NonNegative = 0.25
-    """Distance of the threshold above the highest score it exceeds, as a share of that score's
-    distance from the median. Allows for new normal images that score higher than a small split's.
+    """Distance of the threshold above the highest score that isn't a false alarm, as a multiple of
+    that score's distance from the median. It allows for new normal images whose scores are higher
+    than those of a small split.
     """
 
 
@@ -124,7 +128,7 @@ class AnomalyTrain(Train):
     """Length of the training; one epoch is enough."""
 
     strategy: Literal["one"] = "one"
-    """Devices to train on: one, since an epoch of frozen features takes seconds."""
+    """Devices to train on. One is enough, because an epoch only computes features."""
 
 
 class Anomaly(Config):

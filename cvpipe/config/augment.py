@@ -74,7 +74,7 @@ class ShortSideCrop(Augmentation):
     sides: tuple[Count, Count] = (256, 480)
     """Smallest and largest length of the short side in pixels, inclusive.
 
-    Not below the longer side of the network's input.
+    The smallest must be at least the longer side of the network's input.
     """
 
     @model_validator(mode="after")
@@ -137,7 +137,7 @@ class Expand(Augmentation):
 
 
 class IouCrop(Augmentation):
-    """Crop a patch whose IoU with an object is at least a randomly chosen one (SSD, Liu et al.
+    """Crop a patch whose IoU with an object reaches a randomly chosen minimum (SSD, Liu et al.
     2015, section 2.2, "Data augmentation").
 
     Each of `ious`, a patch of any IoU, and the whole image are equally likely. If no patch reaches
@@ -290,9 +290,9 @@ class ColorJitter(Augmentation):
     brightness: Probability = 0.0
     """Brightness is multiplied by a factor from 1 − b to 1 + b."""
     contrast: Probability = 0.0
-    """Contrast likewise, around the image's mean gray."""
+    """Contrast is multiplied by a factor from 1 − c to 1 + c, around the image's mean gray."""
     saturation: Probability = 0.0
-    """Saturation likewise; color images only."""
+    """Saturation is multiplied by a factor from 1 − s to 1 + s; color images only."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Hue is rotated by −h to +h of the full circle; color images only."""
 
@@ -309,7 +309,7 @@ class PcaLighting(Augmentation):
 
 
 class Grayscale(Augmentation):
-    """Remove the color; the number of channels stays."""
+    """Convert to gray, with the same number of channels."""
 
     op: Literal["grayscale"]
     """Kind of operation."""
@@ -369,8 +369,9 @@ class AutoAugment(Augmentation):
     op: Literal["auto_augment"]
     """Kind of operation."""
     policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
-    """Data set of the policy (the paper's appendix). Magnitudes are those of the authors' code for
-    it: a higher level solarizes and posterizes less with imagenet, and more with cifar10 and svhn.
+    """Data set for which the policy was found (the paper's appendix). Magnitudes are as in the
+    authors' code for that data set: a higher level solarizes and posterizes less with imagenet, and
+    more with cifar10 and svhn.
     """
 
 
@@ -408,7 +409,7 @@ class CutMix(Section):
     op: Literal["cutmix"]
     """Kind of operation."""
     alpha: Positive = 1.0
-    """The area's share is drawn from Beta(alpha, alpha)."""
+    """The rectangle's share of the area is drawn from Beta(alpha, alpha)."""
 
 
 Mix = Annotated[MixUp | CutMix, Field(discriminator="op")]

@@ -11,8 +11,8 @@ from cvpipe.config.source import Source
 
 
 class ToolBoxes(Source):
-    """Boxes exported by a labeling tool. Of polygons, circles and ellipses, the bounding box is
-    taken.
+    """Boxes exported by a labeling tool. Polygons, circles and ellipses are replaced by their
+    bounding boxes.
     """
 
     path: str
@@ -23,7 +23,7 @@ class ToolBoxes(Source):
     """
     upright: bool = True
     """true: boxes refer to the photo rotated upright by its Exif orientation; false: to the stored
-    photo. Used only if the stated size fits both, or is missing.
+    photo. Used only if the image size in the annotations fits both or is missing.
     """
 
     @field_validator("classes")
@@ -36,7 +36,9 @@ class ToolFiles(ToolBoxes):
     """Boxes in a file per split."""
 
     train: str
-    """The file of the training split, relative to `path`; without a test file, of all images."""
+    """The file of the training split, relative to `path`; without a test file, the file of all
+    images.
+    """
     validation: str | None = None
     """The file of the validation split; omit to hold out some training images."""
     test: str | None = None
@@ -72,7 +74,7 @@ class Kitti(ToolBoxes):
     images: str = "image_2"
     """Name of the folders of images."""
     labels: str = "label_2"
-    """Name of the folders of text files; the rest of a text file's path is that of its image."""
+    """Name of the folders of text files. Apart from it, a text file has the path of its image."""
 
 
 class Cvat(ToolFiles):
@@ -97,11 +99,13 @@ class Via(ToolFiles):
     kind: Literal["via"]
     """Kind of format."""
     attribute: str | None = None
-    """The region attribute with the class; omit if regions have one attribute."""
+    """The region attribute that holds the class; omit if regions have only one attribute."""
 
 
 class BoxCsv(ToolFiles):
-    """Tables with a row per object: TensorFlow's tutorials', Roboflow's and Open Images'."""
+    """Tables with a row per object, such as those of TensorFlow's tutorials, Roboflow and Open
+    Images.
+    """
 
     kind: Literal["box_csv"]
     """Kind of format."""
@@ -122,8 +126,8 @@ class BoxCsv(ToolFiles):
     fractions: bool = False
     """true: coordinates are fractions of the image, as in Open Images; false: pixels from 0."""
     names: str | None = None
-    """A table without headings of the labels' names, such as Open Images'
-    class-descriptions-boxable.csv, relative to `path`.
+    """A table with the names of the labels and without headings, relative to `path`, such as
+    class-descriptions-boxable.csv of Open Images.
     """
 
 

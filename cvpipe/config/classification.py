@@ -43,8 +43,8 @@ class ClassificationModel(Model):
     drop_connect: Share = 0.0
     """Share of the last layer's weights dropped in training (Wan et al. 2013)."""
     auxiliary: Share = 0.0
-    """Weight of the losses of auxiliary classifiers, of googlenet (0.3 in Szegedy et al. 2014) or
-    inception_v3; 0 for none. They are only used in training.
+    """Weight of the losses of the auxiliary classifiers of googlenet (0.3 in Szegedy et al. 2014)
+    or inception_v3; 0: none. They are only used in training.
     """
 
 
@@ -90,7 +90,7 @@ class FocalLoss(Loss):
     focal_gamma: NonNegative = 2.0
     """γ: larger values give easy examples less weight."""
     focal_alpha: Share = 0.25
-    """Weight of the true class; that of the others is 1 − this."""
+    """Weight of the true class. The other classes have the weight 1 − focal_alpha."""
 
 
 ClassificationLoss = Annotated[
@@ -115,7 +115,7 @@ class Classification(Config):
     augment: tuple[ClassificationAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     mix: tuple[Mix, ...] = ()
-    """Random mixing of two prepared training images; each pair draws one of several."""
+    """Random mixing of two prepared training images. Each pair draws one of the operations."""
     prepare: ClassificationPrepare
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
     test_time: TestTime = TestTime()
@@ -146,8 +146,8 @@ class Classification(Config):
         return self.model_copy(update={"augment": (), "mix": ()})
 
     def random_in_training(self) -> dict[str, Any]:
-        """Return keys, with their values, that make the loss for the same weights vary from step to
-        step.
+        """Return the keys, with their values, that make the loss vary from step to step for the
+        same weights.
         """
         return {
             **super().random_in_training(),

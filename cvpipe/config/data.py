@@ -73,8 +73,8 @@ class Csv(Source):
     Relative to where the command runs.
     """
     train: str
-    """The table of the training split, relative to `path`; without a test table, the table of
-    everything.
+    """The table of the training split, relative to `path`; without a test table, the table of all
+    images.
     """
     validation: str | None = None
     """The table of the validation split; omit to hold out some training images."""
@@ -122,8 +122,8 @@ class OneHot(Source):
     Relative to where the command runs.
     """
     train: str
-    """The table of the training split, relative to `path`; without a test table, the table of
-    everything. Image paths are relative to the table's folder, or to `path`.
+    """The table of the training split, relative to `path`; without a test table, the table of all
+    images. Image paths are relative to the table's folder, or to `path`.
     """
     validation: str | None = None
     """The table of the validation split; omit to hold out some training images."""
@@ -153,7 +153,7 @@ class Tfds(Source):
     download: bool = False
     """Download and prepare the data set if it isn't there."""
     train: str = "train"
-    """The training split, as an expression such as train[:80%]; without a test split, everything.
+    """The training split, as an expression such as train[:80%]; without a test split, all images.
     """
     validation: str | None = None
     """The validation split; omit to hold out some training images."""
@@ -169,21 +169,21 @@ class Tfds(Source):
 
 
 class TfdsLabels(Tfds):
-    """A data set of TensorFlow Datasets, by its name, whose images have a class each."""
+    """A data set of TensorFlow Datasets, by its name, with a class for each image."""
 
     label: str = "label"
     """The feature with the class."""
 
 
 class TfdsObjects(Tfds):
-    """A data set of TensorFlow Datasets, by its name, whose images show objects."""
+    """A data set of TensorFlow Datasets, by its name, with boxes of objects."""
 
     objects: str = "objects"
-    """The feature with the objects: a sequence with a bbox and a label each."""
+    """The feature with the objects: a sequence whose items have a bbox and a label."""
 
 
 class TfdsMasks(Tfds):
-    """A data set of TensorFlow Datasets, by its name, whose images have a mask each."""
+    """A data set of TensorFlow Datasets, by its name, with a mask for each image."""
 
     mask: str
     """The feature with the mask, such as segmentation_mask."""
@@ -203,7 +203,7 @@ class TfdsMasks(Tfds):
 class DigitScenes(Source):
     """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds, with their boxes.
 
-    Drawn when opened; nothing is downloaded.
+    They are drawn when the source is opened; nothing is downloaded.
     """
 
     kind: Literal["digit_scenes"]
@@ -240,7 +240,7 @@ class DigitSceneMasks(DigitScenes):
     """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds, with masks of
     background and ten digits.
 
-    Drawn when opened, nothing is downloaded.
+    They are drawn when the source is opened; nothing is downloaded.
     """
 
     masks: Literal[True] = True
@@ -298,7 +298,7 @@ class Voc(Source):
     upright: bool | None = None
     """true: boxes refer to the photo rotated upright by its Exif orientation; false: to the stored
     photo. Used only if the size in the XML file fits both, as with squares and rotations by 180°,
-    or is missing. null: stored if it fits both, upright if it is missing.
+    or is missing. null: the stored photo if the size fits both, the upright photo if it is missing.
     """
 
     @field_validator("classes")
@@ -325,7 +325,7 @@ class Voc(Source):
         if self.splits and others:
             raise ValueError(
                 f"{' and '.join(sorted(others))} can't be combined with"
-                f" {' and '.join(self.splits)}, since both say where the files are; leave out one"
+                f" {' and '.join(self.splits)}, because both say where the files are; leave out one"
                 " of the two"
             )
         if self.splits and not self.train:
@@ -356,7 +356,7 @@ class Coco(Source):
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     train: CocoSplit
-    """The training split; without a test split, everything."""
+    """The training split; without a test split, all images."""
     validation: CocoSplit | None = None
     """The validation split; omit to hold out some training images."""
     test: CocoSplit | None = None
@@ -385,14 +385,14 @@ class Yolo(Source):
     kind: Literal["yolo"]
     """Kind of format."""
     path: str
-    """A folder, or a zip archive; images/train/1.jpg in it, or train/images/1.jpg.
+    """A folder, or a zip archive, with images such as images/train/1.jpg or train/images/1.jpg.
 
     Relative to where the command runs.
     """
     images: str = "images"
     """Name of the folders with images, if data.yaml has no splits."""
     labels: str = "labels"
-    """Name of the folders with text files; the rest of a text file's path is that of its image."""
+    """Name of the folders with text files. Apart from it, a text file has the path of its image."""
     names: str = "data.yaml"
     """The YAML file, relative to `path`, with the class names under `names`, and each split's
     folder or list of images under `train`, `val` and `test`. Without it, folders named train, val
@@ -412,8 +412,8 @@ class Yolo(Source):
 
 
 class Auto(Source):
-    """A folder or zip archive whose format is detected; the log says which it is and why. `cvpipe
-    init` writes the detected source into a pipeline file.
+    """A folder or zip archive whose format is detected. The log names the format and the reason.
+    `cvpipe init` writes the detected source into a pipeline file.
     """
 
     task: ClassVar[str]
@@ -424,11 +424,11 @@ class Auto(Source):
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     format: str | None = None
-    """The kind of source, such as coco, if several fit; omit if one does."""
+    """The kind of source, such as coco, if several formats fit; omit it if only one does."""
 
 
 class AutoLabels(Auto):
-    """A folder or zip archive of images with a class each, whose format is detected."""
+    """A folder or zip archive of images with one class each, whose format is detected."""
 
     task = "classification"
 
@@ -446,7 +446,9 @@ class AutoMasks(Auto):
 
 
 class Merge(Source):
-    """Several sources as one: classes are joined by name, splits by their purpose."""
+    """Several sources as one. Classes are joined by name, and splits by purpose (training,
+    validation, test).
+    """
 
     kind: Literal["merge"]
     """Kind of format."""
@@ -460,8 +462,8 @@ class Merge(Source):
 
 
 class MergedLabels(Merge):
-    """Several sources of images with a class each as one: classes are joined by name, splits by
-    their purpose.
+    """Several sources of images with one class each. Classes are joined by name, and splits by
+    purpose (training, validation, test).
     """
 
     sources: Annotated[tuple[LabelSource, ...], Field(min_length=2)]
@@ -469,8 +471,8 @@ class MergedLabels(Merge):
 
 
 class MergedBoxes(Merge):
-    """Several sources of images with boxes as one: classes are joined by name, splits by their
-    purpose.
+    """Several sources of images with boxes. Classes are joined by name, and splits by purpose
+    (training, validation, test).
     """
 
     sources: Annotated[tuple[BoxSource, ...], Field(min_length=2)]
@@ -478,8 +480,8 @@ class MergedBoxes(Merge):
 
 
 class MergedMasks(Merge):
-    """Several sources of images with masks as one: classes are joined by name, splits by their
-    purpose.
+    """Several sources of images with masks. Classes are joined by name, and splits by purpose
+    (training, validation, test).
     """
 
     sources: Annotated[tuple[MaskSource, ...], Field(min_length=2)]
@@ -561,10 +563,12 @@ class Data(Section):
     only: tuple[str, ...] = ()
     """The classes to use, in this order; empty: all."""
     limit: Count | None = None
-    """Largest number of training images, balanced over the classes and chosen by the seed."""
+    """Largest number of training images, balanced over the classes and chosen at random by
+    `split_seed`.
+    """
     max_bad_share: Share = 0.05
-    """Largest share of unreadable records in a split. With more the run stops; otherwise they are
-    left out and reported.
+    """Largest share of unreadable records in a split. The run stops if there are more; otherwise
+    they are left out and reported.
     """
 
     @property

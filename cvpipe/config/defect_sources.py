@@ -13,8 +13,8 @@ from cvpipe.config.source import Source
 
 
 class ScratchedDigits(Source):
-    """Drawn labels printed with the same ten of scikit-learn's handwritten digits. Half of the test
-    images have a defect: a scratch or a blot. Nothing is downloaded.
+    """Synthetic images of a label with the same ten of scikit-learn's handwritten digits. Half of
+    the test images have a defect: a scratch or a blot. Nothing is downloaded.
     """
 
     kind: Literal["scratched_digits"]
@@ -41,7 +41,7 @@ class ScratchedDigits(Source):
 
 class Mvtec(Source):
     """The layout of MVTec AD and VisA: train/good, test/good, a folder in test for each kind of
-    defect, and masks ground_truth/DEFECT/NAME_mask.png, in which defects are above 0.
+    defect, and masks ground_truth/DEFECT/NAME_mask.png, whose pixels are above 0 in defects.
     """
 
     kind: Literal["mvtec"]

@@ -60,17 +60,17 @@ class BoxLoss(Loss):
     """A loss of boxes and their classes."""
 
     box: Literal["offsets", "giou", "diou", "ciou"] = "offsets"
-    """Error of a box. offsets: in its coordinates, as in the head's paper (smooth L1 for ssd;
-    squares for yolo_v1; for yolo_v2 and yolo_v3 a cross-entropy of the center, and squares of the
-    logarithms of the size). giou, diou, ciou: 1 minus a generalized IoU, which also has a gradient
-    for boxes that don't overlap (Rezatofighi et al. 2019; Zheng et al. 2019).
+    """Error of a box. offsets: the error of its coordinates, as in the head's paper (smooth L1 for
+    ssd; squares for yolo_v1; for yolo_v2 and yolo_v3 a cross-entropy of the center, and squares of
+    the logarithms of the size). giou, diou, ciou: 1 minus a generalized IoU, which also has a
+    gradient for boxes that don't overlap (Rezatofighi et al. 2019; Zheng et al. 2019).
     """
     box_weight: NonNegative = 1.0
     """Weight of the box loss relative to the class loss."""
 
 
 class MultiboxLoss(BoxLoss):
-    """SSD's softmax with background (Liu et al. 2015)."""
+    """SSD's cross-entropy of a softmax over the classes and background (Liu et al. 2015)."""
 
     kind: Literal["multibox"]
     """Kind of loss."""
@@ -86,7 +86,7 @@ class FocalBoxLoss(BoxLoss):
     focal_gamma: NonNegative = 2.0
     """γ: larger values give easy boxes less weight."""
     focal_alpha: Share = 0.25
-    """Weight of the true class; that of the others is 1 − this."""
+    """Weight of the true class. The other classes have the weight 1 − focal_alpha."""
 
 
 class YoloLoss(BoxLoss):

@@ -28,8 +28,8 @@ class Suppress(Section):
     exported model can override it.
     """
     class_thresholds: dict[str, Probability] = Field(default={})
-    """Lowest score of some classes, by name, beside score_threshold; `cvpipe export --threshold
-    best` sets those with the best F1. Requests can't lower them.
+    """Minimum scores of some classes, by name, in addition to `score_threshold`. `cvpipe export
+    --threshold best` sets those with the best F1. Requests can't lower them.
     """
     iou_threshold: Probability = 0.5
     """IoU from which the worse of two boxes is dropped. Requests can override it."""
@@ -80,11 +80,13 @@ class Ssd(BoxHead):
     large.
     """
     coarsest: Count = 1
-    """For even: number of cells on the longer side at which no more maps are added."""
+    """For even: maps are added until the longer side has at most this number of cells."""
     smallest: Probability = 0.1
     """For even: side of the finest map's default boxes, as a share of the image."""
     largest: Probability = 0.9
-    """For even: side of the coarsest map's default boxes; those between are evenly spaced."""
+    """For even: side of the coarsest map's default boxes, as a share of the image. The maps between
+    are evenly spaced.
+    """
     aspects: tuple[Positive, ...] = (2.0,)
     """For even: aspect ratios (width / height) of default boxes besides the two squares; inverses
     are added.
@@ -98,7 +100,9 @@ class Ssd(BoxHead):
     for none.
     """
     overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """IoU with an object from which a default box is matched to it; the best box always is."""
+    """Minimum IoU with an object for a default box to be matched to it. The best box of each object
+    is always matched.
+    """
 
     @model_validator(mode="after")
     def _ordered(self) -> Ssd:
@@ -120,7 +124,7 @@ class YoloV1(BoxHead):
 
 
 class AnchorHead(BoxHead):
-    """A head whose boxes start from anchors."""
+    """A head that predicts boxes relative to anchors."""
 
     anchors: tuple[Anchor, ...] = ()
     """Heights and widths of typical objects, as shares of the network's input, from small to large.
@@ -154,7 +158,7 @@ class YoloV2(AnchorHead):
 
 class YoloV3(AnchorHead):
     """YOLOv3: anchors in every cell of several grids (Redmon and Farhadi 2018). All grids have the
-    same number of anchors, the finest grid the smallest ones.
+    same number of anchors; the finest grid has the smallest ones.
     """
 
     kind: Literal["yolo_v3"]

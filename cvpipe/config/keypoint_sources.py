@@ -16,7 +16,7 @@ FlipPair = tuple[str, str]
 
 class CocoKeypoints(Coco):
     """COCO's keypoints in JSON, such as person_keypoints_train2017.json: the instances of
-    categories with keypoints. The category has names and skeleton.
+    categories with keypoints. The category contains the keypoints' names and the skeleton.
     """
 
     flip_pairs: tuple[FlipPair, ...] = ()
@@ -31,7 +31,7 @@ class KeypointCsv(Source):
 
     x and y are pixels to the right of and below the image's upper left corner; the center of the
     first pixel is at (0.5, 0.5). v is COCO's visibility: 0 not annotated, 1 hidden, 2 visible. A
-    point without x and y is not annotated. The figure's box is the smallest around its points.
+    point without x and y is not annotated. The box of a figure is the bounding box of its points.
     """
 
     kind: Literal["keypoint_csv"]
@@ -39,8 +39,8 @@ class KeypointCsv(Source):
     path: str
     """Folder or zip archive with tables and images. Relative to where the command runs."""
     train: str
-    """The table of the training split, relative to `path`; without a test table, the table of
-    everything.
+    """The table of the training split, relative to `path`; without a test table, the table of all
+    images.
     """
     validation: str | None = None
     """The table of the validation split; omit to hold out some training images."""
@@ -67,7 +67,8 @@ class KeypointCsv(Source):
 
 
 class StickFigures(Source):
-    """A stick figure of 11 joints on clutter, drawn when opened; nothing is downloaded.
+    """A stick figure of 11 joints on a cluttered background, drawn when the source is opened;
+    nothing is downloaded.
 
     Figures face the viewer. Bars in front of some hide joints.
     """

@@ -20,7 +20,7 @@ class LocalizationData(Data):
     ignored. An image without an object is neither learned nor scored.
     """
 
-    # With a single class there is still the box to learn.
+    # With a single class, the box can still be learned.
     least_classes: ClassVar[int] = 1
 
     source: BoxSource
@@ -47,10 +47,10 @@ class LocalizationLoss(Loss):
     7).
     """
     box: Literal["smooth_l1", "iou", "giou", "diou", "ciou"] = "smooth_l1"
-    """Error of the box. smooth_l1: of its center and size in tenths of the network's input
-    (Girshick 2015). iou: 1 − IoU (Yu et al. 2016). giou, diou, ciou: 1 minus a generalized IoU,
-    which also has a gradient for boxes that don't overlap (Rezatofighi et al. 2019; Zheng et al.
-    2019).
+    """Error of the box. smooth_l1: the error of its center and size, in tenths of the network's
+    input (Girshick 2015). iou: 1 − IoU (Yu et al. 2016). giou, diou, ciou: 1 minus a generalized
+    IoU, which also has a gradient for boxes that don't overlap (Rezatofighi et al. 2019; Zheng et
+    al. 2019).
     """
     box_weight: NonNegative = 1.0
     """Weight of the box loss relative to the class loss."""

@@ -14,4 +14,4 @@ class Loss(Section):
     """Adds l1 × the sum of the absolute values of all kernels; together with l2, the elastic net.
     """
     l2: NonNegative = 0.0
-    """Adds l2 × the sum of squares of all kernels, without biases and norms."""
+    """Adds l2 × the sum of squares of all kernels. Biases and normalization layers are excluded."""

@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 from cvpipe.config.section import Section
 from cvpipe.config.source import Source
 
-# HTML notation.
+# A color in HTML's notation.
 Color = Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
-# Largest 16-bit value.
+# A 16-bit value.
 Index = Annotated[int, Field(ge=0, lt=2**16)]
 
 
@@ -31,7 +31,7 @@ class MaskFolders(Section):
 
     @model_validator(mode="after")
     def _are_apart(self) -> MaskFolders:
-        # Every image would be its own mask.
+        # Otherwise every image would be its own mask.
         same = PurePosixPath(self.images) == PurePosixPath(self.masks)
         if same and not self.mask_suffix:
             raise ValueError(
@@ -59,7 +59,7 @@ class Masks(Source):
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     train: Annotated[tuple[MaskFolders, ...], Field(min_length=1)]
-    """The training split; without a test split, everything."""
+    """The training split; without a test split, all images."""
     validation: tuple[MaskFolders, ...] = ()
     """The validation split; omit to hold out some training images."""
     test: tuple[MaskFolders, ...] = ()
@@ -90,7 +90,7 @@ class Masks(Source):
             )
         if self.ignore_colors and not self.by_color:
             raise ValueError(
-                "ignore_colors is for masks of colors; give each class its color, in quotes: #"
+                "ignore_colors is for color masks; give each class its color, in quotes: #"
                 " begins a comment"
             )
         owners: dict[str, str] = {}
@@ -119,17 +119,17 @@ def check_mask_classes(names: Sequence[str], ignored: Sequence[int], first: int 
     all_different(tuple(names))
     # 255 means ignored.
     if len(names) > 255:
-        raise ValueError(f"{len(names)} classes; a mask can tell 255 apart")
+        raise ValueError(f"{len(names)} classes; a mask can represent at most 255")
     both = [index for index in ignored if first <= index < first + len(names)]
     if both:
         raise ValueError(
             f"{both[0]} is the value of the class {names[both[0] - first]} and in ignore_indices;"
-            " leave it out there"
+            " remove it from ignore_indices"
         )
 
 
 def all_different(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of classes; raises ValueError if two are equal."""
+    """Return the class names unchanged; raise ValueError if two are equal."""
     if len(set(names)) < len(names):
         raise ValueError("two classes have the same name")
     return names

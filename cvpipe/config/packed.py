@@ -14,7 +14,7 @@ class Packed(Source):
     """Data packed by `cvpipe data pack`: a few large files, for many images or remote storage."""
 
     annotations: ClassVar[tuple[str, ...]] = ()
-    """Kinds of annotation that the task learns from, by the names of their classes."""
+    """Kinds of annotation that the task learns from, by the names of their annotation classes."""
 
     kind: Literal["packed"]
     """Kind of format."""
@@ -22,7 +22,7 @@ class Packed(Source):
     """The folder, or its address such as gs://bucket/data. Relative to where the command runs."""
     block: Count = 1
     """Number of neighboring images that are read together. An epoch is a permutation of blocks,
-    which are divided differently each time. 1: a permutation of single images, as with other
+    whose boundaries change from epoch to epoch. 1: a permutation of single images, as with other
     sources. On remote storage a block is one request; choose a size whose transfer takes as long as
     the latency, such as 16.
     """
@@ -42,7 +42,7 @@ class Packed(Source):
 
 
 class PackedLabels(Packed):
-    """Packed images with a class each."""
+    """Packed images with one class each."""
 
     annotations: ClassVar[tuple[str, ...]] = ("label",)
 

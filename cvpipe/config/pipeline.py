@@ -70,8 +70,8 @@ class Config(Section):
         return self.model_copy(update={"augment": ()})
 
     def random_in_training(self) -> dict[str, Any]:
-        """Return keys, with their values, that make the loss for the same weights vary from step to
-        step; false values don't.
+        """Return the keys, with their values, that can make the loss vary from step to step for the
+        same weights. Keys with false values don't.
         """
         own = NETWORKS.get(self.model.backbone)
         return {
@@ -115,7 +115,7 @@ class Config(Section):
             raise misfit(
                 "prepare.mean",
                 f"prepare.mean must be [0] and prepare.std [1] for {self.model.backbone}, which"
-                " brings the preprocessing that its weights need",
+                " includes the preprocessing that its weights need",
             )
         return self
 

@@ -43,7 +43,9 @@ class Prepare(Section):
 
     @property
     def keeps_size(self) -> bool:
-        """True if images are answered at their own size, and cropped to `size` in training."""
+        """True if answers have the size of the image, which is cropped to `size` only in
+        training.
+        """
         return self.resize in ("tile", "keep")
 
     @property
@@ -63,8 +65,8 @@ class Prepare(Section):
             given = len(getattr(self, key))
             if given not in (1, self.channels):
                 raise ValueError(
-                    f"{key} has {given} values for {self.channels} channels; give one, or one a"
-                    " channel"
+                    f"{key} has {given} values for {self.channels} channels; give one, or one"
+                    " per channel"
                 )
         return self
 
@@ -95,12 +97,13 @@ class TestTime(Section):
     views of an image are averaged.
     """
 
-    # pytest would collect the class as a test.
+    # Otherwise pytest would collect the class as a test.
     __test__ = False
 
     views: Literal["one", "mirrored", "center", "ten"] = "one"
-    """one: as `prepare` resizes it. mirrored: that, and its mirror image. center: the middle of the
-    resized image. ten: the middle, the corners, and all five mirrored.
+    """one: the image as resized by `prepare`. mirrored: the same, and its mirror image. center: the
+    center crop of the resized image. ten: the center crop, the four corner crops, and the mirror
+    images of these five.
     """
     sides: tuple[Count, ...] = (256,)
     """For center and ten: lengths of the short side, in pixels, to which the image is resized

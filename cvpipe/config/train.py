@@ -26,7 +26,9 @@ class Teacher(Section):
     for detection, which imitates raw outputs.
     """
     weight: Probability = 0.5
-    """Weight of the distance from the teacher; the pipeline's own loss has 1 − this."""
+    """Weight of the distance from the teacher. The pipeline's own loss has the weight 1 −
+    weight.
+    """
 
 
 class Adversarial(Section):
@@ -55,13 +57,13 @@ class Train(Section):
     clip_norm: Positive | None = None
     """Scale the gradient down to this norm, over all weights, if it is larger."""
     clip_value: Positive | None = None
-    """Clip each value of the gradient to ± this."""
+    """Clip each value of the gradient to ± clip_value."""
     evaluate_every: Count = 1
     """Epochs between evaluations on the validation split; each saves a checkpoint."""
     checkpoint_minutes: Positive = 5.0
     """Longest time between checkpoints, in minutes."""
     checkpoints_kept: Count = 3
-    """Number of last checkpoints to keep. A damaged one is skipped when a run is resumed."""
+    """Number of the latest checkpoints to keep. A damaged one is skipped when a run is resumed."""
     non_finite: Literal["stop", "skip", "reduce"] = "stop"
     """Reaction to a NaN or infinite loss. stop: with an error that names the batch. skip: skip that
     batch. reduce: return to the last evaluation, with half the learning rate. A run recovers at
@@ -82,15 +84,17 @@ class Train(Section):
     adversarial: Adversarial | None = None
     """Adversarial training; omit for none."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    """Keras's dtype policy: arithmetic in half precision, weights and answers in float32."""
+    """Keras dtype policy. The mixed policies compute in half precision; weights and answers stay
+    float32.
+    """
     xla: Literal["auto", "on", "off"] = "auto"
     """Compile the step with XLA. auto: on for GPUs and TPUs, off on CPUs, where it was slower."""
     onednn: bool = True
     """Use oneDNN, Intel's kernels, on CPUs: up to twice as fast, with other rounding."""
     deterministic: bool = True
-    """The same bits every time on the same machine. false allows faster operations, mostly on GPUs;
-    runs with the same seed, and interrupted runs, then differ by rounding. The data, its order and
-    random draws stay the same.
+    """true: repeated runs on the same machine give the same bits. false: faster operations are
+    allowed, mostly on GPUs; repeated and interrupted runs then differ by rounding. The data, its
+    order and random draws stay the same.
     """
     strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = "auto"
     """Devices to train on. auto: all machines of the cluster in TF_CONFIG; without a cluster, a TPU
@@ -120,8 +124,8 @@ class Train(Section):
 
 
 class Batching(Section):
-    """Batching of concurrent requests inside the graph. For servers without batching; two batchers
-    would only wait for each other.
+    """Batching of concurrent requests inside the graph. Meant for servers that don't batch requests
+    themselves.
     """
 
     most: Count = 32
@@ -143,7 +147,7 @@ ExportedMethod = Literal[
     "occlusion",
     "rise",
 ]
-"""Methods that need no second copy of the network."""
+"""Methods of explanation that need no second copy of the network."""
 
 
 class Export(Section):

@@ -23,29 +23,29 @@ class Objects(NamedTuple):
     crowd: np.ndarray
     """bool [n]: crowd regions and difficult objects."""
     area: np.ndarray
-    """float32 [n]: pixels² of the outline; −1 where it isn't known."""
+    """float32 [n]: area of the outline in pixels²; −1 if unknown."""
     keypoints: np.ndarray | None = None
     """float32 [n, P, 2]: y, x as fractions of the image."""
     visibility: np.ndarray | None = None
     """int [n, P]: COCO's 0 (not annotated), 1 (hidden) or 2 (visible)."""
     scores: np.ndarray | None = None
-    """float [n] in 0…1, of answers."""
+    """float [n] in 0…1; only in answers."""
 
 
 class Annotations(NamedTuple):
-    """Everything that is known of an image; None for kinds of annotation that it doesn't have."""
+    """All annotations of an image; None for kinds that it doesn't have."""
 
     label: int | None = None
     """A position in the class names."""
     score: float | None = None
-    """Probability of the label in 0…1, of answers."""
+    """Probability of the label in 0…1; only in answers."""
     objects: Objects | None = None
     mask: np.ndarray | None = None
     """uint8 [H, W]: positions in the class names, or IGNORED."""
 
     @property
     def kinds(self) -> set[str]:
-        """Names of the kinds of annotation that the image has; see KINDS."""
+        """The kinds of annotation that the image has, as named in KINDS."""
         points = self.objects is not None and self.objects.keypoints is not None
         has = {
             "labels": self.label is not None,
@@ -57,7 +57,7 @@ class Annotations(NamedTuple):
 
 
 KINDS = ("labels", "boxes", "keypoints", "masks")
-"""Kinds of annotation in words, for sentences."""
+"""Names of the kinds of annotation, for messages."""
 
 
 class Annotated(NamedTuple):
@@ -66,32 +66,33 @@ class Annotated(NamedTuple):
     split: str
     """"train", "validation" or "test"."""
     name: str
-    """Its name for people; the last part is that of its file."""
+    """Name of the image for messages. Its last part is the file name."""
     content: bytes
     """The encoded image."""
     size: tuple[int, int]
     """Height and width of the upright image, pixels."""
     orientation: int
-    """Exif's, 1…8: how the stored image is turned upright."""
+    """Exif orientation of the stored image, 1…8."""
     annotations: Annotations
     file: Path | None = None
-    """Its file where it lies as one in a folder, for links."""
+    """Path of the file, for links; None if the image isn't a file of its own in a folder."""
 
 
 def to_pixels(fractions: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Return places in pixels, in the fewest decimals that give the same fractions again.
+    """Convert fractions to pixels, with the fewest decimals that convert back to the same
+    fractions.
 
     Args:
         fractions: float32 […].
-        sides: the image's side that each is a fraction of, to be broadcast.
+        sides: length in pixels of the side that each fraction refers to; broadcast to `fractions`.
 
     Returns:
-        float64 […]; divided by the side and rounded to float32 they are the fractions.
+        float64 […]. Divided by the sides and rounded to float32, they equal the fractions.
     """
     sides = np.broadcast_to(np.asarray(sides, np.float64), fractions.shape)
     exact = fractions.astype(np.float64) * sides
     found = exact.copy()
-    # From many decimals to none, so that the last that holds is the shortest.
+    # The number of decimals decreases, so the last rounding that is accepted is the shortest.
     for decimals in range(_MOST_DECIMALS, -1, -1):
         rounded = np.round(exact, decimals)
         same = (rounded / sides).astype(np.float32) == fractions
@@ -99,5 +100,6 @@ def to_pixels(fractions: np.ndarray, sides: np.ndarray) -> np.ndarray:
     return found
 
 
-# Of a side of 10,000 pixels, fractions of the size 1e-4 differ by 1e-11.
+# On a side of 10,000 pixels, adjacent float32 fractions near 1e-4 differ by about 1e-11, which is
+# 1e-7 pixels.
 _MOST_DECIMALS = 8

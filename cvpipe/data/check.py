@@ -30,7 +30,7 @@ from cvpipe.data.sources.source import Source
 from cvpipe.data.stream import PARALLEL, prefetch
 
 BATCH = 64
-# The kinds of groups of records with the same content, see `check`.
+# Kinds of groups of records with the same content, as `check` returns them.
 LEAKS, CONTRADICTIONS, REPEATED = "leaks", "contradictions", "repeated"
 
 
@@ -39,7 +39,7 @@ def check(
     channels: int,
     watch: Callable[[int, int], None] = lambda done, examples: None,
 ) -> dict[str, Any]:
-    """Read everything once.
+    """Read every record of every split once, and return the problems found.
 
     Two records have the same content if the bytes of their files are equal, or their pixels if a
     source holds arrays. Broken files aren't compared.
@@ -47,7 +47,7 @@ def check(
     Args:
         splits: from `open_splits`.
         channels: 1 or 3, as `prepare.channels`.
-        watch: called now and then with the number of examples read, and of all examples.
+        watch: called repeatedly with the number of examples read and the number of all examples.
 
     Returns:
         "clean": True if there are no broken files, no leaks and no contradictions.
@@ -60,8 +60,8 @@ def check(
             those of contradictions in several classes.
         "near_duplicates": a list of {"records": two of them, "across_splits", "difference"}, those
             across splits first; records with the same content count once.
-        "odd": by kind of `odd_images.MEANINGS`, a list of records. These two have a "position" in
-            their split, too.
+        "odd": by kind of `odd_images.MEANINGS`, a list of records. Records of "near_duplicates" and
+        "odd" also have a "position" in their split.
     """
     examples = sum(map(len, splits.values()))
     digests = np.zeros([examples, 2], np.int64)
@@ -121,10 +121,10 @@ def check(
 
 
 class _Looks:
-    """Thumbnails, in a temporary file, sharpness and sizes of all readable examples."""
+    """Sharpness, sizes, and thumbnails (in a temporary file) of all readable examples."""
 
     def __init__(self, examples: int):
-        # The map keeps the file open, which has no name any more.
+        # A temporary file without a name. The memory map keeps it open.
         with tempfile.TemporaryFile() as file:
             shape = (max(examples, 1), SIDE, SIDE)
             self._thumbnails: np.ndarray = np.memmap(file, np.uint8, "w+", shape=shape)
@@ -133,7 +133,7 @@ class _Looks:
         self._readable = np.zeros(examples, bool)
 
     def add(self, first: int, batch: Mapping[str, np.ndarray]) -> None:
-        """Add a batch whose first example has this position in all splits together."""
+        """Add a batch; `first` is the position of its first example in all splits together."""
         place = slice(first, first + len(batch["readable"]))
         self._thumbnails[place] = batch["thumbnail"]
         self._sharpness[place] = batch["sharpness"]
@@ -143,8 +143,10 @@ class _Looks:
     def findings(
         self, digests: np.ndarray
     ) -> tuple[list[tuple[int, int, float]], dict[str, np.ndarray]]:
-        """Return near-duplicates, positions and difference of each pair, and odd images by kind;
-        of several examples with the same digest, int64 [N, 2], the first is compared.
+        """Return pairs of near-duplicates (two positions and a difference each), and the positions
+        of odd images by kind.
+
+        Of several examples with the same digest, int64 [N, 2], only the first is compared.
         """
         different = np.sort(np.unique(digests, axis=0, return_index=True)[1])
         different = different[self._readable[different]]
@@ -197,7 +199,9 @@ def _look_at(content: bytes | np.ndarray) -> tuple[np.ndarray, bytes]:
 
 
 def _findings(tallies: Sequence[Tally]) -> dict[str, Any]:
-    """Join the findings of a split's annotations, with defaults for those that reports need."""
+    """Merge the findings of a split's annotations, with defaults for those that the report
+    needs.
+    """
     found: dict[str, Any] = {"classes": {}, "imbalance": 1.0, "counted": "images"}
     notes: list[str] = []
     for result in (tally.result() for tally in tallies):
@@ -259,7 +263,7 @@ def _record(position: int, splits: Mapping[str, Source]) -> dict[str, str]:
 
 
 def _placed(position: int, splits: Mapping[str, Source]) -> dict[str, Any]:
-    """Return `_record`, and the example's position in its split."""
+    """Return the entries of `_record`, and the example's position in its split."""
     record = _record(position, splits)
     for name, source in splits.items():
         if name == record["split"]:

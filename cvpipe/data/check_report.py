@@ -1,5 +1,6 @@
-"""Files of `cvpipe data check`: report.md, contact_sheet.png, and a JSON object a line for what is
-broken, has or nearly has the same content, or is odd.
+"""Files of `cvpipe data check`: report.md, contact_sheet.png, and JSON Lines files.
+
+The JSON Lines files list broken records, duplicates, near-duplicates and odd images.
 """
 
 from __future__ import annotations
@@ -90,12 +91,12 @@ def summary(result: Mapping[str, Any]) -> list[str]:
             title, _, explanation = meaning.partition(": ")
             lines += _titled(f"{title}: {len(found)} ({explanation})", list(map(_named, found)))
     lines.append("clean" if result["clean"] else "not clean")
-    # Bytes of a file name that aren't UTF-8 can't be printed.
+    # Escape bytes of file names that aren't UTF-8, because they can't be printed.
     return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
 
 
 def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) -> None:
-    """Write the files, over those of an earlier check.
+    """Write the files, replacing those of an earlier check.
 
     `sheet` is from `contact_sheet`. If it can't be drawn, a warning is logged.
     """
@@ -125,8 +126,8 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
         *(picture if content is not None else []),
         "",
         (
-            "All broken records are in broken.jsonl, all that have the same content in"
-            " duplicates.jsonl, all that nearly have in near_duplicates.jsonl, and odd ones in"
+            "All broken records are listed in broken.jsonl, duplicates in"
+            " duplicates.jsonl, near-duplicates in near_duplicates.jsonl, and odd images in"
             " odd.jsonl. sheet.html shows them."
         ),
     ]
@@ -139,13 +140,14 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
 def contact_sheet(
     source: Source, config: Config, encode: Encode, draw_targets: DrawTargets
 ) -> Figure | None:
-    """Draw some examples without augmentation and as training sees them in its first epochs; None
-    if none can be read or drawn.
+    """Draw some examples without augmentation, and as training sees them in its first epochs.
+
+    Return None if no example can be read or drawn.
 
     Boxes, masks and keypoints are drawn over the image. For labels, one example of each of several
     classes is drawn, or several of a single class. `encode` and `draw_targets` are the task's.
     """
-    # Training doesn't use the several views of evaluation.
+    # Several views of an image are only for evaluation.
     config = config.with_one_view()
     plain = _some(source, config, encode)
     chosen = plain["index"]
@@ -177,8 +179,10 @@ def contact_sheet(
 
 
 def _some(source: Source, config: Config, encode: Encode) -> Batch:
-    """Read SHEET_EXAMPLES readable examples, one of each class if there are several; half as many
-    if annotations have positions. Unaugmented.
+    """Read SHEET_EXAMPLES readable examples without augmentation.
+
+    If there are several classes, all examples are of different classes. If annotations have
+    positions, half as many examples are read, regardless of the class.
     """
     strata = source.strata()
     classes = np.unique(strata)
@@ -189,8 +193,8 @@ def _some(source: Source, config: Config, encode: Encode) -> Batch:
         rows = SHEET_EXAMPLES // 2 if source.has_places else SHEET_EXAMPLES
         chosen = evenly_spaced(len(readable["index"]), rows)
         return tf.nest.map_structure(lambda values: values[chosen], readable)
-    # Twice the classes and a few of each, since some may be broken; in one batch, because building
-    # the graph takes most of the time.
+    # Read twice as many classes as needed and a few examples of each, because some may be broken.
+    # Read them in one batch, because building the graph takes most of the time.
     candidates = [
         np.flatnonzero(strata == stratum)[:CANDIDATES]
         for stratum in classes[evenly_spaced(len(classes), 2 * SHEET_EXAMPLES)]

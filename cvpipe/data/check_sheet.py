@@ -18,7 +18,7 @@ from cvpipe.errors import counted
 
 SHEET = "sheet.html"
 PAIRS, ODD = 200, 24
-"""Number of pairs, and of odd images of a kind, that are shown."""
+"""Largest number of pairs, and of odd images per kind, that are shown."""
 LONGEST, GAP = 144, 4
 
 
@@ -31,8 +31,8 @@ def write_sheet(result: Mapping[str, Any], splits: Mapping[str, Source], folder:
         Heading(1, "Images to look at"),
         Heading(2, "Near-duplicates"),
         Text(
-            f"{counted(len(pairs), 'pair')}, {across:,} of them across splits, which come first,"
-            f" the most alike first{shown}."
+            f"{counted(len(pairs), 'pair')}: first {across:,} across splits, then the others, each"
+            f" in order of decreasing similarity{shown}."
         ),
         Gallery([_pair(number, pair, splits) for number, pair in enumerate(pairs[:PAIRS], 1)]),
     ]

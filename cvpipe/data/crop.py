@@ -34,7 +34,7 @@ def decode_random_crop(
 
     Args:
         encoded: scalar string, the file's bytes.
-        seed: int64 [2], the operation's.
+        seed: int64 [2], the seed of the operation.
         op: areas and aspects.
         size: height and width to resize to.
         channels: 1 (gray) or 3 (RGB).
@@ -43,7 +43,7 @@ def decode_random_crop(
         float32 [*size, channels] in 0…255.
 
     Raises:
-        tf.errors.InvalidArgumentError: as `decode_image` does.
+        tf.errors.InvalidArgumentError: the same errors as `decode_image`.
     """
 
     def only_the_window() -> tf.Tensor:

@@ -29,8 +29,8 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         uint8 [H, W, channels], rotated upright by the file's Exif orientation.
 
     Raises:
-        tf.errors.InvalidArgumentError: empty, truncated or no image, an animation, or more than
-            MAX_PIXELS or MAX_BYTES.
+        tf.errors.InvalidArgumentError: the file is empty, truncated, not an image, an animation, or
+            larger than MAX_PIXELS or MAX_BYTES.
     """
     if tf.executing_eagerly():
         return _decode(encoded, channels)
@@ -38,7 +38,7 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def decode_file(file: Path, channels: int) -> tf.Tensor:
-    """Read an image file that a person named, and decode it as `decode_image` does.
+    """Read an image file given by the user, and decode it as `decode_image` does.
 
     Raises:
         DataError: the file can't be read or decoded.
@@ -55,7 +55,7 @@ def decode_file(file: Path, channels: int) -> tf.Tensor:
 def upright_extent(encoded: tf.Tensor) -> tf.Tensor:
     """Return height and width of the image that `decode_image` returns: int32 [2].
 
-    Reads only headers. Raises the same errors about them as `decode_image`.
+    Only the header is read. Raises the errors of `decode_image` about headers.
     """
     size = stored_size(encoded, format_of(encoded))
     return tf.where(turns(stored_orientation(encoded))[0], size[::-1], size)
@@ -63,7 +63,9 @@ def upright_extent(encoded: tf.Tensor) -> tf.Tensor:
 
 @functools.cache
 def _decoder(channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return the decoder as a function that is traced once, not in each graph that calls it."""
+    """Return the decoder as a `tf.function` that is traced once, not in each graph that calls
+    it.
+    """
     file = tf.TensorSpec([], tf.string)
     return tf.function(
         lambda encoded: _decode(encoded, channels), input_signature=[file], autograph=False
@@ -72,12 +74,12 @@ def _decoder(channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def _decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     file_format = format_of(encoded)
-    # Before any memory is taken.
+    # Check the size before the image's memory is allocated.
     with tf.control_dependencies([stored_size(encoded, file_format)]):
         encoded = tf.identity(encoded)
     decoders = [_decode_jpeg, _decode_png, _decode_bmp, _decode_webp]
-    # `guard` prepares a graph for each batch, and pays for all its operations except those of
-    # branches that aren't taken.
+    # `guard` prepares this graph for each batch. That takes time for every operation, except those
+    # in branches that aren't taken.
     branches = [
         noinline_branch(functools.partial(decode, encoded, channels)) for decode in decoders
     ]
@@ -88,8 +90,8 @@ def with_adobe(encoded: tf.Tensor, is_cmyk: tf.Tensor) -> tf.Tensor:
     """Add Adobe's segment to a JPEG in CMYK, so that libjpeg treats its colors as inverted; return
     other files unchanged.
 
-    Programs write inverted colors with or without the segment. PIL and OpenCV assume inversion. If
-    the file has the segment already, its own comes later and takes effect.
+    Programs write inverted colors with or without the segment. PIL and OpenCV assume inversion. A
+    segment that the file already has comes later and takes precedence.
     """
     marked = noinline_branch(
         lambda: tf.strings.join([b"\xff\xd8", ADOBE, tf.strings.substr(encoded, 2, -1)])
@@ -114,7 +116,8 @@ def _decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _decode_png(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    # Not `channels`: libpng's own gray depends on the gamma that a file claims, by up to 43 of 255.
+    # channels=0, because libpng's conversion to gray depends on the gamma stated in the file, by up
+    # to 43 of 255.
     image = _to_channels(tf.io.decode_png(encoded, channels=0), channels)
     return upright(image, png_orientation(encoded))
 
@@ -123,7 +126,7 @@ def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     # Little-endian, from byte 10: the position of the pixels, then BITMAPINFOHEADER.
     fields = tf.io.decode_raw(header_bytes(encoded, 10, 24), tf.int32)
     pixels_at, header_size, compression = fields[0], fields[1], fields[5]
-    # Planes and bits are of two bytes each.
+    # Planes and bits per pixel take two bytes each.
     bits = fields[4] // 2**16
     # 0: no compression. 3: masks give the position of each color in a pixel.
     plain = tf.debugging.Assert(

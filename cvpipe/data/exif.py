@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from cvpipe.data.graph import noinline_branch
 
-# Exif comes before the image of a JPEG, perhaps after other segments. Thumbnails may make it as
-# large as a segment can be.
+# Number of bytes to search. In a JPEG, Exif precedes the image, perhaps after other segments. With
+# a thumbnail it may be as large as a segment can be.
 _HEAD_BYTES = 2**18
 _APP0, _APP1, _APP15, _COMMENT, _ORIENTATION = 0xE0, 0xE1, 0xEF, 0xFE, 0x0112
 # Bytes of a number by its TIFF type: BYTE, SHORT, LONG and their signed forms (TIFF 6.0,
@@ -58,7 +58,7 @@ def png_orientation(encoded: tf.Tensor) -> tf.Tensor:
 
 def webp_orientation(encoded: tf.Tensor) -> tf.Tensor:
     """Return the orientation of a file that begins as a WebP, as `exif_orientation` does."""
-    # Only the extended form has room for Exif.
+    # Only the extended format can contain Exif.
     head = tf.strings.join([tf.strings.substr(encoded, 0, 16), b"\0" * 16])
     return tf.cond(
         tf.strings.substr(head, 12, 4) == b"VP8X",
@@ -70,8 +70,8 @@ def webp_orientation(encoded: tf.Tensor) -> tf.Tensor:
 def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
     """Return a JPEG's orientation: int32 scalar in 1…8; 1 if it is missing or invalid.
 
-    Exif has to come first (Exif 2.32, section 4.5.4). The search ends at the first segment that is
-    neither an application's nor a comment.
+    Exif must precede all other data (Exif 2.32, section 4.5.4). The search ends at the first
+    segment that is neither an application segment nor a comment.
 
     Args:
         encoded: scalar string, a file that begins as a JPEG.
@@ -148,7 +148,7 @@ def _chunk_orientation(encoded: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
 
 def _tiff_orientation(head: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
     """Return the entry in the first directory of the TIFF structure that begins at `tiff`."""
-    # "II" for little-endian, or "MM"; two bytes; where the directory is.
+    # "II" (little-endian) or "MM", then two bytes, then the position of the directory.
     is_little = _bytes(head, tiff) == ord("I")
 
     def number(at: tf.Tensor, length: int) -> tf.Tensor:
@@ -157,11 +157,11 @@ def _tiff_orientation(head: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(digits * tf.where(is_little, big[::-1], big), -1)
 
     directory = tiff + number(tiff + 4, 4)
-    # An entry has 12 bytes: tag, type, count, value. More entries than fit are invalid.
+    # An entry has 12 bytes: tag, type, count, value. A count of more entries than fit is invalid.
     count = tf.minimum(number(directory, 2), tf.size(head) // 12)
     entries = directory + 2 + 12 * tf.range(count)
     kinds = number(entries + 2, 2)
-    # A number shorter than four bytes is in the first of them, in both byte orders.
+    # A number shorter than four bytes occupies the first bytes of the value, in both byte orders.
     values = tf.zeros_like(kinds)
     for kind, length in _LENGTHS.items():
         values = tf.where(kinds == kind, number(entries + 8, length), values)

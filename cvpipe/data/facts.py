@@ -42,7 +42,7 @@ class KnownData(TypedDict):
     """Description of the data that a run or an artifact was trained on, as plain JSON values."""
 
     facts: dict[str, Any]
-    """Of `Facts`."""
+    """The value of `Facts.to_json`."""
     examples: dict[str, int]
     """Number of examples by split."""
     digests: dict[str, str]

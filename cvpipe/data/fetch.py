@@ -18,7 +18,7 @@ STDERR = 2
 
 
 def fetch(name: str) -> Path:
-    """Download a public data set unless it is there; return its folder or zip archive.
+    """Download a public data set unless it exists; return its folder or zip archive.
 
     The folder is called `.NAME.partial` until its checksum has been verified. A partial folder from
     an interrupted call is replaced.
@@ -51,8 +51,8 @@ def fetch(name: str) -> Path:
         if found not in copies:
             raise DataError(
                 f"{origin}: the files have the checksum {found}, not {known.digest}; nothing was"
-                " kept. Fetch the data set again; if it stays so, they have changed since they were"
-                " listed"
+                " kept. Fetch the data set again; if the error persists, they have changed since"
+                " they were listed"
             )
         # Flush the contents before renaming.
         os.sync()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cvpipe.data.header import FORMATS
 
-# PNG specification, table 11.1, by the number at byte 25.
+# Color types by the number at byte 25 (PNG specification, table 11.1).
 _PNG_COLORS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray + alpha", 6: "RGB + alpha"}
 _JPEG_COLORS = {1: "gray", 3: "RGB", 4: "CMYK"}
 _BMP_COLORS = {8: "palette", 24: "RGB", 32: "RGB + alpha"}
@@ -38,14 +38,14 @@ def _jpeg_channels(encoded: bytes) -> int:
         # C4, C8 and CC (Huffman tables, an extension, arithmetic coding) aren't frame headers.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return encoded[at + 9]
-        # Fill bytes and markers without content have no length; all other segments do.
+        # A fill byte (FF) has no length field; every segment before the frame header has one.
         at += 1 if marker == 0xFF else 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
     return 0
 
 
 def _webp_has_alpha(encoded: bytes) -> bool:
-    # RFC 9649: a flag of the extended format; in the lossless format the bit above width and
-    # height.
+    # RFC 9649: the extended format has a flag for alpha; in the lossless format, it is the bit
+    # after width and height.
     if encoded[12:16] == b"VP8L":
         return bool(_byte(encoded, 24) & 0x10)
     return encoded[12:16] == b"VP8X" and bool(_byte(encoded, 20) & 0x10)

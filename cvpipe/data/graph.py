@@ -21,7 +21,7 @@ def in_memory(values: np.ndarray | list[bytes]) -> tf.Tensor:
 def read_in_python(read: Callable[[int], bytes], record: tf.Tensor) -> tf.Tensor:
     """Call `read` from a graph; return its bytes for a record number as a scalar string.
 
-    `call_python` says what `read` may do.
+    The restrictions of `call_python` apply.
     """
     return call_python(read, record, tf.TensorSpec([], tf.string))
 
@@ -43,13 +43,13 @@ def call_python(function: Callable[[Any], Any], value: tf.Tensor, spec: tf.Tenso
 
 
 def noinline_branch(branch: Callable[[], Any]) -> Callable[[], Any]:
-    """Make a branch of a `tf.cond` a function, which costs nothing if it isn't taken.
+    """Wrap a branch of a `tf.cond` in a function that isn't inlined, for rarely taken branches.
 
-    TensorFlow inlines other branches, and then visits all their operations even if they aren't
-    taken.
+    Such a branch costs nothing if it isn't taken. TensorFlow inlines other branches, and then
+    visits all their operations even if they aren't taken.
     """
     function = tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})
-    # Eagerly, this would only trace the branch once more.
+    # Eagerly, calling the function would only trace the branch once more.
     return lambda: branch() if tf.executing_eagerly() else function()
 
 
@@ -60,7 +60,7 @@ def choose(index: tf.Tensor, branches: Sequence[Callable[[], Any]]) -> Any:
     has a `Case` with a branch that may fail.
 
     Args:
-        index: int scalar; one out of range takes the last branch.
+        index: int scalar; an index out of range selects the last branch.
         branches: functions without arguments, at least one, with results of the same structure.
     """
     first, *others = branches

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cvpipe.data.graph import noinline_branch
 
-# Elements of a batch that are loaded at once. Limits memory.
+# Number of elements of a batch that are loaded at once, which limits memory.
 PARALLEL = 8
 
 

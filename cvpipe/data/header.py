@@ -27,7 +27,8 @@ def format_of(encoded: tf.Tensor) -> tf.Tensor:
         int32 scalar.
 
     Raises:
-        tf.errors.InvalidArgumentError: empty, longer than MAX_BYTES, or of another format.
+        tf.errors.InvalidArgumentError: the file is empty, longer than MAX_BYTES, or of another
+            format.
     """
     not_empty = tf.debugging.Assert(encoded != b"", ["the file is empty"])
     # Lengths are int32: negative from 2 GiB on.

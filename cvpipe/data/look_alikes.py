@@ -1,8 +1,8 @@
 """Near-duplicates among many images: re-encoded, resized, brightened or slightly cropped copies.
 
-Each image is a gray thumbnail. The lowest frequencies of its cosine transform find the images that
-may be the same, by a k-d tree; two candidates are then aligned and compared in detail. Time and
-memory grow about linearly with the number of images.
+Each image is reduced to a gray thumbnail. Its candidates are its nearest neighbors in a k-d tree of
+the lowest frequencies of the cosine transform. Each pair of candidates is then aligned and compared
+in detail. Time and memory grow about linearly with the number of images.
 
 Dimensions: N images, P pairs, S = SIDE.
 """
@@ -17,23 +17,24 @@ from scipy.spatial import cKDTree
 SIDE = 32
 """Side of a thumbnail in pixels."""
 NEIGHBORS = 6
-"""Candidates of each image."""
+"""Number of candidates of each image."""
 MOST_DIFFERENT = 0.2
-"""Largest difference of near-duplicates. Photos of different things differ by 0.6 or more."""
+"""Largest difference of near-duplicates. Photos of different objects differ by 0.6 or more."""
 MOST_RELATIVE = 0.15
-"""Largest share of the median difference between an image and its candidates: where all images
-resemble each other, as silhouettes of trousers do, near-duplicates stand out from them.
+"""Largest difference of near-duplicates relative to the median difference between an image and its
+candidates. It matters in data whose images all resemble each other, such as silhouettes of
+trousers.
 """
 FREQUENCIES = 16
 LEAST_CONTRAST = 1.0
-"""Standard deviation of the gray values, of 255, below which images are blank."""
+"""Standard deviation of gray values in 0…255 below which an image is blank."""
 STEPS = 5
 BLOCK = 2048
 BORDER = 2
 
 
 class Pairs(NamedTuple):
-    """Near-duplicates, the most alike first."""
+    """Near-duplicates, in order of increasing difference."""
 
     first: np.ndarray
     """int64 [P], below `second`."""
@@ -47,9 +48,9 @@ def near_duplicates(thumbnails: np.ndarray, chosen: np.ndarray) -> Pairs:
     """Return the pairs of near-duplicates.
 
     Args:
-        thumbnails: uint8 [N, S, S], gray, perhaps of a memory-mapped file.
-        chosen: int64 [n], ascending: the images to compare. Of copies to the last bit, choose one.
-            Blank images resemble none.
+        thumbnails: uint8 [N, S, S], gray; may be memory-mapped.
+        chosen: int64 [n], ascending: the images to compare, without identical copies. Blank images
+            are skipped.
     """
     shown = chosen[_contrasts(thumbnails, chosen) >= LEAST_CONTRAST]
     candidates = _candidates(_spectra(thumbnails, shown))
@@ -84,7 +85,7 @@ def _candidates(spectra: np.ndarray) -> np.ndarray:
     near = cKDTree(spectra).query(spectra, k=neighbors + 1)[1]
     own = np.repeat(np.arange(len(spectra)), neighbors + 1)
     pairs = np.sort(np.stack([own, near.reshape(-1)], axis=1), axis=1)
-    # An image is its own nearest neighbor, or one of several that are the same.
+    # The nearest neighbor of an image is the image itself, or an identical one.
     unique: np.ndarray = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
     return unique
 
@@ -104,8 +105,9 @@ def _spectra(thumbnails: np.ndarray, shown: np.ndarray) -> np.ndarray:
 
 
 def _medians(pairs: np.ndarray, difference: np.ndarray, images: int) -> np.ndarray:
-    """Return the median difference of each image to its candidates, float64 [images]; infinity
-    where there are fewer than three, which say nothing about the others.
+    """Return the median difference of each image to its candidates, float64 [images].
+
+    It is infinity for images with fewer than three candidates, which aren't representative.
     """
     image, own = pairs.T.reshape(-1), np.tile(difference, 2)
     order = np.lexsort((own, image))
@@ -120,7 +122,7 @@ def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return 1 − the correlation of pairs of thumbnails, uint8 [P, S, S], after the first is moved
     and scaled to fit the second (Lucas and Kanade 1981): float64 [P].
 
-    The lower of two correlations counts: of the thumbnails, and of their details.
+    The lower of two correlations is used: that of the thumbnails and that of their details.
     """
     one, other = (_normalized(own.astype(np.float64)) for own in (first, second))
     moves = np.zeros((len(one), 4))
@@ -131,14 +133,14 @@ def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _better(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the change of moves that brings one closer to the other, float64 [P, 4]."""
+    """Return a change of the moves, float64 [P, 4], that aligns `one` better with `other`."""
     grid = np.linspace(-1, 1, SIDE)
     by_row, by_column = (own * (SIDE - 1) / 2 for own in np.gradient(one, axis=(1, 2)))
     slopes = np.stack([by_row, by_row * grid[:, np.newaxis], by_column, by_column * grid], axis=-1)
     slopes = _inner(slopes).reshape(len(one), -1, 4)
     left = _inner(other - one).reshape(len(one), -1, 1)
     across = slopes.transpose(0, 2, 1)
-    # A little of the identity keeps images without edges where they are.
+    # Adding a small multiple of the identity keeps images without edges from moving.
     square = across @ slopes + 1e-3 * SIDE**2 * np.eye(4)
     change: np.ndarray = np.linalg.solve(square, across @ left)[..., 0]
     return change
@@ -167,7 +169,9 @@ def _normalized(images: np.ndarray) -> np.ndarray:
 
 
 def _softened(images: np.ndarray) -> np.ndarray:
-    """Blur by 1 2 1: resizing blurs, too, and one image may have been resized more often."""
+    """Blur with the kernel (1, 2, 1), so that the blur from resizing one image more often matters
+    less.
+    """
     around = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = around[:, :-2] + 2 * around[:, 1:-1] + around[:, 2:]
     blurred: np.ndarray = (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
@@ -175,7 +179,7 @@ def _softened(images: np.ndarray) -> np.ndarray:
 
 
 def _details(images: np.ndarray) -> np.ndarray:
-    """Return the differences from the means of 5 × 5 pixels."""
+    """Return the differences of pixels from the means of the 5 × 5 pixels around them."""
     around = np.pad(images, ((0, 0), (2, 2), (2, 2)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(around, (5, 5), axis=(1, 2))
     details: np.ndarray = images - windows.mean(axis=(3, 4))
@@ -183,7 +187,7 @@ def _details(images: np.ndarray) -> np.ndarray:
 
 
 def _inner(images: np.ndarray) -> np.ndarray:
-    """Cut off the border, which moves in and out of the image."""
+    """Cut off the border, which isn't visible in both images after a move."""
     return images[:, BORDER:-BORDER, BORDER:-BORDER]
 
 

@@ -11,15 +11,21 @@ import tensorflow as tf
 from cvpipe.data.look_alikes import LEAST_CONTRAST, SIDE
 
 SHARPNESS_SIDE = 256
-"""Sharpness is measured at no more pixels than this a side, as a person sees it."""
+"""Longest side, in pixels, at which sharpness is measured. Larger images are reduced to it, as when
+a person looks at them.
+"""
 DARK, BRIGHT = 0.2, 0.85
-"""A dark image has 95 % of its pixels below DARK, a bright one above BRIGHT, of 1."""
+"""An image is dark if 95% of its pixels are below DARK, and bright if 95% are above BRIGHT, on a
+scale from 0 to 1.
+"""
 BLURRY = 3.5
-"""Deviations below the median, of the logarithm of sharpness, from which an image is blurry; and
-at most half as sharp as the median.
+"""An image is blurry if the logarithm of its sharpness is more than this number of standard
+deviations below the median, and its sharpness less than half of the median.
 """
 ASPECT, SIZE = 2.5, 4.0
-"""Factors from the median of height / width, and of the square root of the number of pixels."""
+"""An image is odd if its height / width differs from the median by more than a factor of ASPECT, or
+the square root of its number of pixels by more than a factor of SIZE.
+"""
 BLOCK = 4096
 MEANINGS = {
     "blank": "blank: one color all over",
@@ -40,7 +46,8 @@ def measure_image(image: tf.Tensor) -> dict[str, tf.Tensor]:
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = tf.minimum(SHARPNESS_SIDE / tf.reduce_max(size), 1.0)
     seen = tf.image.resize(gray, tf.maximum(tf.cast(size * scale, tf.int32), 3), antialias=True)
-    # The response of a Laplacian, beside the contrast: both grow with it.
+    # Sharpness is the response of a Laplacian divided by the contrast, because the response grows
+    # with the contrast.
     middle = seen[1:-1, 1:-1]
     around = seen[:-2, 1:-1] + seen[2:, 1:-1] + seen[1:-1, :-2] + seen[1:-1, 2:]
     details, contrast = (tf.math.reduce_std(own) for own in (4 * middle - around, seen))
@@ -71,7 +78,8 @@ def find_odd(
     blank = contrast < LEAST_CONTRAST
     detail = np.log(np.maximum(sharpness, 1e-6))
     middle = np.median(detail[~blank]) if (~blank).any() else 0.0
-    # 1.4826 median absolute deviations are a standard deviation of normal numbers.
+    # For normally distributed numbers, 1.4826 median absolute deviations equal one standard
+    # deviation.
     spread = 1.4826 * np.median(np.abs(detail[~blank] - middle)) if (~blank).any() else 0.0
     least = middle - max(BLURRY * spread, np.log(2))
     height, width = np.maximum(sizes.astype(np.float64), 1).T
@@ -93,7 +101,7 @@ def _light(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _far(values: np.ndarray, factor: float) -> np.ndarray:
-    """Return True for values more than a factor from their median."""
+    """Return bool [N]: True for values that differ from their median by more than a factor."""
     ratio = values / np.median(values)
     far: np.ndarray = np.maximum(ratio, 1 / ratio) > factor
     return far

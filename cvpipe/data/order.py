@@ -39,9 +39,9 @@ def batch_order(
     """
     position = tf.cast(step, tf.int64) * batch_size + tf.range(batch_size, dtype=tf.int64)
     epoch, offset = position // examples, position % examples
-    # The public wrapper takes one key for all indices; a batch that crosses an epoch needs one key
-    # per index. The cipher is weak: with consecutive keys, or with 4 rounds, successive epochs have
-    # almost the same order.
+    # TensorFlow's public wrapper takes one key for all indices; a batch that crosses an epoch needs
+    # one key per index. The cipher is weak: with consecutive keys, or with 4 rounds, successive
+    # epochs have almost the same order.
     keys = _keys(seed, epoch[0], (batch_size - 1) // examples + 2)
     key = tf.gather(keys, epoch - epoch[0])
     block = min(block, examples)

@@ -12,7 +12,7 @@ class PlainFirst:
     """Batches of a split: unguarded until a record can't be read, guarded from there on.
 
     A guard costs over a millisecond per image, more than decoding a small one, so only splits with
-    broken records pay for it.
+    broken records are guarded.
     """
 
     def __init__(self, plain: tf.data.Dataset, guarded: Callable[[], tf.data.Dataset]):

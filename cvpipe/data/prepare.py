@@ -26,7 +26,7 @@ def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
         normalizes.
     """
     if tuple(image.shape[:2]) != config.size:
-        assert not config.keeps_size, "training crops what is answered at its own size"
+        assert not config.keeps_size, "images of their own size are cropped in training"
         image = _crop_to_aspect(image, config.size) if config.resize == "crop" else image
         image = (
             _letterbox(image, config)
@@ -73,7 +73,7 @@ def prepare_tile(image: tf.Tensor, corner: tf.Tensor, config: Prepare) -> tf.Ten
     )
     mean = 255 * tf.constant(config.scaling[0])
     beyond = tf.pad(config.size - tf.shape(part)[:2], [[0, 1]])
-    # tf.pad pads zeros; after normalization they are the mean color.
+    # tf.pad pads with zeros, so subtract the mean first. After normalization, the padding is 0.
     padded = tf.pad(part - mean, tf.stack([tf.zeros_like(beyond), beyond], 1)) + mean
     return normalize(tf.ensure_shape(padded, [*config.size, image.shape[-1]]), config)
 
@@ -138,7 +138,7 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
 
     Returns:
         An element of `input_spec(config)`: float32 [H, W, C], or [V, H, W, C] for several views;
-        the image itself if it is answered at its own size.
+        the image itself if answers have its size.
     """
     if config.prepare.keeps_size:
         return image
@@ -157,7 +157,9 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
 
 
 def whole_images(config: Prepare) -> Prepare:
-    """Return the section with images stretched to the network's input, if it kept their size."""
+    """Return the section; if it keeps the size of images, with images stretched to the network's
+    input instead.
+    """
     return config.model_copy(update={"resize": "stretch"}) if config.keeps_size else config
 
 
@@ -213,7 +215,8 @@ def normalize(image: tf.Tensor, config: Prepare) -> tf.Tensor:
         for values in config.scaling
     )
     shape = [*image.shape[:-3], *config.size, config.channels]
-    # Over whole rows: TensorFlow is several times slower if the last dimension is a single pixel.
+    # Computed on whole rows, because TensorFlow is several times slower if the last dimension is a
+    # single pixel.
     rows = tf.reshape(tf.cast(image, tf.float32), [*shape[:-2], config.size[1] * config.channels])
     normalized = rows * np.tile(1 / (255 * std), config.size[1]) - np.tile(
         mean / std, config.size[1]
@@ -258,7 +261,7 @@ def _letterbox(image: tf.Tensor, config: Prepare) -> tf.Tensor:
     resized, around = _bars(image, config.size)
     mean = config.mean if config.normalize == "given" else (0.5,)
     color = 255 * tf.constant(mean, tf.float32)
-    # tf.pad pads zeros, which stand for the color.
+    # tf.pad pads with zeros, so subtract the color first.
     padded = tf.pad(tf.image.resize(image, resized, antialias=True) - color, around) + color
     return tf.ensure_shape(padded, [*config.size, image.shape[-1]])
 
@@ -279,7 +282,7 @@ def _shown(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tens
     throughout, so no platform rounds differently.
     """
     height, width = tf.unstack(tf.cast(extent, tf.int64), axis=-1)
-    # The side that is longer relative to the input fills it.
+    # The side that is longer relative to the input's fills the input.
     by_height = height * size[1] >= width * size[0]
     high = tf.where(
         by_height, tf.constant(size[0], tf.int64), (2 * height * size[1] + width) // (2 * width)
@@ -299,8 +302,9 @@ def _crop_to_aspect(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 def _middle(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return corner and size of that part, int64 [..., 2] each. Integer arithmetic, so no platform
-    rounds differently.
+    """Return corner and size of the part that `_crop_to_aspect` crops, int64 [..., 2] each.
+
+    The arithmetic is in integers, so no platform rounds differently.
     """
     # 64 bits: width × size[0] may exceed 2³¹ for a very long image.
     height, width = tf.unstack(tf.cast(extent, tf.int64), axis=-1)

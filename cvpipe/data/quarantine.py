@@ -23,15 +23,16 @@ log = logging.getLogger(__name__)
 class Quarantine:
     """The bad records of one split, collected while it is read; every record is counted once.
 
-    Streams call `note` from their own threads, where it raises nothing. The consumer of the stream
-    calls `check`.
+    Streams call `note` from their own threads; it doesn't raise. The consumer of the stream calls
+    `check`, which does.
     """
 
     def __init__(self, source: Source, split: str, max_share: float, file: Path | None = None):
         """Collect bad records of `source`.
 
-        A line for each record is added to `file` (JSON lines) unless it has one; None writes
-        nothing. Records in an existing file aren't counted: they may have been repaired.
+        A line for each record is added to `file` (JSON Lines) unless the file contains it; None
+        writes nothing. Records in an existing file aren't counted, because they may have been
+        repaired.
         """
         self.names: dict[str, str] = {}
         self._source, self._split, self._max_share, self._file = source, split, max_share, file
@@ -54,7 +55,7 @@ class Quarantine:
     def check(self) -> None:
         """Raise DataError if more records are bad than the pipeline allows."""
         bad, examples = len(self), len(self._source)
-        # Division, since 29 / 100 == 0.29 but 0.29 * 100 < 29.
+        # Compare by division, because 29 / 100 == 0.29 but 0.29 * 100 < 29.
         if bad / examples > self._max_share:
             name, reason = next(iter(self.names.items()))
             where = f"; all are listed in {self._file}" if self._file else ""
@@ -67,13 +68,15 @@ class Quarantine:
 
 @tf.function(reduce_retracing=True)
 def _decode(example: Example) -> tf.Tensor:
-    """Decode an example in a graph, where the values of an assertion are on one line."""
+    """Decode an example in a graph, so that the values in an assertion's message are on one
+    line.
+    """
     image = decode_image(example["bytes"], 3) if "bytes" in example else example["image"]
     return checked(example, image)
 
 
 def _add_row(file: Path, row: dict[str, str]) -> None:
-    """Append a row unless the file has it; first end a last line that a crash truncated."""
+    """Append a row unless the file has it. A last line that a crash truncated is ended first."""
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     line = json.dumps(row)
     if line not in text.splitlines():
@@ -90,7 +93,7 @@ def why_unreadable(source: Source, index: int) -> str:
     except tf.errors.NotFoundError:
         return "the file is missing"
     except tf.errors.PermissionDeniedError:
-        return "the file may not be read"
+        return "no permission to read the file"
     except tf.errors.OpError as error:
         return f"the file can't be read ({type(error).__name__})"
     try:
@@ -105,4 +108,4 @@ def why_unreadable(source: Source, index: int) -> str:
             if example["bytes"].numpy().startswith(beginning)
         )
         return f"the {kind} is damaged, cut off or of an unusual kind"
-    return "it could be read a moment later"
+    return "the file could be read at the next try"

@@ -1,6 +1,6 @@
 """Statistics of the training set: means, standard deviations, principal components.
 
-Computed once, in float64.
+They are computed once, in float64.
 
 Dimensions: N images, H, W, C of the network's input, D = H·W·C values of an image.
 """
@@ -15,7 +15,7 @@ from cvpipe.config.prepare import Prepare
 
 # Statistics of a larger training set use this many images, evenly spaced.
 MOST_IMAGES = 20_000
-# A constant channel isn't divided by its standard deviation of zero.
+# A channel with a smaller standard deviation counts as constant and isn't scaled.
 LEAST_DEVIATION = 1e-6
 
 
@@ -35,8 +35,8 @@ def normalization(batches: Iterable[np.ndarray], config: Prepare) -> dict[str, n
         channels: "mean" and "scale" (1 / standard deviation), float32 [C].
         image: "mean", float32 [H, W, C].
         pca, zca: "mean" and "matrix", float32 [D, D]. x·matrix has uncorrelated components
-            of variance about 1. For pca, they are ordered by falling variance before scaling. For
-            zca, x·matrix is the nearest such image to x (Bell and Sejnowski 1997, Krizhevsky 2009).
+            of variance about 1. For pca, they are ordered by falling variance before scaling. zca
+            is the whitening that changes x least (Bell and Sejnowski 1997, Krizhevsky 2009).
     """
     shape = (*config.size, config.channels)
     if config.normalize == "channels":

@@ -50,9 +50,9 @@ Encode = Callable[[Example], dict[str, tf.Tensor]]
 Fields = Mapping[str, Field]
 Colors = tuple[np.ndarray, np.ndarray]
 
-# Enough images for the principal components of colors.
+# Number of images from which the principal components of colors are computed.
 COLOR_IMAGES = 1_000
-# Examples that are loaded in parallel.
+# Number of examples that are loaded in parallel.
 PARALLEL = os.cpu_count() or 1
 
 
@@ -210,8 +210,8 @@ def read_examples(
 def plain_images(
     source: Source, prepared: Prepare, indices: np.ndarray, batch_size: int = 64
 ) -> Iterator[np.ndarray]:
-    """Yield the readable ones of some images, unaugmented and prepared: float32 [at most
-    `batch_size`, H, W, C] each.
+    """Yield some images in batches, prepared but not augmented, float32 [at most `batch_size`, H,
+    W, C] each. Unreadable images are left out.
     """
     prepared = whole_images(prepared)
 
@@ -238,7 +238,7 @@ def prefetch(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Prefetch at most two batches, without autotuning.
 
     TensorFlow 2.20's autotuning can miss its cancellation, because it checks the flag before the
-    flag is set. Deleting a stream then waits for the rest of its sleep, up to a minute.
+    flag is set. Deleting a stream then waits until autotuning wakes up, up to a minute later.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -254,10 +254,10 @@ def _colors(source: Source, config: Config) -> Colors | None:
     )
 
 
-# Cached, because a training that switches to guards builds its stream again.
+# Cached, because a training builds its stream again when it switches to guarded reading.
 @functools.lru_cache(maxsize=1)
 def _measured_colors(source: Source, prepared: Prepare) -> Colors:
-    # Undo the normalization: the components are those of pixels in [0, 1].
+    # Leave out the normalization, because the components are those of pixels in [0, 1].
     plain = prepared.model_copy(update={"mean": (0.0,), "std": (1.0,)})
     return color_components(plain_images(source, plain, evenly_spaced(len(source), COLOR_IMAGES)))
 
@@ -355,7 +355,7 @@ def _augmented(
     first = ops[0] if ops else None
     is_free = "bytes" in example and not placed_kinds(example)
     if is_free and isinstance(first, RandomResizedCrop):
-        # The same crop as of the decoded image, in much less time.
+        # Decode only the window to crop, which takes much less time.
         example["image"] = decode_random_crop(
             example.pop("bytes"), seed, first, size, config.prepare.channels
         )

@@ -1,7 +1,7 @@
 """Adversarial examples within a ball around prepared images and within the range of pixels.
 
-ε is in units of pixels / 255, as in the papers. Prepared images are scaled, so a `Ball` has the
-scale of each channel.
+ε is a change of pixels in 0…1, as in the papers. Pixels of prepared images are scaled, so a `Ball`
+has the scale of each channel.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Ball(NamedTuple):
     """The set of images allowed for an attack."""
 
     epsilon: float
-    """Largest change in pixels / 255: of each pixel for linf, of the whole image for l2."""
+    """Largest change, for pixels in 0…1: of each pixel for linf, of the whole image for l2."""
     norm: Norm
     scale: tf.Tensor
-    """float32 [C]: a prepared pixel's change for a change of one in pixels / 255."""
+    """float32 [C]: change of a prepared pixel if the pixel in 0…1 changes by 1."""
     low: tf.Tensor
-    """float32 [C]: black, prepared."""
+    """float32 [C]: value of a black pixel after preparation."""
     high: tf.Tensor
-    """float32 [C]: white, prepared."""
+    """float32 [C]: value of a white pixel after preparation."""
 
     def project(self, images: tf.Tensor, around: tf.Tensor) -> tf.Tensor:
         """Project images onto the ball around `around`, of the same shape."""
@@ -52,7 +52,7 @@ class Ball(NamedTuple):
         return size <= self.epsilon
 
     def step(self, gradient: tf.Tensor, size: float) -> tf.Tensor:
-        """Return the steepest ascent step of this size, in pixels / 255."""
+        """Return the steepest ascent step of this size, for pixels in 0…1."""
         own = gradient * self.scale
         if self.norm == "linf":
             return size * tf.sign(own) * self.scale
@@ -83,7 +83,9 @@ def margin_loss(subject: Subject, targeted: bool = False) -> Score:
 
 
 def fgsm(loss: Score, images: tf.Tensor, classes: tf.Tensor, ball: Ball) -> tf.Tensor:
-    """Return images one step along the gradient's sign (Goodfellow et al. 2015, section 4)."""
+    """Return images after one step along the sign of the gradient (Goodfellow et al. 2015, section
+    4).
+    """
     gradient = pixel_gradient(loss, images, classes)
     return ball.project(images + ball.step(gradient, ball.epsilon), images)
 
@@ -102,12 +104,12 @@ def pgd(
 
     Args:
         loss: function to maximize.
-        images: prepared.
+        images: prepared images.
         classes: one for each image.
         ball: allowed images.
         steps: number of steps.
-        step_size: in pixels / 255; None: 2.5 × ε / steps.
-        seed: int64 [2], to start from a random image of the ball; None starts from the image.
+        step_size: change by a step, for pixels in 0…1; None: 2.5 × ε / steps.
+        seed: int64 [2], to start from a random image of the ball; None to start from the image.
     """
     size = 2.5 * ball.epsilon / steps if step_size is None else step_size
     start = images
@@ -139,11 +141,11 @@ def deep_fool(
 
     Args:
         subject: the network.
-        images: prepared.
-        ball: for the range and the scale of pixels.
+        images: prepared images.
+        ball: gives the range and the scale of pixels.
         classes: number of most probable classes to try.
         steps: largest number of steps.
-        overshoot: additional share of each step.
+        overshoot: fraction by which each step is lengthened, so that it crosses the boundary.
     """
     own = tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
     count = min(classes, subject.all_scores(images[:1]).shape[1])
@@ -183,17 +185,17 @@ def length_of(images: tf.Tensor) -> tf.Tensor:
 def to_bytes(
     images: tf.Tensor, around: tf.Tensor, prepare: Prepare, *, outward: bool = False
 ) -> tf.Tensor:
-    """Round attacked images to pixels of a file, uint8 [B, H, W, C]. They are rounded toward the
-    originals, so they stay inside the ball.
+    """Round attacked images to the pixels of a file, uint8 [B, H, W, C]. Rounding goes toward the
+    originals, so the images stay inside the ball.
 
     Args:
-        images: prepared.
+        images: prepared images.
         around: the originals, prepared.
         prepare: their preparation.
         outward: round away from the originals instead, for images just beyond a boundary.
     """
     pixels, before = (255 * restore_colors(own, prepare) for own in (images, around))
-    # Originals are integers up to rounding.
+    # The originals are integers, up to rounding errors.
     before = tf.round(before)
     change = pixels - before
     size = tf.abs(change)

@@ -1,5 +1,5 @@
 """Class activation maps: feature maps weighted by the importance of their channels for a class.
-Each function returns float32 [B, H, W], not negative.
+Each function returns maps, float32 [B, H, W], of values that aren't negative.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ def score_cam(
     *,
     most: int = 64,
 ) -> tf.Tensor:
-    """Return Score-CAM: channels weighted by the score of the image masked by them (Wang et al.
-    2020).
+    """Return Score-CAM (Wang et al. 2020). Each channel masks the image, and the score of the
+    masked image is the channel's weight.
 
     Args:
         subject: the network.
         images: prepared.
         classes: one for each image.
         layer: layer of the feature map.
-        most: number of channels to use, those with the largest range.
+        most: number of channels to use. Those with the largest range of values are chosen.
     """
     features, _ = _features(subject, images, layer)
     spread = tf.reduce_max(features, [1, 2]) - tf.reduce_min(features, [1, 2])
@@ -79,7 +79,7 @@ def _weighted(
 ) -> tf.Tensor:
     with tf.GradientTape() as tape:
         features, outputs = _features(subject, images, layer)
-        # The rest of the network runs on the features, so the tape records them.
+        # The tape records the features, because the rest of the network runs on them.
         score = tf.reduce_sum(chosen(subject.class_scores(outputs), classes))
     gradient = tape.gradient(score, features)
     if gradient is None:

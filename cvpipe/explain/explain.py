@@ -84,7 +84,7 @@ def read_images(files: Sequence[bytes], config: Config) -> tf.Tensor:
 
 
 def check_single_map(config: Config) -> None:
-    """Raise ConfigError if an image isn't one input of the network."""
+    """Raise ConfigError if an image is split into several inputs of the network."""
     spec = input_spec(config)
     if len(spec.shape) != 4 or not spec.shape[1:].is_fully_defined():
         raise ConfigError(
@@ -106,8 +106,8 @@ def pixels_of(images: tf.Tensor, config: Config) -> np.ndarray:
 
 
 def method_of(name: str, subject: Subject, layer: str | None = None) -> Score:
-    """Return a method as a function of prepared images and their classes to maps, float32 [B, H,
-    W]. Call it outside of graphs, because some methods make layers.
+    """Return a method: a function that maps prepared images and their classes to maps, float32 [B,
+    H, W]. Call `method_of` outside of graphs, because some methods make layers.
 
     Args:
         name: one of METHODS.

@@ -1,4 +1,6 @@
-"""Maps from gradients of a score with respect to pixels. Each returns float32 [B, H, W]."""
+"""Maps computed from gradients of a score with respect to pixels. Functions named after a method
+return maps, float32 [B, H, W].
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,12 @@ def integrated_gradients(
 ) -> tf.Tensor:
     """Return integrated gradients, summed over channels (Sundararajan et al. 2017, equation 3).
 
-    The sum over an image is the difference between the scores of image and baseline, up to the
-    error of the midpoint rule.
+    The sum over a map equals the score of the image minus that of the baseline, up to the error of
+    the midpoint rule.
 
     Args:
-        score: of a class.
-        images: prepared.
+        score: score of a class.
+        images: prepared images.
         classes: one for each image.
         baseline: an image without content, which broadcasts to `images`; 0 is the mean color of
             normalized images.
@@ -63,8 +65,8 @@ def smooth_grad(
     same noise, so a map does not depend on the other images.
 
     Args:
-        score: of a class.
-        images: prepared.
+        score: score of a class.
+        images: prepared images.
         classes: one for each image.
         seed: int64 [2].
         samples: number of copies.

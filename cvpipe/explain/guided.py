@@ -16,16 +16,17 @@ Rule = Literal["guided", "deconvnet"]
 
 
 def guided_backprop(changed: Subject, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """Return the largest absolute gradient over channels, float32 [B, H, W], of a subject from
-    `with_rule`.
+    """Return the largest absolute gradient over channels, float32 [B, H, W]. `changed` is a subject
+    from `with_rule`.
     """
     return tf.reduce_max(tf.abs(pixel_gradient(changed.score, images, classes)), axis=-1)
 
 
 def with_rule(subject: Subject, rule: Rule) -> Subject:
-    """Return a copy with the same weights, whose ReLUs pass only positive gradients: of active
-    units ("guided", Springenberg et al. 2015) or of all ("deconvnet", Zeiler and Fergus 2014). It
-    makes layers, so call it outside of graphs.
+    """Return a copy of the network whose ReLUs pass only positive gradients: those of active units
+    ("guided", Springenberg et al. 2015) or of all units ("deconvnet", Zeiler and Fergus 2014).
+
+    Call it outside of graphs, because it makes layers.
 
     Raises:
         ConfigError: the network has no ReLU.

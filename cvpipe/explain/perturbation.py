@@ -1,4 +1,4 @@
-"""Maps from the scores of partly hidden images. Each returns float32 [B, H, W]."""
+"""Maps computed from the scores of partly hidden images: float32 [B, H, W]."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def occlusion(
     2014, section 4.2).
 
     Args:
-        score: of a class.
-        images: prepared, of known size.
+        score: score of a class.
+        images: prepared images of known size.
         classes: one for each image.
         patch: side of the patch.
         stride: distance between patches.
@@ -53,13 +53,13 @@ def rise(
     6).
 
     Args:
-        score: of a class.
-        images: prepared, of known size.
+        score: score of a class.
+        images: prepared images of known size.
         classes: one for each image.
         seed: int64 [2].
         masks: number of masks; they are the same for all images.
         cells: rows and columns of the coarse mask.
-        share: of the cells that are shown.
+        share: share of the cells that are shown.
         fill: value of hidden pixels.
         batch: number of hidden images per call.
     """
@@ -91,7 +91,9 @@ def _scores_of_masked(
 
 
 def _patches(height: int, width: int, patch: int, stride: int) -> tf.Tensor:
-    """Return masks [N, H, W] that are 1 in a patch; the last ones end at the border."""
+    """Return masks [N, H, W] that are 1 in a patch. The last patch of a row or column ends at the
+    border.
+    """
 
     def begins(length: int) -> list[int]:
         last = max(length - patch, 0)

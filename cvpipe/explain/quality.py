@@ -12,12 +12,14 @@ from cvpipe.explain.score import Score
 
 
 class Faithfulness(NamedTuple):
-    """Mean scores while pixels are changed in the order of the map, float32 [B] each."""
+    """Mean scores over steps that remove or add pixels in the order of the map, float32 [B]
+    each.
+    """
 
     deletion: tf.Tensor
-    """The most important pixels are removed first; lower is better."""
+    """Mean score while pixels are removed, the most important first; lower is better."""
     insertion: tf.Tensor
-    """The most important pixels are added first; higher is better."""
+    """Mean score while pixels are added, the most important first; higher is better."""
 
 
 def faithfulness(
@@ -32,7 +34,7 @@ def faithfulness(
     """Return deletion and insertion of maps [B, H, W].
 
     Args:
-        score: of a class, in 0…1 to be comparable.
+        score: score of a class, in 0…1, so that results of different classes can be compared.
         images: prepared.
         classes: one for each image.
         maps: importance of each pixel.

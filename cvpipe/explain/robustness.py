@@ -103,7 +103,7 @@ def accuracies(
         labels_of: maps targets to the true class of each image.
         plan: the attack.
         epsilons: strengths: for "pixels" a number of pixels, for "patch" the side as a share of the
-            image's shorter one, else in pixels / 255; 0 is no attack.
+            image's shorter one, else for pixels in 0…1; 0 for no attack.
         learn_from: images for LEARNED methods to learn from, prepared for the first model.
         watch: called for each batch.
     """

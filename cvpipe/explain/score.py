@@ -32,7 +32,7 @@ class Subject(NamedTuple):
 
 
 def subject_of(task: Task, networks: dict[str, keras.Model]) -> Subject:
-    """Return the subject of a task's networks.
+    """Return the network of a task as a subject.
 
     Raises:
         ConfigError: the task has no classes, or several networks.
@@ -52,7 +52,7 @@ def feature_layer(network: keras.Model, name: str | None = None) -> keras.layers
     """Return the layer with the given name, or the last layer whose output is a feature map.
 
     Raises:
-        ConfigError: there is none, or its output isn't a feature map.
+        ConfigError: there is no such layer, or its output isn't a feature map.
     """
     maps = [layer for layer in network.layers if _is_map(layer)]
     if not maps:

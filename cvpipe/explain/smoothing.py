@@ -22,7 +22,7 @@ class Certified(NamedTuple):
     classes: np.ndarray
     """int [B]: the class of the smoothed network; ABSTAIN where the samples don't tell."""
     radii: np.ndarray
-    """float64 [B]: L2 norm of changes, in pixels / 255, up to which the class stays the same with a
+    """float64 [B]: L2 norm of changes, for pixels in 0…1, up to which the class stays the same with a
     probability of 1 − alpha; 0 for ABSTAIN.
     """
 
@@ -41,7 +41,7 @@ def certify(
     Args:
         count: of `class_counts`.
         images: prepared.
-        noise: standard deviation of the noise, in pixels / 255.
+        noise: standard deviation of the noise, for pixels in 0…1.
         guesses: samples from which the class is chosen.
         samples: samples from which its probability is bounded; the largest radius grows with them.
         alpha: probability that a radius is too large.
@@ -67,7 +67,7 @@ def class_counts(
 
     Args:
         subject: the network.
-        noise: standard deviation, in pixels / 255.
+        noise: standard deviation, for pixels in 0…1.
         scale: float32 [C], of a `Ball`.
         seed: of the noise.
         batch: samples of an image that are answered together.

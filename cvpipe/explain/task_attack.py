@@ -105,7 +105,7 @@ def scores_under_attack(
         attacked: the model and its images.
         goal: LOSS, or one of the task's objectives.
         method: "fgsm", "bim" or "pgd".
-        epsilons: in pixels / 255; 0 is no attack.
+        epsilons: strengths, for pixels in 0…1; 0 for no attack.
         norm: of the ball.
         steps: of "bim" and "pgd".
 

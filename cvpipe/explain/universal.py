@@ -72,7 +72,7 @@ def learn_patch(
         channels: of the images.
         seed: int64 [2].
         passes: number of passes over the batches.
-        rate: change of a pixel per batch, in pixels / 255.
+        rate: change of a pixel per batch, for pixels in 0…1.
     """
 
     @tf.function(reduce_retracing=True, autograph=False)

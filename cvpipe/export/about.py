@@ -86,5 +86,5 @@ def artifact_config(folder: Path) -> Config:
 
 
 def artifact_facts(folder: Path) -> Facts:
-    """Return the facts of the training data; raises the same as `read_about`."""
+    """Return the facts of the training data. Raises the same errors as `read_about`."""
     return Facts.from_json(read_about(folder)["trained_on"]["facts"])

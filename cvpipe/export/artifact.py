@@ -29,7 +29,9 @@ class Artifact:
     task: str
     facts: Facts
     loaded: Any
-    """The SavedModel. It owns the variables, and signatures hold no reference to it."""
+    """The SavedModel. It must be kept, because it owns the variables and signatures don't refer to
+    it.
+    """
     defaults: Mapping[str, tf.Tensor]
     """Default values of the optional inputs."""
 

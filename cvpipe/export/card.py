@@ -159,7 +159,7 @@ def _making(about: Mapping[str, Any]) -> list[str]:
 
 
 def _given_weights(about: Mapping[str, Any]) -> list[str]:
-    """Name the origin of the weights that the training started from, of each member once."""
+    """List the origin of the members' initial weights, without repetitions."""
     found = [member["weights"] for member in about["members"] if member.get("weights")]
     rows = [
         [own["source"], own["license"] or "not stated", f"`{own['sha256'] or 'not known'}`"]

@@ -1,4 +1,4 @@
-"""Comparison of an artifact's answers with evaluation's, with a rule per `Field.compare`."""
+"""Comparison of an artifact's answers with those of evaluation, with a rule per `Field.compare`."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ class Cost(NamedTuple):
     score: str
     """Name of the score that selects the best checkpoint."""
     trained: float
-    """Its value in the precision of training."""
+    """Value of the score in the precision of training."""
     exported: float
-    """Its value in the precision of the exported model."""
+    """Value of the score in the precision of the exported model."""
 
 
 def measure_cost(

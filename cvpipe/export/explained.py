@@ -1,4 +1,4 @@
-"""The signature `explain`: maps of the class with the highest score, beside the answers."""
+"""The signature `explain`: the answers, and maps that explain the class with the highest score."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cvpipe.tasks.task import Networks, Task
 EXPLAIN = "explain"
 """Name of the signature."""
 EXPLAINED_CLASS = "explained_class"
-"""Its answer, int32 [B], for the class with the highest score."""
+"""Output of that signature for the class with the highest score, int32 [B]."""
 
 
 def with_maps(predict: Predict, members: Sequence[Networks], task: Task, config: Config) -> Predict:
@@ -28,7 +28,8 @@ def with_maps(predict: Predict, members: Sequence[Networks], task: Task, config:
         members: the networks that `predict` uses.
 
     Raises:
-        ConfigError: there is no single network, no class, or no single map of an image.
+        ConfigError: the model is an ensemble, the task has no classes, or an image has several
+            views.
     """
     if len(members) > 1:
         raise ConfigError("export.explain: an ensemble has no single network; export one run")
@@ -53,12 +54,12 @@ def with_maps(predict: Predict, members: Sequence[Networks], task: Task, config:
 
 def map_fields(config: Config) -> dict[str, Field]:
     """Return the fields of the answers that `with_maps` adds: `EXPLAINED_CLASS`, and a map for each
-    of `export.explain`. None if there are no methods.
+    method in `export.explain`. Without methods, there are no such answers.
     """
     if not config.export.explain:
         return {}
     index = Field("exact", meaning="[B]: number of the class with the highest score, from 0")
     importance = Field(
-        meaning="[B, H, W] in pixels of the prepared image: importance of each for that class"
+        meaning="[B, H, W]: importance of each pixel of the prepared image for that class"
     )
     return {EXPLAINED_CLASS: index} | dict.fromkeys(config.export.explain, importance)

@@ -44,7 +44,7 @@ VALIDATION = "validation"
 def export(
     run: Run, to: Path | None = None, overrides: Sequence[str] = (), formats: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Export the best checkpoint of a run, or its last, as the next version of a model.
+    """Export the checkpoint of a run that `export.checkpoint` names as the next version of a model.
 
     Args:
         run: a trained run.
@@ -59,8 +59,8 @@ def export(
         None if the precision is that of training.
 
     Raises:
-        UserError: the answers of the artifact or of a format differ from evaluation's. Nothing is
-            written then.
+        UserError: the answers of the artifact or of a format differ from evaluation's. In this case
+            nothing is written.
     """
     return export_members(
         find_members([run]), to or Path("saved_models") / run.config.name, overrides, formats
@@ -74,16 +74,17 @@ def export_members(
     formats: Sequence[str] = (),
     best_threshold: bool = False,
 ) -> dict[str, Any]:
-    """Export one model, or an ensemble, as the next version in a model's folder. Returns and raises
-    the same as `export`.
+    """Export one model or an ensemble as the next version in a model's folder. Results and errors
+    are those of `export`.
 
     Args:
-        best_threshold: True to leave out answers below the threshold with the best F1 on the
-            validation split; "thresholds" of the result has the overrides that do so.
+        best_threshold: True to use the threshold with the best F1 on the validation split for each
+            class, and to leave out answers below it. "thresholds" of the result has the overrides
+            that do so.
 
     Raises:
-        ConfigError: a best threshold is asked for, but answers have none, or there is no validation
-            split.
+        ConfigError: `best_threshold` is True, but answers have no threshold or the run has no
+            validation split.
     """
     if (folder / "saved_model.pb").exists():
         raise UserError(
@@ -111,7 +112,7 @@ def export_members(
         task, config = trained.task, trained.config
         checked, predict = _write_checked(unchecked, trained, sources)
         files = write_formats(unchecked, formats, predict, sources, task, config)
-        # Scores of a report are those without thresholds.
+        # A report's scores were measured without these thresholds.
         reported = {} if chosen else _measured(members)
         scores, cost = reported, None
         if predict is not trained.predict:
@@ -138,7 +139,7 @@ def export_members(
                 for member in members
             ],
         }
-        # Without scores of this checkpoint, the report's pictures show another one.
+        # Without scores of this checkpoint, the report's pictures belong to another checkpoint.
         test = members[0].run.pictures("test")
         pictures = sorted(test.glob("*.png")) if "test" in reported else []
         (unchecked / ABOUT).parent.mkdir(exist_ok=True)
@@ -157,8 +158,8 @@ def export_members(
 
 
 def _best_thresholds(trained: Trained, known: KnownData) -> tuple[str, ...]:
-    """Return the overrides with which the model answers with the best F1 on the validation split,
-    which is not used for anything else that is reported.
+    """Return overrides that set the thresholds with the best F1 on the validation split. No
+    reported score is measured on this split.
     """
     config, task = trained.config, trained.task
     if task.best_thresholds is None:
@@ -212,7 +213,7 @@ def _measured(members: Sequence[Member]) -> dict[str, dict[str, float]]:
 
 
 def _provenance(run: Run) -> dict[str, Any] | None:
-    """Return the origin of the weights that the run began with; None for random ones."""
+    """Return the origin of the run's initial weights; None for random ones."""
     weights = run.weights
     return None if weights is None else weights._asdict()
 

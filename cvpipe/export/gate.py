@@ -1,4 +1,4 @@
-"""The gate: refusal of artifacts whose answers differ from evaluation's."""
+"""The gate, which refuses artifacts whose answers differ from those of evaluation."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ from cvpipe.fields import Field, concatenate_padded
 from cvpipe.tasks.task import Networks, Request, Task
 
 IMAGES = 64
-# Images of any size are large and cut into many tiles, so a few are enough.
+# Number of images if they keep their own size. They are large and cut into many tiles, so a few are
+# enough.
 IMAGES_OF_ANY_SIZE = 4
-# Some methods run the network hundreds of times.
+# Number of images for maps. Some methods run the network hundreds of times per image.
 EXPLAINED = 8
-# Images that keep their own size are padded to form a batch; extents give their true sizes.
+# Images that keep their own size are padded to form a batch; their extents give the sizes before
+# padding.
 IMAGE = Field(padding=0)
 _REPLAY = Path(__file__).with_name("replay.py")
 Measured = dict[str, int | float]
@@ -57,8 +59,8 @@ def check_artifact(
         explained: from `with_maps`, if the artifact has the signature `explain`.
 
     Returns:
-        "images", "tolerance" and "max_difference". The latter is over both loaders and all answers
-        compared as "close", and relative for values above 1.
+        "images", "tolerance" and "max_difference": the largest difference over both loaders and all
+        answers compared as "close", relative for values above 1.
 
     Raises:
         UserError: an answer differs, a loader fails, or no image can be read.
@@ -115,7 +117,7 @@ def check_requests(
     """Run a task's own signatures on their samples in a fresh process and compare every answer with
     that of the networks.
 
-    Returns and raises the same as `check_artifact`; "images" is the number of samples.
+    Results and errors are those of `check_artifact`; "images" is the number of samples.
     """
     asked = {
         f"own:{request.name}/{key}": np.asarray(value)
@@ -142,7 +144,7 @@ def _compared(
     given: Mapping[str, np.ndarray],
     tolerance: Tolerance = STRICT,
 ) -> float:
-    """Return the largest difference of all answers; raises UserError if one exceeds the
+    """Return the largest difference of all answers. Raise UserError if one exceeds the
     tolerance.
     """
     worst = 0.0

@@ -71,4 +71,4 @@ def _difference(written: bytes, digests: dict[str, str]) -> str:
     if added := digests.keys() - expected.keys():
         return f"{min(added)} is not in {MANIFEST}; remove the file"
     changed = [name for name, digest in digests.items() if expected[name] != digest]
-    return f"{changed[0]} is not what was exported" if changed else f"{MANIFEST} is damaged"
+    return f"{changed[0]} differs from the exported file" if changed else f"{MANIFEST} is damaged"

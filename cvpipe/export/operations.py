@@ -1,8 +1,8 @@
 """Refusal of SavedModels with operations that access more than their own tensors and variables.
 
-Loading a SavedModel runs no Python code of its author. But TensorFlow has graph operations that
-read and write files, connect to other machines, print, and call Python functions. cvpipe's
-artifacts contain none of them.
+Loading a SavedModel runs no Python code of its author. However, TensorFlow has graph operations
+that read and write files, connect to other machines, print, and call Python functions. cvpipe's
+artifacts contain no such operation.
 """
 
 from __future__ import annotations
@@ -86,12 +86,12 @@ def check_operations(folder: Path) -> saved_model_pb2.SavedModel:
             operations = {node.op for node in function.node_def}
             is_loading = _LOADING.fullmatch(function.signature.name)
             found |= operations - _OF_LOADING if is_loading else operations
-        # A node's operation may be a function of the graph.
+        # The operation of a node can be a function of the graph, which is checked itself.
         found -= {function.signature.name for function in graph.library.function}
     if reaching := sorted(filter(_reaches, found)):
         raise DataError(
             f"{file}: contains the operation {reaching[0]}, which can access files, other machines"
-            " or the host program. No export of cvpipe has it, so the model is not loaded"
+            " or the host program. cvpipe never exports it, so the model is not loaded"
         )
     return model
 

@@ -35,13 +35,14 @@ def image_signatures(
     """Return the signatures by name, each with the specs of its inputs.
 
     `serving_default` maps "image_bytes", string [B], encoded images of any size, to the task's
-    answers. `VALID`, bool [B], is False for images that couldn't be decoded; their answers are
-    those for an all-zero input and meaningless.
+    answers. `VALID`, bool [B], is False for images that couldn't be decoded; for these, the other
+    answers are those for an all-zero input and have no meaning.
 
     `tensor` maps "image", prepared images as in `input_spec`, to the answers, with coordinates in
-    pixels of these images. All of it can run on an accelerator.
+    pixels of these images. The whole signature can run on an accelerator.
 
-    `EXPLAIN` maps the same as `serving_default` to the answers of `explained`, if it is given.
+    `EXPLAIN` takes the inputs of `serving_default` and returns the answers of `explained`. It is
+    missing without `explained`.
     """
     chosen = [
         tf.TensorSpec([], tf.constant(option.default).dtype, name)
@@ -76,7 +77,7 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
 
     def decorate_one(one: tuple[tf.Tensor, Answers]) -> Answers:
         encoded, answers = one
-        # Decoded again, because only the prepared image was kept.
+        # Decode again, because only the prepared image was kept.
         pixels, _ = or_zeros(
             lambda encoded: decode_image(encoded, config.prepare.channels), encoded
         )

@@ -26,7 +26,7 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 TOLERANCES = {
     "trained": Tolerance(),
     "float32": Tolerance(),
-    # They have 8 and 11 significant bits, some of which are lost from layer to layer.
+    # bfloat16 has 8 and float16 has 11 significant bits, and each layer loses precision.
     "bfloat16": Tolerance(close=3e-2, pixels=2e-2, images=0.1),
     "float16": Tolerance(close=5e-3, pixels=5e-3, images=0.05),
 }

@@ -55,7 +55,7 @@ def sides_iou(a: Sides, b: Sides) -> tf.Tensor:
 
 
 def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    r"""Generalized IoU of box by box (Rezatofighi et al. 2019, algorithm 1).
+    r"""Generalized IoU of corresponding boxes (Rezatofighi et al. 2019, algorithm 1).
 
     IoU − |C \ (A ∪ B)| / |C|, where C is the smallest box that encloses both.
 
@@ -73,7 +73,7 @@ def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def diou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    """Distance IoU of box by box, IoU − ρ² / c² (Zheng et al. 2020, equation 6).
+    """Distance IoU of corresponding boxes, IoU − ρ² / c² (Zheng et al. 2020, equation 6).
 
     ρ is the distance between the centers, c the diagonal of the enclosing box. Shapes as in `giou`;
     float32 [...] in [−1, 1].
@@ -84,7 +84,8 @@ def diou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def ciou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    """Complete IoU of box by box, IoU − ρ² / c² − α v (Zheng et al. 2020, equations 8 to 11).
+    """Complete IoU of corresponding boxes, IoU − ρ² / c² − α v (Zheng et al. 2020, equations 8 to
+    11).
 
     v = 4/π² (difference of the angles atan(width / height))². α = v / (1 − IoU + v) is a weight and
     has no gradient. Shapes as in `giou`; float32 [...] in (−2, 1].
@@ -143,7 +144,7 @@ def _sides(boxes: tf.Tensor, axis: int) -> Sides:
 
 
 def _extent(sides: Sides) -> tuple[tf.Tensor, tf.Tensor]:
-    """Heights and widths [...], never negative."""
+    """Return heights and widths [...], never negative."""
     top, left, bottom, right = sides
     return tf.nn.relu(bottom - top), tf.nn.relu(right - left)
 
@@ -166,7 +167,7 @@ def _intersection(a: Sides, b: Sides) -> tf.Tensor:
 
 
 def _overlap(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """IoU and union [...], box by box."""
+    """Return IoU and union [...], box by box."""
     sides_a, sides_b = tf.unstack(a, axis=-1), tf.unstack(b, axis=-1)
     shared = _intersection(sides_a, sides_b)
     union = _area(sides_a) + _area(sides_b) - shared
@@ -181,7 +182,7 @@ def _around(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """ρ² / c² in [0, 1]."""
+    """Return ρ² / c² in [0, 1], as defined in `diou`."""
     around = _around(a, b)
     diagonal = tf.reduce_sum(tf.square(around[..., 2:] - around[..., :2]), axis=-1)
     # Sums of corners are twice the centers, hence the division by 4.
@@ -190,7 +191,7 @@ def _distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _angle(boxes: tf.Tensor) -> tf.Tensor:
-    """atan(width / height) in [0, π/2]."""
+    """Return atan(width / height) in [0, π/2]."""
     height, width = _extent(tf.unstack(boxes, axis=-1))
     # atan2 has no gradient at (0, 0).
     return tf.atan2(width, tf.maximum(height, math.sqrt(SMALLEST_AREA)))

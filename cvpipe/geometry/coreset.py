@@ -8,7 +8,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 ROUNDING = 1e-6
-"""Largest squared distance of points that count as equal, as a share of the largest square."""
+"""Largest squared distance of points that count as equal, as a share of the largest squared
+length.
+"""
 
 
 def greedy_coreset(
@@ -27,8 +29,8 @@ def greedy_coreset(
         count: number of points to choose.
 
     Returns:
-        int32 [count], positions of the chosen points, and bool [count], True for as many of the
-        first as there are different eligible points.
+        int32 [count], positions of the chosen points, and bool [count]: True for the
+        first n of them, where n is the number of different eligible points.
     """
     # Centered on the mean, because float32 subtracts large numbers inexactly.
     share = tf.cast(eligible, tf.float32)[:, tf.newaxis]
@@ -47,7 +49,7 @@ def greedy_coreset(
         farthest = tf.argmax(nearest, output_type=tf.int32)
         chosen = chosen.write(number, farthest)
         valid = valid.write(number, nearest[farthest] > same)
-        # A product of the points with one of them is three times as fast as their differences.
+        # Computing products with one point is three times as fast as differences from it.
         products = tf.linalg.matvec(points, points[farthest])
         distance = tf.maximum(lengths - 2 * products + lengths[farthest], 0.0)
         nearest = tf.where(places == farthest, 0.0, tf.minimum(nearest, distance))

@@ -1,7 +1,7 @@
 """Encoding of boxes as the outputs of SSD and YOLO networks, and decoding.
 
-Boxes are normalized corners [ymin, xmin, ymax, xmax]. Outputs are [y, x, height, width] in the
-terms of the paper.
+Boxes are normalized corners [ymin, xmin, ymax, xmax]. Outputs are [y, x, height, width] as defined
+in the network's paper.
 Dimensions: ... any leading dimensions, D default boxes, H × W cells, A anchors per cell.
 """
 

@@ -33,9 +33,9 @@ def match(
 
     First, every object gets one default box of its own: pairs are taken greedily in order of
     decreasing IoU. An object that overlaps no default box gets none. Then every other default box
-    matches the object that it overlaps most, if their IoU is at least the threshold. Of the
-    unmatched boxes, those with a fraction of at least the threshold of their area in a crowd region
-    are ignored, as in COCO's evaluation. Ties go to the lower index.
+    matches the object that it overlaps most, if their IoU is at least the threshold. An unmatched
+    box is ignored if the share of its area in a crowd region is at least the threshold, as in
+    COCO's evaluation. Ties go to the lower index.
 
     For example, let one object overlap three default boxes, with threshold 0.5. IoUs of 0.7, 0.5
     and 0.4 match the first two; IoUs of 0.4, 0.3 and 0.1 match the first.
@@ -212,7 +212,7 @@ def _after_choice(overlap: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor) -> tf.
 
 def _is_beaten(choice: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
     """Return True, bool [B, M], for objects whose box another object also chose with a larger IoU,
-    or with an equal one and a lower index.
+    or with an equal IoU and a lower index.
     """
     slots = tf.range(tf.shape(choice)[1])
     same = (choice[:, :, tf.newaxis] == choice[:, tf.newaxis]) & (choice >= 0)[..., tf.newaxis]
@@ -224,8 +224,8 @@ def _is_beaten(choice: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
 def _in_crowd(
     defaults: tf.Tensor, boxes: tf.Tensor, is_crowd: tf.Tensor, threshold: tf.Tensor | float
 ) -> tf.Tensor:
-    """Return True, bool [B, D], for default boxes with at least this fraction of their area in one
-    crowd region.
+    """Return True, bool [B, D], for default boxes with at least the share `threshold` of their area
+    in one crowd region.
     """
 
     def add(slot: tf.Tensor, shared: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 REACH = 4.0
-"""Standard deviations at which the kernel is cut off, as in SciPy."""
+"""Radius at which the kernel is cut off, in standard deviations, as in SciPy."""
 
 
 def smooth(maps: tf.Tensor, sigma: float) -> tf.Tensor:
@@ -16,7 +16,7 @@ def smooth(maps: tf.Tensor, sigma: float) -> tf.Tensor:
     if sigma == 0:
         return maps
     for axis in (1, 2):
-        # Mirroring can't add more pixels than there are.
+        # Mirroring can't add more pixels than the map has.
         radius = min(round(REACH * sigma), int(maps.shape[axis]))
         places = np.arange(-radius, radius + 1)
         weights = np.exp(-0.5 * (places / sigma) ** 2)

@@ -56,7 +56,7 @@ def draft_pipeline(
 
     Args:
         path: the folder or archive.
-        task: one of TASKS; None for that of its annotations.
+        task: one of TASKS; None for the task that fits the annotations.
         kind: kind of source, if several fit.
         file: name of the pipeline file, for the command in its head comment.
 
@@ -78,7 +78,9 @@ def draft_pipeline(
 
 
 def data_of(found: Found) -> Data:
-    """Return the section `data` of a pipeline for the data found, without a limit of objects."""
+    """Return the section `data` of a pipeline for the data found, with a limit of objects that no
+    image reaches.
+    """
     values: dict[str, Any] = {"source": found.source}
     section = _DATA[found.task]
     if "max_objects" in section.model_fields:

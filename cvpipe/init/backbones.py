@@ -16,7 +16,7 @@ class Backbone(NamedTuple):
     model: dict[str, Any]
     """Keys of `model`."""
     prepare: dict[str, Any]
-    """Keys of `prepare` that its weights need; none if it starts from scratch."""
+    """Keys of `prepare` that the weights need; none if the network is trained from scratch."""
     words: str
     """The choice in words."""
 
@@ -25,7 +25,7 @@ def choose_backbone(measures: Measures, dense: bool) -> Backbone:
     """Choose a backbone.
 
     Args:
-        measures: of the data and the machine.
+        measures: measures of the data and the machine.
         dense: True for tasks that need feature maps of several strides, such as boxes or masks.
     """
     if measures.are_small and not dense:

@@ -39,7 +39,7 @@ class Measures(NamedTuple):
     object_shares: np.ndarray
     """float64 [T, 2]: heights and widths of the objects in these images, as shares of the image."""
     object_pixels: np.ndarray
-    """float64 [T, 2]: the same in pixels."""
+    """float64 [T, 2]: heights and widths of these objects in pixels."""
     most_objects: int
     """Largest number of objects in an image of any split; 0 without objects."""
     keypoints: int
@@ -94,7 +94,7 @@ def measure(splits: Mapping[str, Source], place: str) -> Measures:
             pixels.append(shares[-1] * extent)
     if not extents:
         raise DataError(
-            f"{place}: none of the images looked at can be read; see which are broken with: cvpipe"
+            f"{place}: none of the inspected images can be read; see which are broken with: cvpipe"
             " data check PIPELINE.yaml"
         )
     kind = train.annotations[0]

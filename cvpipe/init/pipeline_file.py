@@ -12,7 +12,7 @@ _WIDTH = 98
 
 
 class _Dumper(yaml.SafeDumper):
-    """Dumper without references to earlier values."""
+    """Dumper that writes no aliases of earlier values."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -22,7 +22,7 @@ def to_yaml(values: Mapping[str, Any], reasons: Mapping[str, str], head: Sequenc
     """Return a pipeline file's text.
 
     Args:
-        values: of the pipeline.
+        values: the values of the pipeline.
         reasons: comments by key, such as "prepare.size".
         head: paragraphs of the head comment; indented ones aren't wrapped.
     """

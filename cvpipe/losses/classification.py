@@ -107,7 +107,7 @@ def focal(
         logits: float32 [..., K].
         labels: int32 [...] in 0…K−1, or −1 for background; the other classes are negatives.
         gamma: γ ≥ 0, the focusing parameter.
-        alpha: α_t of the true class; that of the others is 1 − alpha.
+        alpha: α_t of the true class; the other classes have 1 − alpha.
 
     Returns:
         float32 [...], in nats, not normalized by the number of objects.
@@ -122,7 +122,9 @@ def focal(
 
 
 def initial_score(loss: ClassificationLoss) -> float:
-    """Initial bias of the last layer: the logit of `FOCAL_PRIOR` for the focal loss, else 0."""
+    """Return the initial bias of the last layer: the logit of FOCAL_PRIOR for focal loss, else
+    0.
+    """
     return log(FOCAL_PRIOR / (1 - FOCAL_PRIOR)) if isinstance(loss, FocalLoss) else 0.0
 
 

@@ -56,7 +56,7 @@ def ssd_loss(
     number of replicas.
 
     Args:
-        raw: float32 [B, D, 4], the offsets predicted.
+        raw: float32 [B, D, 4], the predicted offsets.
         logits: float32 [B, D, K + 1] with the background first, for multibox; [B, D, K] for focal.
         decoded: float32 [B, D, 4], the boxes decoded from `raw`.
         objects: the objects of the images.

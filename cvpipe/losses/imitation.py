@@ -41,7 +41,7 @@ def soft_cross_entropy(
 def mean_squares(
     outputs: Mapping[str, tf.Tensor], teacher: Mapping[str, tf.Tensor], temperature: float
 ) -> tf.Tensor:
-    """Sum over the outputs of their mean squared differences, float32 [B].
+    """Return the sum, over the outputs, of their mean squared differences, float32 [B].
 
     This is distillation in the limit of high temperature (Hinton et al. 2015, section 2.1).
     `temperature` is unused.

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 
 def is_kernel(variable: tf.Variable) -> bool:
-    """True if the last part of a variable's path is "kernel". Regularizers and weight decay act on
-    kernels, not on biases and norms.
+    """Return True if the last part of a variable's path is "kernel". Regularizers and weight decay
+    act on kernels, not on biases and norms.
     """
     return variable.path.split("/")[-1] == "kernel"
 

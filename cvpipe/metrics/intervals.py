@@ -12,12 +12,13 @@ import numpy as np
 RESAMPLES, FLIPS = 2000, 9999
 LEVEL = 0.95
 VALUES = 2_000_000
-"""Random numbers that are drawn at once, which bounds memory."""
+"""Number of random numbers that are drawn at once, which bounds memory."""
 
 
 def bootstrap(scores: np.ndarray) -> np.ndarray:
-    """Return the means of the same random choices of images for all models (Efron 1979): float64
-    [M, RESAMPLES], the same for the same N.
+    """Return bootstrap means of the scores (Efron 1979), float64 [M, RESAMPLES].
+
+    All models share the same random choices of images, which depend only on N.
 
     Args:
         scores: float64 [M, N], at least one image.
@@ -31,21 +32,23 @@ def bootstrap(scores: np.ndarray) -> np.ndarray:
 
 
 def interval(means: np.ndarray) -> tuple[float, float]:
-    """Return the percentiles of resampled means that hold LEVEL of them between them."""
+    """Return the two percentiles between which the share LEVEL of the resampled means lies."""
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 def paired_test(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the probability of a mean difference at least as large as that of two models' scores
-    on the same images, if each image's difference could as well have the other sign (Fisher 1935):
-    two-sided, by FLIPS random choices of signs.
+    """Return the p-value of a two-sided permutation test of two models' scores on the same images
+    (Fisher 1935).
+
+    It is the probability of a mean difference at least as large as the observed one if the sign of
+    each image's difference is random, estimated from FLIPS random choices of signs.
 
     Args:
         first, second: float64 [N].
     """
     random, differences = np.random.default_rng(0), second - first
-    # Images without a difference change no sum.
+    # Images without a difference don't change the sums.
     differences = differences[differences != 0]
     if not len(differences):
         return 1.0

@@ -53,7 +53,7 @@ def one_sided(scores: Mapping[str, Any]) -> str | None:
     labeled = [name for name, own in rows if own[OF_LABELS] > 0]
     answered = [(name, own[OF_LABELS]) for name, own in rows if own[OF_ANSWERS] > 0]
     if labeled and not answered:
-        fact = f"nothing is answered, although there are labels of {_some(labeled)}"
+        fact = f"there are no answers, although there are labels of {_some(labeled)}"
     elif len(labeled) > 1 and len(answered) == 1:
         [(name, label_share)] = answered
         fact = f"all answers are '{name}', although only {label_share:.1%} of the labels are"

@@ -1,4 +1,4 @@
-"""Scores of pictures in a style: the parts of the loss they were made to lower."""
+"""Scores of style transfer: the parts of the perceptual loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class StyleMetrics:
-    """Means of the parts of the loss over photos."""
+    """Means over photos of the parts of the loss."""
 
     def __init__(self, parts: Callable[[Any, Any], Mapping[str, Any]]) -> None:
         """`parts` maps a picture, float32 [h, w, 3] in 0…1, and its photo, uint8 of the same shape,

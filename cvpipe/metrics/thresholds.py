@@ -1,4 +1,4 @@
-"""The lowest confidence to accept, by F1.
+"""Confidence thresholds with the best F1.
 
 Dimensions: D answers of one class.
 """
@@ -29,7 +29,7 @@ def best_threshold(scores: np.ndarray, is_right: np.ndarray, objects: int) -> Th
 
     Args:
         scores: float [D], the confidence of each answer in [0, 1].
-        is_right: bool [D], True for answers that find an object; each is found once.
+        is_right: bool [D], True for answers that find an object; each object is found at most once.
         objects: number of objects to be found; without any, everything is nan.
     """
     if objects == 0:

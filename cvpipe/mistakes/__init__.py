@@ -1,4 +1,4 @@
-"""Mistakes of answers: judged, counted and drawn by one file per task.
+"""Mistakes of a model: judged, counted and drawn, with one file per task.
 
 Dimensions: N examples.
 """
@@ -21,7 +21,7 @@ from cvpipe.errors import ConfigError
 Arrays = Mapping[str, np.ndarray]
 Cell = str | int | float
 LONGEST = 480
-"""Pixels of the longer side of a photo on the page: it may hold hundreds."""
+"""Longer side in pixels of a photo on the page, which may have hundreds of photos."""
 
 
 class Verdict(NamedTuple):
@@ -30,19 +30,19 @@ class Verdict(NamedTuple):
     mistakes: int
     """Number of mistakes; 0 for a right answer."""
     cost: float
-    """Larger for worse answers, whatever their number of mistakes; at least 0."""
+    """Larger for worse answers, regardless of the number of mistakes; at least 0."""
     score: float
     """Share of the answer that is right, in [0, 1]; nan if there is nothing to find."""
     cells: Mapping[str, Cell]
-    """Facts about the answer, by column of a table; the same columns for all examples."""
+    """Facts about the answer, by the heading of their column; the same columns for all examples."""
     doubt: float | None = None
-    """Larger the more probably the label is wrong, given a model that wasn't trained on it; None if
-    `cost` serves for that.
+    """Larger if the label is more probably wrong, for a model that wasn't trained on the image;
+    None if `cost` is used instead.
     """
 
 
 class Finding(NamedTuple):
-    """Something about all answers together."""
+    """A finding about all answers together."""
 
     title: str
     text: str
@@ -51,15 +51,19 @@ class Finding(NamedTuple):
 
 
 class Review(Protocol):
-    """Judges the answers of a task. `add` comes first, the rest once all examples are added."""
+    """Judges the answers of a task.
+
+    Call `add` for all batches, then `verdicts`, then `findings` and `draw`.
+    """
 
     def add(self, predictions: Arrays, targets: Arrays) -> None:
         """Add a batch of readable examples, [N, …] each."""
         ...
 
     def groups(self, predictions: Arrays, targets: Arrays) -> Mapping[str, Sequence[str]]:
-        """Return the groups of a batch's examples for which scores are measured apart: N names, for
-        each way to group them.
+        """Return groups of a batch's examples for which scores are computed separately.
+
+        Maps each kind of grouping to N names, one per example.
         """
         ...
 
@@ -101,7 +105,7 @@ def load_review(config: Config, facts: Facts) -> Review:
     """Return a new review of the pipeline's task.
 
     Raises:
-        ConfigError: the task has no file here.
+        ConfigError: the mistakes of this task can't be listed.
     """
     name = f"cvpipe.mistakes.{config.task}"
     if importlib.util.find_spec(name) is None:

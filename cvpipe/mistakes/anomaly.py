@@ -29,7 +29,7 @@ def make_review(config: Config, facts: Facts) -> AnomalyReview:
 
 
 class AnomalyReview:
-    """Verdicts on images, at the threshold that the answers have."""
+    """Verdicts on images at the threshold in the answers."""
 
     def __init__(self, class_names: Sequence[str]):
         self.class_names = class_names
@@ -46,7 +46,8 @@ class AnomalyReview:
             strict=True,
         ):
             is_wrong = is_anomalous != (label > 0)
-            # Distance from the threshold, as a share of it; both are 0 before a calibration.
+            # Distance from the threshold, as a share of it; 0 before the first calibration, when
+            # the threshold is 0.
             beyond = abs(score - threshold) / threshold if threshold > 0 else 0.0
             self._counts[int(label > 0), int(is_anomalous)] += 1
             self._verdicts.append(
@@ -64,14 +65,14 @@ class AnomalyReview:
             )
 
     def groups(self, predictions: Arrays, targets: Arrays) -> Mapping[str, Sequence[str]]:
-        """Return no groups: scores per kind of defect are in the report, and normal images, which
-        each score needs, have no defect.
+        """Return no groups. The report has scores per kind of defect, and every score needs normal
+        images, which have no kind of defect.
         """
         return {}
 
     def verdicts(self) -> list[Verdict]:
-        """Return verdicts. A wrong one costs the more, the further the score is from the
-        threshold, a right one the less.
+        """Return verdicts. The farther the score is from the threshold, the more a wrong verdict
+        costs and the less a right one.
         """
         return self._verdicts
 

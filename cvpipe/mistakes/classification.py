@@ -43,7 +43,9 @@ class ClassificationReview:
         return {}
 
     def verdicts(self) -> list[Verdict]:
-        """Return verdicts; a wrong answer costs the more the surer it is."""
+        """Return verdicts. A wrong answer costs more, the more its probability exceeds that of the
+        label.
+        """
         labels, probabilities = self._all()
         answers = probabilities.argmax(1)
         doubts = _doubts(labels, probabilities).tolist()
@@ -72,8 +74,8 @@ class ClassificationReview:
             for n in range(len(self.class_names))
         ]
         text = (
-            "An image would count as of a class from this probability on, whatever the other"
-            " classes' are; measured on this split."
+            "An image would be assigned to a class if its probability of this class reached the"
+            " threshold, regardless of other classes. Measured on this split."
         )
         return [
             confusion(np.array(scores["confusion_matrix"]), self.class_names, "images"),
@@ -93,10 +95,12 @@ class ClassificationReview:
 
 
 def _doubts(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return by how much another class is more usual for an image than its label, float64 [N].
+    """Return the doubt in each label, float64 [N]: how much better another class fits the image.
 
-    A probability is compared with the mean of the images labeled as its class, the threshold of
-    confident learning (Northcutt et al. 2021, equation 2): networks are surer of some classes.
+    Networks are more confident about some classes than about others. So the probability of a class
+    is reduced by its mean over the images labeled as that class, the threshold of confident
+    learning (Northcutt et al. 2021, equation 2). The doubt is the largest result of the other
+    classes minus that of the label.
     """
     classes = probabilities.shape[1]
     own = probabilities[np.arange(len(labels)), labels].astype(np.float64)

@@ -43,7 +43,7 @@ def make_review(config: Config, facts: Facts) -> DetectionReview:
 
 
 class DetectionReview:
-    """Detections from the best threshold of their class on, compared with the objects."""
+    """Detections that reach the best threshold of their class, compared with the objects."""
 
     def __init__(self, class_names: Sequence[str]):
         self.class_names = class_names
@@ -92,7 +92,7 @@ class DetectionReview:
             Verdict(
                 int(wrong[n] + missed[n]),
                 float(doubt[n] + missed[n]),
-                # F1; nothing answered where there is nothing is right.
+                # F1; 1 if there is neither an object nor an answer.
                 float(2 * right[n] / max(right[n] + wrong[n] + there[n], 1))
                 if right[n] + wrong[n] + there[n]
                 else 1.0,
@@ -122,10 +122,9 @@ class DetectionReview:
         counted = ~objects.crowd
         confused = confusion(counts, [*self.class_names, "nothing"], "objects")
         text = (
-            "Answers beside the object that each overlaps most, from an IoU of"
-            f" {LEAST_OVERLAP:g}. An object that is missed is answered by nothing, and an answer"
-            " where no object is, or only one that a better answer finds, stands in the row of"
-            " nothing."
+            f"Correct answers, and errors of location (IoU from {LEAST_OVERLAP:g}) or class, are"
+            " counted for the object that they overlap most. Missed objects are in the column"
+            " nothing, and all other answers in the row nothing."
         )
         bounds = ["0", *map(str, SIDES)]
         names = [f"{low}–{high} px" for low, high in itertools.pairwise(bounds)]
@@ -136,14 +135,14 @@ class DetectionReview:
                 SIDES,
                 [*names, f"from {SIDES[-1]} px"],
                 found[counted],
-                "The side of a square of the object's area, in pixels of the image.",
+                "Size is the side of a square with the object's area, in pixels of the image.",
             ),
             thresholds(
                 self.class_names,
                 self._best,
-                "Answers from this score on were drawn and counted here, measured on this split at"
-                " an IoU of 0.5. cvpipe export RUN --threshold best finds those of the validation"
-                " split and gives them to the artifact.",
+                "Answers with at least these scores are drawn and counted here. The thresholds were"
+                " chosen on this split, at an IoU of 0.5. cvpipe export RUN --threshold best"
+                " chooses thresholds on the validation split and stores them in the artifact.",
             ),
         ]
 
@@ -157,7 +156,7 @@ class DetectionReview:
         ):
             if is_missed or is_crowd:
                 shown.append((box, self.class_names[label], MISSED if is_missed else TRUTH))
-        # The best on top.
+        # The best detections are drawn last, on top.
         for n in reversed(np.flatnonzero(judged.kind >= 0)):
             kind = KINDS[judged.kind[n]]
             title = f"{self.class_names[detections.label[n]]} {detections.score[n]:.0%}"

@@ -56,10 +56,11 @@ def by_size(
     """Return the share of objects that are found, by their size.
 
     Args:
-        sizes: float [n], of each object.
-        bounds: ascending sizes between groups; an object of just that size is in the upper one.
+        sizes: float [n], the size of each object.
+        bounds: ascending sizes between groups; an object of exactly this size is in the upper
+            group.
         labels: a name for each group.
-        found: float [n] in [0, 1].
+        found: float [n] in [0, 1], the share of each object that is found.
     """
     group = np.digitize(sizes, bounds)
     rows = [

@@ -27,7 +27,7 @@ def make_review(config: Config, facts: Facts) -> LocalizationReview:
 
 
 class LocalizationReview:
-    """Class and box of each image's object; images without one aren't judged."""
+    """Class and box of each image's object; images without an object aren't judged."""
 
     def __init__(self, class_names: Sequence[str]):
         self.class_names = class_names
@@ -61,11 +61,11 @@ class LocalizationReview:
             )
 
     def groups(self, predictions: Arrays, targets: Arrays) -> Mapping[str, Sequence[str]]:
-        """Group images by the share that the object's box has of them."""
+        """Group images by the share of the image that the object's box covers."""
         return {"share of the image": [share_group(float(own)) for own in _shares(targets)]}
 
     def verdicts(self) -> list[Verdict]:
-        """Return verdicts. A wrong class costs its probability, a box 1 − IoU."""
+        """Return verdicts. A wrong class costs its probability, and a box 1 − IoU."""
         return self._verdicts
 
     def findings(self, scores: Mapping[str, Any]) -> list[Finding]:
@@ -79,13 +79,15 @@ class LocalizationReview:
                 bounds,
                 names,
                 np.array(self._found, float),
-                "The share of the image that the object's box takes. An object is found if its"
-                f" class is right and the IoU is at least {LEAST_IOU:g}.",
+                "Size is the share of the image that the object's box covers. An object is found if"
+                f" its class is right and the IoU is at least {LEAST_IOU:g}.",
             ),
         ]
 
     def draw(self, pixels: np.ndarray, predictions: Arrays, targets: Arrays) -> Figure:
-        """Draw the object in gray, and over it the answer, blue where it is right."""
+        """Draw the object in gray, and over it the answer, in blue if it is right, else in
+        orange.
+        """
         [truth], [answer] = _boxes(predictions, targets)
         label, own = int(targets["label"][0]), int(predictions["class_id"][0])
         is_right = label == own and bool(overlaps(answer, truth)[0] >= LEAST_IOU)

@@ -1,4 +1,4 @@
-"""Mistakes of pose: keypoints that are answered elsewhere.
+"""Mistakes of pose: keypoints that are predicted in a wrong place.
 
 Dimensions: N images, P keypoints.
 """
@@ -22,7 +22,7 @@ from cvpipe.pictures.photo import Entry, rgb, show_photo
 from cvpipe.pictures.pose import draw_points
 
 FAR = 1.0
-"""Errors beyond it, in sides of the figure's box, cost no more."""
+"""Largest cost of an error, relative to the longer side of the figure's box."""
 
 
 def make_review(config: Config, facts: Facts) -> PoseReview:
@@ -31,7 +31,7 @@ def make_review(config: Config, facts: Facts) -> PoseReview:
 
 
 class PoseReview:
-    """Errors of annotated keypoints, in longer sides of the figure's box."""
+    """Errors of annotated keypoints, relative to the longer side of the figure's box."""
 
     def __init__(self, facts: Facts):
         self.facts = facts
@@ -63,7 +63,7 @@ class PoseReview:
             )
 
     def groups(self, predictions: Arrays, targets: Arrays) -> Mapping[str, Sequence[str]]:
-        """Group images by the share that the figure's box has of them."""
+        """Group images by the share of the image that the figure's box covers."""
         return {"share of the image": [share_group(float(own)) for own in _box_shares(targets)]}
 
     def verdicts(self) -> list[Verdict]:
@@ -79,14 +79,14 @@ class PoseReview:
                 (0.05, 0.1, 0.2, 0.4),
                 ["below 5%", "5–10%", "10–20%", "20–40%", "40% and more"],
                 np.array(self._found)[is_figure],
-                "The share of the image that the figure's box takes; found is the mean share of its"
-                f" keypoints within {SHARE:g} of the box's longer side.",
+                "Size is the share of the image that the figure's box covers; found is the mean"
+                f" share of its keypoints within {SHARE:g} of the box's longer side.",
             )
         ]
 
     def draw(self, pixels: np.ndarray, predictions: Arrays, targets: Arrays) -> Figure:
-        """Draw the true keypoints in gray, and over them the answers, orange where they are far
-        off.
+        """Draw the true keypoints in gray, and over them the answers, in blue if they are found,
+        else in orange.
         """
         [error] = _errors(predictions, targets)
         colors = {"truth": TRUTH, "found": RIGHT, "wrong": WRONG}
@@ -107,7 +107,9 @@ class PoseReview:
 
 
 def _errors(predictions: Arrays, targets: Arrays) -> np.ndarray:
-    """Return distances in longer sides of the box, float64 [N, P]; nan where not annotated."""
+    """Return distances divided by the longer side of the box, float64 [N, P]; nan where not
+    annotated.
+    """
     extent = np.asarray(predictions["image_size"], np.float64)
     boxes = targets["box"] * np.tile(extent, 2)
     side = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(1), 1e-9)

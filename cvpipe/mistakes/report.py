@@ -27,17 +27,18 @@ CSV, PAGE = "mistakes.csv", "mistakes.html"
 
 
 class Mistakes:
-    """Judges the answers of an evaluation. Pass `watch` to it, and call `write` afterwards.
+    """Judges the answers of an evaluation. Pass `watch` to the evaluation, and call `write`
+    afterwards.
 
-    Memory holds what the review keeps of each answer, but no images.
+    Memory holds only what the review keeps of each answer, no images.
     """
 
     def __init__(self, subject: Subject):
-        """Begin with the answers of a run or artifact on a split."""
+        """Begin a list for a run or an artifact on a split."""
         self._subject = subject
         self._review = load_review(subject.config, subject.facts)
         self._index: list[np.ndarray] = []
-        # By way to group and group.
+        # By kind of grouping and name of the group.
         self._groups: dict[tuple[str, str], Metrics] = {}
 
     def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
@@ -56,7 +57,7 @@ class Mistakes:
     def write(
         self, folder: Path, title: str, scores: Mapping[str, Any], drawn: int
     ) -> dict[str, Any]:
-        """Write the table of all images and the page, which shows the worst.
+        """Write the table of all images, and the page, which shows the worst of them.
 
         Args:
             folder: an existing folder.
@@ -141,11 +142,11 @@ def to_csv(names: Sequence[str], ranked: Sequence[Verdict]) -> str:
 def draw_examples(
     subject: Subject, review: Review, index: np.ndarray, captions: Sequence[str]
 ) -> dict[int, Picture]:
-    """Answer some examples of a split once more, and draw them one by one.
+    """Predict some examples of a split again, and draw them one by one.
 
     Args:
         index: int64 [n], positions in the split.
-        captions: n of them.
+        captions: n captions.
 
     Returns:
         Pictures by their place in `index`; those that can't be drawn are left out.

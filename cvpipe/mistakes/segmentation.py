@@ -33,7 +33,8 @@ class SegmentationReview:
     def __init__(self, class_names: Sequence[str]):
         self.class_names = class_names
         self._verdicts: list[Verdict] = []
-        # Of each class in each image: its share of the image, and the share of it that is found.
+        # For each class in each image: its share of the image, and the share of its pixels that is
+        # found.
         self._shares: list[float] = []
         self._found: list[float] = []
 

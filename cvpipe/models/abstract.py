@@ -1,4 +1,4 @@
-"""Networks without weights, for counting and drawing."""
+"""Networks without weights, for counting parameters and drawing layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import keras
 from keras.src.backend.common import global_state
 
-# Where Keras keeps the variables that it draws when a stateless scope ends.
+# Name under which Keras lists the variables to initialize when a stateless scope ends.
 PENDING = "uninitialized_variables"
 
 
@@ -16,11 +16,13 @@ PENDING = "uninitialized_variables"
 def without_weights() -> Iterator[None]:
     """Context in which networks are built with variables that have shapes but no values.
 
-    ResNet-50 takes a sixth of the time, YOLOv1 with its 272 million parameters a hundredth, and
-    neither takes memory. Such a network can be counted and drawn, but not called or saved.
+    ResNet-50 is built in a sixth of the time, YOLOv1 with its 272 million parameters in a
+    hundredth, and the variables take no memory. Parameters can be counted and layers drawn, but
+    such a network can't be called or saved.
     """
     pending = global_state.get_global_attribute(PENDING) or []
     with keras.StatelessScope(initialize_variables=False):
         yield
-    # Keras has no public way to discard them: the end of the next scope would draw their weights.
+    # Keras has no public way to discard pending variables. Left in its list, they would be
+    # initialized when the next scope ends.
     global_state.set_global_attribute(PENDING, pending)

@@ -12,7 +12,7 @@ HUNDREDTH = 0.01
 
 def activation_layer(kind: str, name: str) -> keras.layers.Layer:
     """Return a new layer for `kind`: "leaky", "prelu", "maxout" or the name of a Keras activation.
-    The layer's name is `name` with its kind.
+    The layer is called `{name}_{kind}`.
     """
     full = f"{name}_{kind}"
     match kind:

@@ -17,7 +17,7 @@ from cvpipe.models.pooling import MaxPooling2D
 
 
 class Layer(NamedTuple):
-    """A convolution and what follows it."""
+    """A convolution, and the normalization and pooling that follow it."""
 
     channels: int
     kernel: int
@@ -25,7 +25,7 @@ class Layer(NamedTuple):
     padding: int = 0
     """Pixels of zeros on each side."""
     groups: int = 1
-    """Number of groups, which aren't connected."""
+    """Number of groups of a grouped convolution."""
     local: bool = False
     """True if local response normalization follows."""
     pool: tuple[int, int] = (0, 1)
@@ -61,7 +61,7 @@ ZFNET = (
     Layer(256, 3, padding=1, pool=(3, 2)),
 )
 """Zeiler and Fergus 2013, figure 3: 224×224 become 110×110×96, 55×55×96, 26×26×256, 13×13×256,
-6×6×256. Its contrast normalization is AlexNet's local one here.
+6×6×256. AlexNet's local response normalization replaces its contrast normalization.
 """
 OVERFEAT_FAST = (
     Layer(96, 11, 4, pool=(2, 2)),
@@ -95,7 +95,7 @@ def chain(
     Args:
         image: [B, H, W, C].
         layers: the table.
-        ceil: pooling includes windows that end beyond the map, as in Caffe.
+        ceil: True keeps pooling windows that end beyond the map, as in Caffe.
         width: multiplies the channels of each group.
         style: kernel initializers; the networks have no norm.
 
@@ -133,5 +133,5 @@ def chain(
 
 
 def _dividing(groups: int, channels: int) -> int:
-    """Return `groups`, or 1 if the channels aren't divisible."""
+    """Return `groups`, or 1 if the number of channels isn't a multiple of it."""
     return groups if channels % groups == 0 else 1

@@ -1,4 +1,4 @@
-"""Builds an anomaly detector from the configuration: a backbone, and a memory of its features.
+"""Anomaly detectors from a configuration: a backbone, and a memory of its features.
 
 Dimensions: B images, H, W, C of a prepared image, h × w patches.
 """
@@ -79,7 +79,8 @@ def _memory(config: Anomaly, channels: int) -> PatchMemory:
     head = config.model.head
     if isinstance(head, PatchCore):
         return PatchBank(head.bank, head.neighbors, name=MEMORY)
-    # Defard et al. 2021, section III.C: a random choice works as well as principal components.
+    # Randomly chosen channels work as well as principal components (Defard et al. 2021, section
+    # III.C).
     order = np.random.default_rng(config.seed).permutation(channels)
     kept = sorted(order[: head.channels].tolist())
     return PatchGaussians(kept, head.regularization, name=MEMORY)

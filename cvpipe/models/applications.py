@@ -1,8 +1,7 @@
-"""Networks of Keras Applications as backbones, with their published weights: `keras/MobileNetV2`
-and so on.
+"""Networks of Keras Applications as backbones with published weights, such as `keras/MobileNetV2`.
 
-They keep Keras's norms and initializers, and include the preprocessing of their weights: their
-input is pixels in [0, 1].
+They keep Keras's norms and initializers. Their input is pixels in [0, 1], and they include the
+preprocessing that their weights need.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from cvpipe.models.pooling import with_exact_pooling
 
 
 def application(name: str, image: keras.KerasTensor | None = None, **options: Any) -> keras.Model:
-    """Return the network without its head, applied to `image`, float [B, H, W, 3] in [0, 1]; None
-    makes a separate model.
+    """Return the network without its head, applied to `image`, float [B, H, W, 3] in [0, 1].
+    Without `image`, the network has an input of its own.
 
     Raises:
         ConfigError: the images are too small or not in color.
@@ -42,7 +41,7 @@ def published_weights(name: str, size: tuple[int, int]) -> keras.Model:
     """Return the network with Keras's weights trained on ImageNet, downloaded once to ~/.keras.
 
     Raises:
-        ConfigError: they can't be downloaded.
+        ConfigError: the weights can't be downloaded.
     """
     try:
         return getattr(_module(name), name)(
@@ -50,8 +49,8 @@ def published_weights(name: str, size: tuple[int, int]) -> keras.Model:
         )
     except Exception as error:  # Keras raises a plain Exception.
         raise ConfigError(
-            f"model.weights: imagenet can't be downloaded here ({error}); fetch the file on a"
-            " machine with a network and put it in ~/.keras/models, or give its path instead"
+            f"model.weights: the imagenet weights can't be downloaded ({error}); fetch the file on"
+            " a machine with a network and put it in ~/.keras/models, or give its path instead"
         ) from None
 
 
@@ -68,13 +67,14 @@ def _features(
     features = {}
     for layer in application(name, image).layers:
         output = layer.output
-        # Tensors that are padded for the next convolution have a few extra pixels.
+        # Skip outputs of padding layers, which are a few pixels larger than their stride implies.
         if (
             isinstance(output, keras.KerasTensor)
             and len(output.shape) == 4
             and not isinstance(layer, keras.layers.ZeroPadding2D)
         ):
-            # Networks without padding lose a pixel or two at each stride.
+            # Rounding is needed because networks without padding lose a pixel or two at each
+            # stride.
             features[2 ** round(math.log2(image.shape[1] / output.shape[1]))] = output
     return features
 

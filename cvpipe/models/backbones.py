@@ -39,8 +39,8 @@ from cvpipe.models.blocks import Style
 
 
 class Backbone(Protocol):
-    """image [B, H, W, C] -> {stride: feature map}: the deepest map of each stride, in ascending
-    order.
+    """Function from an image, [B, H, W, C], to {stride: feature map}: the deepest map of each
+    stride, in ascending order.
     """
 
     def __call__(
@@ -54,7 +54,7 @@ class Auxiliary(NamedTuple):
     """The auxiliary classifiers of a network."""
 
     seen: tuple[str, ...]
-    """Names of the layers that they are attached to."""
+    """Names of the layers to which the classifiers are attached."""
     layers: Any
     """Layers before the logits: (x [B, H, W, C], *, width, style, name) -> [B, h, w, C']."""
 
@@ -162,4 +162,4 @@ AUXILIARY: Mapping[str, Auxiliary] = {
     "googlenet": Auxiliary(googlenet.AUXILIARY, googlenet.auxiliary),
     "inception_v3": Auxiliary(inception_v3.AUXILIARY, inception_v3.auxiliary),
 }
-"""The auxiliary classifiers of the networks that were published with them."""
+"""Auxiliary classifiers by the name of their network."""

@@ -14,11 +14,12 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("cvpipe")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """keras.layers.BatchNormalization of [B, H, W, C] over B, H and W, with TensorFlow's fused
-    operation in training.
+    """Batch normalization of [B, H, W, C] over B, H and W by TensorFlow's fused operation in
+    training.
 
-    It has the same variables, and the same results up to rounding. Inference, statistics over
-    several replicas, and float64, which the operation doesn't support, use Keras's code.
+    Variables are those of keras.layers.BatchNormalization, and results are equal up to rounding.
+    Inference and statistics over several replicas use Keras's code. So does float64, which the
+    operation doesn't support.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:

@@ -36,28 +36,27 @@ class Style(NamedTuple):
     branches: int = 1
     """Number of residual branches in the network."""
     padding: Literal["torch", "tensorflow"] | None = None
-    """Padding of strided convolutions; None: the network's own.
-
-    torch: on both sides. tensorflow: even images at the end only.
+    """Padding of strided convolutions. torch: on both sides. tensorflow: images of even size only
+    at the bottom and right. None: as in the network's paper.
     """
     projected: bool = False
     """Begin every stage of residual blocks with a projection, even if it doesn't change the shape.
     """
     gate_activation: str | None = None
-    """Activation in squeeze-and-excitation; None: the network's."""
+    """Activation in squeeze-and-excitation; None: the network's own."""
     activation: str | None = None
-    """Activation between layers instead of the network's own; None: its own."""
+    """Activation between layers; None: the network's own."""
 
     def without_norm(self) -> Style:
-        """Return the style of networks and layers that were published without norms."""
+        """Return the style without norms, for layers that were published without them."""
         return self._replace(norm=Norm("none"))
 
     def ending_branch(self) -> Style:
         """Return the style of the last convolution of a residual branch.
 
-        Without norms, each branch initialized by he would double the variance. Scaled by
-        1 / √branches, all branches together multiply it by less than e (Hayou et al. 2021, Stable
-        ResNet).
+        Without norms, each branch with He initialization would double the variance. Here branches
+        are scaled by 1 / √branches, so all of them together multiply the variance by less than e
+        (Hayou et al. 2021, Stable ResNet).
         """
         gain = self.branches**-0.5 if self.norm.kind == "none" else 1.0
         return self._replace(initializer=self.initializer._replace(gain=gain))
@@ -80,7 +79,7 @@ def conv_norm(
     groups: int = 1,
     padding: int | None = None,
 ) -> keras.KerasTensor:
-    """Convolution, norm, activation.
+    """Apply convolution, norm and activation.
 
     The convolution has a bias only without a norm, since the norm's shift has the same effect.
 
@@ -144,7 +143,9 @@ def convolution(
     padding: int | None = None,
     bias: bool | None = None,
 ) -> keras.KerasTensor:
-    """Apply only the convolution of `conv_norm`. `bias` None: it has one only without norms."""
+    """Apply the convolution of `conv_norm` alone. `bias` is True if it has one; None: only without
+    norms.
+    """
     if kernel == 1 and stride > 1 and x.shape[-1] < NARROW:
         # oneDNN's gradient of such a kernel writes past its buffer (uxlfoundation/oneDNN#6035),
         # which gives wrong weights or a crash. So drop the skipped pixels first.
@@ -171,7 +172,7 @@ def depthwise_norm(
     activation: str | None,
     name: str,
 ) -> keras.KerasTensor:
-    """`conv_norm` with one filter per channel: [B, H, W, C] -> [B, ceil(H / stride), ceil(W /
+    """Apply `conv_norm` with one filter per channel: [B, H, W, C] -> [B, ceil(H / stride), ceil(W /
     stride), C].
     """
     x = depthwise(x, kernel, stride, style=style, name=name)
@@ -190,7 +191,7 @@ def depthwise(
     name: str,
     bias: bool | None = None,
 ) -> keras.KerasTensor:
-    """Apply only the convolution of `depthwise_norm`. `bias` None: one only without norms."""
+    """Apply the convolution of `depthwise_norm` alone; `bias` as for `convolution`."""
     x, padding = _pad(x, kernel, stride, style, name)
     return keras.layers.DepthwiseConv2D(
         kernel,
@@ -226,9 +227,9 @@ def squeeze_excite(
 
     Args:
         x: [B, H, W, C].
-        channels: of the bottleneck between the two fully connected layers, which have biases.
+        channels: units of the first of the two fully connected layers, which have biases.
         style: kernel initializers.
-        activation: of the bottleneck, unless `style` has another.
+        activation: activation after the first layer, unless `style` has another.
         gate: name of the Keras activation of the gates.
         name: prefix of the layers' names.
     """
@@ -243,8 +244,8 @@ def squeeze_excite(
 
 
 def stem_pool(stem: keras.KerasTensor, *, style: Style) -> keras.KerasTensor:
-    """The 3×3 max-pooling after a stem, with stride 2: [B, H, W, C] -> [B, ceil(H / 2), ceil(W /
-    2), C], with the padding of `style`. `stem` must not be negative.
+    """Apply the 3×3 max-pooling after a stem, with stride 2 and the padding of `style`: [B, H, W,
+    C] -> [B, ceil(H / 2), ceil(W / 2), C]. The values of `stem` must not be negative.
     """
     if style.padding == "tensorflow":
         return MaxPooling2D(3, 2, padding="same", name="stem_pool")(stem)
@@ -254,13 +255,13 @@ def stem_pool(stem: keras.KerasTensor, *, style: Style) -> keras.KerasTensor:
 def max_pool(
     x: keras.KerasTensor, size: int, stride: int, *, name: str, padding: int | None = None
 ) -> keras.KerasTensor:
-    """Max-pooling after a rectifier, padded with zeros.
+    """Apply max-pooling with zero padding to the output of a rectifier.
 
     Args:
-        x: [B, H, W, C], not negative where it is padded.
+        x: [B, H, W, C]; if it is padded, its values must not be negative.
         size: height and width of a window.
         stride: stride of the windows.
-        name: of the layer.
+        name: name of the layer.
         padding: pixels on each side. None: only below and to the right, so that the last window
             begins inside, as in Caffe.
 
@@ -268,7 +269,7 @@ def max_pool(
         [B, h, w, C].
     """
     if padding is None:
-        # Windows are reduced only if the image is smaller.
+        # An image smaller than a window is padded to the size of the window.
         beyond = [max(size - pixels, (size - pixels) % stride) for pixels in x.shape[1:3]]
         pads = tuple((0, missing) for missing in beyond)
     else:
@@ -301,12 +302,14 @@ def _pad(
     name: str,
     padding: int | None = None,
 ) -> tuple[keras.KerasTensor, str]:
-    """Pad `x` if the layer can't, and return it with the `padding` argument for the layer."""
+    """Pad `x` if the layer's own padding doesn't fit. Return it and the layer's `padding`
+    argument.
+    """
     if padding is None and (stride == 1 or kernel == 1 or style.padding == "tensorflow"):
         return x, "same"
     if padding is None:
-        # With a stride, "same" pads even images on one side only, half a pixel off the papers' and
-        # torchvision's networks.
+        # With a stride, "same" pads images of even size on one side only, which shifts the output
+        # by half a pixel from that of the papers and torchvision.
         padding = (kernel if isinstance(kernel, int) else max(kernel)) // 2
     if padding == 0:
         return x, "valid"

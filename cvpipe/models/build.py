@@ -31,7 +31,7 @@ def published(name: str) -> Network:
     """Return the catalog's entry for `name`.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the catalog has no such network.
     """
     if name not in NETWORKS:
         raise ConfigError(f"there is no network {name!r}: choose one of {', '.join(NETWORKS)}")
@@ -141,8 +141,8 @@ def classification_network(
             layer.
 
     Returns:
-        A functional model called `name`: float [B, H, W, C] -> {"logits": float32 [B, classes]},
-        and "auxiliary1", "auxiliary2" of the same shape.
+        A functional model called `name`: float [B, H, W, C] -> {"logits": float32 [B, classes]}.
+            With `auxiliary`, it has outputs "auxiliary1", "auxiliary2", … of the same shape, too.
 
     Raises:
         ConfigError: the catalog has no such network, the image is too small for it or for its norm,
@@ -190,7 +190,7 @@ def _auxiliary_maps(
 
 @contextlib.contextmanager
 def _deep_recursion() -> Iterator[None]:
-    """Context with DEEPEST levels of recursion; Python's own limit still applies elsewhere."""
+    """Context that allows DEEPEST levels of recursion, and restores Python's limit at its end."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, DEEPEST))
     try:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Conventions = Literal["papers", "torch", "tensorflow", "model_garden"]
-"""Details that papers leave open: the network's own, or those of a library."""
+"""Source of the details that papers leave open: the paper's authors, or a library."""
 
 
 class FullyConnected(NamedTuple):
     """Two fully connected layers between the backbone and the logits of a classifier."""
 
     size: int
-    """Height and width of their input map in the published network."""
+    """Height and width of the first layer's input map in the published network."""
     units: tuple[int, int] = (4096, 4096)
     first: int = 6
     """Number of the first layer in the paper, such as 6 for fc6."""
@@ -241,5 +241,5 @@ NETWORKS.update(
 
 
 def application_of(backbone: str) -> str | None:
-    """Return the Keras Application of a name "keras/…"; None for cvpipe's own networks."""
+    """Return the name of a Keras Application, without "keras/"; None for cvpipe's own networks."""
     return backbone.removeprefix("keras/") if backbone.startswith("keras/") else None

@@ -8,11 +8,11 @@ import keras
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Count multiplications by weights for one image, as torchvision does: convolutions and dense
-    layers.
+    """Count the multiplications by weights of convolutions and dense layers for one image, as
+    torchvision does.
 
-    Biases, norms, activations and pooling aren't counted. A transposed convolution is counted
-    before it is cropped.
+    Biases, norms, activations and pooling aren't counted. The pixels that are cropped after a
+    transposed convolution are counted.
 
     Args:
         model: a functional model of plain layers, each used once, with a fixed image size.

@@ -1,7 +1,7 @@
-"""YOLO's published backbones, in which all convolutions end in a leaky ReLU.
+"""Published backbones of YOLO, with a leaky ReLU after every convolution.
 
-`extraction` is that of YOLOv1 (Redmon et al. 2015), `darknet19` of YOLOv2 (Redmon and Farhadi
-2016), `darknet53` of YOLOv3 (Redmon and Farhadi 2018). Image tensors are [B, H, W, C].
+YOLOv1 (Redmon et al. 2015) has `extraction`, YOLOv2 (Redmon and Farhadi 2016) `darknet19`, and
+YOLOv3 (Redmon and Farhadi 2018) `darknet53`. Image tensors are [B, H, W, C].
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DARKNET19: tuple[tuple[Convolution, ...], ...] = (
     ((3, 512), (1, 256), (3, 512), (1, 256), (3, 512)),
     ((3, 1024), (1, 512), (3, 1024), (1, 512), (3, 1024)),
 )
-"""Table 6: the convolutions between two poolings."""
+"""Convolutions of each stage (YOLOv2, table 6). A pooling separates two stages."""
 
 EXTRACTION: tuple[tuple[Convolution, ...], ...] = (
     ((3, 192),),
@@ -37,13 +37,13 @@ EXTRACTION: tuple[tuple[Convolution, ...], ...] = (
     ((1, 256), (3, 512)) * 4 + ((1, 512), (3, 1024)),
     ((1, 512), (3, 1024)) * 2,
 )
-"""Figure 3: the convolutions between two poolings, after the first one."""
+"""Convolutions of each stage after the stem (YOLOv1, figure 3). A pooling precedes each stage."""
 
 
 def leaky_conv(
     x: keras.KerasTensor, filters: int, kernel: int, stride: int = 1, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """`conv_norm` with a leaky ReLU: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride),
+    """Apply `conv_norm` with a leaky ReLU: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride),
     filters].
     """
     x = conv_norm(x, filters, kernel, stride, style=style, activation=None, name=name)
@@ -62,8 +62,8 @@ def leaky_relu(x: keras.KerasTensor, *, biased: bool, name: str) -> keras.KerasT
 def extraction(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """The first 20 convolutions of YOLO (figure 3), which it pretrains on classification (section
-    2.2), with biases.
+    """Build the first 20 convolutions of YOLOv1 (figure 3), with biases. The paper pretrains them
+    on classification (section 2.2).
 
     Args:
         image: [B, H, W, C].
@@ -87,9 +87,10 @@ def extraction(
 def darknet19(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Table 6 without its last convolution.
+    """Build the network of YOLOv2's table 6 without its last convolution.
 
-    {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 32, 64, 128, 256, 512, 1024 ×
+    Returns:
+      {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 32, 64, 128, 256, 512, 1024 ×
     width]}.
     """
     x, features = image, {}
@@ -104,9 +105,9 @@ def darknet19(
 def darknet53(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1 of YOLOv3; the features have `darknet19`'s shapes.
+    """Build the network of YOLOv3's table 1; the features have `darknet19`'s shapes.
 
-    Of its residual blocks the later ones can be left out in training.
+    Stochastic depth (`style`) drops its residual blocks in training, later ones more often.
     """
     blocks = (1, 2, 8, 8, 4)
     style = style._replace(branches=sum(blocks))
@@ -159,5 +160,5 @@ def leaky_tenth(x: keras.KerasTensor) -> keras.KerasTensor:
 
 @keras.saving.register_keras_serializable("cvpipe")
 def leaky_maximum(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Return `leaky_tenth` of x, as a maximum."""
+    """Compute `leaky_tenth` as a maximum."""
     return keras.ops.maximum(x, SLOPE * x)

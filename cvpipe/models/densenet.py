@@ -20,10 +20,11 @@ from cvpipe.models.blocks import (
 def dense_block(
     x: keras.KerasTensor, layers: int, growth: int, *, bottleneck: bool, style: Style, name: str
 ) -> keras.KerasTensor:
-    """`layers` of norm, ReLU, 3×3 convolution, each of which adds `growth` channels: [B, H, W, C]
-    -> [B, H, W, C + layers × growth].
+    """Apply `layers` layers of norm, ReLU and 3×3 convolution, each of which adds `growth`
+    channels: [B, H, W, C] -> [B, H, W, C + layers × growth].
 
-    With `bottleneck` a 1×1 convolution to 4 × growth channels stands before (DenseNet-B).
+    If `bottleneck`, a norm, a ReLU and a 1×1 convolution to 4 × growth channels precede each layer
+    (DenseNet-B).
     """
     for index in range(1, layers + 1):
         layer = f"{name}_layer{index}"
@@ -38,8 +39,8 @@ def dense_block(
 def transition(
     x: keras.KerasTensor, channels: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Norm, ReLU, 1×1 convolution, average of 2×2: [B, H, W, C] -> [B, H // 2, W // 2,
-    channels].
+    """Apply norm, ReLU, 1×1 convolution and 2×2 average pooling: [B, H, W, C] -> [B, H // 2, W //
+    2, channels].
     """
     x = norm_conv(x, channels, 1, 1, style=style, name=f"{name}_transition")
     return keras.layers.AveragePooling2D(2, name=f"{name}_pool")(x)
@@ -53,7 +54,8 @@ def densenet(
     width: float,
     style: Style,
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1, for ImageNet: bottlenecks, and transitions to half the channels.
+    """Build a network of table 1, for ImageNet, with bottlenecks and transitions that halve the
+    channels.
 
     Args:
         image: [B, H, W, C].
@@ -63,8 +65,8 @@ def densenet(
         style: settings of the layers.
 
     Returns:
-        {2, 4, 8, 16, 32: [B, h, w, C]}: the first convolution, the blocks, and the last one after
-        its norm and ReLU.
+        {2, 4, 8, 16, 32: [B, h, w, C]}: the outputs of the first convolution and of the blocks, the
+        last one after a norm and a ReLU.
     """
     growth = scale_channels(growth, width)
     stem = conv_norm(image, 2 * growth, 7, 2, style=style, activation="relu", name="stem")
@@ -89,13 +91,13 @@ def small_densenet(
     width: float,
     style: Style,
 ) -> dict[int, keras.KerasTensor]:
-    """Section 3's networks for CIFAR: three blocks of `layers` layers each.
+    """Build a network for CIFAR (section 3): three blocks of `layers` layers each.
 
-    `compressed` is DenseNet-BC: bottlenecks, half the channels after a block, and 2 × growth
-    channels at first where the others have 16.
+    `compressed` selects DenseNet-BC: bottlenecks, transitions that halve the channels, and 2 ×
+    growth channels in the first convolution instead of 16.
 
     Returns:
-        {1, 2, 4: [B, h, w, C]}: the blocks, the last one after its norm and ReLU.
+        {1, 2, 4: [B, h, w, C]}: the outputs of the blocks, the last one after a norm and a ReLU.
     """
     growth = scale_channels(growth, width)
     channels = 2 * growth if compressed else scale_channels(16, width)

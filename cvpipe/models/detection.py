@@ -29,8 +29,8 @@ from cvpipe.models.detection_heads import prior_bias
 from cvpipe.models.pyramid import grids_of
 
 PRIOR = 0.01
-"""Initial probability of a detector's sigmoids, since nearly every box is empty (Lin et al. 2017,
-section 4.1, π).
+"""Initial output of a detector's sigmoids. It is low because nearly every box is empty (Lin et al.
+2017, section 4.1, π).
 """
 
 
@@ -129,8 +129,8 @@ def ssd_defaults(config: Detection) -> np.ndarray:
 
 
 def yolo_grids(config: Detection) -> tuple[Grid, ...]:
-    """Return the grids of YOLO's heads, from fine to coarse. YOLOv1 has no anchors; its sizes here
-    are unused.
+    """Return the grids of YOLO's heads, from fine to coarse. YOLOv1 has no anchors, so the sizes in
+    its grid are unused.
     """
     head, size = config.model.head, config.prepare.size
     match head:

@@ -88,14 +88,14 @@ def yolo_v1_head(
     """Apply four convolutions, of which the second halves the map, and two fully connected layers
     (Redmon et al. 2015, figure 3).
 
-    The convolutions have the channels of `x`, the hidden layer four times as many units; 1024 and
-    4096 in the paper.
+    The convolutions keep the number of channels of `x`, and the hidden layer has four times as many
+    units; 1024 and 4096 in the paper.
 
     Args:
         x: [B, h, w, C].
         boxes: number per cell.
         classes: number of classes.
-        dropout: share of the units left out in training.
+        dropout: share of the hidden units dropped in training.
         style: settings of the layers; the paper's have no norm.
 
     Returns:
@@ -127,11 +127,11 @@ def yolo_v1_head(
 def yolo_v2_neck(
     fine: keras.KerasTensor, coarse: keras.KerasTensor, *, style: Style
 ) -> keras.KerasTensor:
-    """Apply three 3×3 convolutions with the channels of `coarse`, the last one also to `fine`
+    """Apply two 3×3 convolutions to `coarse`, join `fine` with the result, and apply a third
     (Redmon and Farhadi 2016, section 2).
 
-    `fine` is reduced to an eighth of its channels before space-to-depth: 64 of 512 in the authors'
-    network.
+    The convolutions keep the number of channels of `coarse`. `fine` is reduced to an eighth of its
+    channels before space-to-depth: 64 of 512 in the authors' network.
 
     Args:
         fine: [B, H, W, C'].

@@ -57,12 +57,13 @@ SSD512 = SsdMaps(
 
 
 def ssd_maps(size: Size, strides: Sequence[int], smallest: int = 1) -> SsdMaps:
-    """Return a backbone's maps and extra ones, each half as large as the one before.
+    """Return feature maps for SSD: the backbone's, and extra ones that each halve the size.
 
     Args:
         size: height and width of the image in pixels.
         strides: strides of the backbone's maps, from fine to coarse.
-        smallest: largest allowed longer side of the coarsest map.
+        smallest: extra maps are added until the longer side of the coarsest has at most this many
+            cells.
     """
     longest = -(-max(size) // strides[-1])
     extras: list[Extra] = []
@@ -100,16 +101,17 @@ def ssd(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """SSD (Liu et al. 2015) on any backbone.
+    """Build SSD (Liu et al. 2015) on any backbone.
 
     Args:
-        backbone: function of the first feature maps.
+        backbone: function that makes the first feature maps.
         input_shape: H, W, C.
         logits: number per box: K for sigmoids, K + 1 for a softmax with background.
         maps: feature maps of the head.
         boxes: number per cell, for each map.
         separable: use separable convolutions in extra layers and head: SSDLite (Sandler et al.
-            2018, section 6.2). The paper's map of stride 16 is from inside a block of MobileNetV2.
+            2018, section 6.2). The map of stride 16 is a block's output; the paper takes it from
+            inside a block of MobileNetV2.
         pyramid: channels at width 1 of a feature pyramid over the backbone's maps (Lin et al. 2016,
             with 256); 0 for none.
         bias: initial biases of the logits (`prior_bias`).
@@ -154,17 +156,17 @@ def yolo_v1(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """YOLO (Redmon et al. 2015) on any backbone; the paper's is extraction, with images of 448×448
-    and no norm.
+    """Build YOLO (Redmon et al. 2015) on any backbone. The paper uses extraction, without norms, on
+    images of 448×448 pixels.
 
     Args:
-        backbone: function of the feature map with half the stride; convolutions are added if it
-            has none.
+        backbone: function that makes the feature map with half the stride; convolutions are added
+            if it has none.
         input_shape: H, W, C.
         classes: K.
         stride: pixels per cell; the grid is [ceil(H / stride), ceil(W / stride)].
         boxes: number per cell.
-        dropout: share of the fully connected layer's units left out in training.
+        dropout: share of the fully connected layer's units dropped in training.
         width, style, normalize: see `ssd`.
 
     Returns:
@@ -197,12 +199,12 @@ def yolo_v2(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """YOLOv2 (Redmon and Farhadi 2016) on any backbone; the paper's is darknet19, with images of
-    416×416.
+    """Build YOLOv2 (Redmon and Farhadi 2016) on any backbone. The paper uses darknet19 on images of
+    416×416 pixels.
 
     Args:
-        backbone: function of the feature maps with this stride and half of it; convolutions are
-            added if one is missing.
+        backbone: function that makes the feature maps with `stride` and half of it; convolutions
+            are added if one is missing.
         input_shape: H, W, C.
         classes: K.
         stride: pixels per cell (`grids_of`).
@@ -242,11 +244,11 @@ def yolo_v3(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """YOLOv3 (Redmon and Farhadi 2018) on any backbone; the paper's is darknet53, with images of
-    416×416.
+    """Build YOLOv3 (Redmon and Farhadi 2018) on any backbone. The paper uses darknet53 on images of
+    416×416 pixels.
 
     Args:
-        backbone: function of the feature maps; convolutions are added up to the coarsest.
+        backbone: function that makes the feature maps; convolutions are added up to the coarsest.
         strides: pixels per cell of each map, from fine to coarse (`grids_of`).
         anchors: number per cell of a map.
         Others: see `yolo_v2`.

@@ -48,11 +48,11 @@ def mbconv(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """MobileNetV2's inverted residual with swish and squeeze-and-excitation, whose bottleneck has a
-    quarter of the block's input channels.
+    """Apply MobileNetV2's inverted residual with swish and squeeze-and-excitation. The gates are
+    computed by a bottleneck with a quarter of the block's input channels.
 
-    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; added to `x` if the shapes
-    agree, and dropped for a share `drop` of the examples in training.
+    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; the result is added to `x` if
+    the shapes agree, and then dropped for a share `drop` of the examples in training.
     """
     settings: dict[str, Any] = {"style": style, "activation": "silu"}
     y = x
@@ -72,10 +72,10 @@ def mbconv(
 def efficientnet(
     image: keras.KerasTensor, *, scale: tuple[float, float], width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1, scaled.
+    """Build the network of table 1, scaled.
 
-    Strided convolutions pad both sides, as in torchvision; with `conventions: tensorflow` as in the
-    authors' code and Keras.
+    Strided convolutions pad both sides, as in torchvision. With `conventions: tensorflow` they pad
+    as in the authors' code and in Keras.
 
     Args:
         image: [B, H, W, C].
@@ -113,8 +113,8 @@ def efficientnet(
 
 
 def blocks_in_order(deep: float) -> Iterator[tuple[str, int]]:
-    """Yield the name of each block and its expansion, from the image on; `deep` is the factor of
-    blocks a stage.
+    """Yield the name of each block and its expansion, from the image on; `deep` multiplies the
+    blocks of a stage.
     """
     for number, (count, _, _, expansion, _) in enumerate(STAGES, 1):
         for index in range(1, ceil(deep * count) + 1):

@@ -48,7 +48,7 @@ class Size(NamedTuple):
 
 
 LITE0, LITE1, LITE2 = Size(1.0, 1.0), Size(1.0, 1.1), Size(1.1, 1.2)
-"""Google's table of EfficientNet-Lite, whose images have 224, 240 and 260 pixels a side."""
+"""EfficientNet-Lite0 to 2, for images of 224, 240 and 260 pixels a side (Google's table)."""
 
 
 def efficientnet_lite0(
@@ -75,14 +75,14 @@ def efficientnet_lite2(
 def efficientnet_lite(
     image: keras.KerasTensor, size: Size, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Stem, seven stages of inverted residuals, and a 1×1 convolution to 1280 channels.
+    """Build a stem, seven stages of inverted residuals, and a 1×1 convolution to 1280 channels.
 
     Args:
         image: [B, H, W, C].
         size: compound scaling.
         width: multiplies the channels, which stay multiples of 8.
-        style: settings of the layers. Residual blocks can be dropped in training, later ones more
-            often.
+        style: settings of the layers. Stochastic depth drops residual blocks in training, later
+            ones more often.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 16, 24, 40, 112, 1280]} for Lite0

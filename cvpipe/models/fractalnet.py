@@ -24,8 +24,9 @@ DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)
 class PathChoice(keras.layers.Layer):
     """Draws the columns to use for each image in training (section 3, figure 2).
 
-    [B, H, W, C] -> float32 [B, K]: one random column for half of the images (global drop-path), all
-    columns for the others. In evaluation all are 1.
+    [B, H, W, C] -> float32 [B, K]: 1 for the columns in use, else 0. In training, half of the
+    images use one random column (global drop-path) and the others all columns. In evaluation, all
+    columns are used.
     """
 
     def __init__(self, columns: int, name: str | None = None, **settings: Any) -> None:
@@ -99,11 +100,10 @@ def fractal_block(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """The expansion rule applied `columns` - 1 times (figure 1): [B, H, W, C] -> [B, H, W,
-    filters].
+    """Apply the expansion rule `columns` - 1 times (figure 1): [B, H, W, C] -> [B, H, W, filters].
 
-    Column k of K, from 1, has 2^(k-1) convolutions of 3×3. Where columns join, the deeper ones
-    continue from the mean.
+    Column k of K, from 1, has 2^(k-1) convolutions of 3×3. Columns that are joined continue from
+    their mean.
     """
     current = [x] * columns
     last = 2 ** (columns - 1)
@@ -130,10 +130,10 @@ def fractal_block(
 def fractalnet20(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Section 4's network for CIFAR: five blocks of three columns, a 2×2 pooling after each.
+    """Build section 4's network for CIFAR: five blocks of three columns, each before a 2×2 pooling.
 
-    It has 33,724,618 trainable parameters, the sum for the 64, 128, 256, 512, 512 channels of
-    section 4; 33,734,922 with biases before the norms. The paper states 38.6 million.
+    With the channels of section 4 (64, 128, 256, 512, 512) it has 33,724,618 trainable parameters,
+    or 33,734,922 with biases before the norms. The paper states 38.6 million.
 
     Args:
         image: [B, H, W, C].

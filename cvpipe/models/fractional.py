@@ -41,9 +41,9 @@ def even_edges(pixels: int, regions: int) -> np.ndarray:
     """Return edges a_i = ceiling(α (i + u)), counted from a_0 (section 2.2: "pseudorandom"), with
     α = N / n and u = 1/2.
 
-    Args and returns as for `random_edges`, but deterministic.
+    Arguments and result are those of `random_edges`, without a seed.
     """
-    # Integers, because rounding must not shift an edge: α (i + 1/2) is N (2i + 1) / 2n.
+    # Integers avoid rounding errors that would shift an edge: α (i + 1/2) is N (2i + 1) / 2n.
     edges = -(-pixels * (2 * np.arange(regions + 1) + 1) // (2 * regions))
     return (edges - edges[0]).astype(np.int32)
 
@@ -56,7 +56,7 @@ def pool_regions(x: tf.Tensor, rows: Any, columns: Any) -> tf.Tensor:
         columns: int32 [m + 1], likewise from 0 to W.
     """
     for axis, edges in ((1, rows), (2, columns)):
-        # A region has only a first and a last pixel.
+        # A region has one or two pixels, so its maximum is that of its first and its last pixel.
         x = tf.maximum(tf.gather(x, edges[:-1], axis=axis), tf.gather(x, edges[1:] - 1, axis=axis))
     return x
 
@@ -73,8 +73,8 @@ class FractionalMaxPooling(keras.layers.Layer):
     def __init__(
         self, ratio: float, name: str | None = None, overlapping: bool = True, **settings: Any
     ) -> None:
-        """`ratio` is in (1, 2); regions that overlap share the pixels at their edges with their
-        neighbors.
+        """Create the layer with a `ratio` in (1, 2). If `overlapping`, neighboring regions share
+        the pixels at their edges.
         """
         super().__init__(name=name, **settings)
         self.ratio = ratio
@@ -85,7 +85,7 @@ class FractionalMaxPooling(keras.layers.Layer):
         """Pool `x`, float [B, H, W, C]; regions are random in training."""
         regions = [round(pixels / self.ratio) for pixels in x.shape[1:3]]
         if self.overlapping:
-            # Overlapping regions are regions of the maxima of neighbors.
+            # Pooling overlapping regions is pooling the maxima of neighboring pixels.
             x = tf.maximum(x[:, :-1], x[:, 1:])
             x = tf.maximum(x[:, :, :-1], x[:, :, 1:])
         sizes = list(zip(x.shape[1:3], regions, strict=True))
@@ -107,12 +107,12 @@ class FractionalMaxPooling(keras.layers.Layer):
 def fmp6_sqrt2(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """(32nC2–FMP√2)6–C2–C1–output, the paper's network for MNIST (section 4.1), without dropout
-    between its layers.
+    """Build the paper's network for MNIST, (32nC2–FMP√2)6–C2–C1–output (section 4.1), without
+    dropout between its layers.
 
-    In the paper's notation: six times a 2×2 convolution to 32n maps, n from 1 to 6, and overlapping
-    fractional max-pooling by √2; then a 2×2 and a 1×1 convolution to 224 and 256 maps. Convolutions
-    are valid ones, each followed by a leaky ReLU of slope 1/3.
+    This notation means six pairs of a 2×2 convolution to 32n maps, n from 1 to 6, and overlapping
+    fractional max-pooling by √2, followed by a 2×2 and a 1×1 convolution to 224 and 256 maps. The
+    convolutions aren't padded, and a leaky ReLU of slope 1/3 follows each.
 
     Args:
         image: [B, H, W, C], H and W at least 30; published with 36, at which the last maps are

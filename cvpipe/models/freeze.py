@@ -19,11 +19,11 @@ def is_head(path: str) -> bool:
 
 
 def freeze(model: keras.Model, config: Model, thawed: int = 0) -> list[list[keras.layers.Layer]]:
-    """Freeze all layers except the head's, or the stem and the first stages. A frozen BatchNorm
-    also keeps its statistics.
+    """Freeze the backbone, or its stem and first stages, as `model.freeze` says. A frozen BatchNorm
+    also keeps its moving statistics.
 
     Args:
-        thawed: number of groups, in the returned order, that are trained nevertheless.
+        thawed: number of groups, from the first in the returned order, that are unfrozen already.
 
     Returns:
         The frozen layers in the order of unfreezing: one group, or with `unfreeze: gradually` one

@@ -25,7 +25,7 @@ def fully_connected(
     width: float,
     style: Style,
 ) -> keras.KerasTensor:
-    """Two layers with biases, each after dropout.
+    """Apply two layers with biases, each after dropout.
 
     Args:
         x: [B, H, W, C].

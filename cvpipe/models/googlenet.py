@@ -24,7 +24,9 @@ GOOGLENET: tuple[tuple[tuple[str, int, int, int, int, int, int], ...], ...] = (
     ),
     (("5a", 256, 160, 320, 32, 128, 128), ("5b", 384, 192, 384, 48, 128, 128)),
 )
-"""Table 1: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, pool proj of the modules between two poolings."""
+"""Name and channels of each module (table 1): 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, pool proj. A
+pooling precedes each group.
+"""
 
 Row = tuple[str, int, int, int, int, int, Literal["max", "avg"], int]
 
@@ -43,16 +45,17 @@ BATCH_NORM: tuple[tuple[Row, ...], ...] = (
     ),
     (("5a", 352, 192, 320, 160, 224, "avg", 128), ("5b", 352, 192, 320, 192, 224, "max", 128)),
 )
-"""Figure 5: 1×1, 3×3 reduce, 3×3, double 3×3 reduce, double 3×3, pool and its projection of the
-modules at strides 8, 16 and 32. Those without 1×1 halve the map. The figure states 576 channels for
-4c and 4d, but their columns add up to 608, as in the authors' network.
+"""Modules at strides 8, 16 and 32 (figure 5): name, channels of 1×1, 3×3 reduce, 3×3, double 3×3
+reduce and double 3×3, kind of pooling, and channels of its projection. Modules without 1×1 halve
+the map. The figure states 576 channels for 4c and 4d, but their columns add up to 608, as in the
+authors' network.
 """
 
 
 def bottlenecked(
     one: int, reduce_three: int, three: int, reduce_five: int, five: int, project: int
 ) -> tuple[Branch, ...]:
-    """The inception module with dimension reductions (figure 2b)."""
+    """Return the inception module with dimension reductions (figure 2b)."""
     return (
         (Conv(one, 1),),
         (Conv(reduce_three, 1), Conv(three, 3)),
@@ -62,14 +65,15 @@ def bottlenecked(
 
 
 def naive(one: int, three: int, five: int) -> tuple[Branch, ...]:
-    """The naive inception module (figure 2a), whose pooling keeps all channels."""
+    """Return the naive inception module (figure 2a), whose pooling keeps all channels."""
     return ((Conv(one, 1),), (Conv(three, 3),), (Conv(five, 5),), (Pool("max"),))
 
 
 def googlenet(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1, with biases, and without norms except for two local ones.
+    """Build the network of table 1, with biases. Its only norms are two local response
+    normalizations.
 
     Args:
         image: [B, H, W, C].
@@ -105,8 +109,8 @@ AUXILIARY = ("stage3_4a_concat", "stage3_4d_concat")
 
 
 def auxiliary(x: keras.KerasTensor, *, width: float, style: Style, name: str) -> keras.KerasTensor:
-    """An auxiliary classifier's layers before its logits (section 5): 5×5 average with stride 3,
-    1×1, fully connected, 70 % dropped.
+    """Apply an auxiliary classifier's layers before its logits (section 5): 5×5 average pooling
+    with stride 3, 1×1 convolution, fully connected layer, dropout of 70 %.
 
     [B, H, W, C] -> [B, 1, 1, 1024 × width].
     """
@@ -124,12 +128,12 @@ def auxiliary(x: keras.KerasTensor, *, width: float, style: Style, name: str) ->
 def inception_v2(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Ioffe and Szegedy 2015, figure 5.
+    """Build the network of Ioffe and Szegedy 2015, figure 5.
 
     Args:
         image: [B, H, W, C].
         width: multiplies the channels.
-        style: settings of the layers. The first convolution is a plain one; the paper's is
+        style: settings of the layers. The first convolution is an ordinary one; the paper's is
             separable.
 
     Returns:
@@ -157,7 +161,7 @@ def inception_v2(
 
 
 def _double(row: Row) -> tuple[Branch, ...]:
-    """The module of a row of BATCH_NORM, with two 3×3 convolutions for the 5×5."""
+    """Return the module of a row of BATCH_NORM, with two 3×3 convolutions instead of a 5×5."""
     _, one, reduce_three, three, reduce_double, double, pool, project = row
     stride = 1 if one else 2
     branches: tuple[Branch, ...] = (

@@ -14,9 +14,9 @@ from cvpipe.models.pooling import compiles_with_xla
 class GroupedConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with `groups` that runs everywhere.
 
-    TensorFlow has no gradient of grouped convolutions on CPUs. Keras compiles them with XLA, but
-    then exported files need XLA, too. Here each group is a separate convolution, unless XLA
-    compiles the whole graph.
+    TensorFlow can't differentiate grouped convolutions on CPUs. Keras compiles them with XLA, but
+    then exported files need XLA, too. This layer computes each group as a separate convolution,
+    unless XLA compiles the whole graph.
     """
 
     def call(self, inputs: Any) -> Any:

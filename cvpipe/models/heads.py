@@ -33,7 +33,8 @@ def classifier(
         drop_connect: share of the last layer's weights that is dropped in training; 0 for none.
         bias: initial value of the logits' biases.
         style: kernel initializers.
-        network: the catalog's entry, which lists layers in between; None for none.
+        network: the catalog's entry, which lists the layers between backbone and logits; None for a
+            network without such layers.
         width: multiplies the units of fully connected layers before the average.
 
     Returns:
@@ -69,7 +70,9 @@ def classifier(
 def last_layer(
     classes: int, *, bias: float, style: Style, name: str, drop_connect: float = 0.0
 ) -> keras.layers.Layer:
-    """Apply a dense layer, [B, N] -> logits float32 [B, classes]. Args as for `classifier`."""
+    """Return a dense layer, [B, N] -> logits float32 [B, classes]. Arguments as for
+    `classifier`.
+    """
     settings = {**_last_settings(bias, style), "name": name}
     if drop_connect > 0:
         return DropConnect(classes, drop_connect, **settings)

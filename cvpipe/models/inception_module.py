@@ -20,7 +20,7 @@ class Conv(NamedTuple):
     kernel: int | tuple[int, int]
     stride: int = 1
     valid: bool = False
-    """Not padded; "V" in the figures of Inception-v4."""
+    """True if not padded; "V" in the figures of Inception-v4."""
 
 
 class Pool(NamedTuple):
@@ -75,7 +75,7 @@ def steps(
                 layer = MaxPooling2D if kind == "max" else keras.layers.AveragePooling2D
                 padding = "valid" if valid else "same"
                 if kind == "avg" and stride == 1 and style.padding == "torch":
-                    # PyTorch's average counts the zeros around the map.
+                    # PyTorch's average pooling includes the zeros around the map.
                     x = keras.layers.ZeroPadding2D(1, name=f"{name}_pool{index}_pad")(x)
                     padding = "valid"
                 x = layer(3, stride, padding=padding, name=f"{name}_pool{index}")(x)

@@ -24,7 +24,9 @@ STEM = (
 
 
 def square(project: int) -> tuple[Branch, ...]:
-    """Figure 5: two 3×3 for a 5×5, beside a 5×5, at 35×35 pixels."""
+    """Return the module of figure 5, for 35×35 pixels, with one branch of a 5×5 and one of two 3×3
+    convolutions.
+    """
     return (
         (Conv(64, 1),),
         (Conv(48, 1), Conv(64, 5)),
@@ -34,7 +36,9 @@ def square(project: int) -> tuple[Branch, ...]:
 
 
 def factored(inner: int) -> tuple[Branch, ...]:
-    """Figure 6 with n = 7: 1×7 and 7×1 for a 7×7, at 17×17 pixels."""
+    """Return the module of figure 6 with n = 7, for 17×17 pixels: 1×7 and 7×1 convolutions instead
+    of 7×7.
+    """
     row, column = (1, 7), (7, 1)
     return (
         (Conv(192, 1),),
@@ -56,19 +60,19 @@ EXPANDED: tuple[Branch, ...] = (
     (Conv(448, 1), Conv(384, 3), Fork(((Conv(384, (1, 3)),), (Conv(384, (3, 1)),)))),
     (Pool("avg"), Conv(192, 1)),
 )
-"""Figure 7: filter banks made wider, at 8×8 pixels."""
+"""Module of figure 7, for 8×8 pixels, with wider filter banks."""
 TO_17: tuple[Branch, ...] = (
     (Conv(384, 3, 2, valid=True),),
     (Conv(64, 1), Conv(96, 3), Conv(96, 3, 2, valid=True)),
     (Pool("max", 2, valid=True),),
 )
-"""Figure 10: from 35×35 to 17×17 pixels."""
+"""Module of figure 10, from 35×35 to 17×17 pixels."""
 TO_8: tuple[Branch, ...] = (
     (Conv(192, 1), Conv(320, 3, 2, valid=True)),
     (Conv(192, 1), Conv(192, (1, 7)), Conv(192, (7, 1)), Conv(192, 3, 2, valid=True)),
     (Pool("max", 2, valid=True),),
 )
-"""From 17×17 to 8×8 pixels."""
+"""Module from 17×17 to 8×8 pixels."""
 STAGES: tuple[tuple[tuple[Branch, ...], ...], ...] = (
     (square(32), square(64), square(64)),
     (TO_17, factored(128), factored(160), factored(160), factored(192)),
@@ -76,20 +80,20 @@ STAGES: tuple[tuple[tuple[Branch, ...], ...], ...] = (
 )
 """The modules at strides 8, 16 and 32."""
 AUXILIARY = ("stage2_module5_concat",)
-"""Input layer of the auxiliary classifier: the last at 17×17 pixels (figure 8)."""
+"""Input layer of the auxiliary classifier: the last one with 17×17 pixels (figure 8)."""
 
 
 def inception_v3(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """The modules of figures 5, 6 and 7.
+    """Build the network from the modules of figures 5, 6 and 7.
 
     Args:
         image: [B, H, W, C], H and W at least 75.
         width: multiplies the channels.
         style: settings of the layers. BatchNorms have a scale, as in torchvision and in the paper
-            on batch norm; those of Keras and of the authors' code have none, 17,216 parameters
-            less.
+            on batch normalization. Without it, as in Keras and in the authors' code, the network
+            would have 17,216 parameters less.
 
     Returns:
         {8, 16, 32: [B, h, w, 288, 768, 2048 × width]}, a few pixels smaller than H / stride.
@@ -105,8 +109,8 @@ def inception_v3(
 
 
 def auxiliary(x: keras.KerasTensor, *, width: float, style: Style, name: str) -> keras.KerasTensor:
-    """The auxiliary classifier's layers before its logits, as in torchvision: 5×5 average with
-    stride 3, 1×1, 5×5, average.
+    """Apply the auxiliary classifier's layers before its logits, as in torchvision: 5×5 average
+    pooling with stride 3, 1×1 convolution, 5×5 convolution.
 
     [B, H, W, C] -> [B, 1, 1, 768 × width].
     """

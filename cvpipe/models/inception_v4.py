@@ -1,6 +1,6 @@
 """Inception-v4 and Inception-ResNet-v2 (Szegedy et al. 2016).
 
-299×299 pixels become 35×35, 17×17 and 8×8. Kernels (1, 7) are one row of seven pixels.
+299×299 pixels become 35×35, 17×17 and 8×8. A kernel (1, 7) is one row of seven pixels.
 """
 
 from __future__ import annotations
@@ -110,17 +110,18 @@ RESIDUAL_STAGES = (
     (RESIDUAL_REDUCTION_A, RESIDUAL_B, 20, 0.1),
     (RESIDUAL_REDUCTION_B, RESIDUAL_C, 10, 0.2),
 )
-"""Module that begins a stage, residual block, number of these, factor of their branches (section
-3.3), as in the authors' code, where the last block's factor is 1.
+"""The stages as in the authors' code: first module, residual block, number of blocks, and factor of
+the residual branches (section 3.3). The last block's factor is 1.
 """
 
 
 def inception_v4(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Figure 9: {8, 16, 32: [B, h, w, 384, 1024, 1536 × width]}, a few pixels less than H / stride.
+    """Build the network of figure 9: {8, 16, 32: [B, h, w, 384, 1024, 1536 × width]}, with maps a
+    few pixels smaller than H / stride.
 
-    `image` has at least 75 pixels each way.
+    `image` has at least 75 rows and columns.
     """
     x, features = image, {}
     settings: dict[str, Any] = {"width": width, "style": style}
@@ -141,11 +142,11 @@ def inception_v4(
 def inception_resnet_v2(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Figure 15 as in the authors' code, whose stem is Inception-v3's: {8, 16, 32: [B, h, w, 320,
-    1088, 1536 × width]}, a few pixels less than H / stride.
+    """Build the network of figure 15 with Inception-v3's stem, as in the authors' code: {8, 16, 32:
+    [B, h, w, 320, 1088, 1536 × width]}, with maps a few pixels smaller than H / stride.
 
-    `image` has at least 75 pixels each way. BatchNorms have a scale; those of the authors' code and
-    of Keras have none. Residual blocks can be left out in training.
+    `image` has at least 75 rows and columns. BatchNorms have a scale, unlike those of the authors'
+    code and of Keras. Stochastic depth drops residual blocks in training.
     """
     settings: dict[str, Any] = {"width": width, "style": style}
     x = steps(image, STEM, name="stem", **settings)

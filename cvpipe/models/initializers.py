@@ -21,8 +21,8 @@ class Initializer(NamedTuple):
     """For he: multiplies the standard deviation."""
 
     def kernel(self) -> keras.initializers.Initializer:
-        """Return a new initializer for a dense layer or a convolution. A reused one would draw the
-        same numbers again.
+        """Return a new initializer for a dense layer or a convolution. If layers shared an
+        initializer, they would get the same random numbers.
         """
         match self.kind:
             case "he":
@@ -55,7 +55,7 @@ class Initializer(NamedTuple):
                 return self.kernel()
 
     def for_tanh(self) -> Initializer:
-        """Return the initializer for layers with tanh: xavier instead of he, whose factor 2
+        """Return the settings for layers with tanh: xavier instead of he, whose factor 2
         compensates for rectifiers.
         """
         return self._replace(kind="xavier") if self.kind == "he" else self

@@ -14,8 +14,8 @@ RUNS = 5
 
 
 def latency(name: str) -> float:
-    """Measure the time in milliseconds of the published network `name` for one image on this
-    machine: the median of RUNS.
+    """Measure the time of the published network `name` for one image on this machine: the median of
+    RUNS calls, in milliseconds.
 
     Raises:
         ConfigError: the catalog has no such network.

@@ -1,8 +1,8 @@
 """A network's layers as a table: shape, parameters, multiply-adds, memory, receptive field.
 
-A row is a convolution, a fully connected layer, a pooling, an addition, a concatenation or a
-product. Norms, activations, paddings and dropout are part of the row before them, as if they were
-in place.
+A row is a convolution, a fully connected layer, a pooling, an upsampling, an addition, a
+concatenation or a product. Norms, activations, paddings and dropout count as part of the row before
+them, as if they were computed in place.
 """
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ class Row(NamedTuple):
     kind: str
     """Class of the layer, "Input" for the image."""
     shape: tuple[int, ...]
-    """Of the output, without the batch."""
+    """Shape of the output, without the batch."""
     parameters: int
-    """With those of the norms and activations that follow, moving statistics included."""
+    """Parameters of the layer and of the norms and activations that follow, moving statistics
+    included.
+    """
     macs: int
     """Multiply-adds per image."""
     receptive_field: tuple[int, int] | None
@@ -59,7 +61,7 @@ class Row(NamedTuple):
     whole image. Gates computed from the whole image are ignored.
     """
     inputs: tuple[str, ...] = ()
-    """Names of the rows that it reads."""
+    """Names of the rows whose outputs it reads."""
 
     @property
     def activations(self) -> int:
@@ -104,8 +106,8 @@ def layer_table(model: keras.Model) -> list[Row]:
 
 
 def receptive_field(rows: Sequence[Row], head: tuple[str, ...] = HEAD) -> list[int] | None:
-    """Return the receptive field of the backbone, the largest of its rows; None if it is the whole
-    image.
+    """Return the receptive field of the backbone, which is the largest of its rows; None if it is
+    the whole image.
 
     Names of the head's rows begin with one of `head`.
     """
@@ -133,7 +135,7 @@ def _shape(x: keras.KerasTensor) -> tuple[int, ...]:
 
 def _look(operation: Any, seen: Sequence[_View]) -> _View:
     """Return the view of an operation's output, given those of its inputs."""
-    # Ignore gates, which depend on the whole image, in products.
+    # In products with gates, ignore the gates, which depend on the whole image.
     local = [view for view in seen if view.field is not None]
     if not local or isinstance(operation, _SEES_ALL):
         return seen[0]._replace(field=None)

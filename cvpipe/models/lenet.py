@@ -13,7 +13,7 @@ SMALLEST = 32
 
 
 def lenet5(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """C1 to C5; F6 and the output belong to the head.
+    """Build C1 to C5; F6 and the output belong to the head.
 
     The convolutions aren't padded, as published: each reduces the map by 4 pixels, and C5 is
     [B, 1, 1, 120] for a 32×32 image.

@@ -1,8 +1,8 @@
 """LeNet-5 as published (LeCun et al. 1998, section II.B), except for its output.
 
-C3 uses some of S2's maps, subsampling has a coefficient and a bias for each map, and the activation
-is 1.7159 tanh(2 x / 3). It has 60,000 trainable parameters. The published output compares F6 with
-fixed bitmaps of the digits; here it is a trained layer with 850 more parameters.
+Each map of C3 uses some of S2's maps, subsampling has a coefficient and a bias for each map, and
+the activation is 1.7159 tanh(2 x / 3). It has 60,000 trainable parameters. The published output
+compares F6 with fixed bitmaps of the digits; here it is a trained layer with 850 more parameters.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def scaled_tanh(x: keras.KerasTensor) -> keras.KerasTensor:
 def lenet5_sparse(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """C1 to F6; F6 is a convolution of one pixel.
+    """Build C1 to F6; F6 is a 1×1 convolution.
 
     Args:
         image: [B, H, W, C], H and W at least 32.

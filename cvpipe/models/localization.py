@@ -15,9 +15,9 @@ def localization_network(config: Localization, num_classes: int, style: Style) -
     """Build the network with initial weights: float32 [B, H, W, C] to "logits" float32 [B, K] and
     "box" float32 [B, 4] in 0…1.
 
-    The classifier is that of `classification_network`, so either can start from the other's
-    weights. The box is predicted from the same feature map without averaging, which would lose the
-    position of the object.
+    The classifier is that of `classification_network`, so each network can start from the weights
+    of the other. The box is predicted from the same feature map, which isn't averaged for it,
+    because an average would lose the position of the object.
 
     Raises:
         ConfigError: the image is too small for the backbone, or for its norm.
@@ -48,9 +48,9 @@ def localization_network(config: Localization, num_classes: int, style: Style) -
 def _box(features: keras.KerasTensor) -> keras.KerasTensor:
     """Return [cy, cx, height, width] as fractions of the network's input.
 
-    A sigmoid keeps the size positive. An untrained network with zero outputs predicts the center of
-    the image, which overlaps with most objects; the IoU loss has no gradient without overlap.
-    Float32 under every dtype policy.
+    A sigmoid keeps the size positive. The kernel starts at zero, so the first prediction is the
+    center of the image, which overlaps with most objects; without overlap, the IoU loss has no
+    gradient. Float32 under every dtype policy.
     """
     places = keras.layers.Flatten(name="head_places")(features)
     return keras.layers.Dense(

@@ -1,6 +1,6 @@
 """VGG16 with a norm and its mirror image, the halves of SegNet and DeconvNet.
 
-Layers of the second half begin with `decoder`. Image tensors are [B, H, W, C].
+Names of layers of the second half begin with `decoder`. Image tensors are [B, H, W, C].
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Pooling(NamedTuple):
 def encode(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> tuple[keras.KerasTensor, list[Pooling]]:
-    """Apply the 13 convolutions, each with its norm. Returns pool5, [B, ceil(H / 32), ceil(W / 32),
+    """Apply the 13 convolutions, each with its norm. Return pool5, [B, ceil(H / 32), ceil(W / 32),
     512 × width], and the poolings in order.
     """
     x, poolings = image, []
@@ -56,11 +56,11 @@ def decode(
     The last convolution of a stage has the channels of the next stage.
 
     Args:
-        x: [B, h, w, C], the size of the last pooling.
+        x: [B, h, w, C], with the size of the last pooling's output.
         poolings: from `encode`.
         unpooling: method (`Unpooling`).
         output_stride: stride of the result, a power of two; finer stages are left out.
-        whole: include the very last convolution, which SegNet replaces by the classifier.
+        whole: True includes the very last convolution, which SegNet replaces with the classifier.
         width, style: as for `encode`.
 
     Returns:

@@ -40,10 +40,11 @@ def inverted_residual(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """Widen, filter each channel, narrow without activation (table 1; section 3.3).
+    """Apply a 1×1 convolution to more channels, a depthwise convolution, and a 1×1 convolution
+    without activation (table 1; section 3.3).
 
-    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; added to `x` if the shapes
-    agree, and dropped for a share `drop` of the examples in training.
+    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; the result is added to `x` if
+    the shapes agree, and then dropped for a share `drop` of the examples in training.
     """
     y = x
     if expansion > 1:
@@ -67,8 +68,8 @@ def stack(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """One row of table 2, a block for each of `drops`: [B, H, W, C] -> [B, ceil(H / stride), ceil(W
-    / stride), channels].
+    """Apply one row of table 2, with a block for each of `drops`: [B, H, W, C] -> [B, ceil(H /
+    stride), ceil(W / stride), channels].
     """
     for index, drop in enumerate(drops):
         block_stride = stride if index == 0 else 1
@@ -87,13 +88,13 @@ def stack(
 def mobilenet_v2(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Table 2.
+    """Build the network of table 2.
 
     Args:
         image: [B, H, W, C].
         width: multiplies the channels, which stay multiples of 8; the last convolution is never
             below 1280 (section 6.1).
-        style: settings of the layers; residual blocks can be dropped in training.
+        style: settings of the layers. Stochastic depth drops residual blocks in training.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 16, 24, 32, 96, 1280]} at width 1:

@@ -51,13 +51,14 @@ SMALL: tuple[Row, ...] = (
 def block(
     x: keras.KerasTensor, row: Row, *, drop: float, width: float, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Figure 4: widen, filter each channel, gate, narrow; added to `x` if the shapes agree.
+    """Apply the block of figure 4: 1×1 convolution to more channels, depthwise convolution, gates,
+    1×1 convolution. The result is added to `x` if the shapes agree.
 
     [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C']. The bottleneck of the gates has a
     quarter of the expanded channels. `drop`: share of examples without the branch in training.
     """
     kernel, expanded, channels, gated, activation, stride = row
-    # Rows state the expanded channels at width 1; keep the ratio.
+    # Rows give the channels at width 1. Scaling both counts keeps the expansion ratio.
     expanded, channels = (divisible_channels(count * width) for count in (expanded, channels))
     settings: dict[str, Any] = {"style": style, "activation": activation}
     y = x

@@ -24,15 +24,17 @@ def nasnet(
     width: float,
     style: Style,
 ) -> dict[int, keras.KerasTensor]:
-    """Figure 2, for ImageNet: a convolution, two reduction cells, three times `cells` normal ones.
+    """Build the network for ImageNet (figure 2): a convolution, two reduction cells, and three
+    groups of `cells` normal cells, separated by reduction cells.
 
     Args:
         image: [B, H, W, C].
-        filters: of the first normal cells, a multiple of 4; the last map has 24 times as many.
+        filters: filters of the first normal cells, a multiple of 4; the last map has 24 times as
+            many channels.
         cells: number of normal cells between two reductions, N in the paper.
         stem: channels of the first convolution.
-        skips: the second input of the first normal cell after a reduction is the output of the cell
-            two before the reduction, as in the authors' large network.
+        skips: True if the second input of the first normal cell after a reduction comes from two
+            cells before the reduction, as in the authors' large network.
         width: multiplies all channels.
         style: settings of the layers.
 
@@ -68,7 +70,9 @@ def nasnet(
 
 
 def normal_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps:
-    """Figure 4, left: [B, H, W, C] -> [B, H, W, 6 × filters], and the cell's input."""
+    """Apply the normal cell (figure 4, left): [B, H, W, C] -> [B, H, W, 6 × filters]. Return its
+    output and its input.
+    """
     x, p = maps
     p = _fit(p, x, filters, style=style, name=f"{name}_before")
     h = _narrow(x, filters, style=style, name=f"{name}_input")
@@ -93,8 +97,8 @@ def normal_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps:
 
 
 def reduction_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps:
-    """Figure 4, right: [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), 4 × filters], and the cell's
-    input.
+    """Apply the reduction cell (figure 4, right): [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), 4 ×
+    filters]. Return its output and its input.
     """
     x, p = maps
     p = _fit(p, x, filters, style=style, name=f"{name}_before")
@@ -121,7 +125,9 @@ def reduction_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps
 def _separable(
     x: keras.KerasTensor, filters: int, kernel: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """ReLU, separable convolution, norm, twice; the first has the stride (appendix A.4)."""
+    """Apply ReLU, separable convolution and norm, twice; the first has the stride (appendix
+    A.4).
+    """
     for index in (1, 2):
         part = f"{name}_conv{index}"
         x = activate(x, "relu", style=style, name=f"{part}_before")
@@ -132,7 +138,7 @@ def _separable(
 
 
 def _narrow(x: keras.KerasTensor, filters: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """ReLU, 1×1 convolution, norm."""
+    """Apply ReLU, 1×1 convolution and norm."""
     x = activate(x, "relu", style=style, name=f"{name}_before")
     return conv_norm(x, filters, 1, 1, style=style, activation=None, name=name)
 

@@ -1,7 +1,7 @@
-"""Network in network (Lin et al. 2013, section 3): convolution, two layers at each pixel, pooling.
+"""Network in network (Lin et al. 2013, section 3): convolution, two 1×1 convolutions, pooling.
 
-The last layer gives one map per class, whose averages are the logits (`class_maps` in the
-catalog). The ReLU after them in the authors' code is left out. All convolutions have biases.
+The last layer gives one map per class, whose averages are the logits (`class_maps` in the catalog).
+The authors' code has a ReLU after these maps, which is left out here. All convolutions have biases.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def mlpconv(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """A convolution and a perceptron that slides over it (figure 1b): [B, H, W, C] -> [B, h, w, the
-    last of `channels`].
+    """Apply a convolution and a multilayer perceptron at each pixel (figure 1b): [B, H, W, C] ->
+    [B, h, w, the last of `channels`].
     """
     for index, count in enumerate(channels):
         first = index == 0
@@ -47,7 +47,7 @@ def mlpconv(
 def nin_imagenet(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """The authors' network for ImageNet: 224×224×3 become 54×54×96, 27×27×256, 13×13×384,
+    """Build the authors' network for ImageNet: 224×224×3 become 54×54×96, 27×27×256, 13×13×384,
     6×6×1024.
     """
     settings: dict[str, Any] = {"width": width, "style": style}
@@ -65,7 +65,9 @@ def nin_imagenet(
 def nin_cifar(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """The authors' network for CIFAR-10 (figure 2): 32×32×3 become 32×32×96, 16×16×192, 8×8×192."""
+    """Build the authors' network for CIFAR-10 (figure 2): 32×32×3 become 32×32×96, 16×16×192,
+    8×8×192.
+    """
     settings: dict[str, Any] = {"width": width, "style": style}
     one = mlpconv(image, (192, 160, 96), 5, name="stage1", **settings)
     x = max_pool(one, 3, 2, name="stage1_pool")

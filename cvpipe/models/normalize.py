@@ -1,7 +1,7 @@
 """The normalization layer of a network, with statistics of the training set or of given weights.
 
-It is a layer, not a part of the input pipeline, so its statistics are saved with the weights: in
-checkpoints and in the artifact. Dimensions: B images; H, W, C of the network's input; D = H·W·C.
+Because it is a layer and not part of the input pipeline, its statistics are saved with the weights,
+in checkpoints and in the artifact. Dimensions: B images; H, W, C of the network's input; D = H·W·C.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 
 @keras.saving.register_keras_serializable("cvpipe")
 class Normalize(keras.layers.Layer):
-    """float [B, H, W, C] in [0, 1] to float32 [B, H, W, C]: subtract a mean, then multiply by a
-    scale or a matrix.
+    """Subtracts a mean, then multiplies by a scale or a matrix: float [B, H, W, C] in [0, 1] ->
+    float32 [B, H, W, C].
 
-    Not trainable; `set_statistics` sets the values.
+    The values aren't trainable; `set_statistics` sets them.
     """
 
     def __init__(
@@ -30,7 +30,9 @@ class Normalize(keras.layers.Layer):
         trainable: bool = False,
         **settings: Any,
     ) -> None:
-        """`kind` is a value of `Prepare.normalize` except "given"; `shape` is H, W, C."""
+        """Create the layer. `kind` is a value of `Prepare.normalize` except "given"; `shape` is H,
+        W, C.
+        """
         # Half precision is too coarse for small components.
         super().__init__(dtype=dtype, trainable=trainable, **settings)
         self.kind, self.shape = kind, tuple(shape)

@@ -33,7 +33,7 @@ class Norm(NamedTuple):
         Statistics are float32 under every dtype policy.
 
         Raises:
-            ConfigError: each value would be normalized alone, which gives 0.
+            ConfigError: statistics would cover a single value, so the norm would always return 0.
         """
         if self.kind == "none":
             return x
@@ -48,7 +48,7 @@ class Norm(NamedTuple):
         groups = self.groups_of(channels)
         if rows * columns * channels == groups:
             raise ConfigError(
-                f"model.norm: {self.kind} leaves nothing of {name}'s input, which is"
+                f"model.norm: {self.kind} turns {name}'s input into zeros, because it has"
                 f" {rows}×{columns} pixels with {channels // groups} channel to normalize together;"
                 " use batch or layer, a larger prepare.size, or fewer model.norm_groups"
             )

@@ -1,4 +1,4 @@
-"""Classifiers with the weights that Python packages bring along, without a run."""
+"""Classifiers with weights from Python packages, usable without a training run."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from cvpipe.models.build import classification_network, published
 from cvpipe.models.weights.packages import PACKAGES, packaged_weights
 
 CLASSIFIERS = tuple(name for name in PACKAGES if name.startswith("efficientnet"))
-"""Networks whose packages have the last layer, too."""
+"""Networks whose packages include the weights of the last layer."""
 
 
 def packaged_classifier(name: str) -> tuple[keras.Model, Prepare]:
-    """Return a network with its 1000 classes of ImageNet, and how its images are prepared.
+    """Return a network with its 1000 classes of ImageNet, and the preparation of its images.
 
     Args:
         name: one of CLASSIFIERS.
 
     Raises:
-        ConfigError: no package has a classifier of that name, or it isn't installed.
+        ConfigError: no package has a classifier of that name, or the package isn't installed.
         DataError: the package's file isn't the published one.
     """
     if name not in CLASSIFIERS:

@@ -1,7 +1,7 @@
-"""Layers that store the patches of normal images and measure the distance of others from them.
+"""Layers that store patches of normal images and measure the distance of other patches from these.
 
-They aren't trained by gradients: like BatchNorm's statistics, their weights are computed from the
-batches, by `take_in`. They can be used after each step.
+Their weights aren't trained by gradients. Like BatchNorm's statistics, `take_in` computes them from
+the batches, so a layer can be used after any step.
 
 Dimensions: B images, h × w patches of C features each, K patches of a bank.
 """
@@ -18,12 +18,12 @@ from cvpipe.geometry.coreset import greedy_coreset
 
 
 class PatchMemory(keras.layers.Layer, abc.ABC):
-    """Maps features, float [B, h, w, C], to "distances" float32 [B, h, w], at least 0: those of
-    each patch from normal ones; and to "threshold" float32 [B]: the score above which an image is
-    anomalous, set by calibration.
+    """Base class of layers that map features, float [B, h, w, C], to distances from normal patches.
 
-    Subclasses add "image_distance" float32 [B] if an image's score isn't the largest of its map.
-    Distances are 0 until the first batch is stored.
+    Outputs are "distances", float32 [B, h, w], at least 0, and "threshold", float32 [B]: the score
+    above which an image is anomalous, set by calibration. Subclasses add "image_distance", float32
+    [B], if an image's score isn't the largest distance of its patches. Distances are 0 until the
+    first batch is stored.
     """
 
     def __init__(self, dtype: Any = "float32", trainable: bool = False, **settings: Any) -> None:
@@ -54,14 +54,15 @@ class PatchMemory(keras.layers.Layer, abc.ABC):
 class PatchBank(PatchMemory):
     """Distances from the nearest of the stored patches (Roth et al. 2022, PatchCore).
 
-    The paper chooses the coreset of all patches at once. Here each step reduces the bank and the
-    batch to the size of the bank, so memory doesn't grow with the number of images. Operations are
-    about the same: choosing among the bank's patches again is all that is added.
+    The paper chooses a coreset of all patches at once. Here each step reduces the bank and the
+    batch to the size of the bank, so memory doesn't grow with the number of images. The amount of
+    computation is about the same: the only addition is that each step also chooses among the bank's
+    patches.
     """
 
     def __init__(self, size: int, neighbors: int, **settings: Any) -> None:
-        """`size` is K. `neighbors`: patches of the bank that weight the distance of an image's
-        farthest patch (equation 7); 1: no weighting.
+        """Create a layer with K = `size` patches. `neighbors` is the number of patches of the bank
+        that weight the distance of an image's farthest patch (equation 7); 1 for no weighting.
         """
         super().__init__(**settings)
         self.size, self.neighbors = size, neighbors
@@ -74,7 +75,8 @@ class PatchBank(PatchMemory):
     def measure(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the distances, computed an image at a time to save memory."""
         known = tf.range(self.size) < tf.cast(self.filled, tf.int32)
-        # Centered on the bank's mean, because float32 subtracts large numbers inexactly.
+        # Center features on the bank's mean, because differences of large float32 numbers are
+        # inexact.
         middle = tf.reduce_sum(self.bank, 0) / tf.maximum(self.filled, 1.0)
         bank = tf.where(known[:, tf.newaxis], self.bank - middle, 0.0)
         height, width = features.shape[1:3]
@@ -110,8 +112,9 @@ class PatchBank(PatchMemory):
     def _weight(
         self, patch: tf.Tensor, closest: tf.Tensor, bank: tf.Tensor, known: tf.Tensor
     ) -> tf.Tensor:
-        """Return 1 − the softmax, over the neighbors of the closest patch, of a patch's distance
-        from the closest patch (equation 7); 1 if the closest has no neighbors.
+        """Return the weight of a patch's distance (equation 7): 1 − the closest patch's share in a
+        softmax over the patch's distances from the closest patch and its neighbors; 1 if there are
+        no neighbors.
         """
         if self.neighbors == 1:
             return tf.constant(1.0)
@@ -126,13 +129,13 @@ class PatchBank(PatchMemory):
 class PatchGaussians(PatchMemory):
     """Mahalanobis distances from a Gaussian of each position (Defard et al. 2021, PaDiM).
 
-    Means and covariances are updated with each batch by the formula of Chan et al. (1979), which
-    gives the same as computing them of all images at once.
+    Each batch updates means and covariances by the formula of Chan et al. (1979). The result equals
+    that of computing them from all images at once.
     """
 
     def __init__(self, channels: list[int], regularization: float, **settings: Any) -> None:
-        """`channels`: positions of the features used. `regularization` is added to the diagonal of
-        every covariance.
+        """Create the layer. `channels` are the indices of the features used; `regularization` is
+        added to the diagonal of every covariance.
         """
         super().__init__(**settings)
         self.channels, self.regularization = list(channels), regularization
@@ -143,8 +146,8 @@ class PatchGaussians(PatchMemory):
         self.images = self._state("images", ())
         self.mean = self._state("mean", (places, kept))
         self.scatter = self._state("scatter", (places, kept, kept))
-        # The inverse of the covariance's Cholesky factor. Stored, because serving would otherwise
-        # factorize every covariance for every request.
+        # The inverses of the covariances' Cholesky factors are stored, because serving would
+        # otherwise factorize every covariance for every request.
         self.whitening = self._state("whitening", (places, kept, kept))
 
     def measure(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -154,7 +157,7 @@ class PatchGaussians(PatchMemory):
         return {"distances": tf.reshape(_norm(white), [-1, *features.shape[1:3]])}
 
     def take_in(self, features: tf.Tensor, weight: tf.Tensor) -> None:
-        """Update means, covariances and their factors."""
+        """Update the means, the covariances and the factors of the covariances."""
         kept, own = self._kept(features), tf.reduce_sum(weight)
         mean = tf.einsum("b,bpc->pc", weight, kept) / tf.maximum(own, 1.0)
         away = kept - mean
@@ -185,7 +188,7 @@ class PatchGaussians(PatchMemory):
 
 
 def _squares(patches: tf.Tensor, bank: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
-    """Return squared distances, [h·w, K], up to rounding; those of unused entries are huge."""
+    """Return squared distances, [h·w, K], up to rounding; those from unused entries are huge."""
     lengths = tf.where(known, tf.reduce_sum(tf.square(bank), 1), tf.float32.max)
     own = tf.reduce_sum(tf.square(patches), 1, keepdims=True)
     return lengths - 2 * tf.matmul(patches, bank, transpose_b=True) + own

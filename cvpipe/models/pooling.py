@@ -85,8 +85,8 @@ def _to_first_maxima(
     slices = [_slice(offset, windows, strides) for offset in itertools.product(*map(range, size))]
     positions = _first_maxima(padded, slices, _first_inside(windows, size, strides, before))
     total, zero = tf.zeros_like(padded), tf.zeros_like(upstream)
-    # From the last pixel of the windows to the first, the windows of a pixel are added row by row,
-    # in the order of TensorFlow's kernel.
+    # Going from the last position in a window to the first adds the windows of each pixel row by
+    # row, in the order of TensorFlow's kernel.
     for position, (begin, end, step) in reversed(list(enumerate(slices))):
         total += tf.raw_ops.StridedSliceGrad(
             shape=tf.shape(padded),
@@ -109,7 +109,7 @@ def _first_maxima(
 ) -> tf.Tensor:
     """Return the position of the first maximum in each window, int32 [B, h, w, C].
 
-    `first` is the first position of the search. Windows of NaN keep it, as in TensorFlow.
+    `first` is the first position that is searched. Windows of NaN return it, as in TensorFlow.
     """
     best = positions = None
     for position, (begin, end, step) in enumerate(slices):
@@ -146,8 +146,8 @@ def _padding(
 
 
 def _slice(offset: Size, windows: Size, strides: Size) -> tuple[Size, Size, Size]:
-    """Return begin, end and strides of the slice [B, h, w, C] of the pixels at `offset` in all
-    windows.
+    """Return begin, end and strides of the slice [B, h, w, C] that has the pixel at `offset` of
+    each window.
     """
     end = [offset[axis] + strides[axis] * (windows[axis] - 1) + 1 for axis in (0, 1)]
     return [0, *offset, 0], [0, *end, 0], [1, *strides, 1]
@@ -157,7 +157,8 @@ def compiles_with_xla() -> bool:
     """Return True if XLA will compile the graph that is being traced, by `jit_compile` or for a
     TPU.
     """
-    # TensorFlow has no public function for this, and it is decided after the network is built.
+    # TensorFlow has no public function for this. The layer can't know it earlier, because it is
+    # decided after the network is built.
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
         tf.compat.v1.get_default_graph()
     )

@@ -48,7 +48,9 @@ def pose_network(config: Pose, points: int, style: Style) -> keras.Model:
 def _start_of(
     features: dict[int, keras.KerasTensor], config: Pose, head: PoseHead, style: Style
 ) -> keras.KerasTensor:
-    """Return the head's input map; maps coarser than the backbone's are added."""
+    """Return the head's input map. If the backbone has no map of this stride or a coarser one,
+    convolutions are added.
+    """
     if head.start is None:
         return features[max(features)]
     if head.start not in features and head.start < max(features):
@@ -62,8 +64,8 @@ def _start_of(
         return x
     if config.prepare.size[0] % head.start or config.prepare.size[1] % head.start:
         raise ConfigError(
-            f"prepare.size: heatmaps need a height and width that model.head.start, {head.start},"
-            " divides; choose others"
+            f"prepare.size: for heatmaps, height and width must be multiples of model.head.start,"
+            f" {head.start}; choose others"
         )
     return x
 

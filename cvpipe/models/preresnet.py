@@ -1,5 +1,5 @@
 """Pre-activation residual networks (He et al. 2016, Identity mappings; Zagoruyko and Komodakis
-2016, Wide residual networks): norm and ReLU precede each convolution, and nothing follows the
+2016, Wide residual networks): norm and ReLU precede each convolution, and no activation follows the
 addition.
 """
 
@@ -23,7 +23,9 @@ from cvpipe.models.resnet import Branch
 def basic(
     x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Two 3×3 convolutions: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), filters]."""
+    """Apply two 3×3 convolutions: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride),
+    filters].
+    """
     x = convolution(x, filters, 3, stride, style=style, name=f"{name}_conv1")
     return norm_conv(x, filters, 3, 1, style=style.ending_branch(), name=f"{name}_conv2")
 
@@ -31,7 +33,8 @@ def basic(
 def bottleneck(
     x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """1×1, 3×3, 1×1: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), 4 × filters].
+    """Apply 1×1, 3×3 and 1×1 convolutions: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride),
+    4 × filters].
 
     The last convolution has a bias, as in Keras, because no norm follows in the block.
     """
@@ -77,15 +80,15 @@ def preresnet(
     width: float,
     style: Style,
 ) -> dict[int, keras.KerasTensor]:
-    """The networks for ImageNet, called v2 in Keras.
+    """Build a network for ImageNet, called v2 in Keras.
 
-    The stride of a stage is in its first block, as in the paper. In Keras it is in the last block
-    of the previous stage, with 15 % fewer multiplications and the same parameters.
+    A stage's first block has the stride, as in the paper. Keras puts it into the last block of the
+    previous stage, which takes 15 % fewer multiplications with the same parameters.
 
     Args:
         image: [B, H, W, C].
         blocks: number of blocks in each stage.
-        branch: of the blocks.
+        branch: convolutions of a block.
         width: multiplies the channels.
         style: settings of the layers.
 
@@ -95,7 +98,7 @@ def preresnet(
     """
     style = style._replace(branches=sum(blocks))
     stem = convolution(image, scale_channels(64, width), 7, 2, style=style, name="stem", bias=True)
-    # As in Keras: no ReLU before the pooling, whose padding is zeros.
+    # As in Keras, no ReLU precedes the pooling, which pads with zeros.
     x = max_pool(stem, 3, 2, padding=1, name="stem_pool")
     drops = linear_decay(style.branches, style.stochastic_depth)
     features = {2: stem}
@@ -123,21 +126,21 @@ def small_preresnet(
     width: float,
     style: Style,
 ) -> dict[int, keras.KerasTensor]:
-    """The networks for CIFAR; WRN-n-k has `factor` k and (n - 4) / 6 `blocks` per stage.
+    """Build a network for CIFAR. WRN-n-k has `factor` k and (n - 4) / 6 `blocks` per stage.
 
     Only the last convolutions of bottlenecks and their shortcuts have biases.
 
     Args:
         image: [B, H, W, C].
         blocks: number of blocks in each of the three stages.
-        branch: of the blocks.
+        branch: convolutions of a block.
         factor: widening factor of the stages; the stem keeps 16 channels.
         width: multiplies all channels.
         style: settings of the layers.
 
     Returns:
-        {1, 2, 4: [B, ceil(H / stride), ceil(W / stride), 16 | 32 | 64 × factor × width]}, times 4
-        with bottlenecks.
+        {1, 2, 4: [B, ceil(H / stride), ceil(W / stride), 16 | 32 | 64 × factor × width]}, with 4
+        times the channels for bottlenecks.
     """
     style = style._replace(branches=3 * blocks)
     x = convolution(image, scale_channels(16, width), 3, 1, style=style, name="stem")

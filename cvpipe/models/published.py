@@ -15,7 +15,7 @@ class Published(NamedTuple):
     parameters: float | None = None
     """Exact, unless the source is M or P."""
     counted: Literal["trainable", "all"] = "trainable"
-    """all: with BatchNorm's moving statistics."""
+    """Parameters counted; all includes BatchNorm's moving statistics."""
     gmacs: float | None = None
     """Billions of multiply-adds, as rounded by the source."""
     source: str = ""
@@ -23,9 +23,10 @@ class Published(NamedTuple):
     """Reason why cvpipe's network differs; empty if it doesn't."""
 
 
-NO_SCALE = "its BatchNorms have no scale, ours do"
+NO_SCALE = "the published BatchNorms have no scale, cvpipe's do"
 EARLIER = (
-    "strides stand in the 1×1 convolutions there, in the 3×3 ones here, as in torchvision's ResNets"
+    "the published strides are in the 1×1 convolutions; cvpipe's are in the 3×3 convolutions, as"
+    " in torchvision's ResNets"
 )
 
 PUBLISHED: dict[str, Published] = {

@@ -19,8 +19,8 @@ Size = tuple[int, int]
 
 
 class Extra(NamedTuple):
-    """Two convolutions that make the next coarser map: 1×1 to half of `filters`, `kernel`×`kernel`
-    to all (Liu et al. 2015, figure 2).
+    """Two convolutions that make the next coarser map: 1×1 to half of `filters`, then
+    `kernel`×`kernel` to `filters` (Liu et al. 2015, figure 2).
     """
 
     filters: int
@@ -34,7 +34,7 @@ class Extra(NamedTuple):
         """Return the output length along an axis for the input length `before`.
 
         Raises:
-            ConfigError: it is 0.
+            ConfigError: the output length would be less than 1.
         """
         after = (before + 2 * self.padding - self.kernel) // self.stride + 1
         if after < 1:
@@ -50,8 +50,8 @@ class SpaceToDepth(keras.layers.Layer):
     """Rearranges each 2×2 block of pixels into one: [B, h, w, C] -> [B, ceil(h / 2), ceil(w / 2),
     4 × C].
 
-    The channels are those of the upper left pixel, then of the upper right, lower left and lower
-    right; zeros beyond the edge. YOLOv2's passthrough layer (Redmon and Farhadi 2016, section 2).
+    Channels are ordered by pixel: upper left, upper right, lower left, lower right. Pixels beyond
+    the edge are 0. This is YOLOv2's passthrough layer (Redmon and Farhadi 2016, section 2).
     """
 
     def call(self, x: Any) -> Any:
@@ -96,7 +96,7 @@ def check_grids(maps: Sequence[keras.KerasTensor], grids: Sequence[Size]) -> Non
         if tuple(x.shape[1:3]) != grid:
             found, meant = (f"{rows}×{columns}" for rows, columns in (x.shape[1:3], grid))
             raise ConfigError(
-                f"a feature map has {found} cells where its stride means {meant}: choose another"
+                f"a feature map has {found} cells, but its stride implies {meant}: choose another"
                 " model.backbone"
             )
 
@@ -122,8 +122,8 @@ def extra_maps(
 ) -> list[keras.KerasTensor]:
     """Apply `extras` in sequence to `x`, and return all their maps.
 
-    With `separable` the larger convolution is depthwise separable, as in SSDLite (Sandler et al.
-    2018, section 6.2).
+    If `separable`, the second convolution of each is depthwise separable, as in SSDLite (Sandler et
+    al. 2018, section 6.2).
     """
     maps = []
     for index, extra in enumerate(extras):
@@ -142,10 +142,10 @@ def extra_maps(
 def feature_pyramid(
     maps: Sequence[keras.KerasTensor], channels: int, *, style: Style
 ) -> list[keras.KerasTensor]:
-    """Return maps of the same sizes with `channels` each, to which all coarser maps are added (Lin
-    et al. 2016, section 3).
+    """Return a feature pyramid: maps of the sizes of `maps`, with `channels` channels each. The
+    next coarser map of the pyramid is upsampled and added to each (Lin et al. 2016, section 3).
 
-    As in the paper, no activation follows.
+    As in the paper, its convolutions have no activation.
     """
     merged: list[keras.KerasTensor] = []
     for level in range(len(maps), 0, -1):
@@ -179,10 +179,11 @@ def upsample_to(coarse: keras.KerasTensor, fine: keras.KerasTensor, name: str) -
 
 
 def crop_to(x: keras.KerasTensor, size: Size) -> keras.KerasTensor:
-    """Crop the top left of `x` to this height and width. Strides round sizes up, so a map of 5
-    pixels may come from 10 or 9.
+    """Crop `x` to this height and width, at the bottom and right. Strides round sizes up, so a map
+    of 5 pixels may belong to one of 9, but upsampling gives 10.
     """
-    # Not a layer, which would round float32 scores to the policy's half precision.
+    # Slice instead of using a layer, which would round float32 scores to the policy's half
+    # precision.
     return x if tuple(x.shape[1:3]) == tuple(size) else x[:, : size[0], : size[1]]
 
 

@@ -2,8 +2,8 @@
 
 Dimensions: B examples; N inputs and K outputs of a layer.
 
-Keras's own layers number their random state over the whole process (`seed_generator_3`), so its
-path may differ when a checkpoint is restored. Here it is named after the layer.
+Keras's own layers number their seed generators over the whole process (`seed_generator_3`), so
+paths may differ when a checkpoint is restored. Here a seed generator is named after its layer.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import tensorflow as tf
 
 
 def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
-    """Return the generator's next seed, int32 [2], which differs on each replica; the state is the
-    same on all.
+    """Return the generator's next seed, int32 [2]. It differs on each replica, although their
+    generators have the same state.
     """
     # Stateless operations take int32, which XLA can compile; the state is int64.
     seed = tf.cast(tf.math.floormod(generator.next(), tf.int32.max - 1), tf.int32)
@@ -52,8 +52,9 @@ class StochasticDepth(keras.layers.Layer):
     """Drops a whole residual branch for a share of the examples in training (Huang et al. 2016,
     section 3).
 
-    Each example has its own draw; the paper draws once per batch. The remaining branches are scaled
-    up in training; the paper scales them down in evaluation instead.
+    A branch is dropped for each example separately; the paper drops it for whole batches. Branches
+    that are kept are scaled up in training, whereas the paper scales all branches down in
+    evaluation.
     """
 
     def __init__(self, rate: float, name: str | None = None, **settings: Any) -> None:
@@ -80,8 +81,8 @@ class DropConnect(keras.layers.Dense):
     scales the rest up (Wan et al. 2013).
 
     One mask is drawn per step and replica; the paper draws one per example, which takes B times the
-    memory of the kernel. Evaluation uses all weights, the mean over masks; the paper draws samples.
-    Biases aren't dropped.
+    memory of the kernel. Evaluation uses all weights, which is the mean over masks; the paper
+    samples masks. Biases aren't dropped.
     """
 
     def __init__(self, units: int, rate: float, **settings: Any) -> None:

@@ -38,7 +38,7 @@ class Shortcut(Protocol):
 def basic(
     x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Two 3×3 convolutions (figure 5, left): [B, H, W, C] -> [B, ceil(H / stride), ceil(W /
+    """Apply two 3×3 convolutions (figure 5, left): [B, H, W, C] -> [B, ceil(H / stride), ceil(W /
     stride), filters].
     """
     x = conv_norm(x, filters, 3, stride, style=style, activation="relu", name=f"{name}_conv1")
@@ -50,8 +50,8 @@ def basic(
 def bottleneck(
     x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """1×1, 3×3, 1×1 (figure 5, right): [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), 4 ×
-    filters].
+    """Apply 1×1, 3×3 and 1×1 convolutions (figure 5, right): [B, H, W, C] -> [B, ceil(H / stride),
+    ceil(W / stride), 4 × filters].
     """
     x = conv_norm(x, filters, 1, 1, style=style, activation="relu", name=f"{name}_conv1")
     x = conv_norm(x, filters, 3, stride, style=style, activation="relu", name=f"{name}_conv2")
@@ -63,8 +63,8 @@ def bottleneck(
 def pad_shortcut(
     x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Option A of section 3.3, without parameters: every stride-th pixel, and zeros for new
-    channels.
+    """Apply option A of section 3.3, which has no parameters: every stride-th pixel, and zeros for
+    new channels.
 
     [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels], channels at least C. `style`
     and `name` are unused.
@@ -80,7 +80,7 @@ def pad_shortcut(
 def project_shortcut(
     x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Option B of section 3.3: a 1×1 convolution if the shape changes or `style` asks for it.
+    """Apply option B of section 3.3: a 1×1 convolution if the shape changes or `style` asks for it.
 
     [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels].
     """
@@ -103,8 +103,8 @@ def stack(
     """Apply a residual block for each of `drops`, the first with `stride`: [B, H, W, C] ->
     [B, ceil(H / stride), ceil(W / stride), C'].
 
-    `drops` are the drop rates of the branches in training. Without a `shortcut` there are only the
-    branches: a plain network.
+    `drops` are the drop rates of the branches in training. Without a `shortcut`, the blocks are
+    plain convolutions.
     """
     for index, drop in enumerate(drops):
         block = f"{name}_block{index + 1}"
@@ -123,29 +123,31 @@ def stack(
 def resnet8(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Section 4.2, n = 1, one block per stage; the features have `resnet20`'s shapes."""
+    """Build section 4.2's network with n = 1; the features have `resnet20`'s shapes."""
     return small(image, 1, width, style)
 
 
 def resnet20(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Section 4.2, n = 3: {1, 2, 4: [B, ⌈H / stride⌉, ⌈W / stride⌉, 16 | 32 | 64 × width]}."""
+    """Build section 4.2's network with n = 3: {1, 2, 4: [B, ceil(H / stride), ceil(W / stride), 16
+    | 32 | 64 × width]}.
+    """
     return small(image, 3, width, style)
 
 
 def resnet32(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Section 4.2, n = 5; the features have `resnet20`'s shapes."""
+    """Build section 4.2's network with n = 5; the features have `resnet20`'s shapes."""
     return small(image, 5, width, style)
 
 
 def resnet18(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1, 18-layer: {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 64, 128,
-    256, 512 × width]}.
+    """Build the 18-layer network of table 1: {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W /
+    stride), 64, 64, 128, 256, 512 × width]}.
     """
     return large(image, (2, 2, 2, 2), basic, width, style)
 
@@ -153,15 +155,15 @@ def resnet18(
 def resnet34(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1, 34-layer; the features have `resnet18`'s shapes."""
+    """Build the 34-layer network of table 1; the features have `resnet18`'s shapes."""
     return large(image, (3, 4, 6, 3), basic, width, style)
 
 
 def resnet50(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1, 50-layer: {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 256, 512,
-    1024, 2048 × width]}.
+    """Build the 50-layer network of table 1: {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W /
+    stride), 64, 256, 512, 1024, 2048 × width]}.
     """
     return large(image, (3, 4, 6, 3), bottleneck, width, style)
 
@@ -173,7 +175,7 @@ def small(
     style: Style,
     shortcut: Shortcut | None = pad_shortcut,
 ) -> dict[int, keras.KerasTensor]:
-    """Section 4.2's networks for small images, with n = `blocks` per stage; the features have
+    """Build section 4.2's network for small images, with n = `blocks` per stage; the features have
     `resnet20`'s shapes.
     """
     style = style._replace(branches=3 * blocks)
@@ -205,8 +207,8 @@ def large(
     style: Style,
     shortcut: Shortcut | None = project_shortcut,
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1's networks for ImageNet, with the given `blocks` per stage. The features have the
-    shapes of `resnet50` for bottlenecks, else of `resnet18`.
+    """Build a network of table 1 for ImageNet, with the given `blocks` per stage. The features have
+    `resnet50`'s shapes for bottlenecks, else `resnet18`'s.
     """
     style = style._replace(branches=sum(blocks))
     stem = conv_norm(

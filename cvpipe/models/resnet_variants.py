@@ -1,7 +1,7 @@
 """Branches of later residual networks, for `resnet.large`: wide, ResNeXt, SE.
 
-All follow the bottleneck's pattern, 1×1, 3×3, 1×1, with 4 × filters channels at the end, and stride
-in the 3×3 convolution.
+All are bottlenecks: 1×1, 3×3 and 1×1 convolutions. The output has 4 × filters channels, and the 3×3
+convolution has the stride.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from cvpipe.models.resnet import bottleneck
 def wide_bottleneck(
     x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """A bottleneck with a 3×3 convolution of 2 × filters channels (Zagoruyko and Komodakis 2016,
-    section 3, WRN-50-2).
+    """Apply a bottleneck whose 3×3 convolution has 2 × filters channels (Zagoruyko and Komodakis
+    2016, section 3, WRN-50-2).
     """
     return grouped_bottleneck(x, filters, stride, groups=1, base=128, style=style, name=name)
 
@@ -31,11 +31,11 @@ def grouped_bottleneck(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """ResNeXt's block (Xie et al. 2017, figure 3c): [B, H, W, C] -> [B, ceil(H / stride), ceil(W /
-    stride), 4 × filters].
+    """Apply ResNeXt's block (Xie et al. 2017, figure 3c): [B, H, W, C] -> [B, ceil(H / stride),
+    ceil(W / stride), 4 × filters].
 
-    `groups` is the cardinality and `base` the width d of a group in the first stage, whose
-    `filters` are 64.
+    `groups` is the cardinality, and `base` the width d of a group in the first stage, which has 64
+    `filters`.
     """
     inner = groups * max(1, round(filters * base / 64))
     x = conv_norm(x, inner, 1, 1, style=style, activation="relu", name=f"{name}_conv1")
@@ -50,8 +50,8 @@ def grouped_bottleneck(
 def se_bottleneck(
     x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """A bottleneck with squeeze-and-excitation before the addition (Hu et al. 2018, figure 3), r =
-    16, with biases.
+    """Apply a bottleneck, then squeeze-and-excitation with r = 16 and biases (Hu et al. 2018,
+    figure 3).
     """
     return _gated(bottleneck(x, filters, stride, style=style, name=name), style, name)
 
@@ -66,7 +66,7 @@ def se_grouped_bottleneck(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """`grouped_bottleneck` with squeeze-and-excitation, r = 16."""
+    """Apply `grouped_bottleneck`, then squeeze-and-excitation with r = 16."""
     x = grouped_bottleneck(x, filters, stride, groups=groups, base=base, style=style, name=name)
     return _gated(x, style, name)
 

@@ -43,8 +43,8 @@ def fcn_head(
     learned: bool,
     style: Style,
 ) -> keras.KerasTensor:
-    """Compute scores of each map; from coarse to fine, upsample them and add those of the next map
-    (Long et al. 2015, figure 3).
+    """Compute class scores of each map. From coarse to fine, upsample the sum so far and add the
+    scores of the next map (Long et al. 2015, figure 3).
 
     A map's layers are named by its stride, so FCN-16s can start from the weights of FCN-32s, as in
     the paper.
@@ -68,8 +68,7 @@ def fcn_head(
         x = upsample(x, before // after, learned=learned, name=f"head{before}_to{after}_logits")
         x = crop_to(x, grids_of(size, [after])[0])
         if after in maps:
-            # Zero initialization, so a finer map doesn't disturb the coarser prediction at first
-            # (section 4.2).
+            # Zero initialization leaves the coarser prediction undisturbed at first (section 4.2).
             fine = pixel_logits(
                 maps[after],
                 classes,
@@ -84,12 +83,12 @@ def fcn_head(
 def unet_decoder(
     features: Mapping[int, keras.KerasTensor], *, size: Size, output_stride: int, style: Style
 ) -> keras.KerasTensor:
-    """U-Net's expanding path (Ronneberger et al. 2015, figure 1, right): 2×2 up-convolution,
-    concatenation, two 3×3 convolutions.
+    """Apply U-Net's expanding path (Ronneberger et al. 2015, figure 1, right). Each step has a 2×2
+    up-convolution, a concatenation and two 3×3 convolutions.
 
-    Each step has the channels of the map that it concatenates, in the paper half of the step
-    before. If the backbone has no map of the stride, nothing is concatenated, and the channels are
-    halved.
+    A step has as many channels as the map that it concatenates; in the paper, half of the step
+    before. If the backbone has no map of the step's stride, nothing is concatenated and the
+    channels are halved.
 
     Args:
         features: [B, h, w, C] by their strides, powers of two.

@@ -40,14 +40,15 @@ def fcn(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """FCN-32s, FCN-16s or FCN-8s (Long et al. 2015) on any backbone; the paper's is fcn_vgg16.
+    """Build FCN-32s, FCN-16s or FCN-8s (Long et al. 2015) on any backbone; the paper's is
+    fcn_vgg16.
 
     Args:
-        backbone: function of the feature maps with strides from `stride` to 32; convolutions are
-            added up to the coarsest.
+        backbone: function that makes the feature maps with strides from `stride` to 32;
+            convolutions are added if the coarsest are missing.
         input_shape: H, W, C.
         classes: K.
-        stride: of the finest map that is used: 32, 16, 8 or 4.
+        stride: stride of the finest map that is used: 32, 16, 8 or 4.
         learned: True trains the transposed convolutions; False keeps bilinear interpolation.
         output_stride: s, a power of two up to `stride`.
         dropout: dropout rate of the coarsest map; the paper's network also drops half of fc6.
@@ -90,10 +91,10 @@ def unet(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """U-Net (Ronneberger et al. 2015) on any backbone; the paper's is unet, without norm.
+    """Build U-Net (Ronneberger et al. 2015) on any backbone; the paper's is unet, without norms.
 
     Args:
-        backbone: function of the feature maps; all with strides of s or more are used.
+        backbone: function that makes the feature maps; all maps with strides of s or more are used.
         output_stride: s, a power of two.
         Others: see `fcn`.
 
@@ -107,8 +108,8 @@ def unet(
     coarsest = max(features)
     if coarsest < output_stride or coarsest.bit_count() > 1:
         raise ConfigError(
-            f"model.head: unet halves the stride of the backbone's coarsest map, {coarsest}, until"
-            f" it is the output's, {output_stride}, and doesn't get there: choose another"
+            f"model.head: unet halves the stride of the backbone's coarsest map, {coarsest},"
+            f" repeatedly, which never gives the output's stride, {output_stride}; choose another"
             " model.backbone"
         )
     used = {stride: x for stride, x in features.items() if stride >= output_stride}
@@ -133,10 +134,10 @@ def segnet(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """SegNet (Badrinarayanan et al. 2015): VGG16's convolutions, each with a norm, and their mirror
-    image.
+    """Build SegNet (Badrinarayanan et al. 2015): VGG16's convolutions, each with a norm, and their
+    mirror image.
 
-    As in the authors' model the 26th convolution, 3×3, is the classifier.
+    As in the authors' model, the 26th convolution is the classifier, with a 3×3 kernel.
 
     Args:
         unpooling: method of upsampling (`Unpooling`); the paper's is max.
@@ -168,14 +169,13 @@ def deconvnet(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """DeconvNet (Noh et al. 2015, table 2): VGG16's convolutions, fc6 and fc7, and their mirror
-    image, each with a norm.
+    """Build DeconvNet (Noh et al. 2015, table 2): VGG16's convolutions, fc6 and fc7, and their
+    mirror image, each with a norm.
 
-    Its deconvolutions have a stride of 1, and are implemented as convolutions, which are equivalent
-    with a rotated kernel. fc6 and its mirror image keep the map's size, so images may have any
-    size. The paper's reduce 7×7 pixels to one and back, for images of 224×224.
-
-    Args and raises as for `segnet`.
+    Its deconvolutions have a stride of 1. A convolution with a rotated kernel is equivalent and
+    used instead. fc6 and its mirror image keep the map's size, so images may have any size. In the
+    paper, images have 224×224 pixels, fc6 reduces 7×7 cells to one, and its mirror image restores
+    them. Arguments and errors as for `segnet`.
     """
     image, normalized = network_input(input_shape, normalize)
     x, poolings = mirrored_vgg.encode(normalized, width=width, style=style)

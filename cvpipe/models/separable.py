@@ -33,7 +33,8 @@ of 2 in the table must be 1 for its map of 7×7.
 def mobilenet_v1(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1: norm and ReLU follow both halves of a separable convolution.
+    """Build the network of table 1, with a norm and a ReLU after both halves of a separable
+    convolution.
 
     Args:
         image: [B, H, W, C].
@@ -61,8 +62,8 @@ def mobilenet_v1(
 
 
 def separable(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """3×3 for each channel, then 1×1 and norm, with nothing between (Xception, section 3.1): [B, H,
-    W, C] -> [B, H, W, channels].
+    """Apply a depthwise 3×3 convolution, a 1×1 convolution and a norm, without an activation
+    between them (Xception, section 3.1): [B, H, W, C] -> [B, H, W, channels].
     """
     x = depthwise(x, 3, 1, style=style, name=f"{name}_depthwise", bias=False)
     return conv_norm(x, channels, 1, 1, style=style, activation=None, name=f"{name}_point")
@@ -71,7 +72,8 @@ def separable(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -
 def xception(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Figure 5: 299×299×3 become 147×147×64, 74×74×128, 37×37×256, 19×19×728, 10×10×2048.
+    """Build the network of figure 5: 299×299×3 become 147×147×64, 74×74×128, 37×37×256, 19×19×728,
+    10×10×2048.
 
     Args:
         image: [B, H, W, C].
@@ -79,7 +81,8 @@ def xception(
         style: settings of the layers.
 
     Returns:
-        {2, 4, 8, 16, 32}: the stem, the two first blocks, the middle flow, the exit flow.
+        {2, 4, 8, 16, 32: feature map}: outputs of the stem, the first two blocks, the middle flow
+        and the exit flow.
     """
     x = conv_norm(
         image,
@@ -121,10 +124,10 @@ def xception(
 def _down(
     x: keras.KerasTensor, channels: tuple[int, int], *, style: Style, name: str, rectified: bool
 ) -> keras.KerasTensor:
-    """Two separable convolutions and a pooling, beside a strided 1×1 convolution: [B, H, W, C] ->
+    """Add two separable convolutions and a pooling to a strided 1×1 convolution: [B, H, W, C] ->
     [B, ceil(H / 2), ceil(W / 2), the last of `channels`].
 
-    `rectified`: True if a ReLU precedes the first one.
+    `rectified` is True if a ReLU precedes the first separable convolution.
     """
     shortcut = conv_norm(
         x, channels[1], 1, 2, style=style, activation=None, name=f"{name}_shortcut"

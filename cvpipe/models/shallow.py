@@ -11,8 +11,8 @@ from cvpipe.models.blocks import Style, scale_channels
 
 
 def linear(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """Return the pixels. With the head's single layer this is a linear classifier, a softmax or an
-    SVM depending on the loss.
+    """Return the pixels. Together with the head's single layer they make a linear classifier:
+    softmax regression or an SVM, depending on the loss.
 
     Args:
         image: [B, H, W, C].
@@ -28,11 +28,11 @@ def linear(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int,
 def two_layer(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """One hidden ReLU layer; the head's is the second.
+    """Apply one hidden layer with ReLU; the network's second layer is the head's.
 
     Args:
         image: [B, H, W, C].
-        width: multiplies its 100 units.
+        width: multiplies the 100 hidden units.
         style: kernel initializers; the network has no norm.
 
     Returns:

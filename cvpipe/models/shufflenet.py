@@ -39,8 +39,8 @@ def unit(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """Figure 2b, and with stride 2 figure 2c: [B, H, W, C] -> [B, ceil(H / stride), ceil(W /
-    stride), channels].
+    """Apply the unit of figure 2b, or with stride 2 of figure 2c: [B, H, W, C] -> [B, ceil(H /
+    stride), ceil(W / stride), channels].
 
     The bottleneck has a quarter of `channels`. The `first` unit of the network has no groups in its
     first convolution (section 3.3).
@@ -66,11 +66,11 @@ def unit(
 def shufflenet(
     image: keras.KerasTensor, *, groups: int, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1, ShuffleNet 1×.
+    """Build ShuffleNet 1× (table 1).
 
     Args:
         image: [B, H, W, C].
-        groups: of the 1×1 convolutions, a key of CHANNELS.
+        groups: number of groups of the 1×1 convolutions, a key of CHANNELS.
         width: multiplies the channels, which stay multiples of 4 × groups.
         style: settings of the layers.
 
@@ -88,8 +88,8 @@ def shufflenet(
     )
     x = max_pool(stem, 3, 2, padding=1, name="stem_pool")
     features = {2: stem, 4: x}
-    # Every width is divisible by the groups, and the first stage is wider than the stem, which it
-    # concatenates.
+    # All numbers of channels are multiples of the groups. The first stage must have more channels
+    # than the stem, because it concatenates the stem.
     least = groups * max(2, round(CHANNELS[groups] * width / groups))
     for number, count in enumerate(UNITS, 1):
         for index in range(count):

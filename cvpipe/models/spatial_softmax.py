@@ -1,4 +1,4 @@
-"""Pooling of each channel of a feature map to a position."""
+"""Pooling that reduces each channel of a feature map to a position."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class SpatialSoftmax(keras.layers.Layer):
     """Mean position of each channel's softmax over the cells of a map (Levine et al. 2016,
     End-to-End Training of Deep Visuomotor Policies, section 5.2).
 
-    float [B, h, w, C] -> [B, 2 C]: y of each channel, then x, as fractions of the map from its
-    center, in -0.5…0.5.
+    float [B, h, w, C] -> [B, 2 C]: y of all channels, then x of all channels, in -0.5…0.5. They are
+    fractions of the map, measured from its center.
     """
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return the positions, [B, 2 C]."""
         places, _ = mean_places(x)
-        # Centered at 0, which suits the next layer.
+        # Positions are centered at 0, because the next layer learns better from such inputs.
         return tf.concat(tf.unstack(places - 0.5, axis=-1), -1)

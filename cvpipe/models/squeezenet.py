@@ -1,7 +1,7 @@
 """SqueezeNet (Iandola et al. 2016): fire module → network. All convolutions have biases.
 
 conv10 gives one map per class, whose averages are the logits (`class_maps` in the catalog). The
-ReLU after it in the authors' code is left out.
+authors' code has a ReLU after conv10, which is left out here.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import keras
 from cvpipe.models.blocks import Style, conv_norm, max_pool, scale_channels
 
 FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
-"""Table 1: channels of the squeeze layer and of each half of the expand layer, fire2 to fire9."""
+"""Channels of fire2 to fire9 (table 1): the squeeze layer, and each half of the expand layer."""
 
 
 def fire(
     x: keras.KerasTensor, squeeze: int, expand: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """1×1 to few channels, then 1×1 and 3×3 side by side (figure 1): [B, H, W, C] -> [B, H, W, 2 ×
-    expand].
+    """Apply a fire module (figure 1): a 1×1 convolution to few channels, then a 1×1 and a 3×3
+    convolution side by side: [B, H, W, C] -> [B, H, W, 2 × expand].
     """
     x = conv_norm(x, squeeze, 1, 1, style=style, activation="relu", name=f"{name}_squeeze")
     one = conv_norm(x, expand, 1, 1, style=style, activation="relu", name=f"{name}_expand1")
@@ -37,14 +37,15 @@ def squeezenet(
     width: float,
     style: Style,
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1, version 1.0: 224×224×3 become 109×109×96, 54×54×256 (fire4), 27×27×512 (fire8),
-    13×13×512 (fire9).
+    """Build the network of table 1. In version 1.0, 224×224×3 become 109×109×96, 54×54×256 (fire4),
+    27×27×512 (fire8), 13×13×512 (fire9).
 
     Args:
         image: [B, H, W, C].
         stem: channels and kernel of the first convolution, with stride 2; (64, 3) in version 1.1.
         pools: fire modules that are followed by a pooling; (3, 5) in version 1.1.
-        bypass: fire3, 5, 7 and 9 are added to their inputs (section 6, simple bypass).
+        bypass: True adds the inputs of fire3, 5, 7 and 9 to their outputs (section 6, simple
+            bypass).
         width: multiplies the channels.
         style: kernel initializers; the network has no norm.
 

@@ -1,5 +1,5 @@
-"""Networks that turn photos into pictures of a style (Johnson et al. 2016), of many styles by
-conditional instance norm (Dumoulin et al. 2017).
+"""Networks that repaint photos in a style (Johnson et al. 2016). Conditional instance norm
+(Dumoulin et al. 2017) gives one network several styles.
 
 Dimensions: B images, H, W; N styles, F channels.
 """
@@ -29,7 +29,7 @@ class ConditionalInstanceNorm(keras.layers.Layer):
     """
 
     def __init__(self, epsilon: float = 1e-5, **settings: Any) -> None:
-        """`epsilon` is added to the variance."""
+        """Create the layer; `epsilon` is added to the variance."""
         super().__init__(**settings)
         self.epsilon = epsilon
 
@@ -41,7 +41,7 @@ class ConditionalInstanceNorm(keras.layers.Layer):
         self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
 
     def call(self, inputs: Any) -> Any:
-        """Normalize the features, and scale and shift them as the styles' weights say."""
+        """Normalize the features, and scale and shift them by the blended styles."""
         features, weights = (keras.ops.cast(x, "float32") for x in inputs)
         mean, variance = keras.ops.moments(features, axes=[1, 2], keepdims=True)
         normalized = (features - mean) * keras.ops.rsqrt(variance + self.epsilon)
@@ -62,10 +62,10 @@ class ConditionalInstanceNorm(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("cvpipe")
 class ReflectionPadding(keras.layers.Layer):
-    """Pads an image by its mirror image, float [B, H, W, C]: zeros would show at the edges."""
+    """Pads images, float [B, H, W, C], by reflection. Zeros would be visible at the edges."""
 
     def __init__(self, pixels: int, **settings: Any) -> None:
-        """`pixels` are added on each side; images are larger than that."""
+        """Create the layer. It adds `pixels` on each side, fewer than an image has."""
         super().__init__(**settings)
         self.pixels = pixels
 
@@ -83,8 +83,8 @@ def stylizer(config: StyleModel, styles: int) -> keras.Model:
     """Return the network, for images of any size: {"image": float [B, H, W, 3] around 0, "styles":
     float [B, N] weights} -> {"picture": float32 [B, H, W, 3] in 0…1}.
 
-    H and W are multiples of STRIDE. Upsampling repeats pixels before a convolution, where a
-    transposed convolution would leave a checkerboard (Odena et al. 2016).
+    H and W are multiples of STRIDE. Upsampling repeats pixels and then applies a convolution,
+    because a transposed convolution would leave a checkerboard pattern (Odena et al. 2016).
     """
     image = keras.Input((None, None, 3), name="image")
     weights = keras.Input((styles,), name="styles")

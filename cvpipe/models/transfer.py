@@ -1,7 +1,7 @@
 """Transfer of weights from another Keras model with the same structure.
 
-Layers are paired by their position in the graph: both graphs are traversed from the output, so
-names don't matter. Classifiers of Keras Applications fit cvpipe's networks in this way.
+Both graphs are traversed from the output, and layers are paired by position, so names don't matter.
+This works for the classifiers of Keras Applications.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def transfer(source: keras.Model, target: keras.Model) -> None:
 
     Kernels that differ only in dimensions of length 1, such as those of a fully connected layer and
     a 1×1 convolution, are reshaped, and the kernel of a flattened map becomes that of a
-    convolution. A BatchNorm without a scale gives a scale of 1. Additional layers of `source` must
-    not have weights, except for `Normalization`, which is ignored.
+    convolution. For a BatchNorm without a scale, the scale becomes 1. Additional layers of `source`
+    must not have weights, except for `Normalization`, which is ignored.
 
     Raises:
         ConfigError: the networks differ.
@@ -51,7 +51,7 @@ def transfer(source: keras.Model, target: keras.Model) -> None:
 
 
 def _fits(value: Any, variable: Any) -> bool:
-    """Return True if both have the same dimensions except for 1s, or one is flattened."""
+    """Return True if both have the same dimensions apart from 1s, or `value` is flattened."""
     own, other = ([size for size in x.shape if size > 1] for x in (variable, value))
     flattened = len(value.shape) == 2 and value.shape[-1] == variable.shape[-1]
     return own == other or (flattened and np.prod(value.shape) == np.prod(variable.shape))
@@ -64,7 +64,9 @@ def _weights(layer: keras.layers.Layer) -> Iterator[tuple[str, Any]]:
 
 
 def _walk(model: keras.Model) -> list[Any]:
-    """Return the layers with weights, inputs before outputs, those of the first input first."""
+    """Return the layers with weights. Inputs precede outputs; if a layer has several inputs, the
+    first input's layers come first.
+    """
     order: list[Any] = []
     [output] = keras.tree.flatten(model.output)
     waiting, seen = [(output._keras_history.operation, False)], set()

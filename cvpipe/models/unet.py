@@ -8,13 +8,13 @@ from cvpipe.models.blocks import Style, conv_norm, scale_channels
 from cvpipe.models.pooling import MaxPooling2D
 
 CHANNELS = (64, 128, 256, 512, 1024)
-"""Channels of the maps between two poolings."""
+"""Channels of the convolutions of each stage. A pooling separates two stages."""
 
 
 def two_convolutions(
     x: keras.KerasTensor, filters: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Two 3×3 convolutions, as on every map of U-Net: [B, H, W, C] -> [B, H, W, filters]."""
+    """Apply two 3×3 convolutions, as on every map of U-Net: [B, H, W, C] -> [B, H, W, filters]."""
     for index in range(2):
         x = conv_norm(
             x, filters, 3, 1, style=style, activation="relu", name=f"{name}_conv{index + 1}"
@@ -23,10 +23,10 @@ def two_convolutions(
 
 
 def unet(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """The ten convolutions.
+    """Build the contracting path's ten convolutions.
 
-    They pad with zeros, so every pixel of the image is classified. The paper's don't pad, which
-    loses a border, and have no norm.
+    They pad with zeros, so every pixel of the image is classified. In the paper they have no norm
+    and don't pad, so the output lacks a border.
 
     Args:
         image: [B, H, W, C].

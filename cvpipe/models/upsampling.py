@@ -2,8 +2,8 @@
 In-network upsampling).
 
 Dimensions: B images; H, W, C of a map; k×k pixels of a pooling's window; h = ceil(H / k), w =
-ceil(W / k). Windows don't overlap. If k doesn't divide H or W, the last windows are smaller, and an
-unpooled map is cropped.
+ceil(W / k). Windows don't overlap. If H or W isn't a multiple of k, the last windows are smaller,
+and an unpooled map is cropped.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 @keras.saving.register_keras_serializable("cvpipe")
 def bilinear_kernel(shape: tuple[int, int, int, int], dtype: Any = None) -> tf.Tensor:
-    """Initializer of a transposed convolution that interpolates each channel bilinearly (Long et
-    al. 2015, section 3.3).
+    """Kernel initializer with which a transposed convolution interpolates each channel bilinearly
+    (Long et al. 2015, section 3.3).
 
     Args:
         shape: height and width of the kernel, output channels, input channels. For a stride of f
@@ -46,9 +46,9 @@ def upsample(x: keras.KerasTensor, factor: int, *, learned: bool, name: str) -> 
     """Apply a transposed convolution that is initialized as bilinear interpolation: [B, H, W, C] ->
     float32 [B, factor × H, factor × W, C].
 
-    Its initial output is that of `tf.image.resize`, but with zeros beyond the edges. It has no
-    bias, and weights between all channels. If not `learned`, it is fixed interpolation without
-    weights. It is meant for class scores: float32 under every dtype policy.
+    Its initial output is that of `tf.image.resize`, but with zeros beyond the edges. It has weights
+    between all channels and no bias. If `learned` is False, a fixed interpolation without weights
+    is applied instead. Outputs are float32 under every dtype policy, because they are class scores.
     """
     if not learned:
         return BilinearUpsampling(factor, name=name)(x)
@@ -67,8 +67,8 @@ def upsample(x: keras.KerasTensor, factor: int, *, learned: bool, name: str) -> 
 def max_pool(x: tf.Tensor, window: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the maximum of each window and its position.
 
-    Unlike `tf.nn.max_pool_with_argmax`, XLA compiles it. Of equal values, the first, row by row, is
-    taken and gets the whole gradient.
+    XLA compiles this function, unlike `tf.nn.max_pool_with_argmax`. Among equal maxima, the first
+    one, row by row, counts and gets the whole gradient.
 
     Args:
         x: float [B, H, W, C].
@@ -79,7 +79,7 @@ def max_pool(x: tf.Tensor, window: int) -> tuple[tf.Tensor, tf.Tensor]:
         column.
     """
     rows, columns = x.shape[1:3]
-    # Padded with minus infinity, which is never the first maximum.
+    # Pad with minus infinity, which is never the first maximum.
     x = tf.pad(
         x,
         [[0, 0], [0, -rows % window], [0, -columns % window], [0, 0]],
@@ -116,8 +116,8 @@ def max_unpool(x: tf.Tensor, positions: tf.Tensor, window: int, size: Size) -> t
 
 
 def bed_of_nails(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
-    """Put each value at the upper left of its window, with zeros elsewhere. Args and result as for
-    `max_unpool`.
+    """Put each value at the upper left of its window, with zeros elsewhere. Arguments and result as
+    for `max_unpool`.
     """
     return _spread(
         tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, x.shape[-1] * (window**2 - 1)]]), window, size
@@ -125,7 +125,7 @@ def bed_of_nails(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
 
 
 def nearest(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
-    """Repeat each value over its window. Args and result as for `max_unpool`."""
+    """Repeat each value over its window. Arguments and result as for `max_unpool`."""
     return _spread(tf.tile(x, [1, 1, 1, window**2]), window, size)
 
 
@@ -133,8 +133,8 @@ def nearest(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
 class BilinearUpsampling(keras.layers.Layer):
     """Bilinear upsampling as a product of matrices: [B, H, W, C] -> [B, factor × H, factor × W, C].
 
-    Same result as a transposed convolution with `bilinear_kernel`. The convolution would also
-    multiply the zeros between different channels and take C times as long.
+    The result equals that of a transposed convolution with `bilinear_kernel`. The convolution would
+    also multiply by the zeros between different channels, which takes C times as long.
     """
 
     def __init__(self, factor: int, dtype: Any = "float32", **settings: Any) -> None:
@@ -160,7 +160,9 @@ class BilinearUpsampling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("cvpipe")
 class MaxPoolingWithPositions(keras.layers.Layer):
-    """`max_pool` by 2: [B, H, W, C] -> values and positions, [B, h, w, C]."""
+    """Applies `max_pool` with windows of 2×2: [B, H, W, C] -> values and positions, [B, h, w,
+    C].
+    """
 
     def call(self, x: Any) -> Any:
         """Return the maxima and their positions."""
@@ -172,7 +174,7 @@ class Unpooling(keras.layers.Layer):
     """Undoes a pooling by 2: a map and the pooling's positions, [B, h, w, C], -> [B, H, W, C]."""
 
     def __init__(self, kind: UnpoolingKind, size: Size, **settings: Any) -> None:
-        """`size` is H and W; only `max` uses the positions."""
+        """Create the layer. `size` is H and W; only the kind "max" uses the positions."""
         super().__init__(**settings)
         self.kind = kind
         self.size = size

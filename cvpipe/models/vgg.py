@@ -16,14 +16,16 @@ from cvpipe.models.norms import Norm
 from cvpipe.models.pooling import MaxPooling2D
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-"""Channels and number of the 3×3 convolutions between two poolings, configuration D."""
+"""Channels and number of the 3×3 convolutions of each stage, configuration D. A pooling ends each
+stage.
+"""
 COUNTS = {
     "vgg11": (1, 1, 2, 2, 2),
     "vgg13": (2, 2, 2, 2, 2),
     "vgg16": (2, 2, 3, 3, 3),
     "vgg19": (2, 2, 4, 4, 4),
 }
-"""Number of the convolutions between two poolings: configurations A, B, D, E."""
+"""Number of convolutions of each stage in configurations A, B, D and E."""
 
 
 @keras.saving.register_keras_serializable("cvpipe")
@@ -68,10 +70,11 @@ def vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, 
 def vgg(
     image: keras.KerasTensor, counts: Sequence[int], *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """The convolutions of a column of table 1, with biases; `counts` is one of COUNTS.
+    """Build the convolutions of a column of table 1, with biases.
 
     Args:
         image: [B, H, W, C].
+        counts: number of convolutions of each stage, one of COUNTS.
         width: multiplies the channels.
         style: kernel initializers; the network has no norm.
 
@@ -87,8 +90,8 @@ def vgg(
 def ssd_vgg16(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """VGG16 with its first two fully connected layers made convolutions of 1024 × `width` channels
-    (Liu et al. 2015, SSD, section 3.1).
+    """Build VGG16 whose first two fully connected layers are convolutions of 1024 × `width`
+    channels (Liu et al. 2015, SSD, section 3.1).
 
     Args:
         image: [B, H, W, C].
@@ -96,14 +99,14 @@ def ssd_vgg16(
         style: kernel initializers; the network has no norm.
 
     Returns:
-        {8: conv4_3, with an initial norm of 20 per pixel, 16: fc7}, [B, ceil(H / stride), ceil(W /
-            stride), 512, 1024 × width].
+        {8: conv4_3, normalized to an initial length of 20 per pixel, 16: fc7}, [B, ceil(H /
+            stride), ceil(W / stride), 512, 1024 × width].
     """
     features = _convolutions(image, COUNTS["vgg16"], width, style)
     x = MaxPooling2D(3, 1, padding="same", name="stage5_pool")(features[16])
     channels = scale_channels(1024, width)
-    # pool5 has a stride of 1, and fc6 is subsampled to 3×3 weights; a dilation of 6 keeps about the
-    # same receptive field.
+    # As in the paper, pool5 has a stride of 1 and fc6 has 3×3 weights. A dilation of 6 keeps about
+    # the receptive field of the original 7×7 weights.
     x = keras.layers.Conv2D(
         channels,
         3,
@@ -120,8 +123,8 @@ def ssd_vgg16(
 def fcn_vgg16(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """VGG16 with its first two fully connected layers made convolutions of 7×7 and 1×1 (Long et al.
-    2015, section 4.1).
+    """Build VGG16 whose first two fully connected layers are convolutions of 7×7 and 1×1 (Long et
+    al. 2015, section 4.1).
 
     They pad with zeros to keep the size; the paper pads the image by 100 pixels and crops the
     output.
@@ -152,7 +155,7 @@ def stage(
     style: Style,
     counts: Sequence[int] = COUNTS["vgg16"],
 ) -> keras.KerasTensor:
-    """The convolutions before the pooling `number`, from 1: [B, H, W, C] -> [B, H, W, C']."""
+    """Apply the convolutions of the stage `number`, from 1: [B, H, W, C] -> [B, H, W, C']."""
     channels, count = STAGES[number - 1][0], counts[number - 1]
     for index in range(count):
         name = f"stage{number}_conv{index + 1}"
@@ -163,7 +166,7 @@ def stage(
 
 
 def fc6_fc7(x: keras.KerasTensor, *, width: float, style: Style) -> keras.KerasTensor:
-    """The fully connected layers as convolutions: [B, h, w, C] -> [B, h, w, 4096 × width]."""
+    """Apply fc6 and fc7 as convolutions: [B, h, w, C] -> [B, h, w, 4096 × width]."""
     channels = scale_channels(4096, width)
     x = conv_norm(x, channels, 7, 1, style=style, activation="relu", name="fc6")
     return conv_norm(x, channels, 1, 1, style=style, activation="relu", name="fc7")
@@ -182,7 +185,7 @@ def _convolutions(
 
 
 def _pool(x: keras.KerasTensor, number: int) -> keras.KerasTensor:
-    # Rounding up, a map of 75 pixels becomes one of 38.
+    # "same" rounds up, so a map of 75 pixels becomes one of 38.
     return MaxPooling2D(2, padding="same", name=f"stage{number}_pool")(x)
 
 

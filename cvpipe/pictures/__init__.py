@@ -20,23 +20,23 @@ class Pictures(NamedTuple):
     """The pictures of a task, bound to a pipeline and to the facts of its data."""
 
     draw_targets: Callable[[np.ndarray, Arrays], Figure]
-    """Prepared images uint8 [N, H, W, C] with their targets."""
+    """Draws prepared images uint8 [N, H, W, C] with their targets."""
     draw_answers: Callable[[np.ndarray, Arrays, Arrays], Figure]
-    """Prepared images uint8 [N, H, W, C] with their targets and the answers."""
+    """Draws prepared images uint8 [N, H, W, C] with their targets and the answers."""
     draw_scores: Callable[[Mapping[str, Any]], dict[str, Figure]]
-    """Figures by name of what the task's metrics counted."""
+    """Draws the scores and counts of the task's metrics: figures by name."""
     draw_answer: Callable[[np.ndarray, Mapping[str, Any], Mapping[str, float | int]], Figure]
-    """One image uint8 [H, W, C], at its own size, with one answer of `answers.to_answer`, and the
-    settings that were chosen for it.
+    """Draws one image uint8 [H, W, C] at its own size, with its answer from `answers.to_answer`,
+    given the settings of the answer.
     """
     kinds: Callable[[Arrays, Arrays], np.ndarray]
-    """Targets and answers of N examples to a number each, int64 [N]: pictures show examples of each
-    number, such as those of a class that are answered right.
+    """Maps the targets and answers of N examples to kinds, int64 [N], such as "correct answer for
+    class 3". Pictures show examples of every kind.
     """
 
 
 def load_pictures(config: Config, facts: Facts) -> Pictures | None:
-    """Return the pictures of the pipeline's task; None where it has no file here."""
+    """Return the pictures of the pipeline's task; None if the task has no file here."""
     name = f"cvpipe.pictures.{config.task}"
     if importlib.util.find_spec(name) is None:
         return None

@@ -1,4 +1,4 @@
-"""Pictures of anomaly detection: heat maps over images; their middle color is the threshold."""
+"""Pictures of anomaly detection: heat maps over images. The middle color is the threshold."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def draw_answer(
 
 
 def _placed(values: np.ndarray, size: np.ndarray, config: Anomaly) -> np.ndarray:
-    """Crop a map, uint8 [H, W], to `size`, and place it as the image was prepared: values in 0…1,
-    0 in the bars of a letterbox.
+    """Crop a map, uint8 [H, W], to `size`, and resize it like the prepared image. Returns values in
+    0…1, with 0 in the bars of a letterbox.
     """
-    # The bars have the value IGNORED; clipping keeps other pixels below it.
+    # `prepare_mask` fills the bars with IGNORED; clipping keeps all other pixels below this value.
     part = tf.constant(np.minimum(values, 254)[: size[0], : size[1], np.newaxis])
     placed = prepare_mask(part, config.prepare)[..., 0].numpy()
     scaled: np.ndarray = np.where(placed == IGNORED, 0, placed / (2 * MIDDLE - 2))

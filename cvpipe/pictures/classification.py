@@ -27,7 +27,7 @@ def make_pictures(config: Classification, facts: Facts) -> Pictures:
 
 
 def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
-    """Number examples by their class, and by whether it is answered: int64 [N]."""
+    """Return the kinds of examples, int64 [N]: the class, and whether the answer is correct."""
     labels = targets["label"].astype(np.int64)
     return 2 * labels + (predictions["class_id"] == labels)
 
@@ -40,8 +40,8 @@ def draw_targets(pixels: np.ndarray, targets: Arrays, *, facts: Facts) -> Figure
 def draw_answers(
     pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, facts: Facts
 ) -> Figure:
-    """Draw images uint8 [N, H, W, C] under the answers, blue and orange, with the true class where
-    an answer is wrong.
+    """Draw images uint8 [N, H, W, C] under their answers: blue if correct, orange with the true
+    class if wrong.
     """
     names = facts.class_names
     labels, answers = targets["label"], predictions["class_id"]

@@ -20,8 +20,8 @@ from cvpipe.pictures import Arrays, Pictures, drawing
 from cvpipe.pictures.photo import Entry, color_of, draw_box, show_photo
 
 DRAWN_SCORE = 0.3
-"""Lowest score that is drawn: the low threshold of average precision would fill pictures with
-doubts.
+"""Lowest score of objects that are drawn. Average precision uses a lower threshold, which would
+fill pictures with improbable objects.
 """
 
 
@@ -37,8 +37,8 @@ def make_pictures(config: Detection, facts: Facts) -> Pictures:
 
 
 def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
-    """Number images by the class of which they show fewest objects, and by whether the answers that
-    are drawn name the classes of all objects and no others: int64 [N].
+    """Return the kinds of images, int64 [N]: the class with the fewest objects in the image, and
+    whether the drawn answers have exactly the classes of the objects.
     """
     return np.array([_kind(targets, predictions, n) for n in range(len(targets["labels"]))])
 
@@ -64,8 +64,8 @@ def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Detection, fact
 def draw_answers(
     pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Detection, facts: Facts
 ) -> Figure:
-    """Draw prepared images uint8 [N, H, W, C] with their objects in gray and the answers, from a
-    score of DRAWN_SCORE, in blue over them.
+    """Draw prepared images uint8 [N, H, W, C] with their objects in gray, and over them in blue the
+    answers with a score of DRAWN_SCORE or more.
     """
     size = pixels.shape[1:3]
     marks = []
@@ -94,7 +94,9 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
         "precision_recall": drawing.precision_recall(
             measured["recall"], {"all": measured["precision"], **measured["per_class"]}
         ),
-        "errors": drawing.bars(errors, f"answers from a score of {threshold:g}, or objects"),
+        "errors": drawing.bars(
+            errors, f"answers with a score of at least {threshold:g}, or objects"
+        ),
     }
 
 
@@ -103,7 +105,8 @@ def draw_answer(
 ) -> Figure:
     """Draw one image uint8 [H, W, C] with the objects of one answer, each class in its color.
 
-    Objects below the chosen `score_threshold`, or else DRAWN_SCORE, are counted in the legend.
+    Objects whose score is below `score_threshold`, by default DRAWN_SCORE, are only counted in the
+    legend.
     """
     lowest = settings.get("score_threshold", DRAWN_SCORE)
     shown = [found for found in answer["objects"] if found["score"] >= lowest]
@@ -115,7 +118,7 @@ def draw_answer(
     if hidden := answer["count"] - len(shown):
         legend.append(Entry(f"not drawn, with a score below {lowest:.0%}: {hidden}"))
     figure, axes = show_photo(pixels, legend)
-    # The best on top.
+    # Draw the objects with the highest scores last, on top of the others.
     for found in reversed(shown):
         draw_box(axes, from_sides(found["box"]), _title(found), color_of(found["class_id"]))
     return figure
@@ -134,7 +137,7 @@ def _truth(
 def _placed(
     boxes: np.ndarray, extent: np.ndarray, size: tuple[int, ...], config: Detection
 ) -> np.ndarray:
-    """Return boxes [n, 4], fractions of an image, in pixels of its prepared version."""
+    """Convert boxes [n, 4] from fractions of an image to pixels of the prepared image."""
     placed = place_boxes(
         tf.constant(boxes)[tf.newaxis], tf.constant(extent)[tf.newaxis], config.prepare
     )[0]

@@ -1,6 +1,6 @@
-"""Pictures for people: matplotlib figures, made without a display.
+"""Drawing with matplotlib, without a display.
 
-All text that users chose passes through `literal`, and all figures are rendered here.
+All text from users passes through `literal`, and all figures are rendered here.
 
 Dimensions: N images, H, W, C their size, K classes.
 """
@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 
 # Colors that people with any kind of color vision can tell apart (Okabe and Ito 2008).
 RIGHT, WRONG, MISSED, TRUTH = "#0072b2", "#d55e00", "#cc79a7", "#8c959f"
-# Sizes in points, and the least width of a photo in a grid, in inches.
+# Font sizes in points, and the smallest width of a photo in a grid, in inches.
 TITLE, LABEL, PANEL = 9, 8, 1.8
-# Fonts with Chinese, Japanese or Korean letters, which matplotlib's own lacks.
+# Fonts with Chinese, Japanese or Korean characters, which matplotlib's default font lacks.
 EAST_ASIAN = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -49,15 +49,15 @@ EAST_ASIAN = (
 )
 # Longer names are broken into lines along an axis.
 NAME_LETTERS = 24
-# Width of TensorBoard's cards for images, about, in pixels.
+# Approximate width of TensorBoard's image cards in pixels.
 CARD = 400
-# Of more classes than this, an axis shows no names.
+# With more classes than this, an axis shows no names.
 NAMED_CLASSES = 50
 Drawn = TypeVar("Drawn")
 
 
 def use_more_fonts() -> None:
-    """Have matplotlib take letters that its font lacks from other fonts of this machine."""
+    """Let matplotlib use other fonts of this machine for characters that its default font lacks."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
     more = [name for name in EAST_ASIAN if name in installed]
     # A font chosen in a matplotlibrc file is kept.
@@ -69,8 +69,8 @@ use_more_fonts()
 
 
 def literal(text: str) -> str:
-    """Return text that matplotlib draws as it stands: no formulas, and nothing unprintable but line
-    breaks.
+    """Escape text so that matplotlib draws it unchanged, without formulas. Unprintable characters
+    except line breaks become escape sequences.
     """
     visible = "".join(
         letter
@@ -78,12 +78,14 @@ def literal(text: str) -> str:
         else letter.encode("unicode_escape").decode()
         for letter in text
     )
-    # matplotlib takes what stands between two dollar signs for a formula, unless they are escaped.
+    # matplotlib reads text between two dollar signs as a formula, unless they are escaped.
     return visible.replace("$", r"\$")
 
 
 def try_to_draw(name: str, draw: Callable[[], Drawn]) -> Drawn | None:
-    """Return what `draw` returns; if it fails, warn and return None, so training goes on."""
+    """Return the result of `draw`. If it fails, log a warning and return None, so that training
+    continues.
+    """
     try:
         return draw()
     except Exception as error:
@@ -99,7 +101,7 @@ def try_to_draw(name: str, draw: Callable[[], Drawn]) -> Drawn | None:
 def image_grid(
     images: np.ndarray, titles: Sequence[str], right: Sequence[bool] | None = None, columns: int = 6
 ) -> Figure:
-    """Images uint8 [N, H, W, C] with a title each, blue where `right` and orange where not."""
+    """Draw images uint8 [N, H, W, C] with a title each: blue if `right`, else orange."""
     columns = max(min(columns, len(images)), 1)
     rows = max(-(-len(images) // columns), 1)
     aspect = images.shape[1] / images.shape[2] if len(images) else 1.0
@@ -118,8 +120,9 @@ def image_grid(
 
 
 def wrap_title(title: str, width: float) -> str:
-    """Break a title into lines that fit into `width` inches; no letter is lost."""
-    # Letters of the font take about 0.6 of its size, those of Chinese and Japanese 1.
+    """Break a title into lines that fit into `width` inches, without shortening it."""
+    # The average width of a letter is about 0.6 of the font size; of a Chinese or Japanese
+    # character, 1.
     wide = any(ord(letter) > 0x2E80 for letter in title)
     letters = max(int(72 * width / (TITLE * (1.0 if wide else 0.62))), 1)
     lines = [textwrap.wrap(line, letters) or [""] for line in title.split("\n")]
@@ -141,11 +144,11 @@ def boxes_grid(
     columns: int = 4,
     legend: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Images uint8 [N, H, W, C], each with its boxes and their titles; later marks lie over earlier
-    ones.
+    """Draw images uint8 [N, H, W, C], each with its boxes and their titles. Later marks are drawn
+    over earlier ones.
 
     Args:
-        legend: the meaning of colors, by meaning.
+        legend: colors by their meaning; None for no legend.
     """
     columns = max(min(columns, len(images)), 1)
     rows = max(-(-len(images) // columns), 1)
@@ -195,8 +198,8 @@ def masks_table(
     classes: Sequence[str],
     most: int = 8,
 ) -> Figure:
-    """Rows of images, uint8 [H, W, C] each, one for each of `columns`, with the colors of the
-    first 20 classes; `most` rows.
+    """Draw rows of images, uint8 [H, W, C] each, under the titles in `columns`, with a legend of
+    the first 20 classes. At most `most` rows are drawn.
     """
     shown = images[:most]
     figure = Figure(
@@ -217,7 +220,7 @@ def masks_table(
 
 
 def bars(counts: Mapping[str, float], what: str) -> Figure:
-    """Numbers by name, as bars; names and numbers are written for up to NAMED_CLASSES."""
+    """Draw named numbers as bars. Names and numbers are written for up to NAMED_CLASSES bars."""
     # Beyond some 60 letters, names side by side would overlap.
     rotation = 90 if sum(map(len, counts)) > 60 else 0
     width, below = min(max(5.5, 0.4 * len(counts) + 2), 14), room_for(counts) if rotation else 0
@@ -232,7 +235,7 @@ def bars(counts: Mapping[str, float], what: str) -> Figure:
 
 
 def histograms(values: Mapping[str, Sequence[float]], what: str, counted: str) -> Figure:
-    """Histograms of numbers by name, one over another, in the same bins."""
+    """Draw histograms by name over each other, with the same bins."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     everything = np.concatenate([np.zeros(0), *map(np.asarray, values.values())])
@@ -245,8 +248,8 @@ def histograms(values: Mapping[str, Sequence[float]], what: str, counted: str) -
 
 
 def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> Figure:
-    """Precision over recall, n numbers each, by class; the first line is thick, and no more than 20
-    are named.
+    """Draw precision over recall by class, n numbers each. The first line is thick, and the legend
+    names the first 20 lines.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
@@ -261,8 +264,8 @@ def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[f
 def image_table(
     images: Sequence[np.ndarray], rows: Sequence[str], columns: Sequence[str]
 ) -> Figure:
-    """A row of images, uint8 [n, H, W, C], for each of `rows`; one column for each of `columns`, n
-    being their number.
+    """Draw a table of images: a row, uint8 [n, H, W, C], for each of `rows`, with n columns named
+    by `columns`.
     """
     aspect = images[0].shape[1] / images[0].shape[2]
     height = min(max(aspect, 0.2), 5)
@@ -282,8 +285,8 @@ def image_table(
 
 
 def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
-    """Images per class, int [K] for each split, stacked; names are written for up to NAMED_CLASSES
-    classes.
+    """Draw the number of images per class as bars, int [K] for each split, stacked. Names are
+    written for up to NAMED_CLASSES classes.
     """
     rotation = _rotation(classes)
     width, room = min(max(5.0, 0.4 * len(classes) + 2), 14), room_for(classes) if rotation else 0
@@ -301,8 +304,8 @@ def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fi
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Counts int [K, K], a row per true class, shaded by the row's share; numbers are written for
-    up to 20 classes.
+    """Draw a confusion matrix from counts, int [K, K], with a row per true class. A cell's shade is
+    its share of the row. Numbers are written for up to 20 classes.
     """
     size = min(max(4.0, 0.5 * len(classes) + 1), 14)
     room, rotation = room_for(classes), _rotation(classes)
@@ -324,8 +327,8 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 def reliability(bins: np.ndarray) -> Figure:
-    """Reliability diagram: accuracy over confidence. `bins` [bins, 3] holds (examples, sum of
-    confidences, correct predictions) per bin.
+    """Draw a reliability diagram: accuracy over confidence. `bins` [bins, 3] holds (examples, sum
+    of confidences, correct predictions) per bin.
     """
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -336,7 +339,7 @@ def reliability(bins: np.ndarray) -> Figure:
         filled[:, 2] / filled[:, 0],
     )
     axes.plot([0, 1], [0, 1], color="gray", linestyle="--", label="calibrated")
-    # A bin of two images says little: areas show how many there are.
+    # Areas show the number of images, because the accuracy of a bin with few images is uncertain.
     axes.plot(confidence, accuracy, linewidth=0.8)
     axes.scatter(
         confidence, accuracy, s=10 + 300 * images / images.sum(), label="model (area: images)"
@@ -347,8 +350,8 @@ def reliability(bins: np.ndarray) -> Figure:
 
 
 def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
-    """Training and validation loss, and the validation score, over epochs, from the lines of
-    metrics.jsonl.
+    """Draw the training and validation losses, and the validation score, over epochs. `rows` are
+    the rows of metrics.jsonl.
     """
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -373,8 +376,8 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
 
 
 def curves_together(rows: Mapping[str, Sequence[dict[str, Any]]], score: str) -> Figure:
-    """Training loss and validation score over epochs, a line for each run, from the lines of
-    metrics.jsonl by run.
+    """Draw training loss and validation score over epochs, with a line for each run. `rows` are the
+    rows of metrics.jsonl by run.
     """
     figure = Figure(figsize=(9, 3.5 + 0.2 * len(rows)), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -401,8 +404,8 @@ def curves_together(rows: Mapping[str, Sequence[dict[str, Any]]], score: str) ->
 
 
 def _panels(figure: Figure, rows: int, columns: int) -> np.ndarray:
-    """Return rows × columns of empty axes without frames, object [rows, columns]."""
-    # Without ticks from the start: matplotlib measures even those of axes that are off.
+    """Return empty axes without frames, an object array [rows, columns]."""
+    # Create axes without ticks, because matplotlib reserves room for ticks even if axes are off.
     panels = figure.subplots(rows, columns, squeeze=False, subplot_kw={"xticks": (), "yticks": ()})
     for axes in panels.flat:
         axes.axis("off")
@@ -410,14 +413,14 @@ def _panels(figure: Figure, rows: int, columns: int) -> np.ndarray:
 
 
 def _show(axes: Axes, image: np.ndarray) -> None:
-    """An image uint8 [H, W, C], gray or RGB."""
+    """Show an image uint8 [H, W, C], gray or RGB."""
     axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
 
 
 def _rotation(classes: Sequence[str]) -> int:
-    """Degrees for names along an axis.
+    """Return the rotation of names along an axis, in degrees.
 
-    Short ones stay upright: a rotated 6 could be read as a 9.
+    Short names stay upright, because a rotated 6 could be read as a 9.
     """
     return 90 if max(map(len, classes)) > 3 else 0
 
@@ -435,8 +438,8 @@ def _name_ticks(
 
 
 def room_for(names: Collection[str]) -> float:
-    """Return the inches that the longest of some names takes along an axis, where it is drawn
-    across it; none where there are too many to draw.
+    """Return the room in inches for the longest of some names, drawn perpendicular to an axis; 0 if
+    there are too many names to draw.
     """
     if len(names) > NAMED_CLASSES:
         return 0.0
@@ -445,7 +448,7 @@ def room_for(names: Collection[str]) -> float:
 
 def legend_name(name: str) -> str:
     """Return the label of an entry of a legend."""
-    # matplotlib keeps names that begin with _ out of the legend.
+    # matplotlib leaves names that begin with _ out of the legend.
     return f" {literal(name)}"
 
 
@@ -458,7 +461,7 @@ def to_png(figure: Figure, dpi: float = 100) -> bytes:
 
 
 def to_jpeg(figure: Figure, dpi: float = 100) -> bytes:
-    """Render a figure as the content of a JPEG file, for photos in documents of many."""
+    """Render a figure as the content of a JPEG file, for documents with many photos."""
     content = io.BytesIO()
     with one_warning_of_fonts():
         figure.savefig(content, format="jpeg", dpi=dpi, pil_kwargs={"quality": 85})
@@ -504,7 +507,9 @@ def _columns_of_images(figure: Figure) -> int:
 
 @contextlib.contextmanager
 def one_warning_of_fonts() -> Iterator[None]:
-    """Say once that a font lacks letters; matplotlib would say it of each letter each time."""
+    """Context that warns only once of missing characters. matplotlib would warn of every character
+    each time.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

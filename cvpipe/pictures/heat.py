@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 
 from cvpipe.pictures.drawing import TITLE, image_table, legend_name
 
-# A map's largest values are cut off here, so that one pixel doesn't make all others dark.
+# Percentile at which a map is clipped, so that a single large value doesn't make the rest dark.
 BRIGHTEST = 99.5
 
 
 def draw_maps(pixels: np.ndarray, maps: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
-    """Draw images uint8 [N, H, W, C] in a row each, and each map [N, H, W] over them."""
+    """Draw a row for each image of uint8 [N, H, W, C]: the image, and each of its `maps`, [N, H,
+    W], over it.
+    """
     rows = [
         np.stack([_rgb(image), *(overlay(image, own[n]) for own in maps.values())])
         for n, image in enumerate(pixels)
@@ -44,12 +46,14 @@ def robustness_curves(lines: Mapping[str, Sequence[Point]], strength: str, score
 
 
 def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return an image uint8 [H, W, C] under the colors of a map [H, W], uint8 [H, W, 3]."""
+    """Return an image uint8 [H, W, C] overlaid with the colors of a map [H, W]: uint8 [H, W, 3]."""
     return blend(image, scaled_map(values))
 
 
 def blend(image: np.ndarray, scaled: np.ndarray) -> np.ndarray:
-    """Return an image uint8 [H, W, C] under the colors of a map [H, W] in 0…1, uint8 [H, W, 3]."""
+    """Return an image uint8 [H, W, C] overlaid with the colors of a map [H, W] in 0…1: uint8 [H, W,
+    3].
+    """
     colors = 255 * colormaps["inferno"](scaled)[..., :3]
     gray = _rgb(image).mean(axis=-1, keepdims=True)
     share = 0.25 + 0.6 * scaled[..., np.newaxis]
@@ -57,7 +61,7 @@ def blend(image: np.ndarray, scaled: np.ndarray) -> np.ndarray:
 
 
 def scaled_map(values: np.ndarray) -> np.ndarray:
-    """Scale a map to 0…1: 0 is its smallest value, or 0 if it has negative ones."""
+    """Scale a map to 0…1. Negative values become 0. Without any, the smallest value becomes 0."""
     values = np.maximum(values, 0) if values.min() < 0 else values - values.min()
     top = np.percentile(values, BRIGHTEST) or values.max()
     return np.clip(values / top, 0, 1) if top > 0 else np.zeros_like(values)

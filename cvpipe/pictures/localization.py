@@ -1,4 +1,4 @@
-"""Pictures of localization: a box over each image, under the name of its class."""
+"""Pictures of localization: images with a box each, titled with the class."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def draw_answers(
     pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Localization, facts: Facts
 ) -> Figure:
     """Draw prepared images uint8 [N, H, W, C] with their objects in gray, and over them the
-    answers, blue where the class is right and orange where not.
+    answers, blue if the class is correct and orange if not.
     """
     size, sizes = pixels.shape[1:3], predictions["image_size"]
     boxes = _placed(predictions["box"] / np.tile(sizes, 2), sizes, size, config)
@@ -72,15 +72,15 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     """Draw the confusion matrix, the calibration of probabilities, and the kinds of mistakes."""
     return {
         **classification.draw_scores(scores),
-        "mistakes": drawing.bars(scores["mistakes"], "images, by what is wrong"),
+        "mistakes": drawing.bars(scores["mistakes"], "images"),
     }
 
 
 def draw_answer(
     pixels: np.ndarray, answer: Mapping[str, Any], settings: Mapping[str, float | int]
 ) -> Figure:
-    """Draw one image uint8 [H, W, C] with the box of one answer, above its most probable classes;
-    the box has the color of the first.
+    """Draw one image uint8 [H, W, C] with the box of one answer, above a legend of the most
+    probable classes. The box has the color of the first class.
     """
     color = color_of(answer["class_id"])
     first, *others = [f"{own['class_name']} {own['probability']:.1%}" for own in answer["top"]]
@@ -92,7 +92,7 @@ def draw_answer(
 def _truths(
     targets: Arrays, size: tuple[int, ...], config: Localization, facts: Facts
 ) -> list[drawing.Marks]:
-    """Return the marks of each image's object; no box where there is none."""
+    """Return the marks of each image's object; without a box if the image has no object."""
     boxes = _placed(targets["box"], targets["extent"], size, config)
     return [
         drawing.Marks(box[np.newaxis], [facts.class_names[label]], drawing.RIGHT)
@@ -105,7 +105,9 @@ def _truths(
 def _placed(
     boxes: np.ndarray, extent: np.ndarray, size: tuple[int, ...], config: Localization
 ) -> np.ndarray:
-    """Return boxes [N, 4], fractions of an image each, in pixels of its prepared version."""
+    """Convert boxes [N, 4], one per image, from fractions of the image to pixels of the prepared
+    image.
+    """
     each = tf.constant(boxes, tf.float32)[:, tf.newaxis]
     placed = place_boxes(each, tf.constant(extent), config.prepare)[:, 0]
     return placed.numpy() * np.tile(size, 2)

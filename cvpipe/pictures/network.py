@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from cvpipe.pictures.drawing import LABEL, RIGHT, TITLE, TRUTH, literal
 
 WIDTH, STEP = 5.6, 0.62
-"""Inches of a network's column, and from a box to the next one."""
+"""Width of a network's column, and distance from a box to the next one, in inches."""
 BOX = 0.68
 """Height of a box as a share of the step."""
 NARROWEST, WIDEST = 0.52, 0.82
@@ -23,17 +23,17 @@ LARGE = ("Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense", "GroupedConv2D
 
 
 class Stage(NamedTuple):
-    """Layers whose names begin alike, up to the first underscore."""
+    """Layers whose names are equal up to the first underscore."""
 
     name: str
     shape: tuple[int, ...]
-    """Of the last layer's output."""
+    """Shape of the last layer's output."""
     layers: int
     """Number of convolutions and fully connected layers."""
     parameters: int
     macs: int
     inputs: tuple[int, ...]
-    """Numbers of the stages before that it reads."""
+    """Numbers of the earlier stages whose outputs it reads."""
 
 
 def stages_of(layers: Sequence[Mapping[str, Any]]) -> list[Stage]:
@@ -59,7 +59,7 @@ def stages_of(layers: Sequence[Mapping[str, Any]]) -> list[Stage]:
 
 
 def draw_networks(networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Draw networks side by side, each by its title and the rows of its layer table.
+    """Draw networks side by side. `networks` are the rows of layer tables by title.
 
     A box names a stage, the shape of its output (height × width × channels), its convolutions and
     fully connected layers, parameters and multiply-adds. Boxes with more channels are wider.
@@ -95,7 +95,7 @@ def _draw_stages(axes: Axes, stages: Sequence[Stage]) -> None:
         if end == start + 1:
             points = [(middle, start + BOX / 2), (middle, end - BOX / 2)]
         else:
-            # Each has a lane of its own, right of the boxes.
+            # Each long connection has its own lane, to the right of the boxes.
             lane = WIDEST + (1 - WIDEST) * (around.index((start, end)) + 1) / (len(around) + 1)
             begin, arrive = middle + widths[start] / 2, middle + widths[end] / 2
             points = [(begin, start), (lane, start), (lane, end), (arrive, end)]
@@ -122,7 +122,7 @@ def _size(stage: Stage) -> str:
 
 
 def _short(count: float) -> str:
-    """Return a count with three digits and its unit: 1.23 M."""
+    """Format a count with three digits and a unit, such as 1.23 M."""
     for unit in ("", " k", " M"):
         if count < 1000:
             return f"{count:.3g}{unit}"

@@ -15,7 +15,9 @@ from matplotlib.patches import Rectangle
 from cvpipe.pictures.drawing import legend_name, literal, one_warning_of_fonts
 
 MOST, LEAST = 2048, 256
-"""Pixels of the longer side: larger photos are reduced, smaller ones enlarged by a whole number."""
+"""Limits of the longer side in pixels. Larger photos are reduced; smaller ones are enlarged by an
+integer factor.
+"""
 DPI = 100
 FONT_SIZE = 8
 PADDING = 1.5
@@ -31,12 +33,14 @@ class Entry(NamedTuple):
 
 
 def color_of(number: int) -> Color:
-    """Return a color that differs from those of the numbers around, dark enough for white text."""
+    """Return a color that differs from those of neighboring numbers and is dark enough for white
+    text.
+    """
     return colorsys.hsv_to_rgb(0.6 + 0.618034 * number % 1, 0.9, 0.7)
 
 
 def rgb(color: str) -> Color:
-    """Return a color written as #rrggbb."""
+    """Parse a color written as #rrggbb."""
     return tuple(int(color[n : n + 2], 16) / 255 for n in (1, 3, 5))
 
 
@@ -48,8 +52,8 @@ def show_photo(
     than `most` pixels are reduced.
 
     Returns:
-        The figure, and its axes, whose coordinates are the image's pixels: the center of the first
-        one is at 0.
+        The figure and its axes. Their coordinates are in pixels of the image, and the center of the
+        first pixel is at 0.
     """
     height, width = pixels.shape[:2]
     longest = max(height, width)
@@ -59,7 +63,7 @@ def show_photo(
     # matplotlib's canvases have no types.
     canvas: Any = FigureCanvasAgg(figure)
     below_width, below = _add_legend(figure, canvas, legend, width)
-    # A little more than whole pixels, which division and multiplication could make one less.
+    # Add a fraction of a pixel, so that rounding errors of the division by DPI don't remove one.
     whole = np.array([max(width, below_width), height + below]) + 0.01
     figure.set_size_inches(*(whole / DPI))
     axes = figure.add_axes((0, below / whole[1], width / whole[0], height / whole[1]))
@@ -71,7 +75,9 @@ def show_photo(
 
 @one_warning_of_fonts()
 def draw_box(axes: Axes, box: Sequence[float], title: str, color: Color) -> None:
-    """Draw a box (ymin, xmin, ymax, xmax in pixels) and its title, which stays inside the photo."""
+    """Draw a box (ymin, xmin, ymax, xmax in pixels) and its title, which is kept inside the
+    photo.
+    """
     top, left, bottom, right = box
     # Pixel i covers i − 0.5 … i + 0.5 here.
     corner = (left - 0.5, top - 0.5)
@@ -106,8 +112,8 @@ def draw_box(axes: Axes, box: Sequence[float], title: str, color: Color) -> None
 def _add_legend(
     figure: Figure, canvas: Any, entries: Sequence[Entry], width: int
 ) -> tuple[int, int]:
-    """Add a legend to the lower left corner, in as many columns as are no wider than `width`;
-    return its width and height in pixels.
+    """Add a legend to the lower left corner, with as many columns as fit into `width`. Return its
+    width and height in pixels.
     """
     if not entries:
         return 0, 0

@@ -20,7 +20,7 @@ from cvpipe.pictures.photo import Entry, color_of, show_photo
 DRAWN_SCORE = 0.1
 """Lowest score of a keypoint that is drawn."""
 NEAR = 0.1
-"""Largest error of a keypoint that counts as found, as a share of the longer side of the figure's
+"""A keypoint counts as found if its error is at most this share of the longer side of the object's
 box.
 """
 
@@ -37,8 +37,8 @@ def make_pictures(config: Pose, facts: Facts) -> Pictures:
 
 
 def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
-    """Number images by whether all annotated keypoints are found, int64 [N]: no further off than
-    NEAR.
+    """Return the kinds of images, int64 [N]: 1 if all annotated keypoints are found, with an error
+    of at most NEAR, else 0.
     """
     extent = predictions["image_size"][:, np.newaxis]
     error = np.linalg.norm(predictions["keypoints"] - targets["keypoints"] * extent, axis=-1)
@@ -86,8 +86,8 @@ def draw_answer(
     *,
     facts: Facts,
 ) -> Figure:
-    """Draw one image uint8 [H, W, C] with the keypoints of one answer, each in a color of its own,
-    from a score of DRAWN_SCORE.
+    """Draw one image uint8 [H, W, C] with the keypoints of one answer whose score is at least
+    DRAWN_SCORE, each in its own color.
     """
     scores = [point["score"] for point in answer["keypoints"]]
     shown = np.array(scores) >= DRAWN_SCORE
@@ -121,7 +121,9 @@ def _draw_truth(
 def draw_points(
     axes: Axes, points: np.ndarray, shown: np.ndarray, filled: np.ndarray, facts: Facts, color: str
 ) -> None:
-    """Draw those points, float [P, 2] in pixels, that are `shown`, and lines between them."""
+    """Draw the points, float [P, 2] in pixels, that are `shown`, and the skeleton's lines between
+    them. Points that aren't `filled` are drawn as rings.
+    """
     # Pixel i covers i − 0.5 … i + 0.5 here.
     y, x = points.T - 0.5
     for first, last in facts.skeleton:
@@ -134,7 +136,7 @@ def draw_points(
 def _placed(
     points: np.ndarray, extent: np.ndarray, size: tuple[int, ...], config: Pose
 ) -> np.ndarray:
-    """Return points [P, 2], fractions of an image, in pixels of its prepared version."""
+    """Convert points [P, 2] from fractions of an image to pixels of the prepared image."""
     boxes = tf.constant(np.tile(points, 2)[np.newaxis], tf.float32)
     placed = place_boxes(boxes, tf.constant(extent)[np.newaxis], config.prepare)
     return placed[0, :, :2].numpy() * size

@@ -31,15 +31,15 @@ def make_pictures(config: Segmentation, facts: Facts) -> Pictures:
 
 
 def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
-    """Return a number for each pair of an image's smallest class and whether half of that class's
-    pixels are found: int64 [N].
+    """Return the kinds of images, int64 [N]: the class with the fewest pixels in the image, and
+    whether at least half of these pixels are found.
     """
     pairs = zip(targets["mask"], predictions["mask"], strict=True)
     return np.array([_kind(truth, answer) for truth, answer in pairs])
 
 
 def _kind(truth: np.ndarray, answer: np.ndarray) -> int:
-    # Both are padded, perhaps to different sizes.
+    # Both are padded, possibly to different sizes.
     height, width = np.minimum(truth.shape, answer.shape)
     truth, answer = truth[:height, :width], answer[:height, :width]
     labels, counts = np.unique(truth[truth != IGNORED], return_counts=True)
@@ -115,7 +115,7 @@ def draw_answer(
 def _placed(
     mask: np.ndarray, size: np.ndarray | tuple[int, ...], image: np.ndarray, config: Segmentation
 ) -> np.ndarray:
-    """Crop a mask to `size`, and place it as the image was prepared: uint8 [H, W]."""
+    """Crop a mask to `size`, and resize it like the prepared image: uint8 [H, W]."""
     part = tf.constant(mask[: size[0], : size[1], np.newaxis])
     if config.prepare.resize == "tile" or part.shape[:2] == image.shape[:2]:
         return tf.image.resize(part, image.shape[:2], "nearest")[..., 0].numpy()

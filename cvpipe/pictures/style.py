@@ -1,4 +1,4 @@
-"""Pictures of style: photos beside what was made of them."""
+"""Pictures of style transfer: photos beside their stylized versions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_pictures(config: Style, facts: Facts) -> Pictures:
 
 
 def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
-    """Number images: all are of one kind, int64 [N]."""
+    """Return the kinds of images, int64 [N]: all are of one kind."""
     return np.zeros(len(predictions["picture"]), np.int64)
 
 
@@ -32,7 +32,7 @@ def draw_targets(pixels: np.ndarray, targets: Arrays) -> Figure:
 
 
 def draw_answers(pixels: np.ndarray, targets: Arrays, predictions: Arrays) -> Figure:
-    """Draw images uint8 [N, H, W, C] beside their pictures."""
+    """Draw images uint8 [N, H, W, C] beside their stylized pictures."""
     rows = []
     for image, picture, size in zip(
         pixels, predictions["picture"], predictions["image_size"], strict=True

@@ -1,4 +1,4 @@
-"""Answers to images in order, computed ahead of their consumer."""
+"""Answers to images, in order, computed before they are asked for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Settings = Mapping[str, float | int]
 
 
 class Outputs(NamedTuple):
-    """Files to write for each answer; None writes none."""
+    """Folders of the files to write for each answer; None: no such files."""
 
     draw: Path | None = None
     """Folder of IMAGE.prediction.png, a picture of the answer."""
@@ -46,7 +46,8 @@ def answer_images(
 
     Args:
         artifact: the model.
-        images: a missing or broken one gets an "error"; the others are not affected.
+        images: images to answer. A missing or broken image gets an "error" and doesn't affect
+            others.
         settings: values that override the artifact's defaults.
         outputs: files to write.
 

@@ -21,19 +21,20 @@ class ImageFile(NamedTuple):
     """An image to answer."""
 
     name: str
-    """Its path, for the answer."""
+    """Path of the image, which is repeated in the answer."""
     output: str
-    """Unique name for its output files."""
+    """Unique name for the image's output files."""
     read: Callable[[], bytes]
-    """Returns its content; raises OSError or DataError."""
+    """Returns the content of the file; raises OSError or DataError."""
 
 
 def find_images(words: Sequence[str]) -> list[ImageFile]:
     """Find the images on a command line, in the order of the words.
 
     Args:
-        words: each a file, a folder or a zip archive (all images in it, folders below included, by
-            name), a pattern such as photos/*.jpg, or "-" for a path in each line of stdin.
+        words: each is a file, a folder or a zip archive (all images in it and its subfolders,
+            sorted by name), a pattern such as photos/*.jpg, or "-" for a path in each line of
+            stdin.
 
     Raises:
         DataError: a folder, an archive or a pattern has no image.
@@ -75,6 +76,6 @@ def _inside(place: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
     files = open_files(place)
     names = [name for name in files.names() if Path(name).suffix.lower() in SUFFIXES]
     if not names:
-        raise DataError(f"{place}: has no image; images end with .jpg, .png, .bmp or .webp")
+        raise DataError(f"{place}: has no image; names of images end in .jpg, .png, .bmp or .webp")
     for name in names:
         yield files.locate(name), partial(files.read, name)

@@ -1,7 +1,7 @@
-"""Saves answers as files for labeling tools, beside the answers.
+"""Saving of answers in the formats of labeling tools.
 
-They are written after all images are answered, one format after another. The folder of a format
-appears when it is complete, so an interrupted prediction can be continued.
+These files are written one format after another, when all images have been answered. The folder of
+a format appears when it is complete, so an interrupted prediction can be continued.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check_formats(formats: Sequence[str], task: str) -> None:
     """Check that all formats can represent the answers of a task.
 
     Raises:
-        ConfigError: one can't.
+        ConfigError: a format can't.
     """
     from cvpipe.data.writers import check_target
 
@@ -49,15 +49,15 @@ def save_answers(
 
     Args:
         name: PICTURES, or one of `cvpipe.data.writers.TARGETS`.
-        folder: has the answers to all images, as written by `write_shards`.
+        folder: folder with the answers to all images, written by `write_shards`.
         artifact: folder of the artifact.
         task: its task.
         settings: settings of the answers.
         images: all images, in order.
-        note: called if the files exist already.
+        note: called with a message if the files exist already.
 
     Returns:
-        Sentences about what the format can't represent.
+        Sentences about parts of the answers that the format can't represent.
 
     Raises:
         ConfigError: the format can't represent the answers.

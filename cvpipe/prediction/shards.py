@@ -36,7 +36,7 @@ def write_shards(
         answer: maps images to their answers, in order.
         images: all images.
         folder: output folder.
-        about: other inputs of the answers, as JSON.
+        about: everything else that determines the answers, as JSON values.
         note: called with the progress.
 
     Returns:

@@ -1,1 +1,1 @@
-"""Checks of a pipeline for an accelerator, without having one."""
+"""Checks of a pipeline for an accelerator on a machine without one."""

@@ -1,4 +1,6 @@
-"""Memory, arithmetic and traffic of a step, counted from XLA's program without compiling it."""
+"""Memory, arithmetic and memory traffic of a step, counted in XLA's program without compiling
+it.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ class Cost(NamedTuple):
     code: int
     """Bytes of the compiled program; 0 if it isn't compiled."""
     flops: float
-    """Operations."""
+    """Floating-point operations."""
     traffic: float
-    """Bytes moved between memory and chip."""
+    """Bytes moved between the memory and the chip."""
 
     @property
     def total(self) -> int:
@@ -32,8 +34,8 @@ class Cost(NamedTuple):
 def estimate(program: Program) -> Cost:
     """Estimate the cost of a program, with simple assumptions about fusion and order.
 
-    A value is computed as early as possible, and is in memory until its last use. Compilers pad
-    arrays, recompute some and move others, so this is an approximation.
+    Every value is assumed to be computed as early as possible and kept in memory until its last
+    use. Compilers pad, recompute and move arrays, so this is an approximation.
     """
     values = program.values
     results = [place for number, place in enumerate(program.root) if number not in program.aliased]

@@ -1,4 +1,4 @@
-"""Input speed of a pipeline, measured on this host and estimated for an accelerator's."""
+"""Input speed of a pipeline, measured on this host and estimated for an accelerator's host."""
 
 from __future__ import annotations
 
@@ -26,24 +26,28 @@ class Feed(NamedTuple):
 
     @property
     def reached(self) -> float | None:
-        """Images per second of the accelerator's host, assuming cores as fast as these."""
+        """Images per second of the accelerator's host, assuming that its cores are as fast as this
+        machine's.
+        """
         return None if self.host_cores is None else self.per_core * self.host_cores
 
     @property
     def suffices(self) -> bool | None:
-        """True if the host keeps up; None if its number of cores is unknown."""
+        """True if the host feeds the accelerator at its roofline; None if the number of cores is
+        unknown.
+        """
         return None if self.reached is None else self.reached >= self.needed
 
     @property
     def cores_needed(self) -> float:
-        """Number of cores like these that keep up."""
+        """Number of cores, as fast as this machine's, that feed the accelerator at its roofline."""
         return self.needed / self.per_core
 
 
 def measure_feed(source: Source, config: Config, task: Task, target: Target, needed: float) -> Feed:
-    """Measure training's input, without the network.
+    """Measure the input pipeline of training, without the network.
 
-    CPU time is measured, so other processes on this machine make no difference.
+    CPU time is measured, so other processes on this machine don't matter.
     """
     size = min(config.train.batch_size, max(len(source), 1))
     small = config.model_copy(

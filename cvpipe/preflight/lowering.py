@@ -1,6 +1,6 @@
-"""Lowers the graphs of training and prediction to XLA without an accelerator.
+"""Lowering of the graphs of training and prediction to XLA, without an accelerator.
 
-XLA, and so a TPU, lacks some operations that a host has, such as those on strings and calls of
+XLA, and therefore a TPU, lacks some operations of a host, such as string operations and calls of
 Python. TensorFlow's lowering for CPUs refuses the same operations, and needs no other package.
 """
 
@@ -28,15 +28,15 @@ class Culprit(NamedTuple):
     """An operation that keeps a graph from being compiled."""
 
     op: str
-    """Its type, such as EagerPyFunc."""
+    """Type of the operation, such as EagerPyFunc."""
     name: str
-    """Its name in the graph."""
+    """Name of the operation in the graph."""
     place: str
-    """File and line that made it; empty if unknown."""
+    """File and line that created the operation; empty if unknown."""
     reason: str
 
     def line(self) -> str:
-        """Return one sentence."""
+        """Describe the culprit in one sentence."""
         made = f", made in {self.place}" if self.place else ""
         return f"{self.op} ({self.name}{made}) {self.reason}"
 
@@ -55,11 +55,11 @@ class Lowered(NamedTuple):
     hlo: bytes
     """Serialized HloModuleProto, before any optimization."""
     batch: int
-    """Images."""
+    """Number of images."""
     seconds: float
     """Duration of tracing and lowering."""
     left_out: tuple[str, ...] = ()
-    """Names of outputs that are strings, which the host computes."""
+    """Names of string outputs, which the host computes."""
 
 
 def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
@@ -67,11 +67,11 @@ def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
 
     Args:
         function: graph code; it may change variables.
-        specs: its arguments, nested tf.TensorSpec.
-        batch: their number of images, which is only recorded.
+        specs: nested tf.TensorSpec of its arguments.
+        batch: number of images, which is only recorded.
 
     Raises:
-        Uncompilable: with the operations that XLA lacks.
+        Uncompilable: XLA lacks some operations, which the error lists.
     """
     began = time.monotonic()
     flat = tf.nest.flatten(specs)
@@ -98,10 +98,10 @@ def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
 def without_strings(
     function: Callable[..., Any], specs: Any
 ) -> tuple[Callable[..., Any], tuple[str, ...]]:
-    """Return a function without its string outputs, which a host computes, and their names.
+    """Return a function without its string outputs, and the names of these. A host computes them.
 
     Args:
-        function: of tensors as `specs` describes them, to outputs by name.
+        function: maps tensors as described by `specs` to outputs by name.
     """
     flat = tf.nest.flatten(specs)
     traced = tf.compat.v1.wrap_function(
@@ -110,7 +110,7 @@ def without_strings(
     outputs = traced.structured_outputs
     strings = tuple(name for name, value in outputs.items() if value.dtype == tf.string)
     kept = {name: value for name, value in outputs.items() if name not in strings}
-    # Pruned, because XLA checks every operation of a graph, even unused ones.
+    # Prune the graph, because XLA checks every operation, even unused ones.
     pruned = traced.prune(traced.inputs[: len(flat)], kept)
     return lambda *given: pruned(*tf.nest.flatten(given)), strings
 
@@ -126,7 +126,7 @@ def host_operations(graph: tf.Graph) -> Iterator[Culprit]:
             waiting += [other for other in called if id(other) not in seen]
             seen |= names
             if not called and op.type not in SKIPPED and not _has_xla_kernel(op.type):
-                yield Culprit(op.type, op.name, _place(op), "runs on a host only")
+                yield Culprit(op.type, op.name, _place(op), "runs only on a host")
 
 
 def _has_xla_kernel(kind: str) -> bool:
@@ -153,7 +153,7 @@ def _called(graph: tf.Graph, op: tf.Operation) -> list[tf.Graph]:
 
 
 def _place(op: tf.Operation) -> str:
-    """Return the innermost line outside libraries."""
+    """Return the innermost line of the operation's traceback that isn't in a library."""
     frames = [
         frame
         for frame in op.traceback or ()
@@ -172,8 +172,8 @@ def _blamed(said: str) -> Culprit:
         return Culprit(
             "XLA", node[1] if node else "?", own[-1] if own else "", f"says: {said[:500]}"
         )
-    reason = "runs on a host only"
+    reason = "runs only on a host"
     if "attributes didn't match" in said:
         types = ", ".join(sorted(set(re.findall(r"=DT_(\w+)", said)))).lower()
-        reason = f"has no form that a chip runs for these types: {types}"
+        reason = f"doesn't run on a chip for these types: {types}"
     return Culprit(op[2], node[1] if node else op[2], own[-1] if own else "", reason)

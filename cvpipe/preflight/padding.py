@@ -1,4 +1,4 @@
-"""Arithmetic lost to padding: matrix units pad channels to whole rows of lanes."""
+"""Arithmetic lost to padding, because matrix units pad channels to multiples of their lanes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Layer(NamedTuple):
 
 
 class Padding(NamedTuple):
-    """Arithmetic with padding, if lanes are channels; a compiler that puts images or pixels there
-    may lose less.
+    """Padding of a program, assuming that channels are mapped to lanes. A compiler that maps images
+    or pixels to lanes may lose less.
     """
 
     lanes: int
     share: float
     """Padding as a share of all arithmetic, including padding."""
     layers: tuple[Layer, ...]
-    """The layers that lose most."""
+    """The layers with the most padding."""
 
 
 def padding_of(program: Program, lanes: int) -> Padding:

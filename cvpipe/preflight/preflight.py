@@ -1,4 +1,4 @@
-"""Checks whether a pipeline compiles for a target, fits its memory and reads images fast enough."""
+"""Check that a pipeline compiles for a target, fits its memory, and reads images fast enough."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Part:
     compiled: Compiled | None = None
     """None if nothing was compiled."""
     cost: Cost | None = None
-    """From the compiler if it ran, else estimated."""
+    """Cost from the compiler if it ran, else estimated."""
     estimated: Cost | None = None
     padding: Padding | None = None
     roofline: Roofline | None = None
@@ -50,7 +50,7 @@ class Part:
 
     @property
     def compiles(self) -> bool | None:
-        """True if it compiles; None if only TensorFlow's lowering was tried."""
+        """True if the graph compiles; None if only TensorFlow's lowering was tried."""
         if self.culprits:
             return False
         if self.compiled is None:
@@ -59,7 +59,7 @@ class Part:
 
     @property
     def ok(self) -> bool:
-        """True if it can run."""
+        """True if the graph can run on the chip."""
         return self.compiles is not False and self.fits
 
 
@@ -75,7 +75,7 @@ class Preflight:
 
     @property
     def ok(self) -> bool:
-        """True if everything that was compiled did so, and all fits."""
+        """True if all parts compile and fit."""
         return all(part.ok for part in self.parts.values())
 
 
@@ -88,10 +88,10 @@ def preflight(
     save: Path | None = None,
     say: Say = lambda text: None,
 ) -> Preflight:
-    """Check a pipeline for a target, without having one.
+    """Check a pipeline for a target that this machine doesn't have.
 
     Args:
-        what: one of WHAT.
+        what: parts to check, from WHAT.
         search: also find the largest batch of a training step that fits.
         save: folder for compiled programs; see `compile_for_tpu`.
         say: called with a message before each slow step.
@@ -136,7 +136,7 @@ class _Examiner:
 
     def examine(self, name: str, lowering: Callable[[int], Lowered], batch: int) -> Part:
         """Return the findings for one graph at one batch size."""
-        self.say(f"lowering {name} for {batch} images a chip")
+        self.say(f"lowering {name} for {batch} images per chip")
         try:
             lowered = lowering(batch)
         except Uncompilable as error:
@@ -169,7 +169,7 @@ class _Examiner:
             known: the findings at the pipeline's batch size.
         """
         config = self.subject.config
-        # Mixing needs pairs of examples; a TPU pads batches to multiples of 8.
+        # Mixing needs pairs of examples, and a TPU pads batches to multiples of SUBLANES.
         least = config.train.accumulate * (2 if config.mixing else 1)
         multiple = math.lcm(least, SUBLANES)
 

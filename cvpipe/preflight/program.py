@@ -1,8 +1,9 @@
 """XLA's program of a step as a graph of values.
 
-XLA fuses elementwise operations into their consumers, so their results never reach the memory.
-Values that do are called stored here: results of convolutions, matrix products, reductions and the
-like, operands of convolutions and products, and the program's results.
+XLA fuses elementwise operations into their consumers, so their results are never written to memory.
+Values that are written to memory are called stored here. These are the results of operations that
+aren't elementwise (convolutions, matrix products, reductions and so on), the operands of
+convolutions and products, and the program's results.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ BYTES = {
     "PRED": 1, "S8": 1, "U8": 1, "S16": 2, "U16": 2, "F16": 2, "BF16": 2, "S32": 4, "U32": 4,
     "F32": 4, "S64": 8, "U64": 8, "F64": 8, "C64": 8, "C128": 16,
 }  # fmt: skip
-# Recomputed wherever they are read.
+# Operations that are recomputed wherever their results are read.
 FREE = {"constant", "iota", "broadcast", "after-all", "partition-id", "replica-id"}
-# Results that share the memory of their operand.
+# Operations whose results share the memory of their operand.
 RENAMED = {"bitcast", "copy", "reshape"}
 PRODUCTS = {"convolution", "dot"}
 NORMS = {"batch-norm-training", "batch-norm-grad", "batch-norm-inference"}
@@ -57,7 +58,7 @@ class Value:
     work: float = 0.0
     """Arithmetic operations of its convolutions and products."""
     inner: float = 0.0
-    """Bytes moved within a loop or branch."""
+    """Bytes moved within the loop or branch."""
     users: int = 0
 
 
@@ -67,8 +68,8 @@ def parse(hlo: bytes) -> hlo_pb2.HloModuleProto:
 
 
 def without_copies(module: hlo_pb2.HloModuleProto) -> bytes:
-    """Serialize a program without its copy operations: a TPU's compiler refuses StableHLO with
-    them, and adds those that it needs.
+    """Serialize a program without its copy operations. A TPU's compiler refuses StableHLO with
+    copies, and adds those that it needs.
     """
     changed = hlo_pb2.HloModuleProto()
     changed.CopyFrom(module)
@@ -127,10 +128,11 @@ class Program:
         }
 
     def products(self) -> Iterator[tuple[Any, float, int, int]]:
-        """Yield each convolution and product of the program that matrix units compute: its
-        instruction, its arithmetic operations, and its numbers of input and output channels. In
-        gradients of kernels the pixels count as input channels. Depthwise convolutions are left
-        out, because they have no matrix.
+        """Yield the convolutions and products that matrix units compute: the instruction, its
+        number of arithmetic operations, and its numbers of input and output channels.
+
+        In the gradient of a kernel, pixels count as input channels. Depthwise convolutions are left
+        out, because they aren't matrix products.
         """
         for computation in self.module.computations:
             needed = _needed(computation)
@@ -290,7 +292,9 @@ def _work(own: Any, left: Any, right: Any) -> float:
 
 
 def _pairs(pixels: int, outputs: int, window: Any) -> int:
-    """Return how many pairs of a result and a weight meet a pixel, along one axis."""
+    """Return the number of pairs of an output and a weight, along one axis, that read a pixel and
+    not padding.
+    """
     at = (
         np.arange(outputs)[:, np.newaxis] * window.stride
         + np.arange(window.size) * window.window_dilation
@@ -301,8 +305,8 @@ def _pairs(pixels: int, outputs: int, window: Any) -> int:
 
 
 def _pixels_summed(own: Any) -> int:
-    """Return the number of pixels that are summed over as channels are: all in the gradient of a
-    kernel, which convolves images with images; otherwise 1.
+    """Return the number of pixels that the operation sums over, as it does over channels. In the
+    gradient of a kernel, which convolves images with images, these are all pixels; otherwise 1.
     """
     if own.opcode == "dot":
         return 1

@@ -99,7 +99,7 @@ def to_rows(found: Preflight) -> list[list[str]]:
             form.format(getattr(part.roofline, name)) if part.roofline else "" for part in parts
         ]
 
-    row("images a chip", [str(part.batch) for part in parts])
+    row("images per chip", [str(part.batch) for part in parts])
     row("compiles", [_compiles(part) for part in parts])
     row(f"fits {found.target.chip.memory / GIGA:.1f} GB", [_fits(part) for part in parts])
     row("arguments, GB", cost("arguments", "{:.3f}", GIGA))
@@ -108,7 +108,7 @@ def to_rows(found: Preflight) -> list[list[str]]:
     row("TFLOP", cost("flops", "{:.3f}", TERA))
     row("GB moved", cost("traffic", "{:.1f}", GIGA))
     row(
-        "FLOP a byte",
+        "FLOP per byte",
         [f"{part.cost.flops / part.cost.traffic:.0f}" if part.cost else "" for part in parts],
     )
     row("roofline, s", limit("{:.4f}", "seconds"))
@@ -118,7 +118,10 @@ def to_rows(found: Preflight) -> list[list[str]]:
         "padding, % of FLOP",
         [f"{100 * part.padding.share:.0f}" if part.padding else "" for part in parts],
     )
-    row("largest batch a chip", [str(part.largest.batch) if part.largest else "" for part in parts])
+    row(
+        "largest batch per chip",
+        [str(part.largest.batch) if part.largest else "" for part in parts],
+    )
     row(
         "compiled in, s",
         [f"{part.compiled.seconds:.0f}" if part.compiled else "" for part in parts],
@@ -155,9 +158,9 @@ def advice(found: Preflight) -> list[str]:
     feed = found.feed
     if feed and feed.suffices is False:
         said.append(
-            f"input: {feed.host_cores} cores like these read {feed.reached:,.0f} images/s, and the"
-            f" roofline takes {feed.needed:,.0f}: {feed.cores_needed:,.0f} cores; store images"
-            " smaller, or augment less"
+            f"input: {feed.host_cores} cores like these prepare {feed.reached:,.0f} images/s, but"
+            f" the roofline needs {feed.needed:,.0f} and so {feed.cores_needed:,.0f} cores; store"
+            " smaller images, or augment less"
         )
     return said
 
@@ -174,7 +177,7 @@ def _of_part(name: str, part: Part, found: Preflight) -> list[str]:
                 " train.accumulate"
             )
         else:
-            said.append(f"{NAMES[name]}: the compiler refuses it: {compiled.error[:600]}")
+            said.append(f"{NAMES[name]}: compilation failed: {compiled.error[:600]}")
     elif not part.fits and part.cost:
         said.append(
             f"{NAMES[name]}: won't fit {target.chip.name}: about {part.cost.total / GIGA:.1f} GB of"
@@ -186,11 +189,13 @@ def _of_part(name: str, part: Part, found: Preflight) -> list[str]:
             f" {target.name}"
         )
     if part.left_out:
-        said.append(f"{NAMES[name]}: the host makes {', '.join(part.left_out)}, which are strings")
+        said.append(
+            f"{NAMES[name]}: the host computes {', '.join(part.left_out)}, which are strings"
+        )
     if name == TRAIN and part.batch % SUBLANES and target.topology:
         said.append(
-            f"{NAMES[name]}: {part.batch} images a chip are no multiple of {SUBLANES}, which fills"
-            " a TPU's rows"
+            f"{NAMES[name]}: {part.batch} images per chip are not a multiple of {SUBLANES}, so a"
+            " TPU's registers aren't full"
         )
     if part.padding and part.padding.share > MUCH_PADDING:
         worst = "; ".join(

@@ -14,20 +14,22 @@ MOST_TRIES = 4
 
 
 class Roofline(NamedTuple):
-    """Lower bounds for the seconds of a step, by limiting resource; real steps take longer."""
+    """Lower bounds for the time of a step in seconds, by limiting resource. Real steps take
+    longer.
+    """
 
     compute: float
-    """Arithmetic at the peak of the matrix units."""
+    """Seconds of arithmetic at the peak of the matrix units."""
     memory: float
-    """Traffic at the memory's bandwidth."""
+    """Seconds of memory traffic at the memory's bandwidth."""
     exchange: float
-    """All-reduce of the gradients over the chips' links; 0 on one chip."""
+    """Seconds of the all-reduce of gradients over the chips' links; 0 on one chip."""
     images: int
     """Images per step, of all chips."""
 
     @property
     def seconds(self) -> float:
-        """The largest of the three, assuming that they overlap."""
+        """The largest of the three times, assuming that all three overlap."""
         return max(self.compute, self.memory, self.exchange)
 
     @property
@@ -45,7 +47,7 @@ def roofline(cost: Cost, target: Target, precision: str, batch: int, gradients: 
     """Return the limits of one step.
 
     Args:
-        cost: of one chip.
+        cost: cost of the step on one chip.
         precision: Keras's dtype policy.
         batch: images per chip.
         gradients: bytes of the gradients.
@@ -65,7 +67,9 @@ class Try(NamedTuple):
 
     batch: int
     memory: int | None
-    """Bytes, even if it doesn't fit; None if the compiler doesn't tell."""
+    """Bytes of memory needed, even if they exceed the limit; None if the compiler doesn't report
+    them.
+    """
     fits: bool
     seconds: float
     """Duration of lowering and compiling."""
@@ -84,8 +88,8 @@ def largest_batch(
 ) -> Largest:
     """Search for the largest batch per chip.
 
-    Assumes that memory is linear in the batch size: a line through two batches that fit gives the
-    batch that reaches the limit. That one is tried, then smaller ones until one fits.
+    Memory is assumed to be linear in the batch size, so a line through two batches that fit gives
+    the batch that reaches the limit. This batch is tried, and then smaller ones until one fits.
 
     Args:
         attempt: compiles for a batch.
@@ -115,7 +119,8 @@ def largest_batch(
     while batch > large.batch and len(tries) < 2 + MOST_TRIES:
         if fitting(batch):
             return Largest(batch, tuple(tries))
-        # A batch that is too large predicts better than small ones.
+        # The memory of a batch that is too large gives a better prediction than that of small
+        # batches.
         lower = _rounded(0.93 * batch, multiple)
         if tries[-1].memory:
             lower = _reaching(limit, large, tries[-1], multiple)
@@ -131,5 +136,5 @@ def _reaching(limit: float, first: Try, second: Try, multiple: int) -> int:
 
 
 def _rounded(batch: float, multiple: int) -> int:
-    """Return the largest multiple that isn't larger, at least one."""
+    """Round a batch size down to a multiple, at least to `multiple` itself."""
     return max(int(batch // multiple), 1) * multiple

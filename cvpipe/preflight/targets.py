@@ -39,13 +39,13 @@ class Target(NamedTuple):
     host_cores: int | None = None
     """Virtual CPUs of the host; None if it depends on the machine."""
     topology: str | None = None
-    """Name of the topology for libtpu; None for a GPU, for which cost is only estimated."""
+    """Name of the topology for libtpu; None for a GPU, whose costs are only estimated."""
     accelerator_type: str = ""
     """Name of the slice in Google Cloud."""
 
 
 def _tpu(name: str, memory: int, tera: float, bandwidth: float, link: float) -> Chip:
-    # Matrix units multiply bfloat16; TensorFlow by default rounds float32 to it on a TPU.
+    # Matrix units multiply bfloat16. On a TPU, TensorFlow by default rounds float32 to bfloat16.
     peak = tera * TERA
     flops = {"mixed_bfloat16": peak, "mixed_float16": peak, "float32": peak}
     page = f"https://cloud.google.com/tpu/docs/{name}"
@@ -101,7 +101,7 @@ def find_target(name: str) -> Target:
     """Return the target called `name`, ignoring case; `v5litepod-4` is v5e-4.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such target.
     """
     wanted = name.casefold()
     for target in TARGETS.values():

@@ -1,4 +1,4 @@
-"""Compilation for a TPU by libtpu, without having a TPU."""
+"""Compilation for a TPU by libtpu, on a machine without a TPU."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Compiled(NamedTuple):
     """The outcome of one compilation."""
 
     cost: Cost | None
-    """None if it failed."""
+    """None if the compilation failed."""
     error: str
     """The compiler's message; empty if it succeeded."""
     needed: int | None
-    """Bytes that a program needs if it doesn't fit, as far as the compiler tells."""
+    """Bytes that a program needs if it doesn't fit; None if it fits or the compiler doesn't say."""
     seconds: float
     versions: dict[str, str]
 
@@ -45,7 +45,7 @@ class Compiled(NamedTuple):
 
 
 def has_compiler() -> bool:
-    """True if the extra [preflight] is installed."""
+    """Return True if the extra [preflight] is installed."""
     return all(importlib.util.find_spec(name) for name in ("jax", "jaxlib", "libtpu"))
 
 
@@ -56,8 +56,8 @@ def compile_for_tpu(
 
     Args:
         name: name of the saved files.
-        save: folder for StableHLO, executable and costs. A program whose files it has isn't
-            compiled again. None saves nothing.
+        save: folder for StableHLO, executable and costs; None to save nothing. A program whose
+            files are in the folder isn't compiled again.
     """
     hlo = without_copies(module)
     digest = _digest(hlo, target)

@@ -1,8 +1,9 @@
-"""Process that compiles a program for a TPU without having one: `python -m … HLO TOPOLOGY TO`.
+"""Process that compiles a program for a TPU, on a machine without one: `python -m … HLO TOPOLOGY
+TO`.
 
-A compiler that fails may end its process, so it runs in a separate one. This needs jax and libtpu,
-and nothing else of cvpipe. The conversion and the compile-only client aren't public in jax; the
-extra [preflight] pins a version that has them.
+A failure of the compiler may end its process, so it runs in a separate one. This module needs jax
+and libtpu, and no other module of cvpipe. The conversion and the compile-only client aren't public
+in jax; the extra [preflight] pins a version that has them.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ STABLEHLO_VERSION = "1.9.0"
 
 
 def main() -> None:
-    """Compile argv's HLO file for a topology; print the result or the compiler's error as JSON.
-
-    Writes TO.stablehlo and TO.executable.
+    """Compile the HLO file in sys.argv for a topology, write TO.stablehlo and TO.executable, and
+    print the result or the compiler's error as JSON.
     """
     source, topology, to = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    # Otherwise libtpu asks a Cloud TPU VM's metadata server.
+    # Without these settings, libtpu queries the metadata server of a Cloud TPU VM.
     for name, value in {
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_WORKER_HOSTNAMES": "localhost",

@@ -60,8 +60,8 @@ class Book:
         self._write()
 
     def score(self, config: Config, name: str, number: int, train: Train) -> dict[str, Any]:
-        """Return the `run_once` result of a run of round `number`. Train the run first if no result
-        for this configuration is recorded. `name` is the name of its folder.
+        """Return the result of `run_once` for the run in the folder `name`, which belongs to round
+        `number`. The run is trained first if no result is recorded for this configuration.
         """
         run, known = Run(self.folder / name), self._runs.get(name)
         # A failed run may have no folder. A scored run whose folder was removed is trained again.
@@ -164,5 +164,6 @@ def _to_try_again(runs: Mapping[str, Mapping[str, Any]]) -> set[str]:
 def _edge_note(dimension: Dimension, value: Any) -> str | None:
     edge = dimension.edge(value) if isinstance(dimension, Range) else None
     return edge and (
-        f"the best {dimension.key} is at the {edge} end of its range; better ones may be beyond it"
+        f"the best {dimension.key} is at the {edge} end of its range; better values may lie beyond"
+        " it"
     )

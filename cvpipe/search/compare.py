@@ -1,6 +1,6 @@
-"""Finished runs side by side: configurations, curves, and scores on the same images.
+"""Comparison of finished runs: configurations, curves, and scores on the same images.
 
-Files of a comparison: comparison.json, comparison.html.
+A comparison is written to comparison.json and comparison.html.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ def compare(
 ) -> dict[str, Any]:
     """Evaluate runs on the same split and compare them with the first.
 
-    An image's score is the share of its answer that is right, `Verdict.score`: for classification
-    1 or 0, whose mean is the accuracy.
+    The score of an image is the correct share of its answer, `Verdict.score`. For classification it
+    is 1 or 0, and its mean is the accuracy.
 
     Args:
         overrides: `data.key=value` each, for example the path of the data.
 
     Returns:
-        "split", "images" (that all runs could read and score), "score" (the one that marks the best
-        checkpoint), "configs" {key: value of each run} where they differ, and "runs", each with
-        "run", "scores" (numbers), "mean" (score of an image) and its "interval"; all but the first
-        with "difference", the mean difference to the first run, its "difference_interval" and
-        "p_value" of the paired test.
+        "split"; "images", the number of images that all runs could read and score; "score", the
+        name of the score that selects the best checkpoint; "configs", {key: values of the runs} for
+        keys that differ; and "runs". Each run has "run", "scores" by name, "mean", the mean score
+        of the images, and its "interval". All runs but the first also have "difference", the mean
+        difference from the first run, its "difference_interval", and the "p_value" of the paired
+        test.
 
     Raises:
-        ConfigError: the runs have other tasks or images.
+        ConfigError: the runs differ in their task or their images.
     """
     _check_comparable(runs, split)
     scores, images = [], []
@@ -83,17 +84,19 @@ def compare(
 
 
 def write_comparison(result: Mapping[str, Any], runs: Sequence[Run], folder: Path) -> Path:
-    """Write the result of `compare` as JSON and as a page with curves; return the page."""
+    """Write the result of `compare` as JSON and as an HTML page with curves. Return the page's
+    path.
+    """
     write_json(folder / JSON, dict(result))
     names = [row["run"] for row in result["runs"]]
     blocks: list[Block] = [
         Heading(1, "Runs side by side"),
         Text(
-            f"On {counted(result['images'], 'image')} of the {result['split']} split. The mean is"
-            " that of each image's score, the share of its answer that is right. Intervals hold"
-            f" {LEVEL:.0%} of bootstrap samples of the images. Differences are those to the first"
-            " run on the same images; p is the probability of one as large, if both runs were"
-            " equally good (paired permutation test)."
+            f"On {counted(result['images'], 'image')} of the {result['split']} split. An image's"
+            " score is the share of its answer that is correct, and the mean is over images."
+            f" Intervals contain {LEVEL:.0%} of bootstrap samples of the images. Differences are to"
+            " the first run on the same images; p is the probability of at least such a difference"
+            " if both runs were equally good (paired permutation test)."
         ),
         Table(*_table(result)),
         Heading(2, "Configurations"),
@@ -115,7 +118,7 @@ def write_comparison(result: Mapping[str, Any], runs: Sequence[Run], folder: Pat
 
 
 def comparison_rows(result: Mapping[str, Any]) -> list[list[str]]:
-    """Return the table of the result with its head, for the console."""
+    """Return the table of the result with its head, for printing."""
     head, rows = _table(result)
     return [head, *rows]
 
@@ -176,7 +179,7 @@ def _evaluate(
 
 
 def _differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the keys whose values differ, but for names and places of the data."""
+    """Return the keys whose values differ, except the pipeline's name and the paths of the data."""
     each = [flat(config) for config in configs]
     keys = sorted({key for own in each for key in own})
     return {

@@ -1,6 +1,4 @@
-"""Sampling of trials by Optuna's random sampler, in ranges that are narrowed from round to
-round.
-"""
+"""Sampling of trials by Optuna's random sampler, in ranges that become narrower in each round."""
 
 from __future__ import annotations
 
@@ -91,7 +89,7 @@ def narrowed(
     if len(good) < 2:
         return tuple(space)
     best = good[: max(2, round(BEST_SHARE * len(good)))]
-    # Each round adds its trials around the best ones, so the density there grows with the rounds.
+    # Every round draws trials around the best ones, so their density there grows with the rounds.
     draws = trials * len({trial["round"] for trial in ranked})
     return tuple(
         (

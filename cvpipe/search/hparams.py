@@ -1,5 +1,5 @@
-"""Events for TensorBoard's HParams dashboard: a session per run, with the folds of a trial as a
-group.
+"""Events for TensorBoard's HParams dashboard: a session per run, and a session group per trial with
+its folds.
 """
 
 from __future__ import annotations

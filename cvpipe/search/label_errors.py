@@ -1,7 +1,8 @@
-"""Labels that are probably wrong, by the predictions of models that weren't trained on them.
+"""Ranking of labels that are probably wrong, by the predictions of models that weren't trained on
+their images.
 
-Each run of a cross-validation holds out another part; together they predict each image once. Files:
-label_errors.csv, label_errors.html.
+Each run of a cross-validation holds out another part of the data, so all runs together predict
+every image once. The results are label_errors.csv and label_errors.html.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ SPLIT = "validation"
 def label_errors(
     runs: Sequence[Run], folder: Path, drawn: int, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Rank the images of a cross-validation by how doubtful their labels are, and write the files.
+    """Rank the images of a cross-validation, the most doubtful labels first, and write the files.
 
     Args:
-        runs: one of each fold.
+        runs: one run of each fold.
         folder: an existing folder.
         drawn: number of images on the page.
         overrides: `data.key=value` each, for example the path of the data.
@@ -42,11 +43,11 @@ def label_errors(
         "images", "table" and "page" (files), and "first", the names of the first 20.
 
     Raises:
-        ConfigError: the runs are not those of all folds of one cross-validation.
+        ConfigError: the runs aren't one run of each fold of one cross-validation.
     """
     _check_folds(runs)
     review, subjects = load_review(runs[0].config, runs[0].facts), list[Subject]()
-    # Of each verdict: the run, and the position in its validation split.
+    # For each verdict: the number of the run, and the position in its validation split.
     places: list[tuple[int, int]] = []
 
     def begin(subject: Subject) -> Watch:

@@ -29,12 +29,12 @@ class Plan:
     """Number of folds; None to train each trial once, on the pipeline's own splits."""
 
     def load(self, overrides: Sequence[str] = (), fold: int = 0) -> Config:
-        """Return the configuration of one run; raises ConfigError."""
+        """Return the configuration of one run. Raise ConfigError if it is invalid."""
         cut = [] if self.folds is None else [f"data.fold={{of: {self.folds}, index: {fold}}}"]
         return config_file.load(self.pipeline, [*self.overrides, *overrides, *cut])
 
     def check(self) -> tuple[Dimension, ...]:
-        """Return the search dimensions; raises ConfigError if the plan is invalid."""
+        """Return the search dimensions. Raise ConfigError if the plan is invalid."""
         for name in ("trials", "rounds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} {getattr(self, name)}: at least 1 is needed")

@@ -21,7 +21,7 @@ Load = Callable[[Sequence[str]], Config]
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER})(?::(log|linear))?")
 DIGITS = 4
-# If the best value is within this fraction of an end of its range, better ones may be beyond it.
+# If the best value is within this fraction of an end of its range, better values may lie beyond it.
 EDGE = 0.05
 
 
@@ -45,8 +45,8 @@ class Range:
         )
 
     def narrowed(self, best: Sequence[float], trials: int) -> Range:
-        """Narrow the range to the best values, with a margin of the mean distance of `trials`
-        draws.
+        """Return the range narrowed to the best values, with a margin: the mean distance between
+        `trials` draws.
         """
         low, high = self._scaled(self.low), self._scaled(self.high)
         margin = (high - low) / trials
@@ -60,8 +60,8 @@ class Range:
         return dataclasses.replace(self, low=max(ends[0], self.low), high=min(ends[1], self.high))
 
     def edge(self, value: float) -> str | None:
-        """Return "lower" or "upper" if the value is so near that end that better ones may be
-        beyond it.
+        """Return "lower" or "upper" if the value is near that end of the range, so better values
+        may be beyond it; else None.
         """
         low, high = self._scaled(self.low), self._scaled(self.high)
         position = (self._scaled(value) - low) / (high - low)

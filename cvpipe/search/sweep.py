@@ -64,8 +64,8 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
     with Run(folder).locked():
         best_by = load_task(config, splits["train"].facts).best_by
         book = Book(folder, plan.pipeline, head, space, best_by)
-        # The file may be edited during the sweep, so the copy is read. The name is set explicitly,
-        # because it defaults to that of the file.
+        # The user may edit the file during the sweep, so the copy is read. The name is set
+        # explicitly, because it defaults to the name of the file.
         copied = dataclasses.replace(
             plan, pipeline=book.pipeline, overrides=(f"name={config.name}", *plan.overrides)
         )

@@ -20,25 +20,25 @@ from cvpipe.json_files import write_json
 from cvpipe.tasks.task import BestBy
 from cvpipe.training.run import Run
 
-# Trains a configuration in a folder, or continues its run. Raises UserError on failure, Interrupted
-# when stopped.
+# Trains a configuration in a folder, or continues its run. Raises UserError if the training fails,
+# and Interrupted if it is stopped.
 Train = Callable[[Config, Path], Any]
 
 
 def train_in_a_process(config: Config, folder: Path) -> None:
     """Run `cvpipe train` in a separate process.
 
-    The trial is then bit-identical to `cvpipe train` with its configuration, because kernels are
-    chosen per process (`train.onednn`). All memory is released at the end. If the system kills a
-    trial for its memory use, the sweep continues.
+    Kernels are chosen per process (`train.onednn`), so in its own process a trial is bit-identical
+    to `cvpipe train` with its configuration. All memory is released at the end. If the system kills
+    a trial because it uses too much memory, the sweep continues.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "config.json"
     write_json(file, config.to_json())
     command = [sys.executable, "-m", "cvpipe", "train", str(file), "--run", str(folder), "--json"]
     last: deque[str] = deque(maxlen=20)
-    # In a new session. Otherwise Ctrl-C in the terminal would reach it twice, which stops it at
-    # once.
+    # Start a new session. Otherwise Ctrl-C in the terminal would reach the process twice, which
+    # stops it at once.
     with subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -69,8 +69,8 @@ def run_once(config: Config, folder: Path, best_by: BestBy, train: Train) -> dic
     """Train a configuration, or continue its run, and score it.
 
     Returns:
-        "score", the best on the validation split, None if the run failed; "epoch" of that score;
-        "seconds"; "error", the reason of the failure or None.
+        "score", the best score on the validation split, None if the run failed; "epoch" of that
+        score; "seconds"; and "error", the reason of the failure, or None.
 
     Raises:
         ConfigError: the folder contains another run.

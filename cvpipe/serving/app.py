@@ -28,7 +28,7 @@ def make_app(service: Service) -> ASGIApp:
         "/v2/health/live": to(v2_routes.live, public=True),
         "/v2/health/ready": to(v2_routes.ready, public=True),
     }
-    # By the first part of the path. All other paths belong to TF Serving's API.
+    # Handlers by the first part of the path. All other paths belong to TF Serving's API.
     first = {"v2": to(v2_routes.answer), "predict": to(images.answer)}
     rest = to(routes.answer)
 

@@ -1,8 +1,8 @@
 """Dynamic batching of encoded images across requests. Each image succeeds or fails alone.
 
-Images of all requests with the same options wait in one bounded queue. Threads take as many as fit
-into a batch, oldest first, and call the model. A full queue refuses requests, and requests past
-their deadline are not computed.
+Images of all requests with the same options wait in one bounded queue. Threads take as many images
+as fit into a batch, oldest first, and call the model. Requests are refused if the queue is full,
+and requests past their deadline are not computed.
 
 While other threads compute, a free thread waits until as many images are queued as are being
 computed. Otherwise it would often take a single image just before many others arrive, and small
@@ -66,7 +66,7 @@ class Job:
     whole: bool
     """True to run all images in one call without those of other requests."""
     deadline: float
-    """On the clock of `time.monotonic`."""
+    """Time after which no answer is needed, on the clock of `time.monotonic`."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[Answer | RequestError]]
     arrived: float = field(default_factory=time.monotonic)
@@ -181,7 +181,7 @@ class Batcher:
                 self._run(parts)
 
     def _should_take(self) -> bool:
-        """True if a free thread should take a batch now."""
+        """Return True if a free thread should take a batch now."""
         enough = min(self._computing, self._limits.max_batch)
         return bool(self._queues) and self._waiting >= enough
 
@@ -190,7 +190,7 @@ class Batcher:
             self._ready.notify()
 
     def _take(self) -> list[Part]:
-        """Take the next batch from the queue with the oldest first job."""
+        """Take the next batch from the queue whose first job is the oldest."""
         key = min(self._queues, key=lambda each: self._queues[each][0].arrived)
         self._fill(key)
         if key not in self._queues:

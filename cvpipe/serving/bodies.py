@@ -22,8 +22,8 @@ MAX_UNSIZED = 8 * 2**20
 """Largest chunked body in bytes, which can't be refused by its Content-Length."""
 MAX_DEPTH = 64
 STRINGS_PER_VALUE = 64
-"""Maximum number of names and strings per instance, at 70 bytes of memory each. cvpipe's models
-need a tenth of it.
+"""Maximum number of names and strings per instance; each takes 70 bytes of memory. cvpipe's models
+need a tenth of this number.
 """
 _CHUNK = 2**16
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
@@ -101,7 +101,8 @@ class Unpacker:
         if coding not in ("identity", "gzip", "x-gzip"):
             raise RequestError(
                 415,
-                f"Content-Encoding: {coding} is not known; send the body as it is, or with gzip",
+                f"Content-Encoding: {coding} is not supported; send the body uncompressed, or with"
+                " gzip",
             )
         self._limit = limit if sized else min(limit, MAX_UNSIZED)
         self._hint = "" if sized else ", or send the body with its Content-Length"
@@ -122,7 +123,7 @@ class Unpacker:
         while part:
             if self._stream.eof:
                 # Concatenated streams are refused: each would copy the rest of the body.
-                raise RequestError(400, "the body is not one whole gzip stream; send it again")
+                raise RequestError(400, "the body is not one complete gzip stream; send it again")
             try:
                 piece = self._stream.decompress(part, _CHUNK)
             except zlib.error as error:
@@ -140,7 +141,7 @@ class Unpacker:
             RequestError: 400 if it isn't.
         """
         if self._stream is not None and not self._stream.eof:
-            raise RequestError(400, "the body is not one whole gzip stream; send it again")
+            raise RequestError(400, "the body is not one complete gzip stream; send it again")
 
     def _count(self, size: int, consumed: int) -> None:
         self._given += size

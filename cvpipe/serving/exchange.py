@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from cvpipe.serving.shelf import Version
 
 GUARDED_BYTES = 2**12
-"""Smaller bodies are parsed without a check."""
+"""Size of a body in bytes up to which `JsonGuard` isn't applied."""
 MIN_BYTES_PER_SECOND = 50_000
-"""Minimum rate of a body, enforced after `stalled_seconds`."""
+"""Minimum rate at which a body must arrive, enforced after `stalled_seconds`."""
 
 
 class Json(Response):
-    """JSON response with NaN and Infinity as numbers, as in TF Serving."""
+    """JSON response that contains NaN and Infinity as numbers, as in TF Serving."""
 
     media_type = "application/json"
 

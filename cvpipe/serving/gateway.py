@@ -27,9 +27,12 @@ from cvpipe.serving.service import Service
 
 Handler = Callable[[Exchange], Awaitable[Response]]
 SPARED_BYTES = 2**16
-"""Largest rest of an unread body, in bytes, that is read to keep the connection open."""
+"""If at most this many bytes of a body are unread, they are read, so that the connection stays
+open.
+"""
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-# Request ids are a random prefix and a counter: random bytes for each request would be slow.
+# Request ids are a random prefix and a counter, because drawing random bytes for each request is
+# slow.
 _PROCESS, _NUMBERS = secrets.token_hex(12), itertools.count(1)
 
 

@@ -13,8 +13,8 @@ Size = tuple[int, int]
 # Markers of segments with a length field; fill bytes and standalone markers are excluded.
 _SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _MOST_SEGMENTS, _MOST_BETWEEN = 10_000, 2**16
-# Size assumed for JPEGs with more segments or more bytes between them, because scanning millions
-# would take a second.
+# Size assumed for JPEGs with more segments or more bytes between segments, because scanning
+# millions of them would take a second.
 _LARGEST_JPEG = (65_535, 65_535)
 
 

@@ -94,7 +94,7 @@ def _files(exchange: Exchange, body: bytearray) -> tuple[list[tuple[str, bytes]]
 def _options(exchange: Exchange, servable: Servable) -> dict[str, np.ndarray]:
     """Parse the options in a query, such as ?score_threshold=0.5."""
     if servable.images_input is None:
-        raise RequestError(400, "this model doesn't answer encoded images; ask with :predict")
+        raise RequestError(400, "this model doesn't accept encoded images; use :predict")
     defaults, options = servable.defaults(BYTES_SIGNATURE), {}
     for name, text in exchange.request.query_params.items():
         if name not in defaults:
@@ -147,7 +147,7 @@ def _draw(
 
     pictures = load_pictures(artifact_config(servable.folder), artifact_facts(servable.folder))
     if pictures is None:
-        raise RequestError(501, "answers of this task have no pictures; ask for application/json")
+        raise RequestError(501, "answers of this task have no pictures; request application/json")
     pixels = decode_image(tf.constant(image), 3).numpy()
     with _DRAWING:
         figure = pictures.draw_answer(pixels, one, settings)

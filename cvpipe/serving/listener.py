@@ -16,11 +16,11 @@ from cvpipe.serving.protocol import GRACE_SECONDS, refusal
 
 _SO_ATTACH_FILTER = 26
 _NO_SYN = (
-    (0x30, 0, 0, 13),  # load the byte of TCP's flags
-    (0x54, 0, 0, 0x12),  # of which SYN and ACK count
-    (0x15, 0, 1, 0x02),  # SYN alone begins a connection:
+    (0x30, 0, 0, 13),  # load the byte with TCP's flags
+    (0x54, 0, 0, 0x12),  # keep its bits SYN and ACK
+    (0x15, 0, 1, 0x02),  # if SYN alone is set, a connection begins:
     (0x06, 0, 0, 0),  # drop it;
-    (0x06, 0, 0, 0xFFFFFFFF),  # take everything else
+    (0x06, 0, 0, 0xFFFFFFFF),  # accept all other packets
 )
 """Classic BPF program: operation, jumps, operand."""
 
@@ -35,7 +35,7 @@ def bind(host: str, port: int) -> socket.socket:
         found: list[Any] = socket.getaddrinfo(
             host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        # Prefer IPv4 for names with both kinds of addresses, because every client tries it.
+        # Prefer IPv4 for names with both kinds of addresses, because every client tries IPv4.
         family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -68,8 +68,8 @@ def listen(listener: socket.socket, host: str, port: int) -> None:
 def refuse_new(listener: socket.socket) -> None:
     """Stop the kernel from accepting new connections, on Linux. Pending ones can still be accepted.
 
-    Closing a socket resets its pending connections. Call this first and accept the pending ones;
-    then none is left. New clients are refused once the socket is closed.
+    Closing a socket resets its pending connections. To avoid that, call this function, accept the
+    pending connections, and then close the socket. After that, new clients are refused.
     """
     if sys.platform != "linux":
         return
@@ -92,7 +92,8 @@ def close(listener: socket.socket, plain: bool) -> None:
     with suppress(OSError):
         while True:
             waiting.append(listener.accept()[0])
-    # Immediately, because connections that arrive now would be reset.
+    # Close immediately, because connections that arrive between the last accept and the close are
+    # reset.
     listener.close()
     answer = refusal(RequestError(503, "this server is stopping; try another", retry_after=1))
     end = time.monotonic() + GRACE_SECONDS

@@ -23,34 +23,49 @@ class Metrics:
         self.registry = CollectorRegistry()
         own: Any = {"registry": self.registry, "namespace": "cvpipe"}
         self.requests = Counter(
-            "requests", "Requests by status.", ("protocol", *_VERSION, "code"), **own
+            "requests", "Number of requests by status.", ("protocol", *_VERSION, "code"), **own
         )
         self.stages = Histogram(
             "stage_seconds",
-            "Time of a request's stages: read, parse, answer (queue and model), write.",
+            "Duration of the stages of a request: read, parse, answer (queue and model), write.",
             ("stage", *_VERSION),
             buckets=_SECONDS,
             **own,
         )
         self.queued = Histogram(
-            "queue_seconds", "Time of an image in the queue.", _VERSION, buckets=_SECONDS, **own
+            "queue_seconds",
+            "Time that an image waits in the queue.",
+            _VERSION,
+            buckets=_SECONDS,
+            **own,
         )
         self.calls = Histogram(
-            "call_seconds", "Time of a model's call on a batch.", _VERSION, buckets=_SECONDS, **own
+            "call_seconds",
+            "Duration of a model call on a batch.",
+            _VERSION,
+            buckets=_SECONDS,
+            **own,
         )
         self.sizes = Histogram(
-            "batch_images", "Images in a batch.", _VERSION, buckets=_SIZES, **own
+            "batch_images", "Number of images in a batch.", _VERSION, buckets=_SIZES, **own
         )
         self.padding = Counter(
-            "batch_padding", "Places that batches were padded by.", _VERSION, **own
+            "batch_padding", "Number of padding images added to batches.", _VERSION, **own
         )
-        self.failures = Counter("call_failures", "Calls of a model that failed.", _VERSION, **own)
-        self.loads = Counter("loads", "Versions loaded, by outcome.", (*_VERSION, "outcome"), **own)
-        self.in_flight = Gauge("requests_in_flight", "Requests that are being answered.", **own)
-        self.waiting = Gauge("queue_images", "Images that wait.", _VERSION, **own)
-        self.ready = Gauge("ready", "1 while requests are taken.", **own)
+        self.failures = Counter("call_failures", "Number of failed model calls.", _VERSION, **own)
+        self.loads = Counter(
+            "loads",
+            "Number of attempts to load a version, by outcome.",
+            (*_VERSION, "outcome"),
+            **own,
+        )
+        self.in_flight = Gauge("requests_in_flight", "Number of requests in progress.", **own)
+        self.waiting = Gauge(
+            "queue_images", "Number of images waiting in the queue.", _VERSION, **own
+        )
+        self.ready = Gauge("ready", "1 while the server accepts requests, else 0.", **own)
 
-        # Cached, because looking up a child by its labels is slower than counting.
+        # Children are cached, because looking one up by its labels is slower than counting.
         self._counts: dict[tuple[str, ...], Counter] = {}
         self._stages: dict[tuple[str, ...], Histogram] = {}
 

@@ -31,7 +31,7 @@ class Servable:
     default_inputs: Mapping[str, Mapping[str, tf.Tensor]]
     """Default values of optional inputs, by signature name and input name.
 
-    TensorFlow Serving fills in missing inputs; TensorFlow itself does not.
+    TensorFlow Serving fills in missing inputs; TensorFlow's loader does not.
     """
     valid: str | None
     """Name of the output that is True for decoded images; None if the model is not from cvpipe."""
@@ -87,8 +87,9 @@ def find_models(folder: Path) -> dict[str, dict[int, Path]]:
     """Return the exported versions by model name and number, ascending.
 
     `folder` contains models (NAME/VERSION/saved_model.pb), or is one model (VERSION/saved_model.pb)
-    or one version (saved_model.pb). If the name of a version's folder is no number, it is version 1
-    of a model of that name. In models, folders with other names are unfinished exports and ignored.
+    or one version (saved_model.pb). If the folder of a single version isn't named by a number, it
+    is version 1 of a model of that name. In the folder of a model, subfolders whose names aren't
+    numbers are unfinished exports and are ignored.
 
     Raises:
         UserError: the folder does not exist.
@@ -107,10 +108,10 @@ def find_models(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def load_servable(path: Path) -> Servable:
-    """Check the operations of a version, and its files if it is from cvpipe; then load it.
+    """Load a version, after checking its operations and, if it is from cvpipe, its files.
 
     Raises:
-        UserError: the version can't be loaded, was changed, or has unsafe operations.
+        UserError: the version can't be loaded, its files were changed, or it has unsafe operations.
     """
     is_ours = (path / ABOUT).is_file()
     if is_ours:

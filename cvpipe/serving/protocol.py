@@ -18,7 +18,7 @@ MAX_HEADER_BYTES = 2**16
 MAX_TRAILERS = 100
 LINGER_SECONDS = 5.0
 GRACE_SECONDS = 1.0
-"""Seconds in which an idle connection may still send a request after the server stops."""
+"""Seconds in which an idle connection may still send a request once the server is stopping."""
 HALF_CLOSE = "cvpipe.half_close"
 """ASGI extension that closes the sending side of a connection and continues reading."""
 
@@ -30,8 +30,9 @@ class _Refused(Exception):
 class Protocol(HttpToolsProtocol):
     """One connection.
 
-    Headers must arrive within `header_seconds`. A body that is too long or can't be read is refused
-    before it is read. A client that receives nothing for `stalled_seconds` is disconnected.
+    Headers must arrive within `header_seconds`. A body that is too long or has an unknown encoding
+    is refused before it is read. A client that receives nothing for `stalled_seconds` is
+    disconnected.
     """
 
     settings = Settings()
@@ -113,7 +114,7 @@ class Protocol(HttpToolsProtocol):
         self._clear_timer()
         method, version = self.parser.get_method().decode("ascii"), self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
-            self._stop(RequestError(400, "this is no request of HTTP/1.1"))
+            self._stop(RequestError(400, "this is not an HTTP/1.1 request"))
         try:
             body_length(method, version, self.headers, self.settings.max_body_bytes)
         except RequestError as error:
@@ -135,8 +136,8 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def shutdown(self) -> None:
-        """Close the connection after its current request. An idle one is kept for `GRACE_SECONDS`,
-        because a request may be in transit.
+        """Close the connection after its current request. An idle connection is kept open for
+        `GRACE_SECONDS`, because a request may be in transit.
         """
         if self._is_idle():
             self.loop.call_later(GRACE_SECONDS, self._close_if_idle)
@@ -154,12 +155,12 @@ class Protocol(HttpToolsProtocol):
         return False
 
     def pause_writing(self) -> None:
-        """Start the timer for a client that receives nothing."""
+        """Start the timer that disconnects a client that receives nothing."""
         super().pause_writing()
         self._stalled = self.loop.call_later(self.settings.stalled_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Cancel that timer."""
+        """Cancel the timer of `pause_writing`."""
         super().resume_writing()
         if self._stalled:
             self._stalled.cancel()
@@ -178,14 +179,14 @@ class Protocol(HttpToolsProtocol):
     def _reason(self, error: httptools.HttpParserError) -> RequestError:
         """Convert an error of the parser."""
         if self._in_headers and isinstance(error, httptools.HttpParserInvalidMethodError):
-            return RequestError(501, "this method of HTTP is not known")
+            return RequestError(501, "unknown HTTP method")
         if "Invalid `Transfer-Encoding`" in str(error) or (
             "invalid `Transfer-Encoding`" in str(error)
         ):
             return RequestError(
-                501, "Transfer-Encoding may only be chunked; say Content-Encoding: gzip for gzip"
+                501, "Transfer-Encoding must be chunked; for gzip, send Content-Encoding: gzip"
             )
-        return RequestError(400, f"this is no request of HTTP/1.1: {error}")
+        return RequestError(400, f"this is not an HTTP/1.1 request: {error}")
 
     def _refuse(self, error: RequestError) -> None:
         """Send an error, and close the connection after reading what the client still sends.

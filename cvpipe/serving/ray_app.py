@@ -75,7 +75,7 @@ class Replica:
             raise RuntimeError(f"no model of {self._service.shelf.folder} is served any more")
 
     def __del__(self) -> None:
-        """Release models and threads. Ray waits for requests in progress before."""
+        """Release models and threads. Before this, Ray waits for requests in progress."""
         if service := getattr(self, "_service", None):
             service.close()
 

@@ -96,7 +96,8 @@ def to_answer(
     valid: str | None = None,
     errors: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Build the response in the format of the request. A single output has no name.
+    """Build the response in the format of the request. If there is one output, its name is left
+    out.
 
     Args:
         valid: name of the output, bool [B], that is False for unreadable instances. In the row
@@ -113,7 +114,7 @@ def to_answer(
         if len(sizes) != 1 or None in sizes:
             raise RequestError(
                 400,
-                "the outputs of this signature are not one per instance; ask in the column form,"
+                "the outputs of this signature are not one per instance; use the column form,"
                 ' with "inputs"',
             )
     columns = {name: values.to_json(name, outputs[name]) for name in sorted(outputs)}

@@ -45,7 +45,8 @@ class Pool:
         if self._held >= self._most:
             raise RequestError(429, f"{self._held} requests are waiting; try again", retry_after=1)
         self._held += 1
-        # A call continues after its deadline, and counts until it is done.
+        # A call that passes its deadline continues in its thread, and counts as held until it is
+        # done.
         future = asyncio.get_running_loop().run_in_executor(
             self._executor, _unless_late, deadline, function, arguments
         )
@@ -202,7 +203,7 @@ def _array(value: tf.Tensor) -> np.ndarray:
 
 
 def _joined(answers: Sequence[Answer]) -> Arrays:
-    """Stack the rows of answers to one array [B, …] per output."""
+    """Stack the rows of answers into one array [B, …] per output."""
     first = answers[0]
     rows = [answer.row for answer in answers]
     together = all(answer.outputs is first.outputs for answer in answers)

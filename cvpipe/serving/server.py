@@ -57,7 +57,7 @@ def make_server(folder: Path, host: str, port: int, settings: Settings | None = 
 
 
 class Server:
-    """A service that listens on a socket. A context manager that closes it."""
+    """A service that listens on a socket. As a context manager, it closes the socket at the end."""
 
     def __init__(self, service: Service, listener: socket.socket, host: str) -> None:
         """Prepare to serve on a listening socket. gRPC listens on the same host once

@@ -120,8 +120,8 @@ def is_ready(service: Service, target: Target) -> bool:
 
 
 def wrong_method(version: Version, signature_name: str, verb: str, instead: str) -> RequestError:
-    """Return TF Serving's error for a signature with the wrong method. Signatures of cvpipe have
-    neither of `METHODS`.
+    """Return TF Serving's error for a signature with the wrong method. Signatures of cvpipe support
+    none of `METHODS`.
 
     Args:
         version: leased from the shelf.
@@ -134,7 +134,7 @@ def wrong_method(version: Version, signature_name: str, verb: str, instead: str)
     return RequestError(
         400,
         f"Expected {METHODS[verb]} signature method_name to be tensorflow/serving/{verb}. Was:"
-        f" {used}; ask with {instead}",
+        f" {used}; use {instead}",
     )
 
 

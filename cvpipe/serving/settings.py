@@ -23,7 +23,7 @@ class Settings:
     max_instances: int = 1024
     max_connections: int = 512
     max_queue: int = 1024
-    """Maximum number of queued images per version, and of other waiting requests."""
+    """Maximum number of queued images per version, and of waiting requests that aren't batched."""
     max_batch: int = 32
     wait_micros: int = 0
     """Microseconds to wait for more images if a batch isn't full."""

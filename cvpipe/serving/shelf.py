@@ -1,7 +1,7 @@
 """The loaded versions of a server. Versions are loaded and unloaded as the folder changes.
 
-One thread watches the folder. Requests lease a version. A version that is no longer needed is
-unloaded when its last lease ends.
+One thread watches the folder. Every request leases its version, and a version that is to be
+unloaded stays until its last lease ends.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Shelf:
         if not any(self.numbers(name) for name in self.names()):
             failed = [v.error for own in self._models.values() for v in own.values() if v.error]
             raise UserError(
-                failed[0] if failed else f"{self.folder}: no version there is chosen by --versions"
+                failed[0] if failed else f"{self.folder}: --versions selects none of its versions"
             )
         self._thread = threading.Thread(target=self._watch, name="shelf", daemon=True)
         self._thread.start()
@@ -172,10 +172,10 @@ class Shelf:
                     self._wake.set()
 
     def resolve(self, model: str, label: str) -> int:
-        """Return the version of a label.
+        """Return the version number of a label.
 
         Raises:
-            RequestError: 404 if there is none.
+            RequestError: 404 if the model has no such label.
         """
         number = self.policy.labels.get(model, {}).get(label)
         if number is None:

@@ -95,7 +95,7 @@ def to_arrays(request: InferRequest, servable: Servable, signature_name: str) ->
         name = given["name"]
         if name not in specs or name in arrays:
             known = ", ".join(f'"{own}"' for own in sorted(specs))
-            raise RequestError(400, f'unknown or repeated input "{name}"; there are {known}')
+            raise RequestError(400, f'unknown or repeated input "{name}"; the inputs are {known}')
         shape, size = given.get("shape"), _object(given, "parameters").get("binary_data_size")
         if not isinstance(shape, list):
             raise RequestError(400, f'input "{name}" has no "shape"')
@@ -127,8 +127,8 @@ def check_given(
 
 
 def wanted_outputs(request: InferRequest, outputs: Arrays) -> dict[str, bool]:
-    """Return the requested outputs, or all if the request names none. The value is True for binary
-    ones.
+    """Return {name of a requested output: True if it is wanted as binary data}. If the request
+    names no outputs, all are returned.
 
     Raises:
         RequestError: 400 for an unknown output.
@@ -181,7 +181,7 @@ def _from_json(
 ) -> np.ndarray:
     """Convert the "data" of an input to an array.
 
-    Strings for encoded images are base64. In other inputs they are base64 only if the parameters
+    Strings for encoded images are base64. Strings of other inputs are base64 only if the parameters
     say so.
     """
     shape = given["shape"]

@@ -74,7 +74,7 @@ def from_raw(name: str, content: bytes, dtype: tf.DType, shape: Sequence[int]) -
     before each.
 
     Raises:
-        RequestError: 400 if their number doesn't match the shape.
+        RequestError: 400 if the number of values doesn't match the shape.
     """
     count = math.prod(shape)
     if dtype == tf.string:

@@ -1,7 +1,7 @@
 """Warm-up of newly loaded models.
 
-TensorFlow prepares a graph at its first call, and on accelerators again for each new shape. Warm-up
-keeps clients from waiting for that.
+TensorFlow prepares a graph at its first call, and on accelerators again for each new shape. With a
+warm-up, clients don't have to wait for this.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def warm(servable: Servable, sizes: Iterable[int]) -> bool:
         return _varies(servable, images, files)
     except tf.errors.OpError as error:
         raise UserError(
-            f"{servable.folder}: the model fails on a first image: {error.message}; export it again"
+            f"{servable.folder}: the model fails on a warm-up image: {error.message}; export it"
+            " again"
         ) from error
 
 

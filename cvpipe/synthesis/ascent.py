@@ -1,5 +1,5 @@
-"""Loops that change values by the gradient of their scores. Graph code: called in one
-`tf.function`, a loop is one `tf.while_loop`.
+"""Gradient ascent on scores. This is graph code: call it in one `tf.function`, in which a loop is
+one `tf.while_loop`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ from collections.abc import Callable
 import tensorflow as tf
 
 Score = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""Values [B, …] and the number of the step, int32, to what is raised, float32 [B]."""
+"""Maps values [B, …] and the number of the step, int32, to the scores to maximize, float32 [B]."""
 Change = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-"""Values [B, …], their gradient before the step, and the step's number, int32, to new values."""
+"""Maps values [B, …], their gradient before the step, and the step's number, int32, to new
+values.
+"""
 
 
 def adam_ascent(
     score: Score, start: tf.Tensor, *, steps: int, rate: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Raise scores by Adam (Kingma and Ba 2015, algorithm 1).
+    """Maximize scores by Adam (Kingma and Ba 2015, algorithm 1).
 
     Args:
-        score: what is raised.
-        start: float32 [B, …].
-        steps: of the ascent.
-        rate: about the change of a value in a step. It falls to a tenth along a cosine.
+        score: the score to maximize.
+        start: initial values, float32 [B, …].
+        steps: number of steps.
+        rate: approximate change of a value in a step. It decreases to a tenth along a cosine.
 
     Returns:
-        The values after the last step, and the scores before each, float32 [steps, B].
+        The values after the last step, and the scores before each step, float32 [steps, B].
     """
     first_decay, second_decay = 0.9, 0.999
 
@@ -66,18 +68,18 @@ def normalized_ascent(
     after: Change = lambda values, gradient, step: values,
     smooth: Callable[[tf.Tensor], tf.Tensor] = lambda gradient: gradient,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Raise scores by steps of equal size along the gradient.
+    """Maximize scores by steps of equal size along the gradient.
 
     Args:
-        score: what is raised.
-        start: float32 [B, …].
-        steps: of the ascent.
+        score: the score to maximize.
+        start: initial values, float32 [B, …].
+        steps: number of steps.
         rate: mean absolute change of an image's values in a step.
-        after: changes the values after each step.
-        smooth: changes the gradient before its size is taken.
+        after: function that changes the values after each step.
+        smooth: function that changes the gradient before it is scaled.
 
     Returns:
-        The values after the last step, and the scores before each, float32 [steps, B].
+        The values after the last step, and the scores before each step, float32 [steps, B].
     """
     axes = list(range(1, len(start.shape)))
 
@@ -98,7 +100,7 @@ def normalized_ascent(
 
 
 def scored(score: Score, values: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the scores [B], and the gradient of each by its own values."""
+    """Return the scores [B], and the gradient of each with respect to its own values, [B, …]."""
     with tf.GradientTape() as tape:
         tape.watch(values)
         reached = score(values, step)

@@ -1,5 +1,5 @@
-"""DeepDream (Mordvintsev et al. 2015, Inceptionism): an image changed so that a layer sees more of
-what it sees in it, from coarse to fine.
+"""DeepDream (Mordvintsev et al. 2015, Inceptionism): changes an image, from coarse to fine, so that
+a layer is activated more by what it already detects in the image.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ class Dream(NamedTuple):
     """Settings of a dream."""
 
     octaves: int = 4
-    """Sizes that the image is seen at."""
+    """Number of sizes at which the image is changed."""
     factor: float = 1.4
-    """From the size of an octave to that of the next."""
+    """Ratio of the sizes of two successive octaves."""
     steps: int = 20
-    """Of an octave."""
+    """Steps per octave."""
     rate: float = 0.008
     """Mean change of a value, in 0…1, in a step."""
     jitter: int = 32
-    """Pixels that the image is rolled by at most in a step."""
+    """Largest random shift of the image in a step, in pixels."""
 
 
 def octave_sizes(size: tuple[int, int], settings: Dream, least: int = 32) -> list[tuple[int, int]]:
-    """Return heights and widths from coarse to fine, the last is `size`; none is smaller than
-    `least` unless the image is.
+    """Return heights and widths from coarse to fine. The last is `size`, and no other has a side
+    below `least`.
     """
     scales = [settings.factor**-n for n in reversed(range(settings.octaves))]
     sizes = [(round(size[0] * scale), round(size[1] * scale)) for scale in scales]
@@ -57,13 +57,13 @@ def dream(
     The score is the mean square of the layer, or the mean of one channel.
 
     Args:
-        features: the layer for images of each octave's size, by `units.at_size`.
+        features: functions of the layer for each octave's size, from `units.at_size`.
         images: float32 [B, H, W, C] in 0…1.
         sizes: from `octave_sizes`.
-        prepare: as the network's images are prepared.
-        seed: int64 [2], of the jitter, which is the same for all images of a batch.
-        settings: of the dream.
-        channel: of the layer; None for all.
+        prepare: preparation of the network's images.
+        seed: int64 [2], seed of the jitter, which is the same for all images of a batch.
+        settings: settings of the dream.
+        channel: channel of the layer; None for all.
     """
     detail, scores, before = tf.zeros_like(images), [], images
     for octave, (size, own) in enumerate(zip(sizes, features, strict=True)):
@@ -99,8 +99,8 @@ def dream(
 
 
 def _in_all_scales(gradient: tf.Tensor) -> tf.Tensor:
-    """Add blurred copies of the gradient, so that its finest frequencies don't outweigh the others
-    (as the Laplacian pyramid of the authors' code).
+    """Add blurred copies of the gradient, so that its finest frequencies don't outweigh the others.
+    The authors' code uses a Laplacian pyramid for this.
     """
     return tf.add_n([_unit(gradient), *(_unit(blur(gradient, sigma)) for sigma in (1.0, 2.0))])
 

@@ -1,5 +1,5 @@
-"""Images with given features (Mahendran and Vedaldi 2015, Understanding deep image representations
-by inverting them): what a layer keeps of an image.
+"""Inversion of features (Mahendran and Vedaldi 2015, Understanding deep image representations by
+inverting them): images with given features show which information a layer keeps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Inversion(NamedTuple):
     variation: float = 1.0
     """Weight of the total variation, with β = 2."""
     length: float = 1e-3
-    """Weight of the mean sixth power of an image's distance from gray: α = 6."""
+    """Weight of the mean sixth power of a pixel's distance from gray (α = 6 in the paper)."""
 
 
 def invert(
@@ -35,17 +35,17 @@ def invert(
     seeds: tf.Tensor,
     settings: Inversion,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return images whose features are those of others, float32 [B, H, W, C] in 0…1, and the losses
-    before each step, [steps, B]. Graph code.
+    """Return images with the same features as given ones, float32 [B, H, W, C] in 0…1, and the
+    losses before each step, [steps, B]. Graph code.
 
-    An error is ‖Φ(x) − Φ₀‖² / ‖Φ₀‖², as in the paper's equation 5.
+    The error of an image is ‖Φ(x) − Φ₀‖² / ‖Φ₀‖², as in the paper's equation 5.
 
     Args:
-        features: Φ, prepared images to a layer's output.
-        images: those to invert, [B, H, W, C] in 0…1.
-        prepare: as the network's images are prepared.
-        seeds: int64 [B, 2], of the images that it starts from.
-        settings: of the inversion.
+        features: Φ, which maps prepared images to a layer's output.
+        images: images to invert, [B, H, W, C] in 0…1.
+        prepare: preparation of the network's images.
+        seeds: int64 [B, 2], seeds of the random images to start from.
+        settings: settings of the inversion.
     """
     size, channels = (images.shape[1], images.shape[2]), images.shape[3]
     wanted = tf.stop_gradient(features(normalize_colors(images, prepare)))

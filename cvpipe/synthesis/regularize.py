@@ -15,7 +15,7 @@ def total_variation(images: tf.Tensor, beta: float = 2.0) -> tf.Tensor:
     """
     right = tf.pad(images[:, :, 1:] - images[:, :, :-1], [[0, 0], [0, 0], [0, 1], [0, 0]])
     down = tf.pad(images[:, 1:] - images[:, :-1], [[0, 0], [0, 1], [0, 0], [0, 0]])
-    # The root's gradient at 0 is infinite.
+    # Avoid the infinite gradient of the square root at 0.
     squares = tf.square(right) + tf.square(down) + (1e-8 if beta < 2 else 0.0)
     return tf.reduce_mean(squares ** (beta / 2), [1, 2, 3])
 
@@ -39,13 +39,13 @@ def blur(images: tf.Tensor, sigma: float) -> tf.Tensor:
 
 
 def clip_smallest(images: tf.Tensor, values: tf.Tensor, share: float) -> tf.Tensor:
-    """Set to 0 the share of each image's pixels whose value is smallest (Yosinski et al. 2015,
+    """Set those pixels of each image to 0 whose `values` are smallest (Yosinski et al. 2015,
     section 3).
 
     Args:
-        images: 0 is the mean color.
+        images: images in which 0 is the mean color.
         values: float32 [B, H, W], such as the norm of a pixel or its contribution to the score.
-        share: in 0…1.
+        share: share of the pixels to set to 0.
     """
     height, width = images.shape[1:3]
     count = int(share * height * width)
@@ -59,14 +59,14 @@ def clip_smallest(images: tf.Tensor, values: tf.Tensor, share: float) -> tf.Tens
 def random_view(
     images: tf.Tensor, seed: tf.Tensor, jitter: float, scales: tuple[float, float] = (1.0, 1.0)
 ) -> tf.Tensor:
-    """Return the images moved by up to a share `jitter` of their sides and scaled about their
-    center, by the same random numbers for all of a batch; edges are repeated.
+    """Return the images randomly shifted, and scaled about their center. All images of a batch get
+    the same random numbers. Pixels beyond the edges repeat the edges.
 
     Args:
-        images: of known height and width.
+        images: images of known height and width.
         seed: int64 [2].
-        jitter: share of a side.
-        scales: least and largest factor.
+        jitter: largest shift, as a share of a side.
+        scales: smallest and largest factor.
     """
     drawn = tf.random.stateless_uniform([3], seed)
     factor = scales[0] + drawn[0] * (scales[1] - scales[0])
@@ -79,8 +79,8 @@ def random_view(
 
 
 def _interpolation(length: int, factor: tf.Tensor, move: tf.Tensor) -> tf.Tensor:
-    """Return the weights of a line's pixels in each pixel of the scaled line, [length, length]:
-    linear interpolation.
+    """Return the matrix of linear interpolation along an axis, [length, length]: weights of the
+    original pixels in each pixel of the scaled line.
     """
     middle = (length - 1) / 2
     places = (tf.range(length, dtype=tf.float32) - middle) / factor + middle + move

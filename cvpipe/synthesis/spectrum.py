@@ -1,8 +1,9 @@
-"""Images as spectra, in which ascent finds smooth images (Olah et al. 2017, Feature visualization,
-"Preconditioning and parameterization").
+"""Images as spectra, with which gradient ascent finds smooth images (Olah et al. 2017, Feature
+visualization, "Preconditioning and parameterization").
 
-A coefficient is divided by its frequency, as in photos, and colors are uncorrelated, so that the
-same step means about the same in each. Dimensions: R = W // 2 + 1 columns of a spectrum.
+Coefficients are divided by their frequency, like the amplitudes of photos, and colors are
+decorrelated. So a step of equal size changes an image about equally in every coefficient.
+Dimensions: R = W // 2 + 1 columns of a spectrum.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 COLORS = np.array([[1.29, 0.65, 0.25], [1.20, 0.0, -0.46], [1.11, -0.76, 0.21]], np.float32)
-"""Principal axes of the logits of red, green and blue, each of the length of its standard
-deviation: light, red to blue, and green to magenta. Measured on 86 photos, the 16 color photos of
-scikit-image and scikit-learn and of groceries.
+"""Columns are the principal axes of the logits of red, green and blue: light, red to blue, and
+green to magenta. Each is as long as the standard deviation along it. Measured on 86 photos: the 16
+color photos of scikit-image and scikit-learn, and photos of groceries.
 """
 GRAY = np.array([[2.08]], np.float32)
-"""Standard deviation of the logit of a gray pixel: the length of light's axis."""
+"""Standard deviation of the logit of a gray pixel: the length of the axis of light."""
 DARKEST = 0.01
-"""Pixels nearer to 0 or 1 than this are moved here before their logit is taken."""
+"""Pixels are clipped to this distance from 0 and 1 before their logit is computed."""
 
 
 def random_spectra(seeds: tf.Tensor, size: tuple[int, int, int], spread: float = 0.02) -> tf.Tensor:
@@ -27,7 +28,8 @@ def random_spectra(seeds: tf.Tensor, size: tuple[int, int, int], spread: float =
     Args:
         seeds: int64 [B, 2], one for each image.
         size: H, W, C.
-        spread: standard deviation of a coefficient over the square root of the number of pixels.
+        spread: standard deviation of a coefficient, divided by the square root of the number of
+            pixels.
 
     Returns:
         float32 [B, C, H, R, 2], real and imaginary parts.
@@ -42,7 +44,7 @@ def images_of(spectra: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Return the images of spectra [B, C, H, R, 2]: float32 [B, H, W, C] in 0…1.
 
     Args:
-        spectra: as `random_spectra` draws them.
+        spectra: real and imaginary parts, as from `random_spectra`.
         size: H, W.
     """
     coefficients = tf.complex(spectra[..., 0], spectra[..., 1])
@@ -65,7 +67,7 @@ def spectra_of(images: tf.Tensor) -> tf.Tensor:
 
 
 def _scale(size: tuple[int, int]) -> np.ndarray:
-    """Return the amplitude of each frequency, float32 [H, R]: the inverse of its cycles a pixel."""
+    """Return the amplitude of each frequency, float32 [H, R]: 1 / cycles per pixel."""
     height, width = size
     rows, columns = np.fft.fftfreq(height)[:, np.newaxis], np.fft.rfftfreq(width)[np.newaxis]
     frequency = np.maximum(np.hypot(rows, columns), 1 / max(size))

@@ -1,5 +1,5 @@
-"""Pictures with the content of a photo and the style of others, and textures of a style (Gatys et
-al. 2015, Texture synthesis; 2016, Image style transfer).
+"""Style transfer: pictures with the content of a photo and the style of other pictures, and
+textures of a style (Gatys et al. 2015, Texture synthesis; 2016, Image style transfer).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cvpipe.synthesis.spectrum import DARKEST
 
 CONTENT_LAYERS = ("stage4_conv2",)
 STYLE_LAYERS = ("stage1_conv1", "stage2_conv1", "stage3_conv1", "stage4_conv1", "stage5_conv1")
-"""Layers of the papers."""
+"""Layers of VGG used for the style, as in the papers."""
 
 
 class Transfer(NamedTuple):
@@ -24,7 +24,7 @@ class Transfer(NamedTuple):
 
     steps: int = 300
     rate: float = 0.05
-    """About the change of a pixel's logit in a step."""
+    """Approximate change of a pixel's logit in a step."""
     content: float = 1.0
     """Weight of the content; 0 for a texture."""
     style: float = 10.0
@@ -41,16 +41,16 @@ def paint(
     *,
     texture: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return a picture like others, float32 [1, H, W, 3] in 0…1, and its losses before each step,
-    [steps, 1].
+    """Return a picture in the style of others, float32 [1, H, W, 3] in 0…1, and the losses before
+    each step, [steps, 1].
 
     Args:
-        features: of images.
+        features: features of images.
         likes: pictures of the style, float32 [1, h, w, 3] in 0…1 each; their Gram matrices are
             averaged.
         start: a photo, float32 [1, H, W, 3] in 0…1; noise for a texture.
-        settings: of the transfer.
-        texture: True to forget the content of `start`.
+        settings: settings of the transfer.
+        texture: True to ignore the content of `start`.
     """
     each = [grams_of(features, like, STYLE_LAYERS) for like in likes]
     grams = {layer: tf.add_n([own[layer] for own in each]) / len(each) for layer in STYLE_LAYERS}
@@ -74,11 +74,11 @@ def transfer(
     Graph code.
 
     Args:
-        features: of images.
-        start: pictures to begin with, [B, H, W, 3] in 0…1: the photo, or noise.
-        content: features of the photos by layer, [B, h, w, F]; none for a texture.
+        features: features of images.
+        start: initial pictures, [B, H, W, 3] in 0…1: the photos, or noise.
+        content: features of the photos by layer, [B, h, w, F]; empty for a texture.
         grams: Gram matrices of the style by layer, [1 or B, F, F].
-        settings: of the transfer.
+        settings: settings of the transfer.
     """
     layers = (*content, *grams)
 

@@ -1,5 +1,6 @@
-"""Images that activate a unit or a class most (Erhan et al. 2009; Simonyan et al. 2014, section
-2), with the regularization of Yosinski et al. 2015 or Olah et al. 2017.
+"""Images that maximize the activation of a unit or the score of a class (Erhan et al. 2009;
+Simonyan et al. 2014, section 2), with the regularization of Yosinski et al. 2015 or Olah et al.
+2017.
 """
 
 from __future__ import annotations
@@ -16,55 +17,57 @@ from cvpipe.synthesis.spectrum import images_of, random_spectra
 from cvpipe.synthesis.units import Activation
 
 _VIEWS = 1
-"""Separates the draws of views from those of an image's start."""
+"""Seed that separates the random views from the random initial images."""
 
 
 class Spectral(NamedTuple):
-    """Ascent of a spectrum by Adam, seen in random views (Olah et al. 2017)."""
+    """Settings of the ascent of a spectrum by Adam, under random views (Olah et al. 2017)."""
 
     steps: int = 256
     rate: float = 1.2
     """Change of a coefficient in a step."""
     jitter: float = 0.055
-    """Share of a side that a view is moved by at most."""
+    """Largest shift of a view, as a share of a side."""
     scales: tuple[float, float] = (0.9, 1.15)
-    """Least and largest factor that a view is scaled by."""
+    """Smallest and largest factor by which a view is scaled."""
     variation: float = 6e-4
     """Weight of the total variation, with an image's shorter side as the unit of length."""
 
 
 class Pixelwise(NamedTuple):
-    """Ascent of pixels, with the regularization of Yosinski et al. 2015, table 1."""
+    """Settings of the ascent of pixels, with the regularization of Yosinski et al. 2015, table
+    1.
+    """
 
     steps: int = 400
     rate: float = 0.01
     """Mean change of a value in a step."""
     jitter: float = 0.02
-    """Share of a side that a view is moved by at most."""
+    """Largest shift of a view, as a share of a side."""
     decay: float = 0.01
-    """Share by which each pixel comes nearer to gray in a step: L2 decay."""
+    """L2 decay: share of its distance from gray that a pixel loses in a step."""
     blur_every: int = 4
     """Steps from one blur to the next."""
     blur_sigma: float = 0.6
-    """Pixels; 0 for no blur."""
+    """Standard deviation of the blur in pixels; 0 for no blur."""
     clip_norm: float = 0.1
-    """Share of the pixels that are set to gray in a step, those of the smallest norm."""
+    """Share of the pixels set to gray in a step: those with the smallest norm."""
     clip_contribution: float = 0.0
-    """Share of the pixels set to gray, those whose value × gradient is smallest."""
+    """Share of the pixels set to gray in a step: those with the smallest |value × gradient|."""
 
 
 def spectral_images(
     activation: Activation, seeds: tf.Tensor, prepare: Prepare, settings: Spectral
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return images that activate B units most, float32 [B, H, W, C] in 0…1, and the activations
-    before each step, [steps, B]. Graph code.
+    """Return images that maximize the activations of B units, float32 [B, H, W, C] in 0…1, and the
+    activations before each step, [steps, B]. Graph code.
 
     Args:
-        activation: of B prepared images, one for each unit.
-        seeds: int64 [B, 2]: what an image starts from. Views are the same for all images of a
-            batch, and don't depend on its size: an image is the same alone and in a batch.
-        prepare: as the network's images are prepared.
-        settings: of the ascent.
+        activation: activations of B units for B prepared images, one each.
+        seeds: int64 [B, 2], seeds of the initial images. The random views are the same for all
+            images, so an image doesn't depend on the batch that it is in.
+        prepare: preparation of the network's images.
+        settings: settings of the ascent.
     """
     size = prepare.size
     weight = settings.variation * min(size) ** 2
@@ -83,7 +86,7 @@ def spectral_images(
 def pixel_images(
     activation: Activation, seeds: tf.Tensor, prepare: Prepare, settings: Pixelwise
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the same as `spectral_images`, by ascent of the pixels. Graph code."""
+    """Like `spectral_images`, but optimize the pixels. Graph code."""
 
     def score(offsets: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         own = tf.random.fold_in(_view_seed(), step)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from cvpipe.errors import ConfigError, suggest
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
-"""Prepared images [B, H, W, C] to the activation of a unit by each, float32 [B]."""
+"""Maps prepared images [B, H, W, C] to the activation of one unit by each image, float32 [B]."""
 
 
 class Unit(NamedTuple):
@@ -31,10 +31,10 @@ class Unit(NamedTuple):
 
 
 def parse_unit(text: str) -> Unit:
-    """Read a unit that is written as LAYER, LAYER:CHANNEL or LAYER:CHANNEL:Y,X.
+    """Parse a unit written as LAYER, LAYER:CHANNEL or LAYER:CHANNEL:Y,X.
 
     Raises:
-        ConfigError: it is written otherwise.
+        ConfigError: the text has another form.
     """
     layer, *rest = text.split(":")
     try:
@@ -44,17 +44,17 @@ def parse_unit(text: str) -> Unit:
             raise ValueError
     except ValueError:
         raise ConfigError(
-            f"--unit {text}: no unit; write LAYER, LAYER:CHANNEL or LAYER:CHANNEL:Y,X, such as"
+            f"--unit {text}: not a unit; write LAYER, LAYER:CHANNEL or LAYER:CHANNEL:Y,X, such as"
             " stage2:7"
         ) from None
     return Unit(layer, channel, None if place is None else (place[0], place[1]))
 
 
 def find_layer(network: keras.Model, name: str, option: str = "--layer") -> keras.layers.Layer:
-    """Return a layer with one output, a feature map or a vector.
+    """Return the layer called `name`, whose output is one feature map or vector.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is no such layer.
     """
     found = {layer.name: layer for layer in network.layers if _has_activation(layer)}
     if name not in found:
@@ -63,10 +63,10 @@ def find_layer(network: keras.Model, name: str, option: str = "--layer") -> kera
 
 
 def find_units(network: keras.Model, units: Sequence[Unit]) -> keras.layers.Layer:
-    """Return the layer that all units are in.
+    """Return the layer to which all units belong.
 
     Raises:
-        ConfigError: the layer, a channel or a place isn't there.
+        ConfigError: the layer, a channel or a position doesn't exist.
     """
     layer = find_layer(network, units[0].layer, "--unit")
     shape = layer.output.shape[1:]
@@ -79,23 +79,23 @@ def find_units(network: keras.Model, units: Sequence[Unit]) -> keras.layers.Laye
             continue
         if len(shape) != 3:
             raise ConfigError(
-                f"--unit {unit}: {unit.layer} has no places; leave ':{unit.place[0]},"
-                f"{unit.place[1]}' out"
+                f"--unit {unit}: {unit.layer} has no positions; leave"
+                f" ':{unit.place[0]},{unit.place[1]}' out"
             )
         if not all(0 <= n < length for n, length in zip(unit.place, shape[:2], strict=True)):
             raise ConfigError(
                 f"--unit {unit}: {unit.layer} has rows 0 to {shape[0] - 1} and columns 0 to"
-                f" {shape[1] - 1}; choose a place among them"
+                f" {shape[1] - 1}; choose a position among them"
             )
     return layer
 
 
 def activation_of(network: keras.Model, units: Sequence[Unit]) -> Activation:
-    """Return the activations of B units of one layer by an image each: a neuron's value, the mean
-    of a channel, the mean square of a layer.
+    """Return a function that maps B images to the activations of B units of one layer, one unit per
+    image: the value of a neuron, the mean of a channel, or the mean square of a layer.
 
     Raises:
-        ConfigError: a unit isn't there.
+        ConfigError: a unit doesn't exist.
     """
     layer = find_units(network, units)
     model = keras.Model(network.inputs, layer.output)
@@ -115,11 +115,11 @@ def activation_of(network: keras.Model, units: Sequence[Unit]) -> Activation:
 def at_size(
     network: keras.Model, layer: keras.layers.Layer, size: tuple[int, int]
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return the part of a network up to a layer, for images of another size: prepared images [B,
-    *size, C] to the layer's output.
+    """Return the part of a network up to a layer, rebuilt for images of another size: it maps
+    prepared images [B, *size, C] to the layer's output.
 
     Raises:
-        ConfigError: a layer on the way fits one size only.
+        ConfigError: the network has a layer before it that fits one size only.
     """
     part = keras.Model(network.inputs, layer.output)
     image = keras.Input((*size, network.inputs[0].shape[-1]))

@@ -1,10 +1,10 @@
 """Anomaly detection: finds images, and pixels in them, that differ from normal training images.
 
-Training uses no gradients. The task has one `Update`, which moves no weights by an optimizer; its
-loss function stores the batch in the network's memory, as BatchNorm updates its statistics, and
-returns the distances that the images had before. The memory consists of the network's variables, so
-resuming, checkpoints and export need nothing else. The threshold is also such a variable;
-`Task.calibrate` sets it after each evaluation of the validation split.
+Training uses no gradients. The task has one `Update`, which uses no optimizer. Its loss function
+stores the batch in the network's memory, as BatchNorm updates its statistics, and returns the
+distances of the images from the memory before that. The memory consists of the network's variables,
+so resuming, checkpoints and export need nothing else. The threshold is a variable of the network,
+too; `Task.calibrate` sets it after each evaluation of the validation split.
 
 Dimensions: B images, H and W the largest height and width among them.
 """
@@ -89,8 +89,10 @@ def truth(example: Example) -> Tensors:
 
 
 def take_in(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
-    """Store the normal images of a batch in the memory. Return the mean distance of their patches
-    before, {"novelty": float32 [b]}; 0 for other images, which aren't stored.
+    """Store the normal images of a batch in the memory.
+
+    Return the mean distance of their patches from the memory before that, {"novelty": float32 [b]};
+    0 for other images, which aren't stored.
     """
     network: Any = networks["network"]
     # The backbone is frozen: its BatchNorms normalize as in evaluation.

@@ -156,8 +156,8 @@ def answer(outputs: Tensors, config: Classification, class_names: tuple[str, ...
 
     Returns:
         "class_id" int32 [B], "class_name" string [B], "probability" float32 [B]; "top_class_ids"
-        int32 [B, k], "top_class_names" string [B, k], "top_probabilities" float32 [B, k], falling;
-        "probabilities" float32 [B, K].
+        int32 [B, k], "top_class_names" string [B, k], "top_probabilities" float32 [B, k],
+        decreasing; "probabilities" float32 [B, K].
     """
     logits = outputs["logits"]
     probabilities = tf.nn.softmax(logits) if _is_one_of_many(config) else tf.sigmoid(logits)
@@ -165,8 +165,8 @@ def answer(outputs: Tensors, config: Classification, class_names: tuple[str, ...
 
 
 def top_answers(probabilities: tf.Tensor, most: int, class_names: tuple[str, ...]) -> Tensors:
-    """Return the answers for probabilities [B, K], with the k = `most` best classes; see
-    `answer`.
+    """Return the answers described in `answer` for probabilities [B, K], with the k = `most` best
+    classes.
     """
     top, ids = tf.math.top_k(probabilities, min(most, len(class_names)))
     names = tf.gather(tf.constant(class_names), ids)

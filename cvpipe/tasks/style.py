@@ -1,4 +1,4 @@
-"""Style: photos as pictures of one or several styles, by one network.
+"""Style transfer: one network renders photos in one or several styles.
 
 Dimensions: B images, H and W the largest height and width among them, N styles.
 """
@@ -33,7 +33,7 @@ ANSWERS = {
     "picture_bytes": Field("exact", meaning="[B]: the picture as a PNG"),
 }
 LUMA = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in the light of a pixel, as in YIQ."""
+"""Weights of red, green and blue in the luminance of a pixel, as in YIQ."""
 
 
 def make_task(config: Style, facts: Facts) -> Task:
@@ -42,7 +42,7 @@ def make_task(config: Style, facts: Facts) -> Task:
 
     @functools.cache
     def targets() -> StyleTargets:
-        # Read where losses are computed first: an artifact or a picture needs no VGG16.
+        # Read when a loss is first computed, because artifacts and predictions need no VGG16.
         with tf.init_scope():
             return style_targets(config.loss)
 
@@ -53,7 +53,7 @@ def make_task(config: Style, facts: Facts) -> Task:
 
     def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
         images = batch["image"]
-        # One style for each photo: batches have all of them in the long run.
+        # One random style per photo, so training covers all styles.
         drawn = tf.random.stateless_uniform([images.shape[0]], seed, 0, len(names), tf.int32)
         weights = tf.one_hot(drawn, len(names))
         outputs = networks["network"]([images, weights], training=True)
@@ -101,10 +101,10 @@ def answer(
     Args:
         network: a `stylizer`.
         images: uint8 [B, H, W, 3].
-        config: of the pipeline.
+        config: the pipeline.
         extent: int32 [B, 2], height and width of each image, at the upper left of `images`; None if
             there is no padding.
-        options: weights of the styles by name, and "keep_color"; defaults where they are left out.
+        options: weights of the styles by name, and "keep_color". Missing ones have their defaults.
 
     Returns:
         "picture" float32 [B, H, W, 3] in 0…1, −1 beyond an image; "image_size" int32 [B, 2].
@@ -124,7 +124,7 @@ def answer(
 
     def one(given: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         image, size = given
-        # One that couldn't be read has no pixels, but layers need at least one.
+        # An unreadable image has no pixels, but layers need at least one.
         image = pad_to(image[: size[0], : size[1]], tf.concat([size, [3]], 0), PHOTO)
         photo = tf.cast(image, tf.float32) / 255
         picture = with_colors_of(photo, stylized(network, photo, weights, config), color)
@@ -147,13 +147,13 @@ def stylized(
     Args:
         network: a `stylizer`.
         photo: float32 [h, w, 3] in 0…1.
-        weights: of the styles, float32 [N], whose sum is 1.
-        config: of the pipeline.
+        weights: float32 [N], weights of the styles, whose sum is 1.
+        config: the pipeline.
     """
     size = tf.shape(photo)[:2]
     scale = tf.minimum(1.0, config.prepare.longest / tf.reduce_max(tf.cast(size, tf.float32)))
     small = tf.cast(tf.round(tf.cast(size, tf.float32) * scale), tf.int32)
-    # The network's mirrored edges need some pixels.
+    # The network mirrors edges, which needs some pixels.
     small = tf.maximum(-(-small // STRIDE) * STRIDE, 6 * STRIDE)
     seen = tf.image.resize(photo, small, antialias=True)
     seen = tf.ensure_shape(normalize_colors(seen, config.prepare), [None, None, 3])
@@ -162,15 +162,17 @@ def stylized(
 
 
 def with_colors_of(photo: tf.Tensor, picture: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """Return the picture with a share of the photo's colors, by the light of the one and the colors
-    of the other (Gatys et al. 2016, Preserving color, section 3.2): float32 [h, w, 3] in 0…1.
+    """Blend the picture with a version in the photo's colors, float32 [h, w, 3] in 0…1.
+
+    That version combines the picture's luminance with the photo's chrominance (Gatys et al. 2016,
+    Preserving color, section 3.2). `share` is its weight.
     """
     light, own = (tf.reduce_sum(x * LUMA, -1, keepdims=True) for x in (picture, photo))
     return tf.clip_by_value((1 - share) * picture + share * (light + photo - own), 0.0, 1.0)
 
 
 def decorate(pixels: tf.Tensor, answers: Tensors) -> Tensors:
-    """Encode the picture of one image as a PNG: "picture_bytes", empty where it has no pixels."""
+    """Encode the picture of one image as a PNG: "picture_bytes", empty if it has no pixels."""
     height, width = tf.unstack(tf.shape(pixels)[:2])
     picture = answers["picture"][:height, :width]
 
@@ -183,8 +185,8 @@ def decorate(pixels: tf.Tensor, answers: Tensors) -> Tensors:
 def _scores(
     targets: Callable[[], StyleTargets], config: Style
 ) -> Callable[[tf.Tensor, tf.Tensor], Tensors]:
-    """Return the parts of the loss of a picture in the first style, as a function of the picture
-    and its photo, both brought to the size of training.
+    """Return a function from a picture in the first style and its photo to the parts of the loss.
+    Both are resized to the size of training.
     """
 
     @tf.function(reduce_retracing=True, autograph=False)

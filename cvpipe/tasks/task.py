@@ -1,6 +1,7 @@
-"""The contract between the core and a task.
+"""The interface between the core and a task.
 
-The core trains, evaluates, exports and serves what a `Task` describes; it knows no task by name.
+The core trains, evaluates, exports and serves what a `Task` describes. It has no code for
+particular tasks.
 
 Dimensions: B images in a batch, b examples in a replica's part of it.
 """
@@ -35,9 +36,9 @@ class Update:
 
     losses: Losses
     moves: tuple[str, ...] = ("network",)
-    """Names of the networks whose weights the optimizer updates. Empty if there is nothing to
-    descend: `losses` itself assigns what it learns to variables of the networks, as BatchNorm
-    assigns its statistics, and its losses are only logged.
+    """Names of the networks whose weights the optimizer updates. Empty if nothing is trained by
+    gradients: `losses` then assigns variables of the networks itself, as BatchNorm assigns its
+    statistics, and the returned losses are only logged.
     """
     optimizer: str = "optimizer"
     """A key of `Config.optimizers`."""
@@ -139,15 +140,15 @@ class Task:
     """Maps an example's annotations to evaluation targets; None to use `encode`."""
     target_extent: Callable[[Tensors], tf.Tensor] | None = None
     """Maps training targets to the extent, int32 [B, 2], at which answers can be compared with
-    them; None for that of the images.
+    them; None for the extent of the images.
     """
     targets: Mapping[str, Field] = dataclasses.field(default_factory=dict)
     """Fields of the targets of `truth` whose sizes vary, which are padded."""
     options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
     """Serving-time options by name."""
     best_thresholds: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
-    """Maps scores of evaluation to overrides of keys, as of --set, with which the artifact leaves
-    out what is below the threshold with the best F1; None if answers have no threshold.
+    """Maps evaluation scores to overrides, as given to --set, that set the thresholds with the best
+    F1; None if answers have no threshold.
     """
     combine: Callable[[Tensors], Tensors] | None = None
     """Combines the outputs of M networks or of M views of an image, [M, B, …]; None if the task
@@ -166,7 +167,9 @@ class Task:
     attacks on artifacts; None if answers don't tell.
     """
     class_labels: Callable[[Tensors], tf.Tensor] | None = None
-    """Targets to the true class of each image, int [B]; None where an image has no single class."""
+    """Maps targets to the true class of each image, int [B]; None if images have no single
+    class.
+    """
     objectives: Mapping[str, Callable[[Tensors, Tensors], tf.Tensor]] = dataclasses.field(
         default_factory=dict
     )
@@ -174,8 +177,8 @@ class Task:
     what an attack maximizes, float32 [b].
     """
     calibrate: Callable[[Networks, Mapping[str, Any]], None] | None = None
-    """Sets variables of the networks by the scores of the validation split, such as a threshold,
-    after each evaluation and before its checkpoint; None if nothing is chosen by them.
+    """Sets variables of the networks, such as a threshold, by the scores of the validation split,
+    after each evaluation and before its checkpoint; None if there are no such variables.
     """
     decorate: Callable[[tf.Tensor, Tensors], Tensors] | None = None
     """Graph code that adds answers computed from the decoded image. Takes uint8 [h, w, C] and its

@@ -53,7 +53,7 @@ def fresh_state(
     strategy: tf.distribute.Strategy | None = None,
     thawing: Thawing = NO_THAWING,
 ) -> State:
-    """Return a state before the first step, with new optimizers."""
+    """Return the state before the first step, with new optimizers."""
     moved = variables_by_optimizer(task, networks)
     with (strategy or tf.distribute.get_strategy()).scope():
         optimizers = {
@@ -62,7 +62,7 @@ def fresh_state(
             )
             for name, variables in moved.items()
         }
-    # Outside the strategy's scope, because the loop on the host counts the steps.
+    # Created outside the strategy's scope, because the loop on the host counts the steps.
     step = tf.Variable(0, dtype=tf.int64, name="step")
     return State(
         networks, optimizers, moved, step, schedule.factor, frozen=task.frozen, thawing=thawing

@@ -39,8 +39,8 @@ class Checkpointer:
             UserError: a value is not finite, or the file can't be written. The old file is kept.
         """
         self.finish()
-        # All workers take part in reading some variables; one writes. The arrays are copies, which
-        # the next steps don't change.
+        # Some variables can only be read by all workers together, but one worker writes. The arrays
+        # are copies, which the next steps don't change.
         arrays = self._state.arrays()
         file = self._run.folder / "checkpoints" / f"{which}.npz"
         if self._run.writes:
@@ -52,7 +52,7 @@ class Checkpointer:
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
-        """Wait for a checkpoint that is being written in the background; raises the same as
+        """Wait for a checkpoint that is being written in the background. Raise the same errors as
         `save`.
         """
         writing, self._writing = self._writing, None

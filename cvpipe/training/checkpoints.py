@@ -1,8 +1,8 @@
 """Checkpoint files: written atomically, verified when read, with a few earlier ones kept.
 
 last.npz            the newest
-earlier-STEP.npz    those before it, one for each step
-damaged-N.npz       one that couldn't be read when the run was resumed, as it was
+earlier-STEP.npz    earlier ones, each with the number of its step
+damaged-N.npz       a damaged one, found when the run was resumed, unchanged
 
 Every array has a CRC-32, which detects any flipped bit. The first array holds the number of arrays,
 because a damaged zip directory may hide some of them.
@@ -108,20 +108,21 @@ def read_checkpoint(file: Path, names: Sequence[str] | None = None) -> dict[str,
 
 
 def earlier_checkpoints(last: Path) -> list[Path]:
-    """Return the kept checkpoints from before `last`, the newest first."""
+    """Return the kept checkpoints that are older than `last`, the newest first."""
     files = last.parent.glob("earlier-*.npz")
     return sorted(files, key=_step_in_name, reverse=True)
 
 
 def write_last(last: Path, arrays: Mapping[str, np.ndarray], kept: int) -> None:
-    """Write the newest checkpoint and keep `kept` earlier ones; raises the same as
+    """Write the newest checkpoint and keep `kept` earlier ones. Raise the same errors as
     `write_checkpoint`.
     """
     if kept and last.exists():
         _keep(last)
     write_checkpoint(last, arrays)
     files = earlier_checkpoints(last)
-    # Checkpoints of this step or later remain from before the run went back.
+    # Checkpoints of this step or later are left over from before the run went back to an earlier
+    # step.
     useful = [file for file in files if _step_in_name(file) < int(arrays["step"])]
     for file in files:
         if file not in useful[:kept]:
@@ -160,7 +161,7 @@ def read_newest(
 
 
 def _keep(last: Path) -> None:
-    """Hard-link a checkpoint to a second name, which remains when it is replaced."""
+    """Hard-link a checkpoint to a second name, which remains when the first is overwritten."""
     try:
         step = int(read_checkpoint(last, ["step"])["step"])
     except DataError:

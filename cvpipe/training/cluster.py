@@ -23,7 +23,7 @@ class Member(NamedTuple):
     number: int
     """Position among the processes of that job."""
     writes: bool
-    """True for one member, which writes files: the chief, or the first worker without a chief."""
+    """True for the one member that writes files: the chief, or without a chief the first worker."""
     jobs: dict[str, list[str]]
     """Addresses of all members by job and number."""
 
@@ -35,12 +35,12 @@ class Member(NamedTuple):
 
     @property
     def leader(self) -> str:
-        """The job whose first member is the leader of the cluster."""
+        """Job whose first member is the leader of the cluster."""
         return CHIEF if self.jobs.get(CHIEF) else WORKER
 
 
 def read_member(text: str | None = None) -> Member | None:
-    """Return this process's member of the cluster; None without a cluster.
+    """Return this process as a member of the cluster; None without a cluster.
 
     As in TensorFlow, other settings are ignored if there is no cluster.
 

@@ -48,7 +48,7 @@ def with_teacher(task: Task, config: Config, facts: Facts) -> Task:
 def distilled(
     task: Task, imitate: Imitate, teachers: Mapping[str, keras.Model], section: Teacher
 ) -> Task:
-    """Return a task whose networks also learn from their teachers.
+    """Return the task with distillation added to each update.
 
     The loss is (1 − weight) × the task's loss + weight × the distance from the teacher's outputs
     for the same inputs. Teachers are frozen and not saved in checkpoints.

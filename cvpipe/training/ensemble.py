@@ -1,7 +1,7 @@
 """Ensembles: several models combined by the mean of their probabilities.
 
-Members are runs on the same data, with the same preparation and form of answers, or the snapshots
-of one run (Huang et al. 2017). Evaluation and export treat an ensemble as one model.
+Members are the snapshots of one run (Huang et al. 2017), or several runs on the same data with the
+same preparation and the same kind of answers. Evaluation and export treat an ensemble as one model.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def evaluate_ensemble(
     """Evaluate an ensemble and each of its members on one split.
 
     Returns:
-        The result of `evaluation.evaluate`, "split", and "members": "run", "checkpoint" and scores
-        of each.
+        The result of `evaluation.evaluate`, "split", and "members", a list with "run", "checkpoint"
+        and the scores of each member.
     """
     trained = load_ensemble(members, overrides)
     source = open_split(trained.config, split, members[0].run.known)
@@ -121,11 +121,11 @@ def _check_fits(first: Run, run: Run) -> None:
         raise DataError(f"{run.folder}: can't be combined with {first.folder}: {differs}")
     if run.facts != first.facts:
         raise DataError(
-            f"{run.folder}: knows other classes than {first.folder},"
+            f"{run.folder}: has other classes than {first.folder},"
             f" {', '.join(run.facts.class_names)}"
         )
     if run.known["digests"].get("test") != first.known["digests"].get("test"):
         raise DataError(
-            f"{run.folder}: holds out other test images than {first.folder}, which one may have"
-            " seen in training; give both the same data and data.split_seed"
+            f"{run.folder}: has other test images than {first.folder}, so that one run may have"
+            " been trained on them; give both the same data and data.split_seed"
         )

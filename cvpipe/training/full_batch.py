@@ -29,9 +29,11 @@ from cvpipe.training.step import gradients_of, regularization, step_seed
 from cvpipe.training.strategy import uses_xla
 from cvpipe.training.validation import patience_is_over, validate
 
-# Smaller decreases of the loss, relative for losses above 1, are below the rounding of float32.
+# Convergence: decreases of the loss below this are lost in the rounding of float32. For losses
+# above 1 it is a relative decrease.
 SMALLEST_FALL = 1e-8
-# Prepared images up to this total size are kept in memory; more are prepared again for each pass.
+# Prepared images up to this total size are kept in memory; larger splits are prepared again for
+# each pass.
 KEPT_BYTES = 2**30
 # Status of SciPy's L-BFGS-B. NO_LOWER_POINT with a nonzero gradient means that float32 can't
 # resolve a lower loss.
@@ -53,7 +55,7 @@ class Objective:
     ):
         self._variables, self._quarantine = network.trainable_variables, quarantine
         [update] = task.updates
-        # Inference mode, as in evaluation: BatchNorm of frozen weights keeps its statistics.
+        # Inference mode, so that BatchNorm uses its fixed statistics, as in evaluation.
         networks = {"network": lambda image, training: network(image, training=False)}
         self.losses: dict[str, float] = {}
         # Training uses one view, even if evaluation uses several.
@@ -91,7 +93,7 @@ class Objective:
         self._sums, self._penalties = sums, penalties
 
     def weights(self) -> np.ndarray:
-        """Return the model's trainable weights, float64 [P]."""
+        """Return the model's trainable parameters, float64 [P]."""
         return _flat(self._variables)
 
     def assign(self, weights: np.ndarray) -> None:
@@ -136,7 +138,7 @@ def check_full_batch(task: Task, strategy: tf.distribute.Strategy) -> None:
         raise ConfigError("optimizer.kind: lbfgs works on one device; set train.strategy: one")
     if task.frozen:
         raise ConfigError(
-            "train.teacher doesn't go with optimizer.kind: lbfgs; choose another optimizer"
+            "train.teacher can't be combined with optimizer.kind: lbfgs; choose another optimizer"
         )
     if [update.moves for update in task.updates] != [("network",)]:
         raise ConfigError(
@@ -146,8 +148,8 @@ def check_full_batch(task: Task, strategy: tf.distribute.Strategy) -> None:
 
 
 def train_full_batch(parts: Parts) -> str:
-    """Train by L-BFGS (Liu and Nocedal 1989) from the current state to the end. A step and an epoch
-    are one iteration.
+    """Train by L-BFGS (Liu and Nocedal 1989) from the current state to the end. One iteration
+    counts as one step and one epoch.
 
     Returns:
         The reason of the end: "finished", "finished: converged" or "stopped early".
@@ -186,7 +188,8 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
 
     def stop_if_asked() -> None:
         if stop.is_set():
-            # The network has the trial weights of a line search.
+            # The network holds the trial weights of a line search, so restore those of the last
+            # iteration.
             objective.assign(iterate)
             parts.checkpointer.save("last")
             raise Interrupted(
@@ -200,8 +203,8 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
             objective.assign(iterate)
             raise UserError(
                 f"the loss is not finite near the weights of iteration {int(state.step)};"
-                f" {parts.run.kept()}. Start with a model.initializer of smaller weights, add"
-                " loss.l2, or use another optimizer.kind"
+                f" {parts.run.kept()}. Use a model.initializer with smaller weights, add loss.l2,"
+                " or use another optimizer.kind"
             )
         return loss, gradient
 

@@ -1,4 +1,4 @@
-"""Weights that `model.weights` names, from any source, by the paths of this project's variables."""
+"""Reading of the weights in `model.weights` from any source, by the paths of cvpipe's variables."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ class GivenWeights(NamedTuple):
     """Weights to start from."""
 
     by_path: Mapping[str, np.ndarray]
-    """Without the last layer's where it told other classes apart."""
+    """Weights by path. Those of the last layer are missing if it was trained on other classes."""
     provenance: Provenance
 
 
 def given_weights(config: Config, facts: Facts) -> GivenWeights:
-    """Read what `model.weights` names.
+    """Read the run, checkpoint, file or package that `model.weights` names.
 
     Raises:
-        ConfigError: it names nothing that can be loaded.
-        DataError: a file is damaged, or is of another network.
+        ConfigError: `model.weights` names nothing that can be loaded.
+        DataError: a file is damaged, or belongs to another network.
     """
     origin = config.model.weights or ""
     network = application_of(config.model.backbone)
@@ -85,7 +85,9 @@ def given_weights(config: Config, facts: Facts) -> GivenWeights:
 
 
 def tells_classes(path: str) -> bool:
-    """True if the variable belongs to a layer taken over only where the classes are the same."""
+    """Return True for a variable of a last layer, which is only loaded if the classes are the
+    same.
+    """
     return path.split("/")[0].endswith("logits")
 
 
@@ -98,7 +100,7 @@ def _of_file(
         if network:
             size = (*config.prepare.size, 3)
             return _by_path(_loaded(application(network, input_shape=size), path))
-        # The file doesn't name its classes: as many as its last layer has units.
+        # The file doesn't name its classes; their number is that of the last layer's units.
         outputs = _units_of_last_layer(path)
         saved = load_task(config, facts._replace(class_names=tuple(map(str, range(outputs)))))
         [built] = saved.build(False).values()
@@ -106,17 +108,21 @@ def _of_file(
     if path.suffix not in OF_OTHERS:
         endings = ", ".join([*OF_OTHERS, ".weights.h5"])
         raise ConfigError(
-            f"model.weights: {origin}: a file of weights ends in {endings} or .keras; give one"
-            " under such a name"
+            f"model.weights: {origin}: names of files of weights end in {endings} or .keras; rename"
+            " the file, or give another"
         )
     tables = tables_of(config.model.backbone)
     if not tables:
         name = config.model.backbone
         why = f"no other library has {name}"
         if name in DIFFERENT:
-            why = f"{name} isn't the network of that name in other libraries: {DIFFERENT[name]}"
+            why = (
+                f"{name} differs from the network of that name in other libraries:"
+                f" {DIFFERENT[name]}"
+            )
         raise ConfigError(
-            f"model.weights: {origin}: {why}; give a run of it, or a file that Keras saved of it"
+            f"model.weights: {origin}: {why}; give a run of this network, or a file of it saved by"
+            " Keras"
         )
     model, given = config.model, OF_OTHERS[path.suffix](path)
     weights = convert(given, tables, model.backbone, origin, model.conventions, model.norm_epsilon)
@@ -124,7 +130,9 @@ def _of_file(
 
 
 def _for_classes(weights: Mapping[str, np.ndarray], facts: Facts) -> dict[str, np.ndarray]:
-    """Leave the last layer out where it has another number of classes; nothing names them."""
+    """Leave the last layer out if it has another number of classes. The file doesn't name classes,
+    so only numbers are compared.
+    """
     outputs = len(weights["logits/bias"]) if "logits/bias" in weights else 0
     same = outputs == len(facts.class_names)
     return {path: own for path, own in weights.items() if same or not tells_classes(path)}
@@ -133,7 +141,7 @@ def _for_classes(weights: Mapping[str, np.ndarray], facts: Facts) -> dict[str, n
 def _of_run(run: Run, config: Config, facts: Facts) -> GivenWeights:
     if run.config.prepare != config.prepare:
         log.warning(
-            "model.weights: %s was trained on images prepared otherwise (its 'prepare' section"
+            "model.weights: %s was trained with another image preparation (its 'prepare' section"
             " differs)",
             run.folder,
         )
@@ -146,14 +154,14 @@ def _of_run(run: Run, config: Config, facts: Facts) -> GivenWeights:
     [network] = networks.values()
     provenance, before = of_file(checkpoint), run.weights
     if before is not None:
-        # A run that began with others' weights passes on their license.
+        # A run that started from published weights passes on their license.
         source = f"{provenance.source}, trained from {before.source} ({before.sha256})"
         provenance = provenance._replace(source=source, license=before.license)
     return GivenWeights(_by_path(network, run.facts == facts), provenance)
 
 
 def _of_keras_file(path: Path) -> dict[str, np.ndarray]:
-    # A file keeps no state of dropout; the model that is read from it has one drawn anew.
+    # A .keras file doesn't contain the states of dropout's seed generators; Keras draws new ones.
     return {
         name: value
         for name, value in _by_path(_read_model(path)).items()
@@ -194,7 +202,7 @@ def _loaded(model: keras.Model, path: Path) -> keras.Model:
 
 
 def _units_of_last_layer(path: Path) -> int:
-    """Units of the last dense layer in a .weights.h5 file."""
+    """Return the number of units of the last dense layer in a .weights.h5 file."""
     kernels: dict[int, int] = {}
     try:
         with h5py.File(path) as file:
@@ -204,11 +212,11 @@ def _units_of_last_layer(path: Path) -> int:
                     kernels[int(number[1] or 0)] = file["layers"][name]["vars"]["0"].shape[-1]
     except (OSError, KeyError) as error:
         raise DataError(
-            f"model.weights: {path}: no weights that Keras saved ({error}); give another file"
+            f"model.weights: {path}: not weights saved by Keras ({error}); give another file"
         ) from None
     if not kernels:
         raise DataError(
-            f"model.weights: {path}: has no dense layer at its end; give the weights of a whole"
+            f"model.weights: {path}: has no dense layer at its end; give the weights of a complete"
             " classifier"
         )
     return kernels[max(kernels)]

@@ -25,8 +25,8 @@ class Insight:
         """Prepare the inspection.
 
         Args:
-            networks: the task's networks; frozen ones have no gradients.
-            task: its first update is differentiated.
+            networks: the task's networks; gradients are computed for those that aren't frozen.
+            task: the task, whose first update's loss is differentiated.
             config: the configuration, for the L1 and L2 terms.
             batch: a training batch.
         """

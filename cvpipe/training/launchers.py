@@ -1,9 +1,9 @@
 """Detection of launchers: the cluster of this process in the format of TF_CONFIG.
 
-TF_CONFIG       TFJob and others set it themselves; it comes first
+TF_CONFIG       set by TFJob and others; it has precedence
 CVPIPE_WORKERS  "host1:2222,host2:2222", for Kubernetes' indexed Jobs and JobSet, which number their
-                pods in JOB_COMPLETION_INDEX, and for any other launcher with CVPIPE_WORKER_INDEX
-Slurm           a step of several tasks, as `srun` sets its variables
+                pods in JOB_COMPLETION_INDEX, and for other launchers that set CVPIPE_WORKER_INDEX
+Slurm           a job step of several tasks, described by the variables that `srun` sets
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from cvpipe.errors import ConfigError
 
 PORT = 2222
 """Default port of workers."""
-# Slurm jobs on one machine need different ports. They are counted from here by job number.
+# Slurm jobs on one machine need different ports. They are derived from the job's number, starting
+# here.
 _SLURM_PORT, _SLURM_JOBS, _TASKS_PER_NODE = 20_000, 100, 64
 
 
@@ -64,8 +65,8 @@ def _listed(environment: Mapping[str, str]) -> str:
     if not index.isdecimal() or int(index) >= len(workers):
         raise ConfigError(
             f"CVPIPE_WORKERS: names {len(workers)} workers, but {name} is"
-            f" {json.dumps(index) if index else 'not set'}; it must number this one from 0 to"
-            f" {len(workers) - 1}"
+            f" {json.dumps(index) if index else 'not set'}; set it to the number of this worker,"
+            f" from 0 to {len(workers) - 1}"
         )
     return _config([each if ":" in each else f"{each}:{PORT}" for each in workers], int(index))
 
@@ -84,7 +85,7 @@ def _slurm_step(environment: Mapping[str, str]) -> str:
         )
     job = int(environment.get("SLURM_JOB_ID", "0")) % _SLURM_JOBS
     first = _SLURM_PORT + _TASKS_PER_NODE * job
-    # Slurm numbers tasks node by node (its distribution "block", which is the default).
+    # Slurm numbers tasks node by node by default (its distribution "block").
     workers = [
         f"{node}:{first + task}"
         for node, count in zip(nodes, counts, strict=True)

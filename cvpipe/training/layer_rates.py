@@ -16,14 +16,15 @@ def with_rates(
     *arguments: Any,
     **settings: Any,
 ) -> keras.optimizers.Optimizer:
-    """Make an optimizer of a class of Keras whose variables differ.
+    """Make a Keras optimizer that has a learning rate and a first step for each variable.
 
     Args:
+        optimizer: class of the optimizer.
         rates: factor of each variable's learning rate and weight decay, in the order in which the
-            optimizer will be built for them.
-        first_steps: steps before the first update of each. Adam corrects the bias of its moments by
-            the number of updates; counted from the first step of all, a late variable's first
-            updates would be several times too long.
+            optimizer will be built for the variables.
+        first_steps: number of steps before each variable's first update. Adam corrects the bias of
+            its moments by the number of updates. If it counted steps before a variable's first
+            update, the variable's first updates would be several times too large.
     """
 
     class Discriminative(_LayerRates, optimizer):
@@ -35,14 +36,14 @@ def with_rates(
 
 
 class _LayerRates:
-    """Overrides parts of a Keras optimizer that see one variable, or its rate."""
+    """Mixin that overrides the parts of a Keras optimizer that handle one variable or its rate."""
 
     rates: tuple[float, ...]
     first_steps: tuple[int, ...]
     _factor, _steps_before = 1.0, 0
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
-        """Update one variable at its own rate, as at its own step."""
+        """Update one variable with its own rate and its own count of steps."""
         index = self._get_variable_index(variable)  # type: ignore[attr-defined]
         self._steps_before = self.first_steps[index]
         super().update_step(gradient, variable, learning_rate * self.rates[index])  # type: ignore[misc]
@@ -50,10 +51,11 @@ class _LayerRates:
 
     @property
     def iterations(self) -> Any:
-        """Updates made so far, of the variable that is being updated."""
+        """Number of updates so far; during `update_step`, of the variable that is being updated."""
         if not self._steps_before:
             return super().iterations  # type: ignore[misc]
-        # Updates left out for overflow in half precision are not counted.
+        # Updates skipped because of overflow in half precision are not counted, so the difference
+        # can be negative.
         return tf.maximum(super().iterations - self._steps_before, 0)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:

@@ -26,7 +26,7 @@ IDLE = {"maintenance-event": "NONE", "preempted": "FALSE"}
 def stop_for_maintenance(strategy: tf.distribute.Strategy, stop: threading.Event) -> Iterator[None]:
     """Context in which `stop` is set if maintenance or preemption of this machine is announced.
 
-    Only TPUs are watched, and machines for which the variable `GCE_METADATA_HOST` is set.
+    The metadata server is only polled on TPUs and where the variable `GCE_METADATA_HOST` is set.
     """
     if HOST not in os.environ and not isinstance(strategy, tf.distribute.TPUStrategy):
         yield

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 # Batches of images in memory at once: one in use, two prefetched, one being assembled.
 BATCHES = 4
-# Measured with a ResNet and a VGG, a step on a CPU takes 0.6 to 0.9 times the size of all layers'
-# outputs, because some are computed in place.
+# A step on a CPU takes 0.6 to 0.9 times the memory of all layers' outputs, because some are
+# computed in place (measured with a ResNet and a VGG).
 LEAST_SHARE = 0.5
 GIGABYTE = 1e9
 UNLIMITED = 1 << 60

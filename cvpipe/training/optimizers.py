@@ -43,19 +43,20 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Create an optimizer built for `variables`. Weight decay is not applied to biases and norms.
 
-    `first_steps` has the steps before the first update of variables that begin later than others,
-    by their `id`.
+    Call it in the strategy's scope. If gradients are clipped on several replicas, each replica must
+    pass the mean of the gradients over all replicas (`step.py`).
 
-    Call it in the strategy's scope. Where gradients are clipped on several replicas, each has to be
-    given their mean over all replicas: see `step.py`.
+    Args:
+        first_steps: number of steps before a variable's first update, by the variable's `id`;
+            variables that are trained from the start are left out.
     """
     common: dict[str, Any] = {
         "use_ema": config.train.ema is not None,
         "ema_momentum": config.train.ema or 0.0,
         "name": "optimizer",
     }
-    # Keras clips on each replica and then sums over n replicas. Means clipped at limit / n add up
-    # to the limit.
+    # Keras clips on each of n replicas and then sums over the replicas. If each clips the mean at
+    # limit / n, the sum is clipped at the limit.
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if config.train.clip_norm is not None:
         common["global_clipnorm"] = config.train.clip_norm / replicas

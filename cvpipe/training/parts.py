@@ -32,7 +32,7 @@ class Parts(NamedTuple):
     predict: Predict
     """Prediction function of the state's networks."""
     quarantines: dict[str, Quarantine]
-    """By split."""
+    """The quarantine of each split, by name."""
     validation: Iterable[dict[str, Any]] | None
     """This process's batches of the validation split; None without such a split."""
     exchange: Exchange | None

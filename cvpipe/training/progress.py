@@ -23,7 +23,7 @@ class Progress:
             batch_size,
             steps_per_epoch,
         )
-        # Not a default argument, which would be the stderr at import.
+        # A default argument would be bound to the stderr at import.
         self._stream = stream or sys.stderr
         # A dumb terminal can't clear a line.
         self._rewrites = self._stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"

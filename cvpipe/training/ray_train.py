@@ -15,8 +15,8 @@ from typing import Any
 
 from cvpipe.errors import ConfigError, UserError, counted
 
-# Ray reads these when it is imported. Without usage statistics, and without lowering the priority
-# of its workers.
+# Ray reads these variables when it is imported. They turn off usage statistics and keep the
+# priority of workers from being lowered.
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 MAX_RESTARTS = 3
 KINDS = ("CPU", "GPU")
@@ -25,8 +25,8 @@ KINDS = ("CPU", "GPU")
 def train_on_ray(words: Sequence[str], run: Path, workers: int) -> None:
     """Run `cvpipe train` on the workers of a Ray cluster, and wait for its end.
 
-    Connects to the running cluster; without one, starts Ray on this machine. Every machine needs
-    cvpipe, and the working folder at the same path.
+    Connects to a running Ray cluster, or starts Ray on this machine if there is none. Every machine
+    needs cvpipe, and the working folder at the same path.
 
     Args:
         words: arguments of `cvpipe`, the same for all workers.
@@ -35,7 +35,7 @@ def train_on_ray(words: Sequence[str], run: Path, workers: int) -> None:
 
     Raises:
         ConfigError: Ray is not installed, or the cluster has too few cores.
-        UserError: the training failed, also after restarts.
+        UserError: the training failed, and so did its restarts.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -76,9 +76,8 @@ def train_on_ray(words: Sequence[str], run: Path, workers: int) -> None:
 
 
 def resources_per_worker(nodes: Sequence[Mapping[str, float]], workers: int) -> dict[str, float]:
-    """Return the largest equal shares of CPU cores, and of GPUs if they suffice, per worker.
-
-    A worker's share is on one machine.
+    """Return the CPU cores and GPUs of each worker: the largest equal shares. A worker's share is
+    on one machine. If there are fewer GPUs than workers, GPUs aren't used.
 
     Args:
         nodes: "CPU" and "GPU" of each machine.
@@ -98,7 +97,9 @@ def resources_per_worker(nodes: Sequence[Mapping[str, float]], workers: int) -> 
 
 
 def _share(counts: Sequence[int], workers: int) -> int:
-    """Return the largest share of which the machines hold one for each worker; 0 if none."""
+    """Return the largest share that all workers can have, each on one machine; 0 if there is
+    none.
+    """
     fits = (
         share
         for share in range(max(counts, default=0), 0, -1)
@@ -108,9 +109,9 @@ def _share(counts: Sequence[int], workers: int) -> int:
 
 
 def _train_in_worker(settings: Mapping[str, Any]) -> None:
-    """Run the command in a process of its own, with the TF_CONFIG that Ray Train has set."""
+    """Run the command in a separate process, with the TF_CONFIG that Ray Train has set."""
     command = [sys.executable, "-m", "cvpipe", *settings["words"]]
     done = subprocess.run(command, cwd=settings["folder"], check=False)
     if done.returncode:
-        # An error makes Ray start all workers again.
+        # After an error, Ray restarts all workers.
         raise RuntimeError(f"cvpipe train ended with exit code {done.returncode}")

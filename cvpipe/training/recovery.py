@@ -24,7 +24,7 @@ from cvpipe.training.parts import Parts
 MOST = 3
 """Maximum number of recoveries per run."""
 EVALUATED = "evaluated"
-"""Name of the checkpoint of the last evaluation, or of the start, for recovery."""
+"""Name of the checkpoint that recovery returns to: that of the last evaluation, or the start."""
 
 
 def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
@@ -43,15 +43,15 @@ def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
         raise _not_finite(parts, step)
     count = state.recoveries + 1
     if policy == "reduce":
-        # The factor at the bad step. It only changes at evaluations.
+        # The factor is that at the bad step, because it only changes at evaluations.
         factor = float(state.rate_factor) / 2
         _restore(parts)
         state.rate_factor.assign(factor)
-        done = f"going back to step {int(state.step)} with {factor:.2g} of the learning rate"
+        done = f"going back to step {int(state.step)} with {factor:.2g} times the scheduled rate"
     else:
         step = _last_good_step(parts, step, retrain)
         state.step.assign_add(1)
-        done = "leaving its batch out"
+        done = "skipping its batch"
     state.recoveries = count
     parts.run.forget_metrics_after(int(state.step))
     parts.checkpointer.save("last")

@@ -2,15 +2,15 @@
 
 config.json         the whole configuration, defaults included
 run.json            classes, split sizes, versions
-metrics.jsonl       a JSON object a line: training and validation scores by step
+metrics.jsonl       a JSON object per line: training and validation scores by step
 quarantine.jsonl    records that couldn't be read
-checkpoints/        last.npz and earlier-STEP.npz before it, best.npz; snapshot-1.npz and so on
-                    where asked for
+checkpoints/        last.npz, earlier-STEP.npz, best.npz; with `train.snapshots` also snapshot-1.npz
+                    and so on
 train/, validation/ TensorBoard
 report.md           scores and pictures/ of the test split; report-validation.md and so on
-report.html         the same as one file
+report.html         the same report as one file
 scores-test.json    the numbers of the report; scores-validation.json and so on
-weights.json        source, license and checksum of the weights that it began with, where given
+weights.json        source, license and checksum of `model.weights`, if set
 """
 
 from __future__ import annotations
@@ -124,12 +124,12 @@ class Run:
 
     @property
     def facts(self) -> Facts:
-        """The facts of the run's data; raises the same as `known`."""
+        """The facts of the run's data. Raises the same errors as `known`."""
         return Facts.from_json(self.known["facts"])
 
     @property
     def weights(self) -> Provenance | None:
-        """The origin of the weights that the run began with; None for random ones.
+        """The origin of the run's initial weights; None for random ones.
 
         Raises:
             DataError: weights.json is damaged.
@@ -143,7 +143,7 @@ class Run:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Package versions at the start of the run; raises the same as `known`."""
+        """Package versions at the start of the run. Raises the same errors as `known`."""
         versions: dict[str, str] = self._read_known()["versions"]
         return versions
 
@@ -179,8 +179,8 @@ class Run:
             if self.writes:
                 write_json(self.config_file, config.to_json())
             return True
-        # A run without checkpoints may be started again with another configuration: nothing is
-        # lost.
+        # A run without checkpoints may be started again with another configuration, because nothing
+        # is lost.
         if self.folder.exists() and not self.config_file.exists() and any(self.folder.iterdir()):
             raise ConfigError(
                 f"{self.folder}: the folder is not empty and holds no run; choose another with"
@@ -200,7 +200,8 @@ class Run:
             UserError: another process holds the lock.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the folder, because --fresh may rename it. The lock ends with the process.
+        # The lock file is beside the folder, because --fresh may rename the folder. The lock ends
+        # with the process.
         with (self.folder.parent / f".{self.folder.name}.lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -212,7 +213,7 @@ class Run:
             yield
 
     def log_weights(self, weights: Provenance | None) -> None:
-        """Note the origin of the weights that the run begins with."""
+        """Record the origin of the run's initial weights."""
         if self.writes and weights is not None:
             write_json(self.weights_file, weights._asdict())
 
@@ -324,7 +325,9 @@ def _as_json(value: Any) -> str:
 
 
 def is_place(key: str) -> bool:
-    """Return True if a key is a path of the data. Digests tell whether the data is the same."""
+    """Return True if a key is a path of the data. Paths may change, since digests identify the
+    data.
+    """
     return key.startswith("data.source.") and key.rpartition(".")[2] in ("path", "root", "data_dir")
 
 

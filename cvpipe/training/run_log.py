@@ -137,8 +137,7 @@ class RunLog:
 
     def look_into(self, step: int, networks: Mapping[str, keras.Model]) -> None:
         """Log histograms of the networks on the first training batch if `train.histograms` is set.
-
-        For training on one device only.
+        Only works for training on one device.
         """
         if not self._config.train.histograms or not self._run.writes:
             return
@@ -164,7 +163,9 @@ class RunLog:
             self._summaries.figure(0, "train", "augmented training images", figure)
 
     def _first_batch(self) -> tf.data.Dataset:
-        """Return the first training batch; empty if a record in it can't be read."""
+        """Return a dataset with the first training batch; empty if a record of the batch can't be
+        read.
+        """
         return training_batches(
             self._splits["train"], self._config, self._task.encode, None, first_step=0, last_step=1
         ).ignore_errors()

@@ -3,8 +3,8 @@
 A schedule maps the step, counted from 0, to a float32 learning rate; both are scalars.
 
 Pipeline files count in epochs. An epoch is examples / batch_size steps, not necessarily an integer.
-Smooth schedules use the exact fraction. Changes of kind "step" and the end of the warm-up are
-rounded to the nearest step, the ends of cosines of kind "restarts" up to the next.
+Smooth schedules use the exact fraction. The changes of kind "step" and the end of the warm-up are
+rounded to the nearest step, and the ends of cycles of kind "restarts" are rounded up.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         self.factor = tf.Variable(1.0, trainable=False, name="learning_rate_factor")
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """Return the learning rate; the first step of a warm-up is above 0."""
+        """Return the learning rate, which is above 0 at the first step of a warm-up."""
         rise = (tf.cast(step, tf.float32) + 1) / max(self.warmup_steps, 1)
         return self.rate(step) * tf.minimum(rise, 1.0) * self.factor
 
@@ -56,7 +56,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 def make_schedule(config: Config, steps_per_epoch: float, total_steps: int) -> LearningRate:
     """Create the pipeline's learning rate.
 
-    Call it in the strategy's scope, because every replica reads its variable.
+    Call it in the strategy's scope, because every replica reads the variable `factor`.
     """
     schedule = config.schedule
     # L-BFGS has a line search; 1 is the Newton step that it tries first.
@@ -116,7 +116,8 @@ def cycle_ends(schedule: Restarts, steps_per_epoch: float, total_steps: int) -> 
     epochs, length = 0.0, schedule.cycle_epochs
     while not ends or ends[-1] < total_steps:
         epochs, length = epochs + length, length * schedule.growth
-        # Rounded first, because 3 × 0.1 exceeds 0.3. A cycle has at least one step.
+        # Rounding first removes errors such as that of 3 × 0.1, which exceeds 0.3. A cycle has at
+        # least one step.
         ends.append(
             max(math.ceil(round(epochs * steps_per_epoch, 6)), (ends[-1] if ends else 0) + 1)
         )

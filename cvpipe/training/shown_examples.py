@@ -20,7 +20,7 @@ from cvpipe.pictures.drawing import try_to_draw
 from cvpipe.tasks.task import Task
 
 SHOWN_IMAGES = 32
-# Limit for large images, in values of one to four bytes.
+# Limit of the number of values in all shown images; each takes one to four bytes.
 SHOWN_VALUES = 50_000_000
 # Images that keep their own size are padded to a common size.
 IMAGE = Field(padding=0)
@@ -38,8 +38,9 @@ class Shown(NamedTuple):
 class ShownExamples:
     """A few examples from a whole split and their answers. Pass `watch` to `evaluate`.
 
-    Each of `Pictures.kinds` has the same number of examples, or all it has. The selection depends
-    only on the split and the answers. Only the selected examples and one batch are in memory.
+    Each of `Pictures.kinds` has the same number of examples, or fewer if the split has no more. The
+    selection depends only on the split and the answers. Only the selected examples and one batch
+    are in memory.
     """
 
     def __init__(self, pictures: Pictures) -> None:
@@ -56,7 +57,7 @@ class ShownExamples:
             own = self._kept.setdefault(int(kinds[n]), [])
             bisect.insort(own, Shown(_rank(int(batch["index"][n])), arrays), key=_rank_of)
             self._drop_excess()
-        # Copy slices, which would keep their whole batch in memory.
+        # Copy the kept slices, which would otherwise keep their whole batch in memory.
         for own in self._kept.values():
             own[:] = [Shown(rank, tf.nest.map_structure(_owned, arrays)) for rank, arrays in own]
 

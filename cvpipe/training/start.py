@@ -19,19 +19,19 @@ from cvpipe.tasks.task import Task
 from cvpipe.training.given_weights import SAME_NETWORK, given_weights, tells_classes
 
 UNPUBLISHED = ("fc6", "fc7", "stage4_length")
-"""Layers that SSD and FCN add to VGG16's convolutions, and that weights of those may lack."""
+"""Layers that SSD and FCN add to VGG16's convolutions. Files with VGG16's weights may lack them."""
 
 
 def initialize(
     networks: Mapping[str, keras.Model], source: Source, config: Config, task: Task
 ) -> Provenance | None:
-    """Make freshly built networks ready for their first step.
+    """Prepare new networks for their first step: set normalization statistics and given weights.
 
     Args:
         source: the training split.
 
     Returns:
-        The origin of the weights they start from; None where they start from random ones.
+        The origin of the initial weights; None for random ones.
 
     Raises:
         ConfigError: `model.weights` can't be loaded.
@@ -51,8 +51,8 @@ def initialize(
     if config.prepare.normalize == "weights" and "normalize/mean" not in weights.by_path:
         raise ConfigError(
             f"prepare.normalize: weights: {config.model.weights} doesn't say how its images were"
-            " normalized; give prepare.mean and prepare.std instead, which are"
-            " [0.485, 0.456, 0.406] and [0.229, 0.224, 0.225] for torchvision's"
+            " normalized; give prepare.mean and prepare.std instead, which are [0.485, 0.456,"
+            " 0.406] and [0.229, 0.224, 0.225] for torchvision's weights"
         )
     for network in trained.values():
         take_over(network, weights.by_path, config.model.weights)
@@ -70,7 +70,7 @@ def fit_normalization(model: keras.Model, source: Source, config: Config) -> Non
 
 
 def take_over(model: keras.Model, weights: Mapping[str, np.ndarray], origin: str) -> None:
-    """Give the model weights by their paths.
+    """Assign weights to the model by the paths of its variables.
 
     The classification layer may be missing or have another shape, and layers that a task adds to
     the backbone may be missing. These keep their initial values.
@@ -95,6 +95,6 @@ def take_over(model: keras.Model, weights: Mapping[str, np.ndarray], origin: str
             or name == "seed_generator_state"
         ):
             raise DataError(
-                f"model.weights: {origin}: has nothing for layer {layer} ({variable.path});"
+                f"model.weights: {origin}: has no weights for layer {layer} ({variable.path});"
                 f" {SAME_NETWORK}"
             )

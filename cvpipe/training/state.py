@@ -48,9 +48,9 @@ class State:
     recoveries: int = 0
     """Number of recoveries from losses that were not finite."""
     frozen: tuple[str, ...] = ()
-    """Networks that are no part of a checkpoint."""
+    """Networks that aren't saved in checkpoints."""
     thawing: Thawing = NO_THAWING
-    """Frozen layers of the others that are trained later."""
+    """Plan for layers of the other networks that are frozen at first and trained later."""
 
     @property
     def trained(self) -> dict[str, keras.Model]:
@@ -87,8 +87,8 @@ class State:
         for name, variable in variables.items():
             if tuple(variable.shape) != arrays[name].shape:
                 raise DataError(
-                    f"{origin}: {name} has shape {arrays[name].shape}, the pipeline's has"
-                    f" {tuple(variable.shape)}"
+                    f"{origin}: {name} has shape {arrays[name].shape}, but shape"
+                    f" {tuple(variable.shape)} in the pipeline"
                 )
             variable.assign(arrays[name])
         self.step.assign(arrays["step"])
@@ -100,7 +100,7 @@ class State:
         self.recoveries = int(arrays["recoveries"])
 
     def is_finite(self) -> bool:
-        """Return True if all weights of the trained networks are finite."""
+        """Return True if all weights of the networks that aren't frozen are finite."""
         weights = (v for network in self.trained.values() for v in network.weights)
         return all(np.isfinite(v.numpy()).all() for v in weights if v.dtype.startswith("float"))
 
@@ -119,15 +119,15 @@ class State:
                 variable.assign(value)
 
     def use_averaged_weights(self) -> None:
-        """Replace the weights of the networks by their averages, if there are any."""
+        """Replace the weights of the networks with their averages, if there are any."""
         for name, optimizer in self.optimizers.items():
             inner = getattr(optimizer, "inner_optimizer", optimizer)
             if inner.use_ema:
                 inner.finalize_variable_values(self.moved[name])
 
     def _variables(self) -> dict[str, keras.Variable]:
-        # Variables by path, because tf.train.Checkpoint omits the state of Keras 3's seed
-        # generators (dropout).
+        # Variables are saved by path, because tf.train.Checkpoint omits the states of Keras 3's
+        # seed generators (dropout).
         parts = {
             **{f"networks/{name}": own for name, own in self.trained.items()},
             **{f"optimizers/{name}": own for name, own in self.optimizers.items()},
@@ -142,7 +142,7 @@ class State:
 def _check_names(expected: set[str], found: set[str], origin: Path) -> None:
     for names, what in (
         (expected - found, "lacks"),
-        (found - expected, "has, and the pipeline lacks,"),
+        (found - expected, "has, unlike the pipeline,"),
     ):
         if names:
             raise DataError(

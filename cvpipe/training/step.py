@@ -8,8 +8,8 @@
 Dimensions: b examples in a replica's share of the batch.
 
 With `train.accumulate` = n, a replica processes its examples in n equal parts. Part i has the
-examples i, i + n, i + 2n …, so the union of part i over all replicas, and thus BatchNorm's input,
-does not depend on the number of replicas.
+examples i, i + n, i + 2n, …, so part i of all replicas together always has the same examples.
+BatchNorm's input therefore does not depend on the number of replicas.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cvpipe.training.strategy import uses_xla
 
 
 class Outcome(TypedDict):
-    """Result of a call of several steps, as scalars."""
+    """Result of a call that runs several steps. All values are scalars."""
 
     steps: tf.Tensor
     """int32: number of steps done."""
@@ -62,8 +62,8 @@ def make_train_step(state: State, task: Task, config: Config, replicas: int) -> 
 
     @tf.autograph.experimental.do_not_convert
     def train_step(batch: Batch, seed: tf.Tensor) -> Tensors:
-        # Without this, the optimizer's counter and dropout seeds would advance even if the batch
-        # can't be read.
+        # Wait for the batch. Otherwise the optimizer's counter and dropout's seeds would advance
+        # even if the batch can't be read.
         with tf.control_dependencies(tf.nest.flatten(batch)):
             losses: list[Tensors] = []
             for update in task.updates:
@@ -94,15 +94,16 @@ def make_run_steps(
     replicas = strategy.num_replicas_in_sync
     train_step = make_train_step(state, task, config, replicas)
     if replicas == 1:
-        # A separate function completes all its variable updates before its outputs are used. With
-        # several replicas this is impossible, because the all-reduce leaves the replica's graph.
+        # A separate tf.function completes all its variable updates before its outputs are used.
+        # With several replicas this isn't possible, because the all-reduce leaves the replica's
+        # graph.
         train_step = tf.function(train_step, jit_compile=uses_xla(config, strategy))
 
     @tf.function(reduce_retracing=True)
     def run_steps(batches: Any, count: tf.Tensor) -> Outcome:
         # Loop variables need a known structure before the first step, but the names of the losses
-        # are known only after a step is traced. So the sums are a vector, which grows from length
-        # 1.
+        # are known only after a step has been traced. So the sums are a vector that begins with
+        # length 1 and grows by broadcasting.
         names: list[str] = []
         sums = tf.zeros([1])
         done, finite, waited = tf.constant(0), tf.constant(True), tf.constant(0.0, tf.float64)
@@ -195,7 +196,8 @@ def _move(
 
     losses, gradients = _accumulated(batch, seed, learn_from, config, replicas)
     if replicas > 1 and _limits_gradients(config):
-        # Keras would clip and check for overflow on each replica, before the sum over replicas.
+        # Without this, Keras would clip and check for overflow on each replica before the gradients
+        # are summed.
         gradients = context.all_reduce("MEAN", gradients)
     optimizer.apply(gradients, variables)
     return losses

@@ -35,8 +35,7 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except (ValueError, KeyError, RuntimeError) as error:
             raise ConfigError(
-                f"TF_CONFIG: can't be used ({error}); it is JSON that names all workers and"
-                " this one"
+                f"TF_CONFIG: invalid ({error}); give JSON that names all workers and this one"
             ) from error
     if choice == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -53,7 +52,9 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
-    """Return True with several processes, which must make the same calls in the same order."""
+    """Return True if several processes train together. They must make the same calls in the same
+    order.
+    """
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
@@ -75,7 +76,7 @@ def check_batch_size(config: Config, replicas: int) -> None:
     if config.mixing and replicas > 1 and size // replicas % 2:
         raise ConfigError(
             f"train.batch_size: {size} gives each of {replicas} devices an odd number of examples,"
-            f" and mix takes pairs; use a multiple of {2 * replicas * parts}"
+            f" but mix combines pairs; use a multiple of {2 * replicas * parts}"
         )
 
 
@@ -117,7 +118,8 @@ def _summed(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
 def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
     """Return True if the step is compiled with XLA.
 
-    TPUs always compile it. With several replicas, gradients are exchanged outside of XLA.
+    For TPUs the result is False, because they always compile it. With several replicas, gradients
+    are exchanged outside of XLA, so the step isn't compiled.
 
     Raises:
         ConfigError: `train.xla` is on with several devices.

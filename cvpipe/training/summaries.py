@@ -22,7 +22,7 @@ Part = Literal["train", "validation"]
 MOST_VALUES = 1_000_000
 """Histograms of larger arrays use about this many evenly spaced values."""
 SWEEP = "hparams"
-"""Folder beside the runs of a sweep with its events for the HParams tab."""
+"""Folder beside the runs of a sweep. It has the sweep's events for the HParams tab."""
 
 
 class Summaries:
@@ -47,7 +47,9 @@ class Summaries:
         self._writer(part).flush()
 
     def figure(self, step: int, part: Part, name: str, figure: Figure) -> None:
-        """Write a matplotlib figure as an image, or as several that fit TensorBoard's cards."""
+        """Write a matplotlib figure as one image, or as several images that fit TensorBoard's
+        cards.
+        """
         cards = to_cards(figure)
         with self._writer(part).as_default(step):
             tf.summary.image(name, cards, max_outputs=len(cards))

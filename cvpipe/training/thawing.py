@@ -1,7 +1,7 @@
-"""Frozen layers that are trained from some step on: `model.freeze_epochs`.
+"""Unfreezing of layers during training: `model.freeze_epochs`.
 
-Each change of the layers that are trained needs a train step traced anew. The optimizer knows all
-of them from the start, so that a checkpoint has the same variables throughout.
+Whenever layers are unfrozen, the training step is traced again. The optimizer is built for all
+layers that will be trained, so checkpoints always have the same variables.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from cvpipe.training.schedules import last_step_of
 
 @dataclasses.dataclass(frozen=True)
 class Thawing:
-    """Times at which groups of frozen layers are trained, too."""
+    """Plan of the steps at which groups of layers are unfrozen."""
 
     steps: tuple[int, ...] = ()
-    """Steps after which another group is, rising."""
+    """Steps after which one more group is trained, in ascending order."""
     first_steps: Mapping[int, int] = dataclasses.field(default_factory=dict)
-    """Steps before the first update of a variable, by its `id`; 0 where it has none here."""
+    """Number of steps before a variable's first update, by the variable's `id`; 0 if missing."""
 
     def groups(self, step: int) -> int:
-        """Return the number of groups that are trained in the step after `step` steps."""
+        """Return the number of unfrozen groups after `step` steps."""
         return sum(own <= step for own in self.steps)
 
 
 NO_THAWING = Thawing()
-"""No layer is trained later than others."""
+"""Plan without layers that are unfrozen later."""
 
 
 def plan_thawing(networks: Mapping[str, keras.Model], config: Config, examples: int) -> Thawing:
-    """Freeze the networks as at the last step, and plan the steps until then.
+    """Freeze the networks as in the last step, and return the plan of unfreezing.
 
     Args:
-        networks: those that are trained.
+        networks: networks of the task that aren't frozen as a whole.
         examples: number of training examples.
 
     Raises:
-        ConfigError: a backbone has fewer stages than asked for.
+        ConfigError: a backbone has fewer stages than the configuration asks for.
     """
     epochs = config.model.freeze_epochs
     groups = [freeze(network, config.model) for network in networks.values()]
@@ -65,7 +65,7 @@ def plan_thawing(networks: Mapping[str, keras.Model], config: Config, examples: 
 def freeze_as_at(
     step: int, thawing: Thawing, networks: Mapping[str, keras.Model], config: Config
 ) -> None:
-    """Freeze the networks as they are trained in the step after `step` steps."""
+    """Freeze the layers that are not trained yet after `step` steps."""
     if thawing.steps:
         for network in networks.values():
             freeze(network, config.model, thawing.groups(step))

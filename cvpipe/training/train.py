@@ -156,7 +156,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
 
 
 def train_steps(parts: Parts) -> str:
-    """Train step by step, from wherever the state is to the end.
+    """Train step by step from the current state to the end.
 
     Returns:
         The reason of the end: "finished" or "stopped early".
@@ -167,9 +167,9 @@ def train_steps(parts: Parts) -> str:
     if int(state.step):
         parts.log.note(f"resuming at step {int(state.step)} of {total_steps}")
 
-    # == Input. One stream for the whole run, because a new one has to fill its buffers. Reading is
-    # not guarded against bad records until one occurs. With several replicas it always is, because
-    # a step can't be repeated on only some of them.
+    # == Input. One stream serves the whole run, because a new one has to fill its buffers. On one
+    # replica, reading is guarded against bad records only after one has occurred. On several
+    # replicas, reading is always guarded, because a step can't be repeated on only some of them.
     guarded = parts.strategy.num_replicas_in_sync > 1
     batches = _batches(parts, total_steps, guarded)
     run_steps, thawed = _thaw(parts), state.thawing.groups(int(state.step))
@@ -187,12 +187,12 @@ def train_steps(parts: Parts) -> str:
             if patience_is_over(config, state):
                 break
 
-            # == Layers. Where more of them are trained from here on, the step is another graph.
+            # == Layers. If more layers are trained from here on, the step needs a new graph.
             if state.thawing.groups(int(state.step)) > thawed:
                 run_steps, thawed = _thaw(parts), state.thawing.groups(int(state.step))
 
-            # == Steps. The first call is one step, to learn how long one takes; then calls last
-            # about a second, so that Ctrl-C is prompt.
+            # == Steps. The first call runs one step and measures its time. Later calls last about a
+            # second, so that Ctrl-C takes effect promptly.
             size = 1
             while (step := int(state.step)) < milestone.step:
                 if any_worker(parts.strategy, stop.is_set()):
@@ -231,12 +231,13 @@ def train_steps(parts: Parts) -> str:
                     learning_rate=float(parts.schedule(step - 1)),
                 )
                 size = _next_size(parts, steps, seconds)
-                # Not after the last step, because a run resumed there would skip the evaluation.
+                # Don't save here after the milestone's last step, because a run resumed there would
+                # skip the evaluation.
                 if saves and not is_last:
                     checkpointer.save("last", in_background=True)
 
-            # == Evaluation and checkpoints. "last" is saved last, so a run killed before repeats
-            # all of this with the same bits. Pictures follow.
+            # == Evaluation and checkpoints. "last" is saved last: a run that is killed before it
+            # repeats this section with the same bits. Pictures follow.
             if milestone.epoch is not None:
                 validate(parts, milestone.epoch)
             if milestone.snapshot is not None:
@@ -253,7 +254,7 @@ def train_steps(parts: Parts) -> str:
 
 
 class Milestone(NamedTuple):
-    """A step after which the loop evaluates, saves, or trains more layers."""
+    """A step after which the loop evaluates, saves or unfreezes layers."""
 
     step: int
     epoch: int | None
@@ -263,12 +264,10 @@ class Milestone(NamedTuple):
 
 
 def _milestones_ahead(config: Config, examples: int, state: State) -> list[Milestone]:
-    """Return the evaluations, snapshots and thaws after the state's step, in order; there is an
-    evaluation after the last step.
-    """
+    """Return the milestones after the state's step, in order. The last step is always evaluated."""
     epochs, every = config.train.epochs, config.train.evaluate_every
     total_steps = last_step_of(epochs, config, examples)
-    # If a batch holds several epochs, several epochs end at the same step.
+    # If a batch is larger than the split, several epochs end at the same step.
     evaluations = {
         last_step_of(epoch, config, examples): epoch
         for epoch in [*range(every, epochs, every), epochs]
@@ -284,7 +283,9 @@ def _milestones_ahead(config: Config, examples: int, state: State) -> list[Miles
 
 
 def _thaw(parts: Parts) -> RunSteps:
-    """Return the graph that trains the layers that are not frozen at the state's step."""
+    """Unfreeze the layers that are due at the state's step, and return the graph that trains
+    them.
+    """
     state, step = parts.state, int(parts.state.step)
     freeze_as_at(step, state.thawing, state.trained, parts.config)
     if state.thawing.steps:
@@ -318,7 +319,7 @@ def _next_size(parts: Parts, steps: int, seconds: float) -> int:
     """Return the number of steps for the next call."""
     most = parts.config.train.steps_per_call
     if is_multi_worker(parts.strategy):
-        # Workers synchronize after every call, so the number must be the same on all.
+        # Workers synchronize after every call, so all need the same number.
         return min(most, 10)
     return max(1, min(most, int(steps / seconds)))
 
@@ -328,7 +329,7 @@ def _check_validation(config: Config, task: Task, splits: dict[str, Source]) -> 
         return
     if task.calibrate:
         raise ConfigError(
-            f"task: {config.task}: is calibrated on a validation split, and there is none; raise"
+            f"task: {config.task}: is calibrated on a validation split, but there is none; raise"
             " data.validation, or add images"
         )
     if config.train.early_stopping:

@@ -44,7 +44,7 @@ def answering_together(
     overrides: Sequence[str] = (),
     answered: tuple[str, ...] = (),
 ) -> Trained:
-    """Combine members to one model with the configuration and the data of `run`.
+    """Combine members into one model with the configuration and the data of `run`.
 
     Args:
         answered: keys besides `data` that overrides may set.

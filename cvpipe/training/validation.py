@@ -29,7 +29,8 @@ def validate(parts: Parts, epoch: int) -> None:
             exchange=parts.exchange,
         )
     if parts.task.calibrate:
-        # After the averaged weights are put back: it changes what no optimizer trains.
+        # Calibrate after the trained weights are restored. It changes variables that no optimizer
+        # trains.
         parts.task.calibrate(state.networks, scores)
     parts.log.evaluated(int(state.step), epoch, scores)
     score = scores[best_by.score]
@@ -39,7 +40,11 @@ def validate(parts: Parts, epoch: int) -> None:
     is_best, gained = merit >= state.best_score, merit > state.best_score
     state.evaluations_since_best = 0 if gained else state.evaluations_since_best + 1
     rank = "  (best so far)" if gained else "  (equals the best)" if is_best else ""
-    shown = "is undefined: there is nothing to find" if math.isnan(score) else f"{score:.4f}{rank}"
+    shown = (
+        "is undefined: the split has no targets for it"
+        if math.isnan(score)
+        else f"{score:.4f}{rank}"
+    )
     parts.log.note(f"epoch {epoch}/{config.train.epochs}  validation {best_by.score} {shown}")
     _update_plateau(parts, gained)
     if is_best:
@@ -61,7 +66,7 @@ def _update_plateau(parts: Parts, gained: bool) -> None:
         parts.config.schedule, before, state.evaluations_waited, gained
     )
     if factor != before:
-        # Assigned outside of replicas, so that all copies change.
+        # Assign outside of replicas, so that all copies change.
         state.rate_factor.assign(factor)
         parts.log.note(
             f"no better score: the learning rate is reduced to {factor:.2g} of the highest"

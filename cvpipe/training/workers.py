@@ -20,7 +20,7 @@ from cvpipe.training.cluster import Member, read_member
 from cvpipe.training.strategy import is_multi_worker
 
 _TASK = re.compile(r"/job:(chief|worker)(?:/replica:\d+)?/task:(\d+)")
-# Errors of collectives if a process is lost.
+# Errors that collectives raise if a process is lost.
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.DeadlineExceededError,
@@ -50,9 +50,9 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
         if member is None:
             raise
         raise Interrupted(
-            f"{_lost(str(error), member)} no longer answers: it has ended or stalled. Stop what is"
-            " left of it, and start all workers again with the same command; the run continues from"
-            " its last checkpoint"
+            f"{_lost(str(error), member)} no longer answers: it has ended or stalled. Stop its"
+            " remaining processes, and restart all workers with the same command; the run continues"
+            " from its last checkpoint"
         ) from error
 
 
@@ -97,8 +97,8 @@ def _sent(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def _without_objects(value: np.ndarray) -> np.ndarray:
-    """Convert bytes objects to fixed-length strings. A final "." protects trailing zeros, which
-    NumPy drops.
+    """Convert bytes objects to fixed-length strings. A final "." keeps NumPy from dropping trailing
+    zeros.
     """
     if value.dtype != object:
         return value
@@ -119,7 +119,7 @@ def _with_objects(value: np.ndarray) -> np.ndarray:
 
 
 def _lost(message: str, own: Member) -> str:
-    """Name the process that an error is about. If the error names none, it is the leader."""
+    """Return the name of the process that an error is about: the leader if the error names none."""
     named = [(job, int(number)) for job, number in _TASK.findall(message)]
     others = [each for each in named if each != (own.job, own.number)]
     job, number = others[-1] if others else (own.leader, 0)

@@ -1,4 +1,4 @@
-"""Generated parts of Markdown files, from `<!-- begin NAME -->` to `<!-- end NAME -->`."""
+"""Generate the parts of Markdown files between `<!-- begin NAME -->` and `<!-- end NAME -->`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.S)
 
 
 def filled(text: str) -> str:
-    """Return a page with its generated parts as they should be."""
+    """Return a page with its generated parts replaced by current ones."""
     return BLOCK.sub(lambda found: f"{found[1]}{made(found[2])}{found[3]}", text)
 
 

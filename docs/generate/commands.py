@@ -1,4 +1,4 @@
-"""The command reference, from the parsers that print `--help`."""
+"""Generate the command reference from the parsers that print `--help`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from cvpipe.cli import COMMANDS
 from lines import shown, table
 
-# Every command has them; the page says so once.
+# Options of every command, which the page describes only once.
 COMMON = {"help", "debug", "json"}
 
 
@@ -24,7 +24,7 @@ def commands() -> str:
 
 
 def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Yield the parsers of commands that have no commands below them."""
+    """Yield the parsers of commands without subcommands."""
     below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not below:
         yield parser

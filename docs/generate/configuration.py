@@ -1,4 +1,4 @@
-"""The page of the configuration reference, with an example of each section."""
+"""Generate the configuration reference, with an example of each section."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of docs/canon.md: training losses of plain and residual networks of two depths."""
+"""Draw the picture of docs/canon.md: training losses of plain and residual networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COLORS = {"plain": "#d55e00", "resnet": "#0072b2"}
 
 
 def draw_degradation() -> None:
-    """Write the picture, from benchmarks/results/canon.json."""
+    """Write the picture of the losses in benchmarks/results/canon.json."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.6), layout="constrained")

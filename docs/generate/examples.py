@@ -1,4 +1,4 @@
-"""Examples of the sections of a pipeline: those of shipped pipelines, and of examples.yaml."""
+"""Collect examples of a pipeline's sections from the shipped pipelines and examples.yaml."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ WIDTH = 78
 
 
 def examples() -> dict[str, str]:
-    """Return, by the name of a section, an instance as YAML with the keys that it sets."""
+    """Return an example of each section as YAML, by the name of the section's class."""
     found: dict[str, dict[str, Any]] = {}
     for section in _sections():
         name, values = type(section).__name__, section.model_dump(mode="json", exclude_unset=True)
-        # The one that shows most keys.
+        # Prefer the example that sets the most keys.
         if len(values) > len(found.get(name, {})):
             found[name] = values
     return {name: _yaml(values) for name, values in found.items()}

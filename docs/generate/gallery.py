@@ -1,6 +1,7 @@
-"""The augmentation gallery: operations with their settings, and pictures of what they do.
+"""Generate the augmentation gallery: each operation with its settings and example pictures.
 
-The photos are scikit-learn's (CC BY 2.0); scenes with boxes are drawn by the source `digit_scenes`.
+The photos are from scikit-learn (CC BY 2.0). Scenes with boxes are drawn by the source
+`digit_scenes`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from cvpipe.config import augment as sections
 from cvpipe.config.augment import Augmentation
 
 FOLDER = Path(__file__).parents[1] / "augmentations"
-# Strong and certain, so that they show.
+# Strong settings with a probability of 1, so that the effects are visible.
 SETTINGS: dict[str, dict[str, Any]] = {
     "flip": {"probability": 1},
     "pad_crop": {"padding": 24},
@@ -60,7 +61,7 @@ def _ops(kind: type[Any]) -> tuple[str, ...]:
 
 
 def gallery() -> str:
-    """Return a section for each operation: meaning, settings of the picture, picture."""
+    """Return a section for each operation: description, settings of the picture, and picture."""
     return "\n".join(
         f"### {op}\n\n{_meaning(op)}\n\n```yaml\n{_line(op, settings)}\n```\n\n"
         f"![{op}: an image and {DRAWS} results](augmentations/{op}.jpg)\n"
@@ -79,7 +80,7 @@ def _line(op: str, settings: Mapping[str, Any]) -> str:
 
 
 def draw_gallery() -> None:
-    """Write the pictures: the image as it is, then three draws."""
+    """Write the pictures, each with the original image and three augmented ones."""
     import numpy as np
     import tensorflow as tf
 
@@ -93,7 +94,7 @@ def draw_gallery() -> None:
 
 
 def _examples(op: str, section: Augmentation) -> list[dict[str, Any]]:
-    """Return the example as it is, and augmented with three seeds."""
+    """Return the original example, and the example augmented with three seeds."""
     import numpy as np
     import tensorflow as tf
 
@@ -142,7 +143,7 @@ def _mixed(section: Any) -> list[dict[str, Any]]:
 
 
 def _photo(name: str) -> Any:
-    """Return a photo of scikit-learn's, uint8 [HEIGHT, WIDTH, 3]."""
+    """Return a photo from scikit-learn, uint8 [HEIGHT, WIDTH, 3]."""
     import tensorflow as tf
     from sklearn.datasets import load_sample_image
 

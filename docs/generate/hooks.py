@@ -1,5 +1,6 @@
-"""A hook of mkdocs: pages link to files of the project as on the forge, and the site has a copy of
-each file that they link to.
+"""Hooks of mkdocs that copy the project's files to which pages link into the site.
+
+Pages link to files with relative paths, as on the forge. The hooks change the links to the copies.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "project"
-"""Folder of the site for files from outside docs/."""
+"""Folder of the site for copies of files from outside docs/."""
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)((?:#[^)\s]*)?)(?=\))")
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.S)
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add every file that a page links to, and what is linked to from there."""
+    """Add every file to which a page links, and recursively those to which added pages link."""
     from mkdocs.structure.files import File
 
     waiting = [file for file in files if file.is_documentation_page()]
@@ -35,7 +36,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Let links lead to the site's copies."""
+    """Change links to the site's copies."""
     here = page.file.src_uri
 
     def moved(found: re.Match[str]) -> str:
@@ -49,24 +50,24 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def _targets(text: str, here: str) -> list[str]:
-    """Return the files of the project that a page links to, as seen from the project."""
+    """Return the files to which a page links, as paths relative to the project."""
     plain = CODE.sub("", text)
     found = (_resolved(match[1], here) for match in LINK.finditer(plain))
     return [target for target in found if target]
 
 
 def _resolved(link: str, here: str) -> str | None:
-    """Return the path of a link's target in the project; None if it leads elsewhere."""
+    """Return the path of a link's target relative to the project; None for a URL."""
     if re.match(r"[a-z]+:", link):
         return None
     return posixpath.normpath(posixpath.join(posixpath.dirname(_in_project(here)), link))
 
 
 def _in_project(uri: str) -> str:
-    """Return the path in the project of a file of the site."""
+    """Return the path relative to the project of a file of the site."""
     return uri.removeprefix(f"{PROJECT}/") if uri.startswith(f"{PROJECT}/") else f"docs/{uri}"
 
 
 def _in_site(path: str) -> str:
-    """Return the path in the site of a file of the project."""
+    """Return the path in the site of a file given relative to the project."""
     return path.removeprefix("docs/") if path.startswith("docs/") else f"{PROJECT}/{path}"

@@ -1,4 +1,4 @@
-"""Tables in Markdown."""
+"""Make Markdown tables."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from cvpipe import markdown
 
 
 def shown(text: str) -> str:
-    """Return a text whose angle brackets are shown, not read as HTML."""
+    """Escape `<`, so that it isn't parsed as the start of an HTML tag."""
     return text.replace("<", "&lt;")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table."""
+    """Return a Markdown table."""
     return "".join(f"| {line} |\n" for line in markdown.table(head, list(rows)))

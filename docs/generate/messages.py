@@ -1,4 +1,4 @@
-"""The messages of cvpipe's errors, from the code that raises them."""
+"""Generate the tables of error messages from the code that raises them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from lines import shown, table
 
 PACKAGE = Path(__file__).parents[2] / "cvpipe"
-# Folders and files of the package by what a user does.
+# Folders and files of the package by the area in which a user meets their errors.
 AREAS = {
     "Commands": ("commands/", "cli", "baselines", "search/"),
     "Pipeline files": ("config", "models/", "losses/", "tasks/", "geometry/"),
@@ -19,13 +19,13 @@ AREAS = {
     "Export": ("export/",),
 }
 ERRORS = {"ConfigError", "DataError", "UserError", "Interrupted", "ValueError", "misfit"}
-# A ValueError is ours where a section of the configuration checks its values.
+# In this folder, sections of the configuration raise ValueError with messages for users.
 CHECKED = "config/"
 ADVICE = "(?:set|choose|give|ask|take|find)"
 
 
 def messages() -> str:
-    """Return a table for each area: message and advice, … standing for names and numbers."""
+    """Return a table of messages and advice for each area, with … in place of names and numbers."""
     found = sorted(set(_messages()))
     parts = []
     for area, places in AREAS.items():
@@ -34,14 +34,14 @@ def messages() -> str:
             for place, text in found
             if any(place.startswith(prefix) for prefix in places)
         ]
-        # Nothing is left of a message that is made elsewhere.
+        # Drop messages that consist only of values, because other code composes them.
         rows = [row for row in rows if all(re.search(r"\w", cell) for cell in row)]
         parts.append(f"### {area}\n\n{table(('Message', 'What to do'), sorted(set(rows)))}")
     return "\n".join(parts)
 
 
 def _messages() -> Iterator[tuple[str, str]]:
-    """Yield the place of a message and its text, where it also says what to do."""
+    """Yield the file and the text of each message that includes advice."""
     for path in sorted(PACKAGE.rglob("*.py")):
         place = path.relative_to(PACKAGE).as_posix()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -66,10 +66,10 @@ def _text(node: ast.expr) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Return what is wrong, and what to do about it."""
+    """Split a message and return the problem and the advice."""
     plain = re.sub(r"…(?:[^\w\s]?…)+", "…", " ".join(text.split())).replace("`", "'")
     wrong, mark, advice = plain.rpartition("; ")
-    # One in parentheses is none between sentences.
+    # A semicolon in parentheses doesn't separate problem and advice.
     if not mark or advice.count(")") > advice.count("("):
         wrong, mark, advice = plain.partition(". ")
     if not mark:

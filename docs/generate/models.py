@@ -1,4 +1,4 @@
-"""The table of networks, as the catalog has them."""
+"""Generate the table of the catalog's networks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from lines import table
 
 
 def models() -> str:
-    """Return a table of inputs and papers."""
+    """Return the table of names, inputs and sources, and the list of Keras Applications."""
     rows = [
         (f"`{name}`", "×".join(map(str, network.input_shape)), network.paper)
         for name, network in NETWORKS.items()
     ]
     own = table(("Name", "Input", "Source"), rows)
     others = ", ".join(f"`keras/{name}`" for name in APPLICATIONS)
-    more = textwrap.fill(f"Of Keras Applications: {others}.", 100, break_long_words=False)
+    more = textwrap.fill(f"From Keras Applications: {others}.", 100, break_long_words=False)
     return f"{own}\n{more}\n"

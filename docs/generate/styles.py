@@ -1,4 +1,4 @@
-"""The pictures whose styles are learned by pipelines/style: drawn here, so they are free to use.
+"""Draw the style images of pipelines/style, which are therefore free to use.
 
 python -m docs.generate.styles pipelines/style
 """

@@ -133,7 +133,7 @@ def test_what_can_be_read_after_all_says_so(tmp_path: Path) -> None:
     for source in (make(tmp_path, [JPEG])[0], digits(Digits(kind="digits"))["all"]):
         quarantine = Quarantine(source, "train", 1.0)
         quarantine.note(0)
-        assert list(quarantine.names.values()) == ["it could be read a moment later"]
+        assert list(quarantine.names.values()) == ["the file could be read at the next try"]
 
 
 def test_a_record_is_counted_and_written_once(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_preempted_training_goes_on_where_its_copy_ends(cloud: Cloud) -> None:
     (cloud.folder / "waits").touch()
     done = cloud.make("train", TPU_SPOT="1")
     assert done.returncode == 0, done.stderr
-    assert "cvpipe is PREEMPTED; the training goes on from its copy" in done.stderr
+    assert "cvpipe is PREEMPTED; the training continues from its copy" in done.stderr
     assert cloud.steps() == 5
     assert len(cloud.commands("create")) == 2 and len(cloud.commands("delete")) == 1
     assert all("--spot" in words for words in cloud.commands("create"))

@@ -259,7 +259,7 @@ def test_a_folder_without_an_artifact_is_a_clear_error(
 def test_a_damaged_artifact_is_a_clear_error(artifact: Path, tmp_path: Path) -> None:
     shutil.copytree(artifact, tmp_path / "broken")
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"saved_model.pb is not what was exported"):
+    with pytest.raises(DataError, match=r"saved_model.pb differs from the exported file"):
         open_artifact(tmp_path / "broken")
     # Written with a manifest of its own, it still is no graph, or not all of one.
     write_manifest(tmp_path / "broken")

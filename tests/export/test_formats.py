@@ -216,7 +216,7 @@ def test_keras_files_have_no_formats(trained_run: Path, cvpipe: Any, tmp_path: P
     code, _, err = cvpipe(
         "export", trained_run, "--keras", tmp_path / "a.keras", "--format", "litert"
     )
-    assert code == 2 and "--format litert: goes with a SavedModel; leave --keras out" in err
+    assert code == 2 and "--format litert: is only for SavedModels; leave --keras out" in err
 
 
 def angle(image: tf.Tensor) -> dict[str, tf.Tensor]:

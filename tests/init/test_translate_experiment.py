@@ -240,7 +240,7 @@ def test_crops_of_segmentation_become_tiles(tmp_path: Path) -> None:
         ("task: {train_data: {feature_shape: [8, 224, 224, 3]}}", "a video model"),
         ("task: {model: {encoder: {type: bert}}}", "a language model"),
         ("trainer: {train_steps: 10}", "the task can't be detected"),
-        ("- 1", "no experiment; give a YAML file with task and trainer"),
+        ("- 1", "not an experiment; give a YAML file with task and trainer"),
         ("task: {model: {num_classes: [", "experiment.yaml:1"),
         (
             "task: {model: {backbone: {type: [resnet]}}}",

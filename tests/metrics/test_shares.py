@@ -81,9 +81,9 @@ def test_each_classs_share_of_the_answers_stands_beside_that_of_the_labels() -> 
             "all answers are 'cat', although only 33.3% of the labels are",
         ),
         (detected([0, 1], [2, 2]), "all answers are 'fox', although only 0.0% of the labels are"),
-        (detected([0, 1], []), "nothing is answered, although there are labels of 'cat', 'dog'"),
+        (detected([0, 1], []), "there are no answers, although there are labels of 'cat', 'dog'"),
         # Answers that nobody would be shown are none.
-        (detected([0], [0], score=0.1), "nothing is answered, although there are labels of 'cat'"),
+        (detected([0], [0], score=0.1), "there are no answers, although there are labels of 'cat'"),
     ],
 )
 def test_a_network_that_answers_one_class_or_none_gets_a_warning(

@@ -270,7 +270,9 @@ def test_another_network_is_refused_with_the_tensor_that_is_missing(small: Path)
 
 
 def test_a_network_that_model_garden_does_not_have_is_refused(small: Path) -> None:
-    with pytest.raises(ConfigError, match="doesn't have vgg16, or has another .* known: resnet18"):
+    with pytest.raises(
+        ConfigError, match="doesn't have vgg16, or has a different .* known: resnet18"
+    ):
         garden_weights(small, Model(backbone="vgg16", **GARDEN))
 
 
@@ -304,13 +306,15 @@ def test_a_truncated_checkpoint_is_refused(
     for file in small.parent.glob("ckpt-1.*"):
         data = file.read_bytes()
         (tmp_path / file.name).write_bytes(data[:kept] if file.name.endswith(ending) else data)
-    with pytest.raises(DataError, match="ckpt-1: damaged, or no checkpoint of TensorFlow"):
+    with pytest.raises(DataError, match="ckpt-1: damaged, or not a TensorFlow checkpoint"):
         garden_weights(tmp_path / "ckpt-1", MOBILE)
 
 
 def test_a_checkpoint_without_a_backbone_is_refused(tmp_path: Path) -> None:
     prefix = write(tmp_path, {"model.encoder.kernel": np.ones(3, np.float32)})
-    with pytest.raises(DataError, match="has no backbone, so no image model of Model Garden"):
+    with pytest.raises(
+        DataError, match="has no backbone, so it isn't from an image model of Model Garden"
+    ):
         read_checkpoint(prefix)
 
 

@@ -123,7 +123,9 @@ def test_a_file_without_its_last_layer_is_taken_over(name: str) -> None:
 
 def test_a_deeper_network_is_refused_though_it_has_every_name() -> None:
     file = file_of("resnet34", tables_of("resnet34")[0])
-    sentence = "a.pth: has layer1.2.bn1.bias, which no layer takes, by torchvision's names of"
+    sentence = (
+        "a.pth: has layer1.2.bn1.bias, which fits no layer, according to torchvision's names for"
+    )
     with pytest.raises(DataError, match=re.escape(sentence)):
         convert(file, tables_of("resnet18"), "resnet18", "a.pth")
 
@@ -152,7 +154,9 @@ def test_a_file_that_two_networks_have_alike_is_refused_until_the_pipeline_says_
 ) -> None:
     table, _ = (table for table in tables_of(name) if table.library == "timm")
     file = file_of(name, table)
-    sentence = f"papers isn't that of a.pth, weights of timm's {name}; set it to torch or tensor"
+    sentence = (
+        f"papers doesn't fit a.pth, which has weights of timm's {name}; set it to torch or tensor"
+    )
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         convert(file, tables_of(name), name, "a.pth")
     variance = {}
@@ -176,15 +180,13 @@ def test_weights_of_a_network_with_other_conventions_are_refused(
     name: str, conventions: Conventions
 ) -> None:
     table = tables_of(name)[0]
-    sentence = (
-        f"{conventions} isn't that of a.pth, weights of torchvision's {name}; set it to torch"
-    )
+    sentence = f"{conventions} doesn't fit a.pth, which has weights of torchvision's {name}; set it"
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         convert(file_of(name, table), tables_of(name), name, "a.pth", conventions)
 
 
 def test_packaged_weights_are_refused_for_other_conventions_before_they_are_read() -> None:
-    with pytest.raises(ConfigError, match="torch isn't that of .* set it to tensorflow"):
+    with pytest.raises(ConfigError, match="torch doesn't fit .* set it to tensorflow"):
         packaged_weights("efficientnet_lite0", "torch")
 
 
@@ -269,7 +271,7 @@ def test_numbers_of_another_file_are_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n" + bytes(100)])
 def test_what_is_no_hdf5_file_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.h5").write_bytes(data)
-    with pytest.raises(DataError, match=r"a\.h5: damaged, or no weights that Keras saved"):
+    with pytest.raises(DataError, match=r"a\.h5: damaged, or not weights saved by Keras"):
         read_hdf5_file(tmp_path / "a.h5")
 
 

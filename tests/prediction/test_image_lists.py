@@ -67,7 +67,7 @@ def test_a_missing_file_is_told_when_it_is_read(tmp_path: Path) -> None:
 
 def test_a_place_without_images_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"has no image; images end with \.jpg"):
+    with pytest.raises(DataError, match=r"has no image; names of images end in .jpg"):
         find_images([str(tmp_path)])
     with pytest.raises(DataError, match="no file matches the pattern"):
         find_images([str(tmp_path / "*.png")])

@@ -122,7 +122,7 @@ def test_objects_are_a_data_set_again(name: str, tmp_path: Path) -> None:
     classes, images = read_again(folder, "detection")
     answered = [row for row in rows if "error" not in row]
     if name == "csv":
-        assert "images without objects, which have no row: they are no part of it: 3" in told
+        assert "images without objects, which have no row and are left out: 3" in told
         answered = [row for row in answered if row["count"]]
     assert [Path(own.name).name for own in images] == [Path(r["image"]).name for r in answered]
     for own, row in zip(images, answered, strict=True):
@@ -195,7 +195,7 @@ def test_crops_show_the_objects_in_folders_of_their_classes(tmp_path: Path) -> N
         crop = np.asarray(Image.open(io.BytesIO(own.content))).astype(int)
         # Decoders of JPEG differ in the last bits.
         assert crop.shape == expected.shape and np.abs(crop - expected).max() <= 8
-    assert "images without objects, of which nothing is cut: 3" in told
+    assert "images without objects, which have no crops: 3" in told
 
 
 def test_what_is_saved_stays_and_what_was_cut_off_is_written_anew(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_pipeline_with_a_host_operation_is_refused_with_its_name(
     arguments = ["preflight", *small_arguments, "--target", "v5e-1", "--what", "train"]
     assert main(arguments) == 1
     said = capsys.readouterr().out
-    assert "compiles       no" in said
+    assert "compiles         no" in said
     assert f"training step: AsString (AsString, made in {__file__}:" in said
 
 

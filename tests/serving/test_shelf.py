@@ -146,7 +146,7 @@ def test_a_first_version_that_does_not_load_is_an_error_at_the_start(folder: Pat
         Shelf(folder / "new", Policy(), load).start()
     with pytest.raises(UserError, match="no exported model under"):
         Shelf(_empty(folder), Policy(), load).start()
-    with pytest.raises(UserError, match="chosen by --versions"):
+    with pytest.raises(UserError, match="--versions selects none"):
         Shelf(folder / "m", Policy(frozenset({9})), load).start()
 
 

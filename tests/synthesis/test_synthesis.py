@@ -190,9 +190,9 @@ def test_activations_are_the_values_of_the_layer() -> None:
         ("secnd:1", "--unit secnd: no such layer; did you mean 'second'?"),
         ("second:6", "has channels 0 to 5"),
         ("second:1:6,0", "has rows 0 to 5 and columns 0 to 5"),
-        ("logits:1:0,0", "logits has no places; leave ':0,0' out"),
+        ("logits:1:0,0", "logits has no positions; leave ':0,0' out"),
         ("second:x", "write LAYER, LAYER:CHANNEL or LAYER:CHANNEL:Y,X"),
-        ("second:1:2", "no unit; write LAYER"),
+        ("second:1:2", "not a unit; write LAYER"),
     ],
 )
 def test_units_that_arent_there_are_sentences(text: str, said: str) -> None:

@@ -238,7 +238,9 @@ def test_heatmaps_that_would_not_become_finer_are_refused() -> None:
 def test_sizes_that_strides_do_not_divide_are_refused() -> None:
     made = config(start=16)
     made = made.model_copy(update={"prepare": made.prepare.model_copy(update={"size": (64, 90)})})
-    with pytest.raises(ConfigError, match="height and width that model.head.start, 16, divides"):
+    with pytest.raises(
+        ConfigError, match="height and width must be multiples of model.head.start, 16"
+    ):
         pose_network(made, 3, make_style(made.model, False))
 
 

@@ -151,6 +151,8 @@ def test_lbfgs_has_no_teacher(trained_run: Path, tmp_path: Path) -> None:
         "schedule={kind: constant}",
         f"train.teacher={{run: {trained_run}}}",
     )
-    with pytest.raises(ConfigError, match="train.teacher doesn't go with optimizer.kind: lbfgs"):
+    with pytest.raises(
+        ConfigError, match="train.teacher can't be combined with optimizer.kind: lbfgs"
+    ):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

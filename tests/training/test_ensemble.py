@@ -68,11 +68,8 @@ def test_members_that_dont_fit_together_are_refused(trained_run: Path, tmp_path:
             "config",
             lambda config: config.update(loss={"kind": "binary"}),
         ),
-        "knows other classes than": ("run", lambda known: known["facts"]["class_names"].reverse()),
-        "holds out other test images than": (
-            "run",
-            lambda known: known["digests"].update(test="other"),
-        ),
+        "has other classes than": ("run", lambda known: known["facts"]["class_names"].reverse()),
+        "has other test images than": ("run", lambda known: known["digests"].update(test="other")),
     }
     for number, (sentence, (file, change)) in enumerate(changes.items()):
         other = Run(shutil.copytree(trained_run, tmp_path / str(number)))

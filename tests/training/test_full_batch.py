@@ -239,5 +239,7 @@ def test_a_task_of_several_updates_is_refused() -> None:
 
 def test_a_teacher_is_refused() -> None:
     task = dataclasses.replace(load_task(lbfgs(), FACTS), frozen=("teacher",))
-    with pytest.raises(ConfigError, match="train.teacher doesn't go with optimizer.kind: lbfgs"):
+    with pytest.raises(
+        ConfigError, match="train.teacher can't be combined with optimizer.kind: lbfgs"
+    ):
         check_full_batch(task, tf.distribute.get_strategy())

@@ -95,7 +95,7 @@ def test_skip_leaves_out_the_batch_that_spoils_the_weights_and_no_other(
 ) -> None:
     poison(bad)
     seldom = run_of(tmp_path / "seldom", "train.non_finite=skip")
-    assert "leaving its batch out (1 of 3 times)" in capsys.readouterr().err
+    assert "skipping its batch (1 of 3 times)" in capsys.readouterr().err
     # Example 7 is in one batch of each epoch.
     assert seldom["recoveries"] == 2
     [moved] = [value for name, value in seldom.items() if name.endswith("optimizer/iteration")]

@@ -123,7 +123,7 @@ def test_an_initial_loss_is_suspicious_for_its_own_reasons() -> None:
     assert judged(plain, math.log(10)) == judged(weighed, math.log(10), 0.2) == ""
     assert "too large or not finite" in judged(plain, 9.0)
     assert "too large or not finite" in judged(plain, math.nan)
-    assert "give their labels away" in judged(plain, 1.0)
+    assert "show their labels" in judged(plain, 1.0)
     assert "lower loss.l1 or loss.l2" in judged(weighed, math.log(10), 30.0)
     transferred = plain.model_copy(
         update={"model": plain.model.model_copy(update={"weights": "runs/other"})}
@@ -218,7 +218,7 @@ def test_activation_statistics_are_those_of_the_outputs() -> None:
 @pytest.mark.parametrize(
     "change, advice",
     [
-        (lambda kernel, bias: (kernel * 0 + 0.01, bias), "All channels of conv1 are the same"),
+        (lambda kernel, bias: (kernel * 0 + 0.01, bias), "All channels of conv1 are equal"),
         (lambda kernel, bias: (kernel * 1e-5, bias), "The signal is lost at conv1"),
         (lambda kernel, bias: (kernel * 1e5, bias), "The signal grows too large at conv1"),
         (lambda kernel, bias: (kernel * math.nan, bias), "conv1 is not finite"),
@@ -298,7 +298,8 @@ def test_the_range_test_finds_where_a_loss_is_lowest() -> None:
 
 
 @pytest.mark.parametrize(
-    "rate, advice", [(5.0, "where the loss rises: lower"), (1e-6, "learns slowly: raise")]
+    "rate, advice",
+    [(5.0, "At the pipeline's rate the loss rises: lower"), (1e-6, "the loss falls slowly: raise")],
 )
 def test_a_rate_far_from_the_valley_is_suspicious(rate: float, advice: str) -> None:
     finding = range_of(valley, rate)

@@ -138,7 +138,7 @@ def test_a_network_of_keras_applications_takes_its_weights_and_brings_its_prepro
             ["model.width=0.5"],
             "layer stem: its kernel has the shape [3, 3, 1, 4], the pipeline's [3, 3, 1, 8]",
         ),
-        (["model.backbone=resnet32"], "has nothing for layer stage1_block2_conv1"),
+        (["model.backbone=resnet32"], "has no weights for layer stage1_block2_conv1"),
     ],
 )
 def test_weights_of_another_network_are_refused_with_the_layer(
@@ -166,7 +166,7 @@ def test_an_invalid_weights_file_is_refused(tmp_path: Path) -> None:
     for weights, sentence in {
         "nowhere": "no run, checkpoint or file there; give one of these, or imagenet",
         tmp_path
-        / "weights.npz": "a file of weights ends in .pth, .pt, .safetensors, .h5, .weights",
+        / "weights.npz": "names of files of weights end in .pth, .pt, .safetensors, .h5, .weights",
     }.items():
         with pytest.raises(ConfigError, match=sentence):
             started(f"model.weights={weights}")
@@ -175,7 +175,7 @@ def test_an_invalid_weights_file_is_refused(tmp_path: Path) -> None:
         DataError, match="text.keras: can't be loaded .*give a file of cvpipe export"
     ):
         started(f"model.weights={tmp_path / 'text.keras'}")
-    with pytest.raises(DataError, match="no weights that Keras saved"):
+    with pytest.raises(DataError, match="not weights saved by Keras"):
         started(f"model.weights={tmp_path / 'text.weights.h5'}")
 
 

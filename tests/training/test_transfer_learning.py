@@ -101,7 +101,9 @@ def test_a_file_of_another_width_is_refused_with_the_layer(saved: tuple[keras.Mo
 def test_a_network_that_no_other_library_has_is_said_to_be_ours(
     saved: tuple[keras.Model, Path],
 ) -> None:
-    with pytest.raises(ConfigError, match="no other library has resnet8; give a run of it, or"):
+    with pytest.raises(
+        ConfigError, match="no other library has resnet8; give a run of this network, or"
+    ):
         started(saved[1], "model.backbone=resnet8")
 
 
@@ -174,8 +176,8 @@ def test_a_backbone_without_stages_cannot_thaw_gradually() -> None:
 @pytest.mark.parametrize(
     "overrides, sentence",
     [
-        (["model.freeze_epochs=1"], "freeze_epochs ends a freezing; add freeze"),
-        (["model.freeze_norms=true"], "freeze_norms keeps random weights"),
+        (["model.freeze_epochs=1"], "freeze_epochs has no effect without freeze; add freeze"),
+        (["model.freeze_norms=true"], "freeze_norms would freeze random weights"),
         (
             ["model={backbone: resnet8, weights: a, freeze: backbone, unfreeze: gradually}"],
             "unfreeze: gradually needs freeze_epochs",

@@ -42,14 +42,16 @@ class Tally:
     """
 
     def add(self, measured: Mapping[str, np.ndarray], readable: np.ndarray) -> None:
-        """Count a batch: the tensors of `Annotation.measure`, [B, …] each, and bool [B]."""
+        """Count a batch: the tensors of `Annotation.measure`, [B, …] each, and `readable`, bool
+        [B].
+        """
 
     def result(self) -> dict[str, Any]:
         """Return findings by name, for JSON.
 
-        The report reads "classes" ({name: count}), "imbalance" (the largest class over the smallest
-        that has any), "counted" (the noun of that, such as "images") and "notes" (lines for
-        people).
+        The report shows these, if present: "classes" ({name: count}), "imbalance" (the largest
+        count over the smallest one above 0), "counted" (the unit of the imbalance, such as
+        "images") and "notes" (lines of text).
         """
         return {}
 
@@ -66,11 +68,11 @@ class Annotation(abc.ABC):
     noun: ClassVar[str] = "image"
     """Unit of `counts`."""
     unlearnable: ClassVar[str] = "nothing is annotated"
-    """Reason in the error that is raised if `learnable` counts 0 in the training split."""
+    """Reason given in the error message if `learnable` returns 0 for the training split."""
     faults: Faults = MappingProxyType({})
     """Mistakes in the files."""
 
-    # A source's annotation.
+    # Methods on the annotation of a source.
 
     @abc.abstractmethod
     def digests(self, records: np.ndarray) -> list[str]:
@@ -78,10 +80,10 @@ class Annotation(abc.ABC):
 
     @abc.abstractmethod
     def describe(self, record: int, read_record: Reader, facts: Facts) -> str:
-        """Say in a few words how a record is annotated."""
+        """Describe a record's annotation in a few words."""
 
     def read(self, record: tf.Tensor) -> Example:
-        """Return a record's tensors that `read_record` doesn't give. Graph code."""
+        """Return those tensors of a record that `read_record` doesn't return. Graph code."""
         return {}
 
     def counts(self, records: np.ndarray, num_classes: int) -> np.ndarray | None:
@@ -97,11 +99,13 @@ class Annotation(abc.ABC):
         return None
 
     def strata(self, records: np.ndarray) -> np.ndarray:
-        """Return the stratum of each example, int [N]. Each stratum is split and limited alone."""
+        """Return the stratum of each example, int [N]. Each stratum is split and limited
+        separately.
+        """
         return np.zeros(len(records), np.int32)
 
     def relabel(self, position: np.ndarray) -> Annotation:
-        """Turn label l into position[l], int32 [K]; −1 means that the class is left out."""
+        """Replace label l by position[l], int32 [K]; −1 means that the class is left out."""
         return self
 
     def relabel_reader(self, read_record: Reader, position: np.ndarray) -> Reader:
@@ -118,25 +122,31 @@ class Annotation(abc.ABC):
 
     @classmethod
     def merge_fault(cls, facts: Sequence[Facts]) -> str | None:
-        """Say why annotations of sources with these facts can't be joined; None if they can."""
+        """Return the reason why the annotations of sources with these facts can't be joined; None
+        if they can.
+        """
         return None
 
     @classmethod
     @abc.abstractmethod
     def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Annotation:
-        """Annotate the first `sizes` records of each part, with consecutive record numbers."""
+        """Return the annotation of the first `sizes` records of each part, numbered
+        consecutively.
+        """
 
     @classmethod
     @abc.abstractmethod
     def from_columns(cls, columns: Columns, facts: Facts) -> Annotation:
-        """Annotate the records of packed data, given the tensors that `read` returned for each."""
+        """Return the annotation of packed records, given the tensors that `read` returned for
+        them.
+        """
 
     def tally(self, records: np.ndarray, facts: Facts) -> Tally:
         """Return an empty tally for `cvpipe data check`."""
         counts = self.counts(records, len(facts.class_names))
         return Tally() if counts is None else _Counted(counts, facts, self.noun)
 
-    # An example's tensors; called only for examples that have some of `keys`.
+    # Methods on the tensors of an example; called only for examples that have some of `keys`.
 
     @classmethod
     def is_in(cls, example: Example) -> bool:
@@ -167,7 +177,7 @@ class Annotation(abc.ABC):
         """Return tensors of fixed shapes for `Tally.add`."""
         return {}
 
-    # Moves of the image; only kinds with `placed` tensors are asked.
+    # Moves of the image; called only for kinds with `placed` tensors.
 
     @staticmethod
     def mirrored(example: Example, axis: int) -> Example:
@@ -179,10 +189,10 @@ class Annotation(abc.ABC):
         """Follow an image that was scaled and moved.
 
         Args:
-            example: as it was.
-            size: int32 [2], the image's height and width now.
-            scale, offset: float64 [2], vertical and horizontal: p in fractions of the old image
-                is p × scale + offset in fractions of the new one.
+            example: the example before the move.
+            size: int32 [2], height and width of the image after the move.
+            scale, offset: float64 [2], vertical and horizontal. The point p, in fractions of the
+                old image, moves to p × scale + offset, in fractions of the new one.
         """
         raise NotImplementedError
 

@@ -36,14 +36,14 @@ EXCESS = "beyond data.max_objects, left out"
 _COLUMNS = ("boxes", "labels", "crowd", "area")
 
 
-# Arrays have no equality of use here: two are the same only if they are one.
+# Compared by identity, because == of arrays returns an array.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Boxes(Annotation):
     """The objects of all records, one record after the other."""
 
     boxes: np.ndarray
     """float32 [T, 4]: ymin, xmin, ymax, xmax in 0…1, as fractions of the height and width of the
-    image as it is stored, or as `frames` says; never without area.
+    stored image, or of the frame in `frames`. Every box has an area above 0.
     """
     labels: np.ndarray
     """int32 [T]: positions in the class names."""
@@ -127,7 +127,7 @@ class Boxes(Annotation):
         return int((ends[records + 1] - ends[records]).sum())
 
     def relabel(self, position: np.ndarray) -> Boxes:
-        """Replace label l by position[l]; drop objects for which that is −1."""
+        """Replace label l by position[l]; drop objects with position[l] = −1."""
         labels = position.astype(np.int32)[self.labels]
         return dataclasses.replace(self, labels=labels).keep(labels >= 0)
 

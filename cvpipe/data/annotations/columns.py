@@ -26,7 +26,7 @@ def stack_columns(examples: Sequence[Mapping[str, np.ndarray]], per_object: set[
     """Return the columns of one or more examples, which all have the same tensors.
 
     Args:
-        examples: tensors of each by name.
+        examples: the tensors of each example by name.
         per_object: names of tensors whose first dimension is the number of objects.
     """
     names = list(examples[0])

@@ -1,10 +1,11 @@
 """Frames of annotations: coordinates refer to a photo as it is stored, or to the upright photo.
 
 Some labeling tools rotate a photo by its Exif orientation before people draw on it, others don't.
-The image size in the annotation file tells which. An example has "frame_size" int64 [2], the stated
-height and width, or 0 if they aren't stated. "frame_upright" bool decides if no size is stated, or
-if it fits both frames, as with squares and rotations by 180°. Only aspect ratios are compared,
-because annotations may have been made on an enlarged or reduced copy.
+The image size stated in the annotation file shows which of the two applies. An example has
+"frame_size" int64 [2], the stated height and width, or 0 if they aren't stated. "frame_upright",
+bool, applies if no size is stated, or if the size fits both frames, as with squares and rotations
+by 180°. Only aspect ratios are compared, because annotations may have been made on an enlarged or
+reduced copy.
 
 Dimensions: R records.
 """
@@ -32,7 +33,7 @@ class Frames(NamedTuple):
     """The frames of all records."""
 
     sizes: np.ndarray
-    """int64 [R, 2]: height and width as stated; 0 where they aren't."""
+    """int64 [R, 2]: stated height and width; 0 where none are stated."""
     upright: np.ndarray
     """bool [R]: True if coordinates refer to the upright image unless the size shows otherwise."""
 
@@ -97,7 +98,7 @@ def annotation_orientation(example: Example, extent: tf.Tensor) -> tf.Tensor:
 def frame_check(example: Example, extent: tf.Tensor) -> tf.Operation:
     """Return an assertion that the stated size has the aspect ratio of the image.
 
-    Args are those of `annotation_orientation`.
+    Takes the arguments of `annotation_orientation`.
     """
     stated = example["frame_size"]
     orientation = stored_orientation(example["bytes"]) if "bytes" in example else tf.constant(1)

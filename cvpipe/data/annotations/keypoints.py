@@ -31,7 +31,7 @@ from cvpipe.data.orientation import turns
 NOT_ANNOTATED, HIDDEN, VISIBLE = 0, 1, 2
 
 
-# Arrays have no equality of use here: two are the same only if they are one.
+# Compared by identity, because == of arrays returns an array.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Keypoints(Annotation):
     """The points of all objects; their coordinates are columns of the objects."""
@@ -54,7 +54,7 @@ class Keypoints(Annotation):
         return f"{len(facts.keypoint_names)} keypoints each"
 
     def learnable(self, records: np.ndarray, annotations: Sequence[Annotation]) -> int:
-        """Count the annotated points, which the objects hold."""
+        """Count the annotated points. They are stored with the objects."""
         objects = next(each for each in annotations if isinstance(each, Boxes))
         points = np.sum(objects.more["visibility"] > NOT_ANNOTATED, axis=1)
         ends = np.concatenate([[0], np.cumsum(points)])[objects.starts]
@@ -178,7 +178,7 @@ def _looked_up(point: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """Return the position, float32 [2], of a point in an image resampled at (y, x), float32 [H, W]
     each; outside the image if it doesn't show the point.
 
-    One step of Newton's method from the nearest pixel.
+    Found by one step of Newton's method from the nearest pixel.
     """
     columns = tf.shape(y)[1]
     distance = tf.square(y - point[0]) + tf.square(x - point[1])
@@ -215,7 +215,7 @@ class _Points(Tally):
         self._points += measured["points"][readable].sum(0)
 
     def result(self) -> dict[str, Any]:
-        """Return "keypoints": {name: {"visible", "hidden", "not_annotated"}}, objects each."""
+        """Return "keypoints": {name: {"visible", "hidden", "not_annotated": number of objects}}."""
         missing, hidden, visible = self._points.tolist()
         found = {
             name: {"visible": v, "hidden": h, "not_annotated": m}

@@ -20,7 +20,7 @@ from cvpipe.data.facts import Facts
 from cvpipe.data.graph import in_memory
 
 
-# Arrays have no equality of use here: two are the same only if they are one.
+# Compared by identity, because == of arrays returns an array.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Label(Annotation):
     """The labels of all records."""
@@ -28,7 +28,9 @@ class Label(Annotation):
     labels: np.ndarray
     """int32 [R]; −1 for records of a class that was left out."""
     first_alone: bool = False
-    """True if only the first class is learned, such as normal images; the others are for tests."""
+    """True if only images of the first class are learned, such as normal images. The other classes
+    have no training images.
+    """
 
     keys = ("label",)
     unlearnable = "no image is of the first class"
@@ -50,7 +52,7 @@ class Label(Annotation):
 
     def counts(self, records: np.ndarray, num_classes: int) -> np.ndarray | None:
         if self.first_alone:
-            # Classes without images to learn are as they should be.
+            # The other classes have no training images, which must not be reported as a mistake.
             return None
         return np.bincount(self.labels[records], minlength=num_classes)
 

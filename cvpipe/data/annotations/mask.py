@@ -30,12 +30,12 @@ from cvpipe.geometry.warp import sample, warp
 
 BACKGROUND_NAME = "background"
 """Name of the first class of masks that mark objects."""
-# A class in fewer images is rare, however many pixels it has.
+# A class in fewer images is reported as rare, regardless of its number of pixels.
 FEW_IMAGES = 5
 _ROUNDING = 1e-6
 
 
-# Arrays have no equality of use here: two are the same only if they are one.
+# Compared by identity, because == of arrays returns an array.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mask(Annotation):
     """Masks that `read_record` yields with the image; they aren't held in memory."""
@@ -49,7 +49,7 @@ class Mask(Annotation):
     keys = ("mask",)
     placed = ("mask",)
     noun = "pixel"
-    unlearnable = "no object is left (crowds are not learned), so masks show background alone"
+    unlearnable = "no object is left (crowds are not learned), so masks show only background"
 
     def digests(self, records: np.ndarray) -> list[str]:
         """Return the same digest for all records, because masks aren't read for it."""
@@ -161,8 +161,8 @@ class Mask(Annotation):
                 size[axis], tf.float64
             )
             places = (centers - offset[axis]) / scale[axis] * tf.cast(length, tf.float64)
-            # Halfway between two pixels, as when an image is halved, take the second, however the
-            # quotient is rounded.
+            # Halfway between two pixels, as when an image is halved, the second is taken. _ROUNDING
+            # compensates for rounding errors of the quotient.
             nearest = tf.cast(tf.floor(places + _ROUNDING), tf.int32)
             # One pixel of IGNORED on each side represents everything outside.
             around = tf.pad(
@@ -236,7 +236,7 @@ class _Pixels(Tally):
 
 def mask_in_python(read: Callable[[Any], np.ndarray], value: tf.Tensor) -> tf.Tensor:
     """Call `read` from a graph: it returns the mask, uint8 [H, W, 1], for a record number or a
-    file's bytes. See `call_python` for what it may do.
+    file's bytes. The restrictions of `call_python` apply.
     """
     return call_python(read, value, tf.TensorSpec([None, None, 1], tf.uint8))
 
@@ -250,7 +250,7 @@ def _same_size(mask: tf.Tensor, image: tf.Tensor, unless: tf.Tensor | bool = Fal
     on_its_side = (h == width) & (w == height) & (h != w)
     said = [w, "x", h, "pixels, and its image", width, "x", height]
     turned_alike = tf.debugging.Assert(
-        ~on_its_side | unless, ["the mask is", *said, "when it stands upright: turn the mask, too"]
+        ~on_its_side | unless, ["the mask is", *said, "when upright: rotate the mask, too"]
     )
     with tf.control_dependencies([turned_alike]):
         return tf.debugging.Assert((h == height) & (w == width) | unless, ["the mask is", *said])

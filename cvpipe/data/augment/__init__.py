@@ -135,7 +135,9 @@ def _partner(around: Surroundings, number: int) -> Example:
 
 
 def _joining(operation: Operation) -> Operation:
-    """Apply an operation on several examples with its probability. "image" becomes float32."""
+    """Wrap an operation on several examples: apply it with its probability. "image" becomes
+    float32.
+    """
 
     def apply(example: Example, seed: tf.Tensor, op: Any, around: Surroundings) -> Example:
         # Two seeds: one for the decision, one for the operation. The same seed repeats its draws.
@@ -144,7 +146,7 @@ def _joining(operation: Operation) -> Operation:
 
         def join() -> Example:
             joined = operation(example, own, op, around)
-            # Branches must have the same shapes, as far as they are known.
+            # Both branches must return the same static shapes.
             shape = [None, None, example["image"].shape[-1]]
             return {**joined, "image": tf.ensure_shape(joined["image"], shape)}
 

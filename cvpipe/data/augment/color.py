@@ -80,6 +80,6 @@ def pca_lighting(
 def _gray(image: tf.Tensor) -> tf.Tensor:
     if image.shape[-1] != 3:
         return image
-    # Half the time of tf.image.rgb_to_grayscale, with its weights, those of ITU-R BT.601.
+    # Takes half the time of tf.image.rgb_to_grayscale and has the same weights (ITU-R BT.601).
     red, green, blue = tf.split(image, 3, -1)
     return 0.2989 * red + 0.587 * green + 0.114 * blue

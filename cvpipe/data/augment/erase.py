@@ -1,4 +1,4 @@
-"""Random rectangles that cover parts of an image. Annotations stay, also of covered objects."""
+"""Random rectangles that cover parts of an image. Annotations of covered objects are kept."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def cutout(example: Example, seed: tf.Tensor, op: Cutout) -> Example:
 def _extent(
     limits: tf.Tensor, op: Erase, area_draw: tf.Tensor, aspect_draw: tf.Tensor
 ) -> tf.Tensor:
-    """Height and width of the rectangle in whole pixels, float64 [2]; at least one pixel."""
+    """Return height and width of the rectangle in whole pixels, float64 [2], at least 1."""
     share = op.area[0] + (op.area[1] - op.area[0]) * area_draw
-    # The paper draws until a rectangle fits, which favors small areas and may never end.
+    # The paper draws until a rectangle fits. That favors small areas and may never end.
     square = limits[1] / limits[0]
     low, high = (
         tf.math.log(
@@ -78,7 +78,7 @@ def _extent(
 
 
 def _noise(seed: tf.Tensor, height: tf.Tensor, width: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Uniform integers in 0…255."""
+    """Return uniform integers in 0…255, [height, width, C], with the type of `like`."""
     values = height * width * like.shape[-1]
     # Four values from each random number, because drawing takes most of the time.
     numbers = tf.random.stateless_uniform([-(-values // 4)], seed, None, None, tf.uint32)

@@ -23,7 +23,7 @@ from cvpipe.data.graph import noinline_branch
 from cvpipe.geometry.pixels import resize_and_place
 from cvpipe.geometry.warp import rotation, shearing, translation
 
-# Number of draws until a crop fits into the image.
+# Largest number of draws of a crop; the whole image is taken if none fits.
 TRIES = 10
 
 
@@ -63,7 +63,8 @@ def random_resized_crop(
     """Crop a random area and aspect ratio and resize it to `size` (Szegedy et al. 2014, section 6).
     "image" becomes float32.
 
-    Areas are uniform, aspect ratios log-uniform. If no such crop fits, the whole image is taken.
+    Areas are uniform and aspect ratios log-uniform. If none of TRIES crops fits, the whole image is
+    taken.
     """
     image, extent = example["image"], tf.shape(example["image"])[:2]
     window = random_window(extent, seed, op)
@@ -89,10 +90,11 @@ def random_window(extent: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop) -> 
 
 
 def resize_window(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Resize a crop, uint8 or float32 [H, W, C], without aliasing. Returns float32 [*size, C].
+    """Resize a crop, uint8 or float32 [H, W, C], without strong aliasing. Return float32 [*size,
+    C].
 
-    Bilinear up to twice the output's height and width; area means beyond both; and the slow
-    antialiased method of `prepare` if one side is reduced and the other is not.
+    Interpolation is bilinear if neither side is more than halved. Otherwise pixels are averaged by
+    area or, if the other side is enlarged, resized by the slower antialiased method of `prepare`.
     """
     extent = tf.shape(image)[:2]
     is_much_larger = tf.reduce_any(extent > [2 * length for length in size])
@@ -173,8 +175,8 @@ def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
     middle = (extent - 1) / 2
     y = (tf.range(extent[0]) - middle[0])[:, tf.newaxis]
     x = (tf.range(extent[1]) - middle[1])[tf.newaxis]
-    # tf.square, because `y**2` gives different bits eagerly and in a graph. The corner of a
-    # single pixel is its center.
+    # tf.square, because `y**2` gives different bits eagerly and in a graph. The lower limit 1e-6
+    # avoids a division by 0 for an image of one pixel.
     scale = 1 + strength / tf.maximum(tf.reduce_sum(tf.square(middle)), 1e-6) * (
         tf.square(y) + tf.square(x)
     )

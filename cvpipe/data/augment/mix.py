@@ -22,9 +22,9 @@ def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str
 
     Args:
         batch: "image" float32 [b, H, W, C], prepared; "targets" a dict of tensors [b, …]; "weight"
-            float32 [b]; and more.
-        seeds: int64 [b, 2], one per example, used for nothing else.
-        ops: at least one.
+            float32 [b]; and other entries.
+        seeds: int64 [b, 2], one per example, which no other operation uses.
+        ops: the operations to choose from, at least one.
 
     Returns:
         The batch, with "image" mixed, "partner_targets" like "targets", and "share" float32 [b] in
@@ -48,7 +48,7 @@ def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str
             lambda: (image, tf.constant(1.0)),
         )
 
-    # One image at a time: it stays in the processor's cache, and rectangles are copied without a
+    # Mixing one image at a time keeps it in the processor's cache and copies rectangles without a
     # mask.
     spec = (tf.TensorSpec(images.shape[1:], tf.float32), tf.TensorSpec([], tf.float32))
     image, share = tf.map_fn(
@@ -119,7 +119,8 @@ def beta(seed: tf.Tensor, alpha: float) -> tf.Tensor:
         [2], gamma_seed, tf.constant(alpha + 1, tf.float64), dtype=tf.float64
     )
     uniforms = 1 - tf.random.stateless_uniform([2], uniform_seed, dtype=tf.float64)
-    # Beta is X / (X + Y) of two Gamma(α), which underflow to 0 for a small α. Their logarithms do
-    # not: Gamma(α) is Gamma(α + 1) · U^(1/α) (Marsaglia and Tsang 2000, section 6).
+    # Beta is X / (X + Y) for X and Y from Gamma(α), which underflow to 0 for a small α. Their
+    # logarithms do not: Gamma(α) is distributed as Gamma(α + 1) · U^(1/α) (Marsaglia and Tsang
+    # 2000, section 6).
     logs = tf.math.log(gammas) + tf.math.log(uniforms) / alpha
     return tf.sigmoid(logs[0] - logs[1])

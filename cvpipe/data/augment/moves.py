@@ -40,10 +40,10 @@ def moved(
     """Return the example with an image that was scaled and moved.
 
     Args:
-        example: as it was.
+        example: the example before the change.
         image: the new image, of any size.
-        scale, offset: [2], vertical and horizontal: p in fractions of the old image is
-            p × scale + offset in fractions of the new one.
+        scale, offset: [2], vertical and horizontal. The point p, in fractions of the old image,
+            moves to p × scale + offset, in fractions of the new one.
         drop: False keeps objects that are no longer visible.
     """
     scale, offset = tf.cast(scale, tf.float64), tf.cast(offset, tf.float64)
@@ -64,7 +64,7 @@ def cropped(
     """Return the example with a crop of its image.
 
     Args:
-        example: as it was.
+        example: the example before the change.
         image: the crop, resized or not.
         extent, corner, size: height and width [2] of the whole image, top left corner of the crop,
             and height and width of the crop, in pixels of the image or of a resized copy. The crop

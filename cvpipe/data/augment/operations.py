@@ -33,8 +33,8 @@ def auto_contrast(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
     low, high = (
         tf.cast(extreme(pixels, 0), tf.float64) for extreme in (tf.reduce_min, tf.reduce_max)
     )
-    # Double precision, in PIL's order: results are truncated to integers, and many are just at the
-    # next one.
+    # Double precision, and operations in PIL's order, because results are truncated to integers and
+    # many are close to the next integer.
     scale = 255 / tf.maximum(high - low, 1)
     stretched = tf.clip_by_value(values * scale + -low * scale, 0, 255)
     return _looked_up(image, tf.where(high > low, stretched, values))
@@ -57,24 +57,25 @@ def invert(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
 
 
 def solarize(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Invert pixels not below the integer part of `amount`, 0…256: 0 inverts all, 256 none (PIL's
-    ImageOps.solarize).
+    """Invert pixels of at least the integer part of `amount`, in 0…256: 0 inverts all pixels, 256
+    none (PIL's ImageOps.solarize).
     """
-    # Flipping all bits inverts, in a fifth of the time of tf.where.
+    # Flipping all bits inverts a pixel and takes a fifth of the time of tf.where.
     inverted = tf.cast(tf.cast(image, tf.float32) >= tf.floor(amount), tf.uint8)
     return tf.bitwise.bitwise_xor(image, 255 * inverted)
 
 
 def posterize(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Keep the integer part of `amount`, 0…8, of the highest bits of every pixel; more keeps all
-    (PIL's ImageOps.posterize).
+    """Keep only the highest bits of every pixel (PIL's ImageOps.posterize).
+
+    Their number is the integer part of `amount`; 8 or more keeps all.
     """
     dropped = 8 - tf.clip_by_value(tf.cast(amount, tf.int32), 0, 8)
     return tf.bitwise.bitwise_and(image, tf.cast(256 - tf.bitwise.left_shift(1, dropped), tf.uint8))
 
 
 def color(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Multiply saturation by `amount` (PIL's ImageEnhance.Color). A gray image has none."""
+    """Multiply saturation by `amount` (PIL's ImageEnhance.Color). A gray image doesn't change."""
     return _blend(_gray(image), image, amount) if image.shape[-1] == 3 else tf.identity(image)
 
 
@@ -138,7 +139,9 @@ def _warped(image: tf.Tensor, transform: tf.Tensor) -> tf.Tensor:
 
 
 def _moved(image: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
-    """Move the image down and right by shares [2] of its sides. Ten times as fast as a warp."""
+    """Move the image down and right by shares [2] of its height and width, ten times as fast as a
+    warp.
+    """
     shape = tf.shape(image)
     pixels = tf.cast(tf.round(shares * tf.cast(shape[:2], tf.float32)), tf.int32)
     around = tf.pad(tf.stack([tf.abs(pixels)] * 2, axis=1), [[0, 1], [0, 0]])

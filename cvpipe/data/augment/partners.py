@@ -108,9 +108,9 @@ def object_mixup(
 def _quarter(
     example: Example, center: tf.Tensor, is_far: tf.Tensor, size: tuple[int, int]
 ) -> Example:
-    """Return an image in its quarter of a mosaic, with objects in fractions of all of it.
+    """Resize and crop an image to its quarter of a mosaic, with boxes in fractions of the mosaic.
 
-    `is_far`, int32 [2], is 1 for the lower quarters, and 1 for the right ones.
+    `is_far`, int32 [2], has 1 first for the lower quarters, and 1 second for the right quarters.
     """
     image = tf.cast(example["image"], tf.float32)
     extent = tf.cast(tf.shape(image)[:2], tf.float32)
@@ -120,7 +120,7 @@ def _quarter(
     begin = tf.where(is_far == 1, 0.0, tf.cast(quarter, tf.float32) - resized)
     shown = tf.clip_by_value(resize_and_place(image, quarter, resized / extent, begin), 0, 255)
     quarter, corner = tf.cast(quarter, tf.float32), tf.cast(is_far * center, tf.float32)
-    # Clip to the quarter first, since there is another image beyond it.
+    # Clip to the quarter first, because another image adjoins it.
     inside = moved(example, shown, resized / quarter, begin / quarter)
     scale, offset = quarter / size, corner / size
     boxes = inside["boxes"] * tf.tile(scale, [2]) + tf.tile(offset, [2])

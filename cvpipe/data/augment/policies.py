@@ -52,7 +52,8 @@ RAND_AUGMENT: tuple[Operation, ...] = (
 
 # The level at the upper end of an operation's range, in both papers' code.
 TOP_LEVEL = 10
-# Strengths at levels 0 and 10, from AutoAugment's table 6. Its 150 pixels refer to images of 331.
+# Strengths at levels 0 and 10, from AutoAugment's table 6. Its 150 pixels refer to images with a
+# side of 331 pixels.
 RANGES: dict[Operation, tuple[float, float]] = {
     rotate: (0, 30),
     shear_x: (0, 0.3),
@@ -66,7 +67,7 @@ RANGES: dict[Operation, tuple[float, float]] = {
     brightness: (0.1, 1.9),
     sharpness: (0.1, 1.9),
 }
-# These have a random sign.
+# Operations whose strength gets a random sign.
 SIGNED = (rotate, shear_x, shear_y, translate_x, translate_y)
 Amount: TypeAlias = Callable[[Operation, float], float]
 """Maps an operation and its level to its strength, in the operation's unit."""
@@ -78,15 +79,16 @@ def amount(operation: Operation, level: float) -> float:
 
     Linear from the lower to the upper end of AutoAugment's table 6, as in the authors' code for
     ImageNet (tensorflow/tpu, models/official/efficientnet/autoaugment.py, and Model Garden), except
-    that posterize keeps 0…4 bits there and 4…8 in the table. So higher levels solarize and
-    posterize *less*, and level 5 leaves color, contrast, brightness and sharpness unchanged.
-    torchvision reaches the upper ends at level 9 (AutoAugment) and 30 (RandAugment).
+    that posterize keeps 0…4 bits in that code and 4…8 in the table and here. Higher levels
+    therefore solarize and posterize *less*, and level 5 leaves color, contrast, brightness and
+    sharpness unchanged. torchvision reaches the upper ends at level 9 (AutoAugment) and 30
+    (RandAugment).
 
     Args:
         operation: one of `cvpipe.data.augment.operations`.
         level: 0…10, or up to 30 with RandAugment: level 20 rotates twice as far as level 10. Only
-            translations stop at level 10, at almost half of the image: the authors' M = 28 on
-            images of 600 pixels moved hardly further.
+            translations don't grow beyond level 10, which moves by almost half of the image; in the
+            authors' code, level 28 moves images of 600 pixels only slightly further.
     """
     low, high = RANGES.get(operation, (0.0, 0.0))
     if operation in (translate_x, translate_y):
@@ -192,7 +194,7 @@ def _index(draw: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def _to_uint8(image: tf.Tensor) -> tf.Tensor:
-    # The papers' operations count values and drop bits.
+    # The papers' operations are defined on integers: they count values and drop bits.
     return (
         image
         if image.dtype == tf.uint8

@@ -1,9 +1,9 @@
 """AutoAugment's policies from the appendix of the paper (Cubuk et al. 2018): 25 sub-policies of two
 (operation, probability, level).
 
-ImageNet's is the paper's "reduced ImageNet", not the "v0" that EfficientNet was trained with. All
-three equal those of torchvision's transforms.autoaugment and Model Garden; ImageNet's also equals
-timm's "original".
+The ImageNet policy is the paper's "reduced ImageNet", not the "v0" that EfficientNet was trained
+with. All three policies equal those of torchvision's transforms.autoaugment and of Model Garden.
+The ImageNet policy also equals timm's "original".
 """
 
 from __future__ import annotations

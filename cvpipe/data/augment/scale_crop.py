@@ -1,4 +1,4 @@
-"""Random crops of randomly resized images, around rare classes of a mask on request."""
+"""Random crops of randomly resized images, optionally around rare classes of a mask."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int
     """Resize by a random factor and crop `size` at a random place. "image" becomes float32
     [*size, C].
 
-    Factors are log-uniform. A resized image smaller than the crop is placed at random inside it, on
-    its mean color; the border of a mask is IGNORED. With probability `op.balance`, a class is drawn
-    uniformly among those in the mask, then one of its pixels; the crop has this pixel in its middle
-    half, or as near to it as the image's edges allow.
+    Factors are log-uniform. A resized image smaller than the crop is placed at random on a
+    background of its mean color; the border of a mask is IGNORED. With probability `op.balance`, a
+    class is drawn uniformly among those in the mask, then one of its pixels; the crop has this
+    pixel in its middle half, or as near to it as the image's edges allow.
     """
     image, extent = example["image"], tf.cast(tf.shape(example["image"])[:2], tf.float64)
     # Class and pixel need their own seed: the same seed repeats its draws.
@@ -54,7 +54,8 @@ def random_pixel(mask: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     turn = tf.cast(draws[0] * tf.cast(tf.size(shown), tf.float64), tf.int32)
     label = tf.concat([shown, [IGNORED]], 0)[turn]
     of_class = mask[..., 0] == tf.cast(label, tf.uint8)
-    # Row by row: a list of the class's pixels would take 16 times the memory of the mask.
+    # Count row by row, because a list of the class's pixels would take 16 times the memory of the
+    # mask.
     in_row = tf.math.count_nonzero(of_class, 1)
     ends = tf.cumsum(in_row)
     rank = tf.cast(draws[1] * tf.cast(ends[-1], tf.float64), tf.int64)

@@ -101,13 +101,14 @@ def scale_jitter(example: Example, seed: tf.Tensor, op: ScaleJitter) -> Example:
         between_logs(*limits, draw)
         for limits, draw in ((op.scale, draws[0]), (op.aspect, draws[1]))
     )
-    # Whole pixels; along each axis, the smaller of image and canvas is inside the other.
+    # The size is rounded to whole pixels. Along each axis, the shorter of image and canvas lies
+    # inside the longer one.
     resized = tf.maximum(
         tf.round(extent * scale * tf.stack([1 / tf.sqrt(aspect), tf.sqrt(aspect)])), 1
     )
     corner = tf.round(draws[2:] * (extent - resized))
     color = mean_color(image)
-    # Zeros from outside stand for the mean color.
+    # Subtract the mean color, because pixels from outside the image become 0.
     around_zero = tf.cast(image, tf.float32) - color
     jittered = resize_and_place(around_zero, tf.shape(image)[:2], resized / extent, corner)
     pixels = tf.clip_by_value(jittered + color, 0, 255)
@@ -160,7 +161,7 @@ def _suits(
 
 
 def _fractions(corners: tf.Tensor, sizes: tf.Tensor, limits: tf.Tensor) -> tf.Tensor:
-    """Return patches of pixels as fractions of the image, float32 [..., 4]."""
+    """Convert patches from pixels to fractions of the image, float32 [..., 4]."""
     sides = tf.concat([corners, corners + sizes], -1)
     return tf.cast(sides / tf.tile(limits, [2]), tf.float32)
 

@@ -1,4 +1,4 @@
-"""Tables of objects: TensorFlow's tutorials', Roboflow's and Open Images'."""
+"""Tables of objects, as in TensorFlow's tutorials, from Roboflow, and in Open Images."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class _File(NamedTuple):
 
 
 def find(place: Place) -> Iterator[Found]:
-    """Yield the tasks of COCO files."""
+    """Yield the tasks that COCO files can be used for."""
     files = [found for name in _candidates(place) if (found := _open(place, name))]
     by_task: dict[str, list[_File]] = {}
     for own in files:
@@ -59,7 +59,9 @@ def find(place: Place) -> Iterator[Found]:
 
 
 def _candidates(place: Place) -> list[str]:
-    """Return JSON files; none if every image has its own, which isn't COCO."""
+    """Return the JSON files that may be COCO's. If there are many, those named after images
+    belong to another format.
+    """
     names = place.ending(".json")
     return names if len(names) < 50 else [name for name in names if stem(name) not in place.by_stem]
 
@@ -68,7 +70,7 @@ def _open(place: Place, name: str) -> _File | None:
     try:
         content = json.loads(place.files.read(name))
     except (ValueError, RecursionError, DataError) as error:
-        place.near.append(f"{name} is no valid JSON ({error})")
+        place.near.append(f"{name} is not valid JSON ({error})")
         return None
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) and content[key] and isinstance(content[key][0], dict)
@@ -94,7 +96,7 @@ def _tasks(content: Mapping[str, Any]) -> Iterator[str]:
         yield POSE
     if any(row.get("bbox") for row in rows):
         yield DETECTION
-    # For boxes, tools write outlines of four corners.
+    # Some tools also write the four corners of a box as an outline.
     if any(_is_outline(row.get("segmentation")) for row in rows):
         yield SEGMENTATION
 
@@ -108,7 +110,10 @@ def _is_outline(outline: Any) -> bool:
 
 
 def _family(files: list[_File], task: str) -> list[_File]:
-    """Return files whose names differ only in the split; COCO itself has several such families."""
+    """Return one family of files, whose names differ only in the split.
+
+    COCO itself has several families, such as instances and keypoints.
+    """
     families: dict[str, list[_File]] = {}
     for own in files:
         families.setdefault(without_split(own.name), []).append(own)

@@ -74,8 +74,8 @@ def find(place: Place) -> Iterator[Found]:
     others = [table.column(n) for n in _repeating(table) if n != at]
     if others:
         remarks.append(
-            f"The label is column {table.column(at)}; {' and '.join(others)} could be one, too, see"
-            " data.source.label_column"
+            f"Labels are read from column {table.column(at)}; {' and '.join(others)} may hold"
+            " labels, too: choose with data.source.label_column"
         )
     labels = {label for own in tables for label in own.cells(at)}
     if names := _names(place, table, labels):
@@ -118,7 +118,7 @@ def read_tables(place: Place) -> list[Table]:
     tables = list[Table]()
     stems = place.by_stem
     for name in place.ending(".csv", ".tsv", ".txt"):
-        # A text file with an image's name annotates that image.
+        # A text file named after an image annotates that image; it isn't a table.
         if PurePosixPath(name).suffix == ".txt" and PurePosixPath(name).stem in stems:
             continue
         if table := _table(place, name):
@@ -136,7 +136,7 @@ def _table(place: Place, name: str) -> Table | None:
         lines = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
         rows = [[cell.strip() for cell in row] for row in lines if any(row)]
     except csv.Error as error:
-        place.near.append(f"{name} is no table ({error})")
+        place.near.append(f"{name} is not a table ({error})")
         return None
     at = next((n for n, cell in enumerate(rows[-1]) if _is_path(cell)), None)
     if at is None:
@@ -147,8 +147,8 @@ def _table(place: Place, name: str) -> Table | None:
     folder, found = place.prefix_of(looked, split_in(name) or "train", name)
     if found < 0.95 * len(looked):
         place.near.append(
-            f"{name} names {counted(len(paths), 'image')}, but of {len(looked)} looked at only"
-            f" {found} are there"
+            f"{name} names {counted(len(paths), 'image')}, but only {found} of {len(looked)}"
+            " checked are there"
         )
         return None
     return Table(name, delimiter, headings, rows, at, folder)
@@ -159,7 +159,7 @@ def _is_path(cell: str) -> bool:
 
 
 def _label_at(table: Table) -> int | None:
-    """Return the column of labels: one with a usual heading, else the first with repeated cells."""
+    """Return the column of labels: one with a common heading, else the first whose cells repeat."""
     for wanted in _LABELS if table.headings else ():
         for at, heading in enumerate(table.headings or ()):
             if heading.lower() == wanted and at != table.path_at:
@@ -182,7 +182,9 @@ def _is_of_objects(table: Table) -> bool:
 
 
 def _repeating(table: Table) -> list[int]:
-    """Return columns with at least two values, each in two rows or more on average."""
+    """Return columns with at least two different values, which occur in two rows or more on
+    average.
+    """
     width = min(len(row) for row in table.rows)
     kinds = {at: set(table.cells(at)) for at in range(width) if at != table.path_at}
     return [
@@ -198,7 +200,9 @@ def _point_names(table: Table) -> list[str]:
 
 
 def _names(place: Place, table: Table, labels: set[str]) -> dict[str, str] | None:
-    """Return the names in a table that names every label; only for labels that are numbers."""
+    """Return the keys of `data.source.names`: a table with a name for every label. None if there is
+    no such table, or labels aren't numbers.
+    """
     if not all(label.isdecimal() for label in labels):
         return None
     for name in place.ending(".csv", ".tsv"):

@@ -11,7 +11,7 @@ from cvpipe.data.formats.found import CLASSIFICATION, NAMED, Found, Place, commo
 from cvpipe.data.sources.folder import split_of
 from cvpipe.errors import counted
 
-# Names of folders that usually aren't classes.
+# Names of folders that usually aren't names of classes.
 _NO_CLASSES = {"images", "image", "imgs", "masks", "mask", "labels", "annotations", "jpegimages"}
 
 

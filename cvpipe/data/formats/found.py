@@ -1,4 +1,4 @@
-"""The folder or archive under inspection, and the result of a format's module."""
+"""The folder or archive whose format is detected, and the result of a format's module."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
 
 class Place:
-    """A folder or a zip archive, as the modules of formats see it."""
+    """A folder or zip archive whose format is detected."""
 
     def __init__(self, path: str):
         self.path = path
@@ -82,7 +82,7 @@ class Place:
         return posixpath.normpath(f"{self.files.around}{name}")
 
     def key_or_nothing(self, name: str) -> str:
-        """Return such a path, "" for the place itself."""
+        """Return the path of `key`, or "" for the place itself."""
         return "" if (key := self.key(name)) == "." else key
 
     def text(self, name: str) -> str | None:
@@ -93,10 +93,11 @@ class Place:
             return None
 
     def prefix_of(self, paths: Sequence[str], wanted: str, beside: str) -> tuple[str, int]:
-        """Return the folder that most of the image paths are relative to, and how many are.
+        """Return the folder that most of the image paths are relative to, and the number of these
+        paths.
 
-        Of several folders, the one of the split `wanted` is chosen, else the one nearest to the
-        file `beside`, which has the paths.
+        Of several equally good folders, the one for the split `wanted` is chosen, else the one
+        closest to the file `beside`, which contains the paths.
         """
         counts: Counter[str] = Counter()
         for path in paths:
@@ -123,18 +124,21 @@ def stem(name: str) -> str:
 
 
 def some(items: Sequence[str], most: int = MOST_OPENED) -> list[str]:
-    """Return some of many, evenly spaced."""
+    """Return at most `most` of the items, evenly spaced."""
     return [items[number] for number in evenly_spaced(len(items), most)]
 
 
 def split_in(name: str) -> str | None:
-    """Return the split named by the last such word in a path; None if there is none."""
+    """Return the split named in a path, by the last word that names one; None if no word does."""
     words = re.findall("[a-z]+", name.lower())
     return next((split for split in map(split_of, reversed(words)) if split), None)
 
 
 def without_split(name: str) -> str:
-    """Return a path without split names and years; it is equal for files of one family."""
+    """Return the words of a path without split names and numbers.
+
+    They are equal for files that differ only in the split.
+    """
     words = re.findall("[a-z]+", name.lower())
     return " ".join(word for word in words if not split_of(word))
 

@@ -24,6 +24,6 @@ def _is_labelme(place: Place, name: str) -> bool:
     try:
         content = json.loads(place.files.read(name))
     except (ValueError, RecursionError, DataError) as error:
-        place.near.append(f"{name} is no valid JSON ({error})")
+        place.near.append(f"{name} is not valid JSON ({error})")
         return False
     return isinstance(content, dict) and {"shapes", "imagePath"} <= content.keys()

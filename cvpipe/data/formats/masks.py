@@ -1,5 +1,6 @@
-"""Masks with the names of their images, in another folder or with a suffix in the same folder, as
-CVAT, Roboflow and Supervisely write them.
+"""Masks named after their images, as CVAT, Roboflow and Supervisely write them.
+
+They are in another folder, or in the same folder with a suffix.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from cvpipe.data.sources.mask_values import GRAY, open_mask
 from cvpipe.errors import DataError, counted
 
 SUFFIXES = ("_mask", "-mask", ".mask", "_seg", "_gt", "_label", "_labels", "_segmentation", "_L")
-# Pictures with more values are photos.
+# A picture with more different values is taken for a photo.
 _MOST_VALUES = 64
-# Inspecting a mask takes about 10 ms.
+# Largest number of masks to inspect; one takes about 10 ms.
 _LOOKED_AT = 300
 _FIRST_LOOKED_AT = 5
 _SPLITS = ("train", "validation", "test")
@@ -57,7 +58,7 @@ def find(place: Place) -> Iterator[Found]:
     """Yield folders of images and masks."""
     kinds = functools.cache(functools.partial(_kinds, place))
     pairs = [pair for pair in _pairs(place) if _are_masks(place, pair, kinds)]
-    # Masks may also have the names of other masks.
+    # Drop pairs whose images are masks of another pair.
     drawn = {name for pair in pairs for name in pair.files}
     pairs = [pair for pair in pairs if not drawn.intersection(_named_after(place, pair))]
     if not pairs:
@@ -68,17 +69,17 @@ def find(place: Place) -> Iterator[Found]:
     if values is None:
         place.near.append(
             f"{masks[0]} and others have the names of images, but some are gray and some colored;"
-            " save masks in one way"
+            " save all of them in gray or all in color"
         )
         return
     keys, remarks = _classes(place, values)
     source = {"kind": "masks", "path": place.path, **_splits(place, pairs), **keys}
-    why = f"{counted(len(masks), 'image')} have a picture of few"
-    why += f" {'colors' if values.by_color else 'values'} of the same name, such as"
+    why = f"{counted(len(masks), 'image')} have a picture with few"
+    why += f" {'colors' if values.by_color else 'values'} and the same name, such as"
     why += f" {place.key(masks[0])}"
     if len(looked) < len(masks):
         remarks.append(
-            f"{counted(len(looked), 'mask')} of {len(masks)} were looked at; others may have more"
+            f"{counted(len(looked), 'mask')} of {len(masks)} were inspected; others may have more"
             f" {'colors' if values.by_color else 'values'}"
         )
     yield Found(SEGMENTATION, source, why, PAIRED, tuple(remarks))
@@ -206,7 +207,7 @@ def _classes(place: Place, values: _Values) -> tuple[dict[str, Any], list[str]]:
         return {"classes": [{"name": name} for name in names]}, [remark]
     shares = values.shares
     if not values.by_color:
-        # Classes by index need every value, classes by color don't.
+        # Classes by index must cover all values from 0 on; classes by color need not.
         shares = {f"#{value:02X}{value:02X}{value:02X}": s for value, s in shares.items()}
         if set(shares) == {"#000000", "#FFFFFF"}:
             named = {"#000000": "background", "#FFFFFF": "foreground"}
@@ -239,7 +240,7 @@ def _is_stray(color: str, named: Mapping[Any, str], shares: Mapping[str, float])
 
 
 def _named(place: Place, by_color: bool) -> tuple[dict[Any, str], str]:
-    """Return names by value or color, and the file with them."""
+    """Return the class names by value or color, and the path of the file with them."""
     for name in place.files.names():
         last = posixpath.basename(name)
         text = place.text(name) if last in _READERS else None

@@ -1,4 +1,4 @@
-"""MVTec AD's and VisA's layout: a folder train with the one folder good, beside test."""
+"""MVTec AD's and VisA's layout: a folder train with only the folder good, beside test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def find(place: Place) -> Iterator[Found]:
         learned = {
             folder for folder in folders if posixpath.dirname(folder) == posixpath.join(root, TRAIN)
         }
-        # Folders of other classes in train are for classification.
+        # With folders of other classes in train, the data is for classification.
         if not tested or len(learned) > 1:
             continue
         source: dict[str, Any] = {"kind": "mvtec", "path": place.path}
@@ -37,10 +37,12 @@ def find(place: Place) -> Iterator[Found]:
             source["root"] = place.key(root)
         defects = sorted(tested - {GOOD})
         why = (
-            f"{place.key(posixpath.join(root, TRAIN))} has the one folder {GOOD}, and {TEST} beside"
-            f" it {counted(len(defects), 'kind')} of defects"
+            f"{place.key(posixpath.join(root, TRAIN))} has only the folder {GOOD}, and {TEST}"
+            f" beside it {counted(len(defects), 'kind')} of defects"
         )
         others = [f"{place.key_or_nothing(own)}" for own in roots if own != root]
-        remarks = (f"Others are there, too: {', '.join(others[:5])}",) if others else ()
+        remarks = (
+            (f"There are more folders of this layout: {', '.join(others[:5])}",) if others else ()
+        )
         yield Found(ANOMALY, source, why, ANNOTATED, remarks)
         return

@@ -11,7 +11,7 @@ from cvpipe.errors import counted
 
 
 def find(place: Place) -> Iterator[Found]:
-    """Yield tables of ones and zeros."""
+    """Yield tables whose class columns contain only 0 and 1."""
     tables = {table.name: table for table in read_tables(place) if is_one_hot(table)}
     if not tables:
         return

@@ -92,8 +92,11 @@ def _fields(row: Any) -> list[str]:
 
 
 def _form(table: Table, image: str, rows: Sequence[Any], box: str) -> dict[str, Any]:
-    """Return the keys for the meaning of the numbers: width and height, unless most boxes would
-    then extend beyond their images, and none as right and bottom.
+    """Return the keys for the meaning of a box's four numbers.
+
+    The last two are taken for width and height. They are taken for right and bottom if more than
+    10% of the boxes would otherwise extend beyond their images, and over 90% of them exceed left
+    and top.
     """
     images = Images([table], image, table.place)
     with_boxes = [number for number, row in enumerate(rows) if _boxes(row, box)]

@@ -20,7 +20,7 @@ def find_projects(
     """Yield the files of a tool.
 
     Args:
-        place: the place.
+        place: the folder or archive.
         kind: kind of source that reads them.
         tool: its name, such as "VIA's".
         paths_in: returns the image paths in a file's content; none for another tool's file.
@@ -52,5 +52,5 @@ def _read(place: Place, name: str) -> Any:
     try:
         return json.loads(place.files.read(name))
     except (ValueError, RecursionError, DataError) as error:
-        place.near.append(f"{name} is no valid JSON ({error})")
+        place.near.append(f"{name} is not valid JSON ({error})")
         return None

@@ -1,6 +1,4 @@
-"""YOLO's text files: Ultralytics' and Roboflow's folders with data.yaml, CVAT's, and labelImg's
-beside the images.
-"""
+"""YOLO's text files, as Ultralytics, Roboflow, CVAT and labelImg write them."""
 
 from __future__ import annotations
 
@@ -45,8 +43,8 @@ def find(place: Place) -> Iterator[Found]:
     elif not lists:
         source["classes"] = [str(number) for number in range(max(numbers) + 1)]
         remarks.append(
-            "No file names the classes (data.yaml, classes.txt); they are called by their numbers,"
-            " see data.source.classes"
+            "No file names the classes (data.yaml, classes.txt); their names are their numbers"
+            " unless data.source.classes names them"
         )
     if source.get("names") == config.names:
         del source["names"]
@@ -75,7 +73,8 @@ def _classes(place: Place, texts: list[str]) -> tuple[set[int], bool]:
     most files have YOLO's lines.
     """
     numbers, polygons, sound, looked = set[int](), False, 0, 0
-    # Without class names, the largest id determines their number.
+    # Read all text files, or a sample of very many: without class names, the largest id determines
+    # the number of classes.
     for name in texts if len(texts) < 20_000 else some(texts):
         lines = [line.split() for line in (place.text(name) or "").splitlines() if line.strip()]
         if not lines:
@@ -90,7 +89,7 @@ def _classes(place: Place, texts: list[str]) -> tuple[set[int], bool]:
 
 
 def _class_of(cells: list[str]) -> int | None:
-    """Return the class id of a line; None if it isn't YOLO's."""
+    """Return the class id of a line; None if the line isn't in YOLO's format."""
     try:
         number, *values = map(float, cells)
     except ValueError:

@@ -59,8 +59,8 @@ class Beside(NamedTuple):
     checksums: np.ndarray
     """uint32 [R]: CRC-32 of each record."""
     digests: np.ndarray
-    """uint64 [R]: fingerprint of each example, as `Source.digests`; [0] if annotations differ from
-    those of the original data.
+    """uint64 [R]: fingerprint of each example, as `Source.digests`; of shape [0] if annotations
+    differ from those of the original data.
     """
     ranges: np.ndarray
     """int64 [R, 2]: begin and end of each record in its file (`layout.py`)."""
@@ -100,10 +100,10 @@ def to_bytes(beside: Beside) -> bytes:
 
 
 def from_bytes(content: bytes, file: str) -> Beside:
-    """Parse a columns file; `file` names it in errors.
+    """Parse the content of a columns file. Error messages name it by `file`.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the content is damaged.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:

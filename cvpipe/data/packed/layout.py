@@ -1,8 +1,8 @@
 """Byte ranges of records in an ArrayRecord file.
 
-They allow reading a record, or several neighbors, by one request, without the file's own index. An
-ArrayRecord file is a Riegeli file: each block of 65,536 bytes begins with a header of 24 bytes,
-also in the middle of a record.
+With them, a record or several adjacent records can be read by one request, without the file's own
+index. An ArrayRecord file is a Riegeli file: each block of 65,536 bytes begins with a header of 24
+bytes, also in the middle of a record.
 """
 
 from __future__ import annotations

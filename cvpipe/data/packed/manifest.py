@@ -124,7 +124,8 @@ def read_manifest(place: str) -> Manifest:
     """Read the manifest of packed data.
 
     Raises:
-        DataError: it is missing or damaged, or another version of cvpipe wrote it.
+        DataError: the manifest is missing or damaged, or was written by an incompatible version of
+            cvpipe.
     """
     file = address(place, MANIFEST)
     text = read_file(place, MANIFEST)

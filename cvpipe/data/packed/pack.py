@@ -46,11 +46,12 @@ from cvpipe.storage import (
 )
 
 PLAN = "packing.json"
-# Downloads in seconds, yet large enough for many requests of a megabyte.
+# Default size of a shard: downloaded in seconds, yet large enough for many requests of a megabyte.
 SHARD_BYTES = 256 * 2**20
 # Number of records whose sizes determine the records per shard.
 SAMPLE = 32
-# Splits for training. Their records are shuffled, so neighbors in a file are a random sample.
+# Splits for training. Their records are shuffled, so adjacent records in a file are a random
+# sample.
 _MIXED = ("train", "all")
 
 
@@ -169,7 +170,7 @@ def _fingerprint(manifest: Manifest) -> dict[str, Any]:
 
 
 def _refuse_other(place: str, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise ConfigError if a place has (parts of) other packed data."""
+    """Raise ConfigError if a place holds packed data, complete or not, of another source."""
     for key, text in (("digests", "data"), ("options", "options"), ("shards", "size of shards")):
         if known.get(key) != now.get(key):
             raise ConfigError(

@@ -72,7 +72,7 @@ def reduced(example: Example, reduction: Reduction) -> Example:
 def with_frame(example: Example) -> Example:
     """Return the example with the entries of a frame, if annotations have positions.
 
-    New entries have the values that their absence means.
+    The new entries have the values that are assumed for examples without a frame.
     """
     if not placed_kinds(example) or KEYS[0] in example:
         return example
@@ -130,7 +130,7 @@ def _resized(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def _encoded(image: tf.Tensor, as_jpeg: tf.Tensor, quality: int) -> tf.Tensor:
-    """Encode an image, uint8 [H, W, 3]; as gray if it has no color."""
+    """Encode an image, uint8 [H, W, 3], with one channel if it has no color."""
     is_gray = tf.reduce_all(image == image[..., :1])
 
     def jpeg(pixels: tf.Tensor, kind: str) -> tf.Tensor:

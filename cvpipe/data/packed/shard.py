@@ -30,7 +30,7 @@ from cvpipe.errors import DataError
 
 # One record per group, for random access. The images are compressed already.
 WRITER_OPTIONS = "group_size:1,uncompressed"
-# Examples of a shard that are loaded in parallel.
+# Number of examples of a shard that are loaded in parallel.
 PARALLEL = 4
 
 
@@ -100,7 +100,7 @@ class Shelf:
         return [len(self._record(example)) for example in read]
 
     def _examples(self, index: np.ndarray) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """Yield (example, None), or (the tensors in memory, reason) for an unreadable example."""
+        """Yield (example, None) for a readable example, else (its tensors in memory, reason)."""
         indices = tf.data.Dataset.from_tensor_slices(np.asarray(index, np.int64))
         # Without autotuning, which can take long to stop (`stream.prefetch`).
         options = tf.data.Options()

@@ -1,7 +1,7 @@
 """Random access to the records of a split's shards, from any thread.
 
-Every record is verified with its checksum. Announced records are read ahead, neighbors in one
-request.
+Every record is verified with its checksum. Announced records are read in advance, adjacent ones by
+one request.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Coming(NamedTuple):
     number: int
     """Its index in the request."""
     readers: int
-    """Number of announcements that haven't been read yet."""
+    """Number of announced reads that are still to come."""
 
 
 class Shards:
@@ -71,7 +71,7 @@ class Shards:
         """Return a record.
 
         Raises:
-            DataError: it couldn't be packed, can't be read, or is damaged.
+            DataError: the record couldn't be packed, can't be read, or is damaged.
         """
         if record in self._faults:
             raise DataError(self._faults[record])
@@ -87,7 +87,7 @@ class Shards:
         return content
 
     def announce(self, records: np.ndarray) -> None:
-        """Start reading records, int64 [n], close ones in one request."""
+        """Start reading records, int64 [n], in other threads; close ones by one request."""
         wanted = np.unique(records)
         wanted = wanted[[not self._is_coming(record) for record in wanted.tolist()]]
         if not len(wanted):
@@ -106,7 +106,9 @@ class Shards:
                     self._coming.popitem(last=False)
 
     def _is_coming(self, record: int) -> bool:
-        """Join an earlier announcement, such as one of the previous epoch; False if none exists."""
+        """Add to an earlier announcement of the record, such as one of the previous epoch; return
+        False if there is none.
+        """
         with self._lock:
             coming = self._coming.get(record)
             if coming is None:

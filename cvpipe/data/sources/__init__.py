@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def open_splits(config: Data) -> dict[str, Source]:
-    """Open the data and make missing splits.
+    """Open the data, and hold out missing splits.
 
     Args:
         config: format, location, classes and shares of the data. The same `split_seed` holds out
@@ -44,9 +44,7 @@ def open_splits(config: Data) -> dict[str, Source]:
     warn_of_faults(place, splits)
     classes = next(iter(splits.values())).classes
     if len(classes) < config.least_classes:
-        raise DataError(
-            f"{place}: only the class {classes[0]!r}; telling classes apart needs at least two"
-        )
+        raise DataError(f"{place}: only the class {classes[0]!r}; at least two classes are needed")
     splits = with_test(splits, config.test, seed)
     splits = (
         _with_fold(splits, config)
@@ -90,7 +88,7 @@ def warn_of_faults(place: str, splits: dict[str, Source]) -> None:
 
 
 def open_source(section: Section, config: Data) -> dict[str, Source]:
-    """Open the splits that the files have; merged sources hold out missing ones.
+    """Open the splits that the files have. Merged sources hold out missing splits.
 
     Raises:
         DataError: files are missing or damaged, or most annotations can't be used.
@@ -119,7 +117,9 @@ def _module(section: Section) -> ModuleType:
 
 
 def _open_all(section: Merge, config: Data) -> dict[str, Source]:
-    """Open all sources; each holds out its own missing splits, so all have the same shares."""
+    """Open all sources. Each holds out its own missing splits, so the shares are the same in
+    all.
+    """
     children = [
         with_test(open_source(child, config), config.test, config.split_seed)
         for child in section.sources

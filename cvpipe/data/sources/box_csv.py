@@ -23,7 +23,7 @@ def box_csv(config: BoxCsv) -> dict[str, Source]:
 
     Raises:
         DataError: a table or a column is missing, a row is too short, a number is invalid, no image
-            is there, or a class is unknown.
+            exists, or a class is unknown.
     """
     names = [config.names] if config.names else []
     files = open_files(config.path, [*config.files.values(), config.images, *names])
@@ -47,7 +47,8 @@ def _images(
     headings = [heading.lower() for heading in table.headings or ()]
     size_at = None
     if {"width", "height"} <= set(headings) and not config.fractions:
-        # Columns width and height are the image's in TensorFlow's tutorials, not the box's.
+        # In TensorFlow's tutorials, the columns width and height are those of the image, not of the
+        # box.
         own = (headings.index("height"), headings.index("width"))
         size_at = None if set(own) & set(sides_at) else own
     images: dict[str, Labeled] = {}

@@ -62,7 +62,7 @@ class _Instances(NamedTuple):
     categories: dict[Id, str]
     """Names by id, in the order of the ids."""
     category_rows: list[dict[str, Any]]
-    """Annotations as in the file."""
+    """Categories as in the file."""
     points: PointNames | None = None
     """Keypoints of every category, if the section has keypoints."""
 
@@ -76,8 +76,8 @@ def coco(config: Coco) -> dict[str, Source]:
     out.
 
     Raises:
-        DataError: a file is missing, isn't COCO's JSON or lacks keys, no image is there, a number
-            is invalid, or a category is unknown.
+        DataError: a file is missing, isn't COCO's JSON or lacks keys, no image exists, a number is
+            invalid, or a category is unknown.
     """
     sections = {"train": config.train, "validation": config.validation, "test": config.test}
     given = {split: section for split, section in sections.items() if section}
@@ -234,7 +234,7 @@ def _masked_source(
         )
     if len(categories) >= IGNORED:
         raise DataError(
-            f"{instances.place}: {len(categories)} categories; masks tell {IGNORED - 1} apart."
+            f"{instances.place}: {len(categories)} categories; masks allow {IGNORED - 1}."
             " Leave some out"
         )
     extents = [
@@ -248,7 +248,7 @@ def _masked_source(
                 f" {MAX_PIXELS:,} are allowed; mend its width and height"
             )
     objects, faults = _outlines(instances, names, extents, categories)
-    # As text, because lists of Python numbers would take ten times the memory.
+    # Stored as text, because lists of Python numbers would take ten times the memory.
     painted = [json.dumps(rows).encode() for rows in objects]
     read_image = files.reader(names)
 
@@ -310,7 +310,7 @@ def _source(
         _extent(files, image, name, instances.place, config)
         for image, name in zip(instances.images, names, strict=True)
     ]
-    # Missing images, or images of unknown size, get no number: their objects are left out.
+    # Missing images and images of unknown size get no record number, so their objects are left out.
     record_of = {
         image["id"]: record
         for record, image in enumerate(instances.images)

@@ -33,7 +33,9 @@ def read_json(files: Files, name: str) -> Any:
 
 
 def as_id(value: Any) -> Id | None:
-    """Normalize an id: 1, 1.0, "1" and "000001" are 1, other text is itself; None if invalid."""
+    """Normalize an id: 1, 1.0, "1" and "000001" become 1, other text stays as it is; None if
+    invalid.
+    """
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str):
@@ -84,7 +86,7 @@ def named_categories(place: str, rows: Rows, grouping: set[Id]) -> dict[Id, str]
     """Return the names of categories that are classes, by id, in the order of the ids.
 
     Raises:
-        DataError: two have the same name.
+        DataError: two categories have the same name.
     """
     kept = [row for row in rows if row["id"] not in grouping]
     categories = {row["id"]: str(row["name"]) for row in sorted(kept, key=by_id)}

@@ -78,7 +78,7 @@ def read_points(
 
     Args:
         rows: A annotations, each with "keypoints": x, y and visibility of each point in turn.
-        points: P.
+        points: number of keypoints, P.
         extents: [A, 2], height and width of their images.
         place: maps an annotation's number to its name in errors.
 
@@ -86,7 +86,7 @@ def read_points(
         float64 [A, P, 2], y and x as fractions of the image; int [A, P], visibility.
 
     Raises:
-        DataError: they aren't 3 P numbers, or a visibility is unknown.
+        DataError: the keypoints aren't 3 P numbers, or a visibility is unknown.
     """
     values = np.zeros([len(rows), points, 3])
     for number, row in enumerate(rows):

@@ -21,23 +21,23 @@ OUTLINE_FAULTS = (WITHOUT_OUTLINE, NO_POLYGON, FAR_OUTSIDE, OTHER_SIZE, NO_RUNS)
 def paint(objects: bytes, height: int, width: int) -> np.ndarray:
     """Return the mask of a stored image.
 
-    Larger objects are painted first, so smaller ones in front of them stay visible. Pixels of a
-    crowd alone are IGNORED.
+    Larger objects are painted first, so smaller ones in front of them stay visible. Pixels covered
+    only by a crowd are IGNORED.
 
     Args:
-        objects: a JSON list of {"label", "iscrowd", "segmentation"}, the last as in COCO's
-            annotations and valid by `outline_fault`.
-        height, width: of the image, pixels.
+        objects: a JSON list of {"label", "iscrowd", "segmentation"}. Segmentations are as in COCO's
+            annotations, and valid according to `outline_fault`.
+        height, width: size of the image in pixels.
 
     Returns:
         uint8 [height, width, 1]: labels; 0 for background.
     """
-    # Imported here, because only masks need it and it takes time.
+    # Imported here, because only masks need it and the import takes time.
     from faster_coco_eval.core.mask import area, decode
 
     mask = np.zeros([height, width], np.uint8)
     rows = [(row, _runs(row["segmentation"], height, width)) for row in json.loads(objects)]
-    # Stable sort: of two objects of the same size, the later one is in front.
+    # The sort is stable: of two objects of the same size, the later one is in front.
     for row, runs in sorted(rows, key=lambda pair: (not pair[0]["iscrowd"], -int(area(pair[1])))):
         mask[decode(runs).astype(bool)] = IGNORED if row["iscrowd"] else row["label"]
     return mask[..., np.newaxis]
@@ -48,7 +48,7 @@ def outline_fault(given: Any, height: int, width: int) -> str | None:
 
     Args:
         given: the segmentation.
-        height, width: of its image, pixels.
+        height, width: size of its image in pixels.
     """
     if isinstance(given, dict):
         return _fault_of_runs(given, height, width)
@@ -60,7 +60,9 @@ def outline_fault(given: Any, height: int, width: int) -> str | None:
 
 
 def _polygons(given: list[Any]) -> list[Any]:
-    """Return the polygons of a segmentation: a list of them, some of which may be empty, or one."""
+    """Return the polygons of a segmentation, which is a list of polygons, perhaps with empty ones,
+    or a single polygon.
+    """
     if given and not any(isinstance(part, list) for part in given):
         return [given]
     return [polygon for polygon in given if polygon != []]
@@ -70,7 +72,8 @@ def _fault_of_polygon(polygon: Any, side: int) -> str | None:
     numbers = isinstance(polygon, list) and all(type(value) in (int, float) for value in polygon)
     if not numbers or len(polygon) < 6 or len(polygon) % 2:
         return NO_POLYGON
-    # The library would rasterize all the way. The comparison is False for NaN.
+    # The library would rasterize a polygon of any extent, which takes too long. NaN fails the
+    # comparison, too.
     is_near = all(-side <= value <= 2 * side for value in polygon)
     return None if is_near else FAR_OUTSIDE
 

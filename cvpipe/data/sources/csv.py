@@ -90,7 +90,7 @@ def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
     """Read a table.
 
     Raises:
-        DataError: it is missing, empty, or not a table.
+        DataError: the file is missing, empty, or not a table.
     """
     place = files.locate(name)
     text = decode_text(files.read(name), place)
@@ -157,8 +157,8 @@ def column_at(table: Table, column: str, key: str) -> int:
     width = len(table.headings or table.rows[0][1])
     if int(column) >= width:
         raise DataError(
-            f"{table.place}: no column {column} ({key}), there are {width}, counted from 0; set"
-            f" data.source.delimiter to what stands between columns, or {key} to another"
+            f"{table.place}: no column {column} ({key}) among {width}, counted from 0; set"
+            f" data.source.delimiter to what separates columns, or {key} to another"
         )
     return int(column)
 
@@ -167,8 +167,8 @@ def cell_of(table: Table, line: int, cells: list[str], at: int) -> str:
     """Return a cell of a row; raises DataError if it is missing or empty."""
     if at >= len(cells):
         raise DataError(
-            f"{table.place}:{line}: cut short, column {at}, counted from 0, is missing; mend or"
-            " remove the row"
+            f"{table.place}:{line}: the row is cut short: column {at}, counted from 0, is missing;"
+            " mend or remove the row"
         )
     if not cells[at]:
         raise DataError(

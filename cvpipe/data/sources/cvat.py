@@ -30,7 +30,7 @@ def cvat(config: Cvat) -> dict[str, Source]:
 
     Raises:
         DataError: a file is missing or isn't CVAT's XML for images, an object is damaged, no image
-            is there, or a class is unknown.
+            exists, or a class is unknown.
     """
     files = open_files(config.path, [*config.files.values(), config.images])
     read = {split: list(_images(files, name)) for split, name in all_there(files, config.files)}
@@ -93,7 +93,8 @@ def _corners(shape: ElementTree.Element, place: str) -> tuple[float, float, floa
     left, top, right, bottom = (number(values, key, place) for key in ("xtl", "ytl", "xbr", "ybr"))
     if not values.get("rotation"):
         return top, left, bottom, right
-    # Degrees, clockwise around the center; the result encloses the rotated box.
+    # The rotation is in degrees, clockwise around the center. Return the box around the rotated
+    # box.
     angle = math.radians(number(values, "rotation", place))
     cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
     width, height = right - left, bottom - top

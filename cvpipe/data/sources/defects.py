@@ -1,6 +1,7 @@
 """Sources of normal images and of images with defects.
 
-The first class is normal; the others are kinds of defects. Masks have positions of classes.
+The first class is normal; the others are kinds of defects. The values of masks are indices of
+classes.
 
 Dimensions: R records.
 """
@@ -28,9 +29,9 @@ def defect_source(
     name_record: Callable[[int], str],
     locate: Callable[[str], str] = str,
 ) -> Source:
-    """Return a source of images with a class, int [R], and a mask each.
+    """Return a source of images with one label, int [R], and one mask each.
 
-    See `source.make_source` for `read_record`, `name_record` and `locate`.
+    The other arguments are those of `source.make_source`.
     """
     kinds = [Label(np.asarray(labels).astype(np.int32), first_alone=True), Mask()]
     return make_source(Facts(class_names), kinds, len(labels), read_record, name_record, locate)

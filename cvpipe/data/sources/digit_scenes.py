@@ -33,7 +33,7 @@ HANDWRITING = {"test": (0.0, 0.2), "validation": (0.2, 0.3), "train": (0.3, 1.0)
 OVERLAP = 0.1
 PLACES_TRIED = 20
 MOST_CLUTTER = 5
-# Contrast between a digit and its background, of 255.
+# Range of the contrast between a digit and its background, for pixels in 0…255.
 CONTRAST = (70, 150)
 
 
@@ -151,7 +151,7 @@ def _clutter(random: np.random.Generator, height: int, width: int) -> np.ndarray
     along, across = cos * dx + sin * dy, cos * dy - sin * dx
     kind, side = random.integers(3), min(height, width)
     if kind == 0:
-        # As thick as ink, and from edge to edge: a short line would be the digit 1.
+        # A line as thick as ink, from edge to edge: a short one would look like the digit 1.
         return np.clip(np.float32(random.uniform(1, 3)) - abs(across), 0, 1)
     length, breadth = (random.uniform(0.05, 0.25, 2) * side).astype(np.float32)
     if kind == 1:
@@ -209,8 +209,8 @@ def _free_place(
 
 
 def choose_ink(random: np.random.Generator, behind: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """Draw a color that differs from the background, float32 [C, 1, 1]: lighter or darker,
-    whichever is possible.
+    """Draw a color that differs from the background, float32 [C, 1, 1]. It is lighter or darker, at
+    random if both are possible.
     """
     mean = (behind * cover).sum((1, 2), keepdims=True) / cover.sum()
     contrast = random.uniform(*CONTRAST)

@@ -40,8 +40,8 @@ class Files(abc.ABC):
 
     @property
     def around(self) -> str:
-        """Folder around everything, with a trailing /, that isn't part of the names; "" if there
-        is none.
+        """Folder that contains all files and isn't part of their names, with a trailing /; "" if
+        there is none.
         """
         return ""
 
@@ -55,7 +55,7 @@ class Files(abc.ABC):
             name = posixpath.normpath(spelled)
             if self._holds(name):
                 return name
-        # ASCII has one form only.
+        # ASCII text has only one form in Unicode.
         return None if path.isascii() else self._by_form.get(same_form(plain_path(path)))
 
     def find_folder(self, path: str) -> str | None:
@@ -78,7 +78,7 @@ class Files(abc.ABC):
 
     @abc.abstractmethod
     def locate(self, name: str) -> str:
-        """Return the path to show to people."""
+        """Return the path of a file for messages."""
 
     @abc.abstractmethod
     def read(self, path: str) -> bytes:
@@ -86,7 +86,9 @@ class Files(abc.ABC):
 
     @abc.abstractmethod
     def reader(self, names: Sequence[str]) -> Reader:
-        """Return graph code: an index into `names` (int64 scalar) to the "bytes" of that file."""
+        """Return a function for graphs from an index into `names`, int64 scalar, to the file's
+        "bytes".
+        """
 
     @abc.abstractmethod
     def _list(self) -> Listing: ...
@@ -99,7 +101,7 @@ class Files(abc.ABC):
         return {same_form(name): name for name in reversed(self.names())}
 
     def _unaliased(self, folder: str) -> str:
-        """The name under which the files of a folder are listed."""
+        """Return the name under which the files of a folder are listed."""
         for alias, name in self.listing.aliases.items():
             if f"{folder}/".startswith(f"{alias}/"):
                 return posixpath.join(name, folder[len(alias) + 1 :]).rstrip("/")
@@ -107,7 +109,7 @@ class Files(abc.ABC):
 
     def no_such_file(self, path: str) -> DataError:
         """Return the error for a missing file; it suggests similar paths."""
-        # Don't list images when a table is missing.
+        # Suggest only files with the same extension, for example tables if a table is missing.
         suffix, last = PurePosixPath(path).suffix.lower(), plain_path(path).split("/")[-1].lower()
         alike = [name for name in self.names() if PurePosixPath(name).suffix.lower() == suffix]
         same_last = [name for name in alike if name.split("/")[-1].lower() == last]
@@ -125,7 +127,7 @@ class FolderFiles(Files):
     """The files of a folder; a name may also be an absolute path, or lead out of it."""
 
     def locate(self, name: str) -> str:
-        """Return the path to show to people."""
+        """Return the path of a file for messages."""
         # Called for every record; os.path.join is several times as fast as Path.
         return os.path.join(self.path, name) if name else str(self.path)  # noqa: PTH118
 
@@ -140,8 +142,8 @@ class FolderFiles(Files):
             raise DataError(f"{self.locate(name)}: can't be read: {error.strerror}") from None
 
     def reader(self, names: Sequence[str]) -> Reader:
-        """Return graph code; see `Files.reader`."""
-        # File names may have any bytes.
+        """Return the function described by `Files.reader`."""
+        # File names may contain arbitrary bytes.
         paths = in_memory([os.fsencode(self.locate(name)) for name in names])
         return lambda record: {"bytes": tf.io.read_file(tf.gather(paths, record))}
 
@@ -155,8 +157,8 @@ class FolderFiles(Files):
 class ZipFiles(Files):
     """The files of a zip archive.
 
-    A folder around everything isn't part of the names, unless one of the paths `inside` begins with
-    it.
+    A folder that contains all files isn't part of their names, unless a path of `inside` begins
+    with it.
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, inside: Sequence[str] = ()):
@@ -175,24 +177,24 @@ class ZipFiles(Files):
 
     @property
     def around(self) -> str:
-        """Folder around everything, with a trailing /, that isn't part of the names; "" if there
-        is none.
+        """Folder that contains all files and isn't part of their names, with a trailing /; "" if
+        there is none.
         """
         return self._around
 
     def find(self, path: str) -> str | None:
-        """Return the name of the file that a user's path means; None if there is none."""
+        """Return the name of the file for a user's path; None if there is none."""
         return super().find(path) or super().find(plain_path(path).removeprefix(self._around))
 
     def find_folder(self, path: str) -> str | None:
-        """Return the name of the folder that a user's path means; None if there is none."""
+        """Return the name of the folder for a user's path; None if there is none."""
         found = super().find_folder(path)
         if found is None and self._around:
             found = super().find_folder(f"{plain_path(path)}/".removeprefix(self._around))
         return found
 
     def locate(self, name: str) -> str:
-        """Return the path to show to people."""
+        """Return the path of a file for messages."""
         return f"{self.path}:{self._around}{name}" if name else str(self.path)
 
     def read(self, path: str) -> bytes:
@@ -208,14 +210,15 @@ class ZipFiles(Files):
             ) from None
 
     def reader(self, names: Sequence[str]) -> Reader:
-        """Return graph code; see `Files.reader`."""
-        # Not by zipfile, whose threads wait for each other. Five numbers per file take little
-        # memory.
+        """Return the function described by `Files.reader`."""
+        # zipfile isn't used, because its threads wait for each other. Five numbers per file take
+        # little memory.
         places, path = np.array([self._place(name) for name in names], np.int64), str(self.path)
 
         def read(record: int) -> bytes:
             at, packed, size, *rest = places[record].tolist()
-            # Checked before unpacking: a small archive may have a file that fills the memory.
+            # Checked before unpacking, because a file of a small archive may unpack to more than
+            # the memory.
             if size > MAX_BYTES:
                 raise DataError(TOO_LONG)
             return unpack(path, at, packed, size, *rest)
@@ -246,7 +249,7 @@ def open_files(path: str, inside: Sequence[str] = ()) -> Files:
     If the folder doesn't exist, the archive of that name is opened: data/bccd.zip for data/bccd.
 
     Raises:
-        DataError: it is neither.
+        DataError: the path is neither a folder nor a zip archive.
     """
     place = find_path(path)
     if not place.exists():
@@ -261,7 +264,7 @@ def open_files(path: str, inside: Sequence[str] = ()) -> Files:
             f"{path}: no such folder or zip archive; {how_to_fetch(path) or nearly(path)}set"
             " data.source.path to where the files are"
         ) from None
-    # What zipfile raises for archives that are damaged or of another version or encoding.
+    # zipfile raises these for archives that are damaged or of another version or encoding.
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
         raise DataError(
             f"{path}: neither a folder nor a zip archive; set data.source.path to one of them"
@@ -277,8 +280,8 @@ def plain_path(path: str) -> str:
 
 
 def _folder_around(listing: Listing, inside: Sequence[str]) -> str:
-    """Return the one folder that contains everything, with a trailing /; "" if there is none, or
-    if a path in the configuration begins with it.
+    """Return the folder that contains all files, with a trailing /; "" if there is none, or if a
+    path in the configuration begins with it.
     """
     tops = {name.split("/")[0] for name in (*listing.files, *listing.folders) if name}
     if len(tops) != 1 or listing.files[:1] == list(tops):

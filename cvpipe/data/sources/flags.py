@@ -11,7 +11,7 @@ _WORDS = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 
 def flag_of_json(value: Any, place: str, name: str) -> bool:
-    """Return a flag of a JSON file: 0, 1, true or false; null and a missing one are false.
+    """Return a flag of a JSON file: 0, 1, true or false; null or a missing flag is false.
 
     Raises:
         DataError: any other value, such as a string.
@@ -22,7 +22,7 @@ def flag_of_json(value: Any, place: str, name: str) -> bool:
 
 
 def flag_of_text(text: str | None, place: str, name: str) -> bool:
-    """Return a flag of an XML file: 0, 1, true or false; an empty and a missing one are false.
+    """Return a flag of an XML file: 0, 1, true or false; an empty or missing flag is false.
 
     Raises:
         DataError: any other value.

@@ -69,7 +69,7 @@ def folder(config: Folder) -> dict[str, Source]:
 
 
 def split_of(folder: str) -> str | None:
-    """Return the split that a folder's name means, in any case; None if it means none."""
+    """Return the split that a folder's name stands for, ignoring case; None for other names."""
     return SPLITS.get(folder.lower())
 
 
@@ -121,7 +121,9 @@ def _given(files: Files, below: Sequence[str], splits: dict[str, str]) -> dict[s
 
 
 def _folders(files: Files, above: str) -> list[str]:
-    """Return the folders in a folder, including links to folders that have another name already."""
+    """Return the folders in a folder, including links to folders that are listed under another
+    name.
+    """
     every = files.listing.folders.union(files.listing.aliases)
     return sorted(
         posixpath.basename(name) for name in every if name and posixpath.dirname(name) == above

@@ -1,5 +1,5 @@
-"""The IDX format of MNIST and its kin (http://yann.lecun.com/exdb/mnist), gzip'd or plain, in a
-folder or a zip.
+"""The IDX format of MNIST and similar data sets (http://yann.lecun.com/exdb/mnist), in a folder or
+a zip archive. Files are gzip'd or plain.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _array(files: Files, prefix: str, rank: int, config: Idx) -> np.ndarray:
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * rank)
     if values.size != math.prod(shape):
         raise DataError(
-            f"{place}: the header promises {shape}, {math.prod(shape)} bytes, but {values.size} are"
+            f"{place}: the header states {shape}, {math.prod(shape)} bytes, but {values.size} are"
             " there; fetch it again"
         )
     return values.reshape(shape)

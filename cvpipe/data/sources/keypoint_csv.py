@@ -90,7 +90,7 @@ def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
 
 
 def _columns(table: Table) -> list[_Column]:
-    """Find the columns of each keypoint, in the order of their x."""
+    """Find the columns of each keypoint, in the order of the x columns."""
     headings = table.headings or []
     position = {heading: at for at, heading in enumerate(headings)}
     found = []

@@ -32,8 +32,8 @@ def label_studio(config: LabelStudio) -> dict[str, Source]:
     """Return the split of each file, including images without regions.
 
     Raises:
-        DataError: a file is missing or isn't Label Studio's JSON, a region is damaged, no image is
-            there, or a class is unknown.
+        DataError: a file is missing or isn't Label Studio's JSON, a region is damaged, no image
+            exists, or a class is unknown.
     """
     files = open_files(config.path, [*config.files.values(), config.images])
     splits = {split: _images(files, name) for split, name in all_there(files, config.files)}
@@ -41,7 +41,7 @@ def label_studio(config: LabelStudio) -> dict[str, Source]:
 
 
 def image_of(task: Any) -> str | None:
-    """Return the image of a task of either form; None if it has none."""
+    """Return the image of a task in JSON or JSON-MIN; None if it has none."""
     data = task.get("data", task) if isinstance(task, dict) else None
     if not isinstance(data, dict):
         return None
@@ -50,7 +50,7 @@ def image_of(task: Any) -> str | None:
 
 
 def regions_of(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the regions of a task: of its first annotation, or of JSON-MIN's lists."""
+    """Return the regions of a task: those of its first annotation, or of the lists in JSON-MIN."""
     annotations = task.get("annotations", task.get("completions"))
     if isinstance(annotations, list):
         done = [a for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")]
@@ -128,7 +128,8 @@ def _turned(
     size: tuple[float, float] | None,
 ) -> list[tuple[float, float]]:
     """Return the corners, in percent, of a rectangle rotated clockwise around its top left corner.
-    The angle is in pixel space, since percent of width and height differ.
+    The rotation is computed in pixels, because a percent of the width and a percent of the height
+    differ.
     """
     height, width = size or (1.0, 1.0)
     (x, y), (across, down) = corner, sides

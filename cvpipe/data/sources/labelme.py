@@ -33,8 +33,8 @@ def labelme(config: LabelMe) -> dict[str, Source]:
     """Return the splits that have folders, or one named "all".
 
     Raises:
-        DataError: there is no file of LabelMe, a file isn't JSON, a shape lacks its label or its
-            points, no image is there, or a class is unknown.
+        DataError: there is no LabelMe file, a file isn't JSON, a shape lacks its label or points,
+            no image exists, or a class is unknown.
     """
     files = open_files(config.path, list(SPLITS))
     splits: dict[str, list[Labeled]] = {}

@@ -92,7 +92,7 @@ def list_folder(root: Path) -> Listing:
                     waiting.append(name)
 
     walk("")
-    # The list grows while links lead to links.
+    # The list grows during the loop if a linked folder contains links.
     for link in links:
         if enter(link):
             folders.append(link)
@@ -146,7 +146,7 @@ def _warn_of_leftovers(root: Path, leftovers: list[str]) -> None:
 
 
 def _warn_of_aliases(root: Path, aliases: dict[str, str]) -> None:
-    # A link to one of its parents adds nothing.
+    # Links to a parent folder aren't reported, because nothing is left out.
     others = [alias for alias, name in aliases.items() if not f"{alias}/".startswith(name)]
     if others:
         log.warning(

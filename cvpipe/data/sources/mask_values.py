@@ -29,19 +29,19 @@ GRAY = ("1", "L", "LA", "I", "I;16")
 # Pillow's factor for the values of a PNG of fewer than 8 bits.
 SCALES = {"L;2": 85, "L;4": 17}
 _GRAY = (
-    "the mask is gray, but the classes have colors, and not those: leave the colors out of"
-    " data.source.classes if the mask's values are the classes' positions"
+    "the mask is gray, but the classes have other colors: leave the colors out of"
+    " data.source.classes if the mask's values are the positions of the classes"
 )
 # Number of masks to inspect first: a second or two for images of a megapixel.
 FIRST_MASKS = 100
-# After so many masks, a class in none of them is rare.
+# Number of inspected masks from which a class in none of these masks is reported.
 _TELLING = 20
 _SHOWN = 8
-# So many unknown values come from lossy compression, or from scaling that blends neighbors.
+# More unknown values than this come from lossy compression, or from scaling that blends neighbors.
 _TOO_MANY = 64
 
 
-# Compared by identity.
+# Compared by identity, because == of arrays returns an array.
 @dataclasses.dataclass(frozen=True, eq=False)
 class MaskValues:
     """Mapping from the pixel values of masks to classes."""
@@ -68,7 +68,7 @@ def values_of_indices(names: Sequence[str], ignored: Sequence[int], first: int =
 
 
 def _mask_values(names: Mapping[int, str], ignored: Sequence[int], by_color: bool) -> MaskValues:
-    # Zeros take no memory until they are written.
+    # np.zeros takes no memory for parts that are never written.
     labels = np.zeros(2**24 if by_color else 2**16, np.uint16)
     labels[list(names)] = np.arange(1, len(names) + 1)
     labels[list(ignored)] = IGNORED + 1
@@ -79,7 +79,7 @@ def labels_of(encoded: bytes, known: MaskValues) -> np.ndarray:
     """Return a mask's labels, uint8 [H, W, 1], from the bytes of its file.
 
     Raises:
-        DataError: it is damaged, of another kind than `known`, or has unknown values.
+        DataError: the mask is damaged, of another kind than `known`, or has unknown values.
     """
     labels, unknown_values = look_up(open_mask(encoded), known)
     if unknown_values:
@@ -98,7 +98,7 @@ def open_mask(encoded: bytes) -> Image.Image:
                 f"the mask's header says {picture.width} x {picture.height} pixels; allowed are"
                 f" {MAX_PIXELS:,} in all"
             )
-        # Decoding loses this.
+        # The number of bits is no longer known after decoding.
         stored = str(picture.tile[0][3]) if picture.tile else ""
         picture.info["scale"] = SCALES.get(stored, 1)
         picture.load()
@@ -112,9 +112,9 @@ def open_mask(encoded: bytes) -> Image.Image:
         zlib.error,
         Image.DecompressionBombError,
     ):
-        raise DataError("the mask is damaged, cut off or no PNG, BMP, WebP or JPEG") from None
+        raise DataError("the mask is damaged, cut off, or not a PNG, BMP, WebP or JPEG") from None
     if stored == "LA;16B":
-        # Pillow keeps the upper half of each value.
+        # Pillow keeps only the upper byte of each value.
         raise DataError(
             "the mask has 16-bit gray values and alpha, which can't be read; save it without alpha"
         )
@@ -124,7 +124,7 @@ def open_mask(encoded: bytes) -> Image.Image:
 def refuse_unknown_values(
     masks: int, read: Callable[[int], bytes], locate: Callable[[int], str], known: MaskValues
 ) -> None:
-    """Inspect some masks, evenly spaced over all; skip damaged ones. Warns of missing classes.
+    """Inspect some masks, evenly spaced over all. Skip damaged ones, and warn of missing classes.
 
     Args:
         masks: number of masks.
@@ -161,19 +161,19 @@ def refuse_unknown_values(
         pixels += np.bincount(labels.ravel(), minlength=len(pixels))
     if unknown_values:
         raise DataError(
-            f"{len(strange)} of {counted(looked, 'mask')} looked at, such as {locate(strange[0])},"
+            f"{len(strange)} of {counted(looked, 'mask')} inspected, such as {locate(strange[0])},"
             f" {'has' if len(strange) == 1 else 'have'}"
             f" {unknown_values_in_words(unknown_values, int(pixels.sum()), known)}"
         )
     if _all_ignored(pixels):
         raise DataError(
             f"all pixels of {counted(looked, 'mask')}, such as {locate(0)}, are ignored, by"
-            f" {_ignored_in_words(known)}; take the values of classes out there, or add masks that"
+            f" {_ignored_in_words(known)}; remove the values of classes there, or add masks that"
             " show classes"
         )
     if _lacks_a_second_class(pixels, known):
         raise DataError(
-            f"{counted(looked, 'mask')} looked at, such as {locate(0)}:"
+            f"{counted(looked, 'mask')} inspected, such as {locate(0)}:"
             f" {_one_class_in_words(pixels, known)}"
         )
     unseen = [
@@ -182,7 +182,7 @@ def refuse_unknown_values(
     if pixels.any() and unseen and (looked >= _TELLING or len(known.names) - len(unseen) < 2):
         more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
         log.warning(
-            "no pixel of %s%s in %s looked at, such as %s; add some, or the scores of these classes"
+            "no pixel of %s%s in %s inspected, such as %s; add some, or the scores of these classes"
             " will be unreliable",
             ", ".join(unseen[:_SHOWN]),
             more,
@@ -231,12 +231,12 @@ def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
 def _how_to_read_ignored(shown: int, known: MaskValues) -> str:
     """Return advice on making an ignored value a class; `shown` is the value of the only class."""
     if known.by_color:
-        return "take it out there and write it as that class's `color` in data.source.classes"
-    anew = "save the masks anew with the classes' positions as values"
+        return "remove it there and write it as that class's `color` in data.source.classes"
+    anew = "save the masks again with the positions of the classes as values"
     ignored = known.ignored[0]
     if max(shown, ignored) > 255:
         return anew
-    # Classes by index need every value, classes by color don't.
+    # Classes by index must cover all values from 0 on; classes by color need not.
     other = next(value for value in known.names if value != shown)
     grays = {shown: f"{shown:02X}" * 3, other: f"{ignored:02X}" * 3}
     classes = ", ".join(
@@ -269,7 +269,7 @@ def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counte
     values = _colors(picture) if known.by_color else _indices(picture)
     labels = known.labels[values]
     strange = values[labels == 0]
-    # A gray value besides class colors is unknown.
+    # If a gray mask has some class colors, its other values are reported as unknown.
     if (
         known.by_color
         and is_gray
@@ -300,8 +300,8 @@ def unknown_values_in_words(unknown_values: Counter[int], pixels: int, known: Ma
     )
     if known.by_color and len(unknown_values) > _TOO_MANY:
         advice = (
-            "So many come from compression with loss, as in JPEG, or from scaling that mixes"
-            " neighbors: make the masks anew as PNG"
+            "This many come from lossy compression, as in JPEG, or from scaling that blends"
+            " neighbors: write the masks again as PNG"
         )
     elif known.by_color:
         ignored = ", ".join(f"'{_in_words(value, known)}'" for value in [*known.ignored, *told])
@@ -324,8 +324,8 @@ def _colors(picture: Image.Image) -> np.ndarray:
 
 
 def _indices(picture: Image.Image) -> np.ndarray:
-    # Alpha is no class. A PNG has at most 16 bits; Pillow may return them as 32, and one bit as
-    # bool.
+    # Alpha is ignored. A PNG has at most 16 bits per value; Pillow may return 16 bits as 32, and
+    # one bit as bool.
     gray = picture.getchannel("L") if picture.mode == "LA" else picture
     values = np.asarray(gray).astype(
         np.uint16 if picture.mode.startswith("I") else np.uint8, copy=False

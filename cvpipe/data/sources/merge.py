@@ -39,7 +39,7 @@ def merge(children: Sequence[dict[str, Source]]) -> dict[str, Source]:
 def _kinds(sources: Sequence[Source]) -> list[type[Annotation]]:
     """Return the kinds of annotation of the sources, which are the same for all."""
     kinds, *others = [list(map(type, source.annotations)) for source in sources]
-    assert all(other == kinds for other in others), "pipelines merge only sources of like kinds"
+    assert all(other == kinds for other in others), "merged sources have the same kinds"
     return kinds
 
 

@@ -30,7 +30,9 @@ TRAIN, TEST, MASKS = "train", "test", "ground_truth"
 SUFFIXES = ("_mask", "")
 """Endings of masks' names: MVTec's, and VisA's."""
 _GOOD, _UNKNOWN = -1, -2
-"""In place of a mask's position: for an image without a defect, and for one without a mask."""
+"""Values that replace a mask's position: for an image without a defect, and for a defect without a
+mask.
+"""
 
 
 def mvtec(config: Mvtec) -> dict[str, Source]:

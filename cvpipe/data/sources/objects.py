@@ -53,7 +53,7 @@ def collect(
         place: maps an annotation's number, 0 … A − 1, to its name in errors.
         faults: already known faults.
         more: further columns, [A, …] each, as in `Boxes`.
-        frames: of the records, as in `Boxes`.
+        frames: frames of the records, as in `Boxes`.
 
     Raises:
         DataError: a coordinate isn't a finite number.

@@ -28,7 +28,7 @@ from cvpipe.errors import DataError
 from cvpipe.storage import address, file_names, is_bucket, read_file
 from cvpipe.user_paths import find_path
 
-# Columns files that are read in parallel.
+# Number of columns files that are read in parallel.
 _AT_ONCE = 32
 
 

@@ -32,7 +32,7 @@ from cvpipe.errors import DataError, counted, suggest
 log = logging.getLogger(__name__)
 
 _CROWD = ("iscrowd", "is_crowd", "crowd")
-# Exif's tag of the orientation, and those values that exchange height and width.
+# Exif's tag of the orientation, and its values that swap height and width.
 _ORIENTATION, _ON_THEIR_SIDE = 0x0112, range(5, 9)
 
 
@@ -49,8 +49,8 @@ def parquet(config: Parquet) -> dict[str, Source]:
     """Return the splits named by words in the files' paths, or one named "all"; images are read
     when a record is read.
 
-    Rows without a class, splits without any, and objects of images that can't be read are left out
-    and counted.
+    Rows without a class, splits that have only such rows, and objects of unreadable images are left
+    out and counted.
 
     Raises:
         DataError: a file is damaged, a column is missing, a class is unknown, or boxes aren't four

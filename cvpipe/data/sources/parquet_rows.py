@@ -46,7 +46,7 @@ class Table(NamedTuple):
         """Return a column as Python values.
 
         Raises:
-            DataError: there is none, or the file is damaged.
+            DataError: there is no such column, or the file is damaged.
         """
         self.check_column(name)
         try:
@@ -66,7 +66,7 @@ def open_tables(files: Files, path: str) -> dict[str, list[Table]]:
     """Open the Parquet files of each split, or of one named "all".
 
     Raises:
-        DataError: there is none, one is damaged, or pyarrow is missing.
+        DataError: there is no Parquet file, one is damaged, or pyarrow is missing.
     """
     names = [name for name in files.names() if name.lower().endswith(".parquet")]
     if not names:
@@ -80,7 +80,7 @@ def open_tables(files: Files, path: str) -> dict[str, list[Table]]:
 
 
 def open_table(files: Files, name: str) -> Table:
-    """Open a Parquet file; raises the same as `open_tables`."""
+    """Open a Parquet file. Raises the same errors as `open_tables`."""
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -111,7 +111,7 @@ def class_names(features: Mapping[str, Any], *path: str) -> tuple[str, ...]:
 
 
 class Images:
-    """The images of a split by number, from any thread."""
+    """The images of a split by number. Thread-safe."""
 
     def __init__(self, tables: Sequence[Table], column: str, path: str):
         self._groups = [
@@ -137,11 +137,11 @@ class Images:
         """Return the encoded image of a row.
 
         Raises:
-            DataError: it has none, or the file is damaged.
+            DataError: the row has no image, or the file is damaged.
         """
         number = bisect.bisect_right(self._ends, row)
         before = self._ends[number - 1] if number else 0
-        # Two threads can't read a file at once.
+        # A file can be read by only one thread at a time.
         with self._lock:
             value = self._group(number)[row - before]
         if isinstance(value, str):
@@ -202,4 +202,4 @@ def _find(node: Any, key: str) -> Any:
 
 
 def _damaged(place: str, error: Exception) -> DataError:
-    return DataError(f"{place}: no sound Parquet file ({error}); fetch or write it again")
+    return DataError(f"{place}: not a valid Parquet file ({error}); fetch or write it again")

@@ -13,7 +13,7 @@ from cvpipe.data.sources.tfrecord_index import tfrecord_places
 from cvpipe.data.sources.zip_entries import read_at
 from cvpipe.errors import DataError
 
-# Examples in memory while labels are read: about 30 MB for ImageNet.
+# Number of examples that are in memory while labels are read: about 30 MB for ImageNet.
 RECORDS_AT_ONCE = 256
 
 
@@ -26,11 +26,11 @@ class Part(Protocol):
 
 
 def record_reader(file_format: str, parts: Sequence[Part], place: str) -> Callable[[int], bytes]:
-    """Return a function from a number to the record, counted through all parts.
+    """Return a function from a record's number, counted over all parts, to its bytes.
 
     Raises:
         DataError: the format isn't "tfrecord" or "array_record", or a file is missing or truncated.
-            The function raises it, too.
+            The returned function raises it, too.
     """
     if file_format == "tfrecord":
         return _tfrecord_reader(parts)
@@ -50,7 +50,7 @@ def parsed_records(
     Args:
         read: maps a record's number to its bytes, a `tf.train.Example`.
         features: features to parse, by name.
-        wanted: their name in errors.
+        wanted: name of the features in error messages.
         place: location of the data set, for errors.
 
     Raises:

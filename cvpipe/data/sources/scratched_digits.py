@@ -1,10 +1,10 @@
 """Drawn labels with ten printed digits, some with a scratch or a blot, and exact masks of the
 defects; nothing is downloaded.
 
-An image depends only on (seed, split, number). As in a factory, all show the same part: one of
-scikit-learn's handwritten digits of each class, in two rows on paper, slightly displaced and lit
-from a random side. In the test split every second image has a defect: a thin curve or a round spot,
-lighter or darker than its background.
+An image depends only on (seed, split, number). As in a factory, all images show the same part: ten
+of scikit-learn's handwritten digits, one of each class, in two rows on paper. They are slightly
+displaced and lit from a random side. In the test split every second image has a defect: a thin
+curve or a round spot, lighter or darker than its background.
 
 Dimensions: N images of H × W pixels and C channels, h, w the height and width of a digit.
 """
@@ -27,11 +27,11 @@ CLASSES = (GOOD, "scratch", "blot")
 SPLITS = ("train", "validation", "test")
 ROWS = 2
 LIGHT, TINT, SLOPE, NOISE = (200, 212), 3, 8, (2.0, 4.0)
-"""Range of the paper's brightness, of 255; largest difference of a color channel, and of an edge,
-from it; range of the noise's standard deviation.
+"""For pixels in 0…255. LIGHT: range of the paper's brightness. TINT, SLOPE: largest difference from
+it of a color channel, and of an edge of the image. NOISE: range of the noise's standard deviation.
 """
 INK = (90, 100)
-"""Range of the difference between ink and paper."""
+"""Range of the difference between ink and paper, for pixels in 0…255."""
 ASIDE = 0.01
 """Largest displacement of the print, as a share of the shorter side."""
 LENGTH = (0.25, 0.6)
@@ -89,8 +89,8 @@ def _source(split: str, config: ScratchedDigits) -> Source:
 
 
 def _digits(config: ScratchedDigits) -> list[np.ndarray]:
-    """Return the cover of each pixel by the first handwriting of each digit: ten float32 [h, w] in
-    0…1.
+    """Return one handwritten example of each digit, as the ink's coverage of each pixel: ten arrays
+    float32 [h, w] in 0…1.
     """
     patches, digits = handwriting("train", config.seed)
     height = int(0.7 * config.size[0] / ROWS)
@@ -100,7 +100,7 @@ def _digits(config: ScratchedDigits) -> list[np.ndarray]:
 
 
 def _paper(random: np.random.Generator, config: ScratchedDigits) -> np.ndarray:
-    """Draw light paper with a slope of brightness and noise, float32 [C, H, W] in 0…255."""
+    """Draw light paper with a gradient of brightness and noise, float32 [C, H, W] in 0…255."""
     y, x = (np.linspace(-1, 1, length, dtype=np.float32) for length in config.size)
     angle, light = random.uniform(0, 2 * np.pi), random.uniform(*LIGHT)
     slope = np.float32(np.cos(angle)) * y[:, np.newaxis] + np.float32(np.sin(angle)) * x
@@ -113,7 +113,7 @@ def _paper(random: np.random.Generator, config: ScratchedDigits) -> np.ndarray:
 def _print(
     random: np.random.Generator, digits: list[np.ndarray], config: ScratchedDigits
 ) -> np.ndarray:
-    """Print the digits in rows: the ink's cover of each pixel, float32 [H, W] in 0…1."""
+    """Print the digits in rows. Return the ink's coverage of each pixel, float32 [H, W] in 0…1."""
     cover, per_row = np.zeros(config.size, np.float32), len(digits) // ROWS
     most = round(ASIDE * min(config.size))
     aside = random.integers(-most, most + 1, 2)

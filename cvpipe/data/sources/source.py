@@ -29,8 +29,8 @@ class ReadAhead:
     examples: int
     """Number of examples that are announced in advance."""
     announce: Callable[[np.ndarray], None]
-    """Announces records, int64 [n], that will be read soon, and returns at once. A hint only: it
-    doesn't change the result of `read_record`. Called from many threads.
+    """Announces records, int64 [n], that will be read soon, and returns at once. It is called from
+    many threads, and doesn't change the result of `read_record`.
     """
 
 
@@ -87,7 +87,7 @@ class Source:
         """Return the example at `index` (int64 scalar, below N). Graph code.
 
         It has the image, as "bytes" or "image", and the entries of every annotation as in the
-        files: not rotated upright yet, and not compared with the image.
+        files. They aren't rotated upright yet, nor checked against the image.
         """
         return {**self.read_record(tf.gather(self._records, index)), **self.read_held(index)}
 
@@ -136,7 +136,7 @@ class Source:
     def digests(self) -> np.ndarray:
         """Return a fingerprint of each example's name and annotations: uint64 [N].
 
-        Images, and annotations that are read with them, aren't part of it.
+        It doesn't depend on images, nor on annotations that are read with them.
         """
         if self.known_digests is not None:
             return self.known_digests[self.records]
@@ -169,7 +169,9 @@ class Source:
         return np.zeros(len(self.classes), np.int64)
 
     def strata(self) -> np.ndarray:
-        """Return the stratum of each example, int [N]. Each stratum is split and limited alone."""
+        """Return the stratum of each example, int [N]. Each stratum is split and limited
+        separately.
+        """
         numbers = [annotation.strata(self.records) for annotation in self.annotations]
         if len(numbers) == 1:
             return numbers[0]
@@ -226,7 +228,7 @@ def make_source(
 
     Args:
         facts: names of classes and keypoints.
-        annotations: of all records.
+        annotations: annotations of all records.
         records: R, the number of records.
         read_record, name_record: as in `Source`.
         locate: maps a record's name to its full path.

@@ -22,7 +22,8 @@ Splits = dict[str, Source]
 
 
 def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
-    """Split a source in two, stratified by class: the rest, and a share of `share`.
+    """Split a source in two, stratified by class. Return the rest, and the held-out part of size
+    `share`.
 
     Examples are ranked by a hash of the seed and their name, so added examples move few others, and
     the location of the data doesn't matter. A class keeps at least one example; both parts keep the
@@ -36,7 +37,7 @@ def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
 
 
 def cut_fold(source: Source, fold: Fold, seed: str) -> tuple[Source, Source]:
-    """Split a source in two: all other folds, and the given fold.
+    """Split a source in two. Return all other folds, and the given fold.
 
     Sizes of folds differ by at most one, also within each class. Examples are ranked as in
     `hold_out`.
@@ -55,11 +56,11 @@ def cut_fold(source: Source, fold: Fold, seed: str) -> tuple[Source, Source]:
 
 
 def limit(source: Source, most: int, seed: str) -> Source:
-    """Return at most `most` examples, balanced over the classes; ranked as in `hold_out`."""
+    """Return at most `most` examples, balanced over the classes and ranked as in `hold_out`."""
     hashes, turn = _hashes(source, seed), np.zeros(len(source), np.int64)
     for members in _ranked(source, hashes):
         turn[members] = np.arange(len(members))
-    # Classes take turns with one example each, while they have any. In the last turn, if it is
+    # Classes take turns, with one example each, until they have no more. If the last turn is
     # incomplete, hashes decide.
     return source.subset(np.sort(np.lexsort((hashes, turn))[:most]))
 
@@ -95,7 +96,9 @@ def with_validation(splits: Splits, share: float, seed: int) -> Splits:
 
 
 def check_folder_splits(place: str, examples: Mapping[str, str]) -> None:
-    """Check splits found by folder names. `examples` has a file of each; "all" means no split.
+    """Check splits that were found by folder names.
+
+    `examples` maps each split to one of its files; "all" stands for files in no split's folder.
 
     Raises:
         DataError: the training split is missing, or some files belong to no split.

@@ -61,7 +61,7 @@ MOST_BARS = 6
 OCCLUDED = 0.3
 """Share of figures with a bar in front of them."""
 SHADES = 35
-"""Largest difference, of 255, of a bone's color from the figure's."""
+"""Largest difference of a bone's color from the figure's, for pixels in 0…255."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -145,7 +145,7 @@ def _pose(random: np.random.Generator, config: StickFigures) -> tuple[float, np.
 def _paint_figure(
     random: np.random.Generator, canvas: np.ndarray, joints: np.ndarray, unit: float
 ) -> None:
-    # The most visible of three colors.
+    # Of three random colors, take the one farthest from the background's.
     drawn = random.uniform(0, 255, (3, 3))
     color = drawn[np.argmax(np.linalg.norm(drawn - canvas.mean((0, 1)), axis=1))]
     shades = random.uniform(-SHADES, SHADES, (len(BONES) + 1, 1))
@@ -158,7 +158,7 @@ def _paint_figure(
 
 
 def _background(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Return float32 [H, W, 3] in about 0…255."""
+    """Draw a background, float32 [H, W, 3] in about 0…255."""
     y, x = (np.linspace(-1, 1, length, dtype=np.float32) for length in size)
     angle = random.uniform(0, 2 * np.pi)
     slope = np.float32(np.cos(angle)) * y[:, np.newaxis] + np.float32(np.sin(angle)) * x

@@ -50,7 +50,7 @@ def tfds(config: AnyTfds) -> dict[str, Source]:
     Reads the label or objects of every record, or the masks of some records.
 
     Raises:
-        DataError: the data set, a split or a feature isn't there, files are damaged, an example has
+        DataError: the data set, a split or a feature is missing, files are damaged, an example has
             no label, or masks have values that no class has.
     """
     info = _prepared(config).info
@@ -89,10 +89,10 @@ def _prepared(config: Tfds) -> Any:
         )
     if not builder.is_prepared():
         try:
-            # It prints its progress to stdout, which is reserved for results.
+            # TensorFlow Datasets prints its progress to stdout, which is reserved for results.
             with contextlib.redirect_stdout(sys.stderr):
                 builder.download_and_prepare()
-        # Code of data sets and servers may raise anything.
+        # The code of a data set, or its download, may raise any exception.
         except Exception as error:
             raise DataError(
                 f"{builder.info.full_name} can't be fetched: {_beginning(error)}"

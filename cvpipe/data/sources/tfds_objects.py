@@ -17,7 +17,7 @@ from cvpipe.data.sources.objects import collect
 from cvpipe.data.sources.records import parsed_records
 from cvpipe.errors import DataError
 
-# Names of the crowd flag in coco and voc.
+# Flags of crowds in coco and of difficult objects in voc.
 CROWD = ("is_crowd", "is_difficult")
 
 
@@ -25,7 +25,7 @@ def object_classes(feature: Any, where: str) -> tuple[str, ...]:
     """Return the class names of an objects feature.
 
     Raises:
-        DataError: it isn't a sequence of boxes with labels.
+        DataError: the feature isn't a sequence of boxes with labels.
     """
     from tensorflow_datasets import features as kinds
 
@@ -88,8 +88,8 @@ def read_objects(
     if len(unknown):
         first = locate(files[record[unknown[0]]])
         raise DataError(
-            f"{first}: an object without a label, one of {len(unknown)} such; choose splits that"
-            " are labeled"
+            f"{first}: an object without a label, one of {len(unknown)} such objects; choose splits"
+            " that are labeled"
         )
     crowd = (
         np.any([every[flag] > 0 for flag in flags], axis=0)

@@ -41,7 +41,7 @@ def tfrecord_places(file: str, records: int) -> np.ndarray:
         return known[:records]
     places = _scan(file, records)
     if records >= LEAST_REMEMBERED:
-        # Without a cache, the next start takes as long.
+        # If the cache can't be written, only the next start is slower.
         with contextlib.suppress(OSError):
             index.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(index) as stream:

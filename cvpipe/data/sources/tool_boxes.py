@@ -1,4 +1,6 @@
-"""Sources of boxes from labeling tools: paths of the tool's machine, objects with class names."""
+"""Sources of boxes from labeling tools. Their files contain class names, and image paths on the
+machine where the images were labeled.
+"""
 
 from __future__ import annotations
 
@@ -61,13 +63,13 @@ def tool_source(
 
     Args:
         files: the folder or archive.
-        config: its section.
+        config: the section of the source.
         splits: the images of each split.
         images: folder that paths are relative to.
 
     Raises:
-        DataError: none of a split's images is there, an image is annotated twice, a coordinate is
-            invalid, or a class is unknown.
+        DataError: no image of a split exists, an image is annotated twice, a coordinate is invalid,
+            or a class is unknown.
     """
     last = _by_last(files)
     every = [item for split in splits.values() for image in split for item in image.items]
@@ -112,10 +114,11 @@ def tool_source(
 def find_image(
     files: Files, path: str, images: str, last: Mapping[str, Sequence[str]]
 ) -> str | None:
-    """Return the name of the image for a tool's path, relative to the folder `images`.
+    """Return the name of the image that a tool's path refers to; None if there is none.
 
-    Tries the path as written, without its first folders, and without the prefix of an upload; then
-    the only image of that name in `last`, with or without extension.
+    Tries the path relative to the folder `images`: as written, without the prefix of an upload, and
+    without its first folders. Then tries the file name alone, with or without extension, if `last`
+    has only one image of that name.
     """
     address = path.rpartition("?d=")[2] if "?d=" in path else path.partition("?")[0]
     for spelled in dict.fromkeys([path, unquote(address.partition("://")[2] or address)]):

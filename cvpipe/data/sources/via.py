@@ -27,7 +27,7 @@ def via(config: Via) -> dict[str, Source]:
 
     Raises:
         DataError: a file is missing or isn't VIA's JSON, a region is damaged, its class is missing
-            or unknown, or no image is there.
+            or unknown, or no image exists.
     """
     files = open_files(config.path, [*config.files.values(), config.images])
     splits = {split: _images(files, name, config) for split, name in all_there(files, config.files)}
@@ -94,7 +94,7 @@ def _item(row: Mapping[str, Any], attribute: str, place: str) -> Item:
     attributes = row["region_attributes"]
     value = attributes.get(attribute)
     if isinstance(value, dict):
-        # Checkboxes that are ticked.
+        # Of checkboxes, take the first that is ticked.
         value = next((key for key, ticked in value.items() if ticked), None)
     if not isinstance(value, str) or not value.strip():
         hint = f"; {suggest(attribute, attributes)}" if attributes else ""

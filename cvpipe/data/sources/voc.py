@@ -36,7 +36,7 @@ class _Object(NamedTuple):
     place: str
     name: str
     corners: tuple[float, ...]
-    """ymin, xmin, ymax, xmax in pixels, counted from 0, to where the box ends."""
+    """ymin, xmin, ymax, xmax of the edges in pixels, counted from 0."""
     difficult: bool
 
 
@@ -58,7 +58,7 @@ def voc(config: Voc) -> dict[str, Source]:
     A missing image is a bad record; its objects are left out and counted.
 
     Raises:
-        DataError: a list or an annotation is missing or damaged, no image is there, a number is
+        DataError: a list or an annotation is missing or damaged, no image exists, a number is
             invalid, or a class is unknown.
     """
     files = open_files(config.path, config.inside)
@@ -107,7 +107,7 @@ def _object(element: ElementTree.Element, place: str, config: Voc) -> _Object:
     ymin, xmin, ymax, xmax = (
         _number(element, f"bndbox/{corner}", place) for corner in ("ymin", "xmin", "ymax", "xmax")
     )
-    # A box that ends where it begins is a stray click, not an object of one pixel.
+    # A box whose ends are equal comes from an accidental click; it isn't an object of one pixel.
     if config.one_based and xmin < xmax and ymin < ymax:
         ymin, xmin = ymin - 1, xmin - 1
     difficult = flag_of_text(element.findtext("difficult"), place, "difficult")

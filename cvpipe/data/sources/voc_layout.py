@@ -190,8 +190,10 @@ def _key(line: str, known: Mapping[str, str]) -> str:
 
 
 def _readings(line: str) -> Iterator[str]:
-    """Yield a line as a path, and its part before the last blank: lines of lists of single classes
-    end in 1, 0 or -1, those of other lists in the XML file.
+    """Yield the readings of a line as a path: the whole line, and the part before its last blank.
+
+    Lines in lists of a single class end in 1, 0 or -1. Lines in some other lists end in the path of
+    the XML file.
     """
     yield _without_extension(line)
     if len(line.split()) > 1:

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 from cvpipe.errors import DataError
 
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
-# Programs that declare the first encoding write its superset.
+# Programs that declare these encodings write supersets of them.
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030"}
-# Elements with objects in other formats with the same root.
+# Elements that stand for objects in other formats with the same root element.
 _OF_OBJECTS = ("object", "bndbox", "box", "polygon", "points", "xmin")
 
 
@@ -18,7 +18,8 @@ def parse_xml(content: bytes, place: str) -> ElementTree.Element:
     """Return the root element of an XML file.
 
     Raises:
-        DataError: it isn't XML, or in an encoding that Python doesn't know. `place` is its name.
+        DataError: the content isn't XML, or its encoding is unknown. The message names the file by
+            `place`.
     """
     try:
         return ElementTree.fromstring(content)

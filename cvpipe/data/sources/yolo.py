@@ -1,7 +1,7 @@
 """YOLO's text files, with a line per object: "class cx cy width height" as fractions of the image,
-or "class x y x y …", a polygon, of which the bounding box is taken.
+or "class x y x y …", a polygon, which is replaced by its bounding box.
 
-A text file has the path of its image, with "labels" for "images": images/train/1.jpg and
+A text file has the path of its image, with "labels" instead of "images": images/train/1.jpg and
 labels/train/1.txt, or train/images/1.jpg and train/labels/1.txt. It may also be beside the image.
 An image without a text file has no objects. Fractions refer to the upright photo, as in labelImg
 and Ultralytics.
@@ -49,7 +49,7 @@ class _Rows(NamedTuple):
     """True if keypoints follow each box."""
 
 
-# Limits for coordinates: a box may extend beyond its image, but not by this much.
+# Limit of coordinates. A box may extend beyond its image; larger numbers are taken for pixels.
 LARGEST_FRACTION = 2
 
 
@@ -57,11 +57,11 @@ def yolo(config: Yolo) -> dict[str, Source]:
     """Return the splits in data.yaml, or those with folders named train, val and test, or one named
     "all". Files are read on demand.
 
-    Objects in text files without an image are left out and counted, and so are text files with
-    other content.
+    Objects in text files without an image are left out and counted. Text files with other content
+    are left out with a warning.
 
     Raises:
-        DataError: no image is there, the class names are missing, a line is too short, a number is
+        DataError: there is no image, the class names are missing, a line is too short, a number is
             invalid, a class is unknown, or a split in data.yaml doesn't exist.
     """
     files = open_files(config.path, [config.names, config.images, config.labels, *SPLITS])
@@ -103,7 +103,7 @@ def _lost(files: Files, config: Yolo, rows: _Rows, own: set[str]) -> dict[str, d
             try:
                 counts[name] = len(_read_rows(files, name, rows))
             except DataError:
-                # A list or note without objects.
+                # The file is a list or a note, without objects.
                 others.append(name)
     if others:
         log.warning(
@@ -173,8 +173,8 @@ def _row(place: str, line: str, rows: _Rows) -> _Row:
         label, values = 0.5, []
     if not label.is_integer():
         raise DataError(
-            f"{place}: the line '{line.strip()}' must be the whole number of a class, followed by"
-            " coordinates; mend or remove it"
+            f"{place}: the line '{line.strip()}' must begin with the whole number of a class,"
+            " followed by coordinates; mend or remove it"
         )
     if not 0 <= label < len(rows.classes):
         known = ", ".join(f"{known} {name}" for known, name in list(enumerate(rows.classes))[:20])

@@ -153,8 +153,8 @@ def _mend_path(split: str) -> str:
 
 
 def _splits_of_lists(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the images of darknet's lists, such as train.txt, if one of them names an existing
-    image; otherwise the files are notes.
+    """Return the images of darknet's lists, such as train.txt, if they name existing images;
+    otherwise the files are taken for notes.
     """
     bases = _bases(config, data)
     lists = {

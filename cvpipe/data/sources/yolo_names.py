@@ -22,7 +22,7 @@ def read_data_yaml(files: Files, config: Yolo) -> dict[str, Any]:
     """Return data.yaml's values as text; an empty dict without such a file.
 
     Raises:
-        DataError: it isn't YAML, or not a mapping.
+        DataError: the file isn't YAML, or not a mapping.
     """
     name = files.find(config.names)
     if name is None or PurePosixPath(name).name in CLASS_LISTS:
@@ -40,7 +40,7 @@ def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[st
     """Return the class names: the pipeline's, else data.yaml's, else those of a list.
 
     Raises:
-        DataError: there are none, they aren't numbered from 0, or two are the same.
+        DataError: there are no names, they aren't numbered from 0, or two are the same.
     """
     if config.classes:
         return config.classes

@@ -1,4 +1,4 @@
-"""Entries of zip archives: decoded names, and contents, from any thread."""
+"""Entries of zip archives: decoding of names, and thread-safe reading of contents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UTF8 = 0x800
 def entry_name(entry: zipfile.ZipInfo) -> str:
     """Return an entry's name, with / between its parts and no / around them.
 
-    Also decodes UTF-8 without its flag, and backslashes for /.
+    UTF-8 is decoded even without its flag, and backslashes are replaced by /.
     """
     name = entry.filename
     if not entry.flag_bits & _UTF8:
@@ -35,8 +35,8 @@ def is_folder(entry: zipfile.ZipInfo) -> bool:
 
 
 def read_at(file: str, offset: int, length: int) -> bytes:
-    """Return bytes from the middle of a file, from any thread; raises DataError if it can't be read
-    or is too short.
+    """Return bytes from the middle of a file. Thread-safe. Raises DataError if the file can't be
+    read or is too short.
     """
     try:
         with Path(file).open("rb", buffering=0) as opened:
@@ -52,14 +52,14 @@ def unpack(archive: str, at: int, packed: int, size: int, method: int, checksum:
     """Return the content of an entry that begins at a byte of the archive.
 
     Args:
-        archive: its path.
+        archive: path of the archive.
         at: the entry's first byte; negative if there is no such entry.
-        packed, size: its bytes in the archive, and unpacked.
+        packed, size: its number of bytes in the archive, and after unpacking.
         method: zipfile's number of the compression method; -1 if the entry is encrypted.
         checksum: CRC-32 of the unpacked bytes.
 
     Raises:
-        DataError: it is missing, damaged, encrypted, or compressed by an unusual method.
+        DataError: the entry is missing, damaged, encrypted, or compressed by an unusual method.
     """
     if at < 0:
         raise DataError("the file is missing")

@@ -32,7 +32,7 @@ class Written(NamedTuple):
     images: dict[str, int]
     """Numbers of images by split."""
     told: list[str]
-    """Sentences about what the format can't represent, with numbers."""
+    """Sentences about information that the format can't represent, with numbers."""
 
 
 def check_target(name: str, kinds: Collection[str], option: str) -> None:
@@ -44,7 +44,7 @@ def check_target(name: str, kinds: Collection[str], option: str) -> None:
         option: the command line option, for the error.
 
     Raises:
-        ConfigError: it can represent none of them.
+        ConfigError: the format can represent none of them.
     """
     if not kinds:
         raise ConfigError(f"{option} {name}: there are no {', '.join(KINDS)} to write")
@@ -99,12 +99,12 @@ def _fitting(
     for image in images:
         for kind in KINDS:
             if kind in image.annotations.kinds - module.HOLDS:
-                target.lose(f"images whose {kind} are left out, for which it has no place")
+                target.lose(f"images whose {kind} are left out, which the format can't represent")
         if not module.UPRIGHT and not is_told_by_size(image):
             image = as_stored(image, target.facts)
             target.lose(
-                "photos that Exif turns in a way that their size doesn't tell, with annotations on"
-                " the photo as it is stored"
+                "photos whose size doesn't show their Exif rotation; their annotations refer to the"
+                " stored photo"
             )
         yield image
 

@@ -27,7 +27,7 @@ UPRIGHT = False
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
     """Write a data set; ids of images and annotations start at 1 in each split, and category ids
-    have the order of the classes.
+    follow the order of the classes.
     """
     # Collected as text, because Python's dicts would take several times the memory.
     rows: dict[str, tuple[list[str], list[str]]] = {}
@@ -58,8 +58,8 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
         target.write(f"annotations/{stem}_{SPLITS[split]}.json", f"{{\n{content}\n}}\n")
     if masked and BACKGROUND_NAME not in names:
         target.remarks.append(
-            f"masks in COCO's JSON have a class '{BACKGROUND_NAME}', pixels without an object,"
-            " which comes before the others when they are read again"
+            f"masks in COCO's JSON are read again with an additional first class,"
+            f" '{BACKGROUND_NAME}', for pixels without an object"
         )
 
 
@@ -83,7 +83,7 @@ def _categories(facts: Facts, masked: bool) -> list[dict[str, Any]]:
         {
             "id": _category_id(facts, label, masked),
             "name": name,
-            # Not the name of a class, which readers would take for the supercategory of others.
+            # Empty, because a name here would be read as a category that groups others.
             "supercategory": "",
             **points,
         }
@@ -117,11 +117,7 @@ def _objects(target: Target, objects: Objects, size: tuple[int, int]) -> Iterato
             row["score"] = round(float(objects.scores[n]), 6)
         yield row
     known_areas = int((objects.area >= 0).sum())
-    target.lose(
-        "objects of which the source states the area of an outline; the outlines are no part of"
-        " boxes, and left out",
-        known_areas,
-    )
+    target.lose("objects whose outlines are left out; the file has their areas", known_areas)
     target.lose(
         "objects that are crowds or difficult, which are both marked iscrowd",
         int(objects.crowd.sum()),

@@ -23,12 +23,12 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
     for image in images:
         objects = image.annotations.objects
         if objects is None or not len(objects.labels):
-            target.lose("images without objects, of which nothing is cut")
+            target.lose("images without objects, which have no crops")
             continue
         try:
             pixels = decode_image(tf.constant(image.content), 3).numpy()
         except tf.errors.InvalidArgumentError:
-            target.lose("images that are damaged or cut off, of which nothing is cut")
+            target.lose("images that are damaged or cut off, which have no crops")
             continue
         target.lose("objects that are crowds or difficult, left out", int(objects.crowd.sum()))
         sides = objects.boxes * np.array([*image.size, *image.size], np.float64)

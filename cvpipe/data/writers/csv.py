@@ -32,7 +32,7 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
             rows = _objects(target, posixpath.basename(path), own.objects, image.size)
             boxes.setdefault(split, []).extend(rows)
             if not rows:
-                target.lose("images without objects, which have no row: they are no part of it")
+                target.lose("images without objects, which have no row and are left out")
             found.update(own.objects.labels[~own.objects.crowd].tolist())
             scored |= own.objects.scores is not None
         elif own.label is not None:

@@ -20,7 +20,9 @@ UPRIGHT = True
 
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
-    """Write a data set; a mask has positions of classes, and 255 for pixels to ignore."""
+    """Write a data set. The value of a pixel is the position of its class, or 255 if it is
+    ignored.
+    """
     for image in images:
         split, mask = SPLITS[image.split], image.annotations.mask
         path = target.save_image(image, split)

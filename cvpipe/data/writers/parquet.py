@@ -57,7 +57,9 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
     finally:
         for writer in writers.values():
             writer.close()
-    target.remarks.append("images are in the files, and are read again under numbers of rows")
+    target.remarks.append(
+        "images are stored in the files; when they are read again, row numbers replace their names"
+    )
 
 
 def _schema(names: tuple[str, ...], image: Annotated) -> Any:

@@ -15,12 +15,12 @@ from cvpipe.data.facts import Facts
 
 # The inverse orientations: rotations by 90° are exchanged, the others are their own inverses.
 _BACK = {6: 8, 8: 6}
-# Orientations that exchange height and width.
+# The first of the orientations that swap height and width.
 _FIRST_ON_ITS_SIDE = 5
 
 
 def is_told_by_size(image: Annotated) -> bool:
-    """True if an image's size shows that its annotations refer to the upright photo."""
+    """Return True if an image's size shows that its annotations refer to the upright photo."""
     height, width = image.size
     is_turned = image.orientation >= _FIRST_ON_ITS_SIDE and height != width
     return image.orientation == 1 or is_turned

@@ -25,10 +25,10 @@ class Target:
     """A data set being written to a folder."""
 
     def __init__(self, folder: Path, facts: Facts, link: bool = False):
-        """`link`: write links to images in folders instead of copies."""
+        """Begin a data set. `link`: write links to images in folders instead of copies."""
         self.folder, self.facts = folder, facts
         self.lost = Counter[str]()
-        """Numbers of things that the format can't represent, by a sentence without a period."""
+        """Counts of information that the format can't represent, by a sentence without a period."""
         self.remarks: list[str] = []
         """Sentences about the whole data set."""
         self.images = Counter[str]()
@@ -46,7 +46,7 @@ class Target:
         else:
             file.write_bytes(image.content)
             if self._link:
-                self.lose("images that are no files of a folder, copied instead of linked")
+                self.lose("images that aren't files of a folder, copied instead of linked")
         self.images[image.split] += 1
         return path
 
@@ -91,7 +91,7 @@ class Target:
             extension = _extension_of(image.content)
         # Names that begin with a dot are hidden.
         stem = _UNFIT.sub("-", stem.lstrip(". ")) or "image"
-        # Lists have no extensions, but readers remove what looks like one.
+        # Lists contain names without extension, but readers remove an ending that looks like one.
         if posixpath.splitext(stem)[1].lower() in EXTENSIONS:
             stem = stem.replace(".", "-")
         spelled = stem

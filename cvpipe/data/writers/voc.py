@@ -1,7 +1,7 @@
 """Pascal VOC's layout (Everingham et al. 2010): JPEGImages, an XML file of objects per image in
 Annotations, and a list of each split in ImageSets/Main.
 
-Pixels count from 1, and a box holds its last one.
+Pixels are counted from 1, and a box includes its last pixel.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HOLDS = frozenset(("boxes",))
 UPRIGHT = False
 # Boxes of one pixel begin and end at the same coordinate, which readers drop as empty.
 _LEAST_SIDE = 2
-# Smaller moves of a side, pixels, are rounding errors and aren't counted.
+# Sides that move by fewer pixels than this aren't counted: these are rounding errors.
 _NOTED = 0.005
 
 

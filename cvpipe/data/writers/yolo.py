@@ -50,7 +50,7 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
 
 def _data_yaml(facts: Facts, splits: dict[str, str]) -> str:
     values: dict[str, Any] = {split: splits[split] for split in SPLITS.values() if split in splits}
-    # Ultralytics requires both.
+    # Ultralytics requires train and val, so they come first.
     values = {"train": values.pop("train", ""), "val": values.pop("val", ""), **values}
     values = {key: value for key, value in values.items() if value}
     if facts.keypoint_names:

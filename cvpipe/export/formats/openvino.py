@@ -36,7 +36,7 @@ def convert(plain: Plain, file: Path) -> None:
         [image] = model.inputs
         image.get_tensor().set_names({IMAGES})
         for output in model.outputs:
-            # Drops names internal to the graph, such as "network/add:0".
+            # Drop names that are internal to the graph, such as "network/add:0".
             own = {name for name in plain.names if f"{name}:0" in output.get_names()}
             output.get_tensor().set_names(own)
         openvino.save_model(model, file, compress_to_fp16=False)

@@ -37,7 +37,9 @@ def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[s
     }
     reasons = {**about_data, **about_model, **about_training}
     if classes:
-        reasons["model"] = f"The experiment had {classes:,} classes; here the data decide"
+        reasons["model"] = (
+            f"The experiment had {classes:,} classes; in cvpipe the data determine the number"
+        )
     return values, reasons
 
 
@@ -121,7 +123,7 @@ def _mix(experiment: Experiment) -> list[dict[str, Any]]:
 
 def _loss(experiment: Experiment) -> dict[str, Any]:
     at = "task.losses"
-    # Labels as numbers or as distributions: the same loss.
+    # The loss is the same for labels given as numbers and as distributions.
     experiment.get(f"{at}.one_hot")
     experiment.get(f"{at}.soft_labels")
     smoothing = experiment.get(f"{at}.label_smoothing", 0.0)

@@ -40,8 +40,8 @@ def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[s
     reasons = {**about_data, **about_model, **about_training}
     if classes:
         reasons["model"] = (
-            "The data have the number of classes; the experiment's was"
-            f" {classes:,}, the background among them"
+            f"The experiment had {classes:,} classes, including the background; in cvpipe the data"
+            " determine the number"
         )
     return values, reasons
 

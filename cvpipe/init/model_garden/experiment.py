@@ -31,7 +31,7 @@ class Experiment:
             return default
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
-        # 1e5 is a float to YAML.
+        # YAML reads 1e5 as a float.
         if isinstance(default, int) and isinstance(value, float) and value.is_integer():
             return int(value)
         if default is not None and not isinstance(value, type(default)):
@@ -42,7 +42,7 @@ class Experiment:
         return value
 
     def has(self, *prefixes: str) -> bool:
-        """True if any of the paths, or anything below it, is given."""
+        """Return True if any of the paths, or a path below one, is given."""
         return any(
             path == prefix or path.startswith(f"{prefix}.")
             for path in self.values
@@ -53,7 +53,7 @@ class Experiment:
         """Return a list of numbers; the default if it is missing, null or empty.
 
         Raises:
-            ConfigError: it is something else.
+            ConfigError: the value isn't a list of numbers.
         """
         values = self.get(path, []) or list(default)
         if not all(isinstance(value, int | float) for value in values):
@@ -102,14 +102,14 @@ def _of_file(name: str) -> tuple[dict[str, Any], dict[str, str]]:
         raise ConfigError(f"{name}: can't be read ({error}); give a YAML file") from None
     values, lines = read_yaml(text, name)
     if not isinstance(values, dict):
-        raise ConfigError(f"{name}: no experiment; give a YAML file with task and trainer")
+        raise ConfigError(f"{name}: not an experiment; give a YAML file with task and trainer")
     return values, {".".join(map(str, keys)): f"{name}:{line}" for keys, line in lines.items()}
 
 
 def _registered(name: str) -> dict[str, Any]:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         raise ConfigError(f"{name}: no such file; give an experiment's YAML file")
-    # The import takes seconds: only names of experiments need it.
+    # Imported here, because the import takes seconds and only names of experiments need it.
     from official.core import exp_factory
     from official.vision.configs import image_classification, retinanet, semantic_segmentation  # noqa: F401  They register their experiments.
 

@@ -53,7 +53,7 @@ _LEFT = {
             )
         ),
     ),
-    "Decided by cvpipe, which prepares and scores validation images as it answers them": (
+    "Decided by cvpipe, which prepares and scores validation images as in serving": (
         "task.validation_data.*",
         "task.evaluation.*",
         "task.*_metrics",
@@ -115,7 +115,7 @@ _CHOICES = (
 )
 """Keys whose `type` selects one of the mappings below them."""
 _OFF: tuple[Any, ...] = ("", False, 0, 0.0, [], {})
-"""Values that turn a key of Model Garden off, unless another is its default."""
+"""Values that turn a key of Model Garden off, unless `USUAL` has its default values."""
 _UNCHOSEN = "Unused by Model Garden, because another type is selected"
 
 
@@ -145,7 +145,7 @@ def leftovers(experiment: Experiment) -> list[str]:
 
 
 def _is_unchosen(experiment: Experiment, path: str) -> bool:
-    """True if the value belongs to a mapping that `type` doesn't select."""
+    """Return True if the value belongs to a mapping that `type` doesn't select."""
     for choice in _CHOICES:
         if path.startswith(f"{choice}.") and path.count(".") > choice.count(".") + 1:
             below = path.removeprefix(f"{choice}.").split(".")[0]
@@ -155,7 +155,7 @@ def _is_unchosen(experiment: Experiment, path: str) -> bool:
 
 def _says_nothing(path: str, value: Any) -> bool:
     usual = USUAL.get(path.rsplit(".", 1)[-1], _OFF)
-    # True is 1 to Python.
+    # The type is compared, too, because True == 1 in Python.
     return value is None or any(value == own and type(value) is type(own) for own in usual)
 
 

@@ -146,7 +146,6 @@ def _weights(experiment: Experiment, is_same: bool) -> dict[str, Any]:
     if "://" in origin:
         experiment.note(
             "task.init_checkpoint",
-            "copy its .index and .data files to this machine, and set model.weights to where they"
-            " are",
+            "copy its .index and .data files to this machine, and set model.weights to their path",
         )
     return {"weights": origin, **({"freeze": "backbone"} if frozen else {})}

@@ -85,7 +85,7 @@ def regularization(experiment: Experiment) -> dict[str, Any]:
 def _paths(experiment: Experiment, path: str) -> list[str]:
     value = experiment.get(path)
     if value is None:
-        # Several sets, mixed by name.
+        # The key is a mapping of several data sets by name.
         below = [own for own in experiment.values if own.startswith(f"{path}.")]
         return [one for own in below for one in _paths(experiment, own)]
     values = value if isinstance(value, list) else [value]

@@ -32,9 +32,11 @@ def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[s
     }
     reasons = {**about_data, **about_model, **about_training}
     if classes:
-        reasons["model"] = f"The experiment had {classes:,} classes; here the data decide"
+        reasons["model"] = (
+            f"The experiment had {classes:,} classes; in cvpipe the data determine the number"
+        )
     if ignored != 255:
-        experiment.note("task.losses.ignore_label", "set data.source.ignore_indices to it")
+        experiment.note("task.losses.ignore_label", "set data.source.ignore_indices to this value")
     return values, reasons
 
 

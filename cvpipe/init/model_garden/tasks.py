@@ -40,14 +40,16 @@ _MARKS: dict[str, tuple[str, ...]] = {
         "task.train_data.label_field_key",
     ),
 }
-"""Keys that only a task has, or only this and earlier ones, in the order of the search."""
+"""Keys that identify a task. Tasks are tested in this order, so a key may also belong to earlier
+tasks.
+"""
 
 
 def task_of(experiment: Experiment) -> str:
     """Return classification, detection or segmentation.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: the experiment's task is none of these.
     """
     for name, keys in _OTHERS.items():
         if experiment.has(*keys):

@@ -23,7 +23,7 @@ class Pace(NamedTuple):
 
     @property
     def epochs(self) -> int:
-        """Length of the training."""
+        """Length of the training in epochs."""
         return max(1, round(self.steps / self.steps_per_epoch))
 
     def to_epochs(self, steps: float) -> float:
@@ -32,7 +32,7 @@ class Pace(NamedTuple):
 
 
 def pace_of(experiment: Experiment, images: int | None) -> Pace:
-    """Return the length of an experiment's training; see `translate` for `images`."""
+    """Return the length of an experiment's training. `images` is as in `translate`."""
     batch_size = experiment.get(f"{DATA}.global_batch_size", 0)
     if not batch_size:
         batch_size = 32

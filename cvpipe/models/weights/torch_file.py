@@ -28,11 +28,13 @@ from cvpipe.errors import DataError
 MAGIC = 0x1950A86A20F9469CFC6C
 """First pickle of a file that PyTorch wrote before 1.6."""
 PROTOCOL = 1001
-"""Second pickle of it."""
+"""Second pickle of a file that PyTorch wrote before 1.6."""
 MOST_MEMOS = 1 << 20
 """Limit of memo indices, since the unpickler allocates memory up to the highest index."""
 MOST_SHARING = 4
-"""Limit of the ratio of all tensors' values to the file's, since tensors may share storages."""
+"""Limit of the ratio of the number of values in all tensors to that in the file, since tensors may
+share storages.
+"""
 OPCODES = """
     PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 BINFLOAT
     UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
@@ -71,7 +73,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
         DataError: the file is damaged, isn't a state dict, or contains anything but tensors. No
-            code of it is run.
+            code in the file is run.
     """
     try:
         with path.open("rb") as stream:
@@ -80,13 +82,13 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
             return read(stream)
     except Refused as error:
         raise DataError(
-            f"{path}: {error}, which a file of weights has no use for; nothing of it was run. Save"
+            f"{path}: {error}, which a file of weights doesn't need (no code in it was run); save"
             " model.state_dict() alone, or a .safetensors file"
         ) from None
     # Damaged bytes can raise any exception.
     except Exception as error:
         raise DataError(
-            f"{path}: damaged, or no state dict of PyTorch ({str(error) or type(error).__name__});"
+            f"{path}: damaged, or not a PyTorch state dict ({str(error) or type(error).__name__});"
             " copy it again, or save model.state_dict()"
         ) from None
 
@@ -105,7 +107,7 @@ def _read_archive(stream: BinaryIO) -> dict[str, np.ndarray]:
             info = files[name]
             # Uncompressed entries can't be larger than the file.
             if info.compress_type != zipfile.ZIP_STORED or limit not in (None, info.file_size):
-                raise ValueError(f"{name} is compressed, or has another length than its tensor")
+                raise ValueError(f"{name} is compressed, or its length doesn't match its tensor")
             return archive.read(info)
 
         values = _unpickle(io.BytesIO(read(pickled)))
@@ -119,7 +121,7 @@ def _read_archive(stream: BinaryIO) -> dict[str, np.ndarray]:
 
 def _read_legacy(stream: BinaryIO) -> dict[str, np.ndarray]:
     if _unpickle(stream) != MAGIC or _unpickle(stream) != PROTOCOL:
-        raise ValueError("it doesn't begin as PyTorch's files do")
+        raise ValueError("it doesn't begin like PyTorch's files")
     sizes = _unpickle(stream)
     if not sizes["little_endian"]:
         raise ValueError("its numbers are big-endian")
@@ -142,7 +144,7 @@ def _unpickle(stream: BinaryIO) -> Any:
         if opcode.name not in OPCODES.split():
             raise Refused(f"its pickle has the instruction {opcode.name}")
         if opcode.name.endswith("PUT") and (argument or 0) > MOST_MEMOS:
-            raise ValueError("its pickle numbers more objects than it has")
+            raise ValueError("its pickle refers to more objects than it can contain")
     end = stream.tell()
     stream.seek(begin)
     return _Unpickler(io.BytesIO(stream.read(end - begin))).load()
@@ -159,7 +161,7 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Storage:
         tag, dtype, key, _, length, *_ = pid
         if tag != "storage" or not isinstance(dtype, np.dtype) or not isinstance(key, str):
-            raise ValueError("a storage is described in another way")
+            raise ValueError("a storage has an unknown description")
         return Storage(dtype, key, _count(length))
 
 
@@ -183,7 +185,7 @@ ADMITTED: Mapping[tuple[str, str], Callable[..., Any] | np.dtype] = {
 
 def _count(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError("a size is no number")
+        raise ValueError("a size is not a number")
     return value
 
 
@@ -192,10 +194,10 @@ def _state_dict(values: Any) -> dict[str, Tensor]:
         if isinstance(values, dict) and isinstance(dict.get(values, key), dict):
             values = dict.get(values, key)
     if not isinstance(values, dict) or not values:
-        raise ValueError("it holds no dictionary of tensors")
+        raise ValueError("it contains no dictionary of tensors")
     for name, value in dict.items(values):
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{name!r:.60} is no tensor")
+            raise ValueError(f"{name!r:.60} is not a tensor")
     return dict(dict.items(values))
 
 

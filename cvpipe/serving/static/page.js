@@ -1,4 +1,4 @@
-// Asks a model about one image, and draws the answer over it.
+// Sends an image to a model, and draws the answer over the image.
 
 const find = (id) => document.getElementById(id);
 const canvas = find("canvas");
@@ -33,10 +33,10 @@ async function listModels() {
 
 async function ask(file) {
   if (!file) return;
-  // An answer that comes after that of a later question isn't shown.
+  // Answers that arrive after the answer to a later request aren't shown.
   const number = ++asked;
   last = file;
-  say("Asking …");
+  say("Predicting …");
   find("list").replaceChildren();
   canvas.hidden = true;
   delete canvas.dataset.answered;
@@ -78,7 +78,7 @@ async function draw(image, answer) {
   pen.imageSmoothingEnabled = false;
   pen.scale(scale, scale);
   pen.drawImage(image, 0, 0);
-  // Lines and names are as large as the page's, whatever the image's size is.
+  // Lines and names have the size of the page's text, independent of the image's size.
   const unit = image.width / canvas.clientWidth;
   pen.lineWidth = 2.5 * unit;
   pen.font = `${14 * unit}px system-ui, sans-serif`;
@@ -96,7 +96,7 @@ async function draw(image, answer) {
   find("list").replaceChildren(...rows(answer).map(listItem));
 }
 
-// Each row is a name, a share in 0 … 1, and a class number where the picture has its color.
+// Each row is a name, a share in 0…1, and a class number if the class has a color in the picture.
 function rows(answer) {
   if (answer.top) return answer.top.map((one) => [one.class_name, one.probability, null]);
   if (answer.shares) {
@@ -134,7 +134,7 @@ function drawBox(pen, box, n) {
   pen.strokeRect(box.xmin, box.ymin, box.xmax - box.xmin, box.ymax - box.ymin);
 }
 
-// White on the class's color, inside the image wherever the box is.
+// White text on the class's color, always inside the image.
 function drawName(pen, box, n, text) {
   const size = parseFloat(pen.font);
   const pad = size / 4;
@@ -176,7 +176,7 @@ async function drawMask(pen, answer) {
   pen.drawImage(layer, 0, 0);
 }
 
-// The color of `color`, as the numbers of a pixel that the image shows through.
+// The color of `color` as a translucent pixel: red, green, blue and alpha.
 function shade(n) {
   if (n === 0) return [0, 0, 0, 0];
   const part = (shift) => {
@@ -225,12 +225,12 @@ drop.addEventListener("dragleave", (event) => {
 drop.addEventListener("drop", (event) => {
   event.preventDefault();
   drop.classList.remove("over");
-  if (!event.dataTransfer.files.length) say("That is no file; drop an image file.", true);
+  if (!event.dataTransfer.files.length) say("That is not a file; drop an image file.", true);
   ask(event.dataTransfer.files[0]);
 });
 find("file").addEventListener("change", (event) => {
   ask(event.target.files[0]);
-  // So that the same file can be chosen again.
+  // Without this, choosing the same file again would not fire "change".
   event.target.value = "";
 });
 find("camera").addEventListener("click", startCamera);

@@ -57,7 +57,7 @@ def make_task(config: Detection, facts: Facts) -> Task:
     """Create the detection task.
 
     Raises:
-        ConfigError: a threshold is that of an unknown class.
+        ConfigError: there is a threshold for an unknown class.
     """
     names = facts.class_names
     for name in config.model.head.suppress.class_thresholds:

@@ -21,8 +21,8 @@ from cvpipe.training.sanity.plots import line_plot
 # Inputs have a standard deviation of about 1. Outside these bounds, the signal vanishes or
 # explodes.
 LOWEST_STD, HIGHEST_STD = 1e-3, 1e3
-# CS231n takes 40% dead units as a sign of too high a learning rate; an untrained network should
-# have few.
+# In CS231n, 40% dead units in training mean that the learning rate is too high. An untrained
+# network should have fewer.
 MOST_DEAD = 0.4
 
 
@@ -96,7 +96,7 @@ def statistics(case: SanityCase) -> dict[str, Statistics]:
     @tf.function
     @tf.autograph.experimental.do_not_convert
     def measure() -> dict[str, list[tf.Tensor]]:
-        # In one graph, so that each output is freed once it is measured.
+        # One graph for all layers, so that each output is freed as soon as it is measured.
         outputs = inside(case.batch["image"], training=True)
         return {
             name: _measure(tf.cast(output, tf.float32))
@@ -135,17 +135,17 @@ def _advice(layers: dict[str, Statistics]) -> str:
             )
         if own.alike:
             return (
-                f"All channels of {name} are the same and would stay so: weights have to start out"
+                f"All channels of {name} are equal and stay equal in training: weights must be"
                 " random; look at model.initializer"
             )
         if own.std < LOWEST_STD:
             return (
-                f"The signal is lost at {name} (standard deviation {own.std:.0e}): larger initial"
-                " weights, or a model.norm"
+                f"The signal is lost at {name} (standard deviation {own.std:.0e}): use larger"
+                " initial weights or a model.norm"
             )
         if own.std > HIGHEST_STD:
             return (
-                f"The signal grows too large at {name} (standard deviation {own.std:.0e}): smaller"
-                " initial weights, or a model.norm"
+                f"The signal grows too large at {name} (standard deviation {own.std:.0e}): use"
+                " smaller initial weights or a model.norm"
             )
     return ""

@@ -1,9 +1,9 @@
 """Comparison of the analytic gradient with centered differences (CS231n, Gradient checks).
 
-Layers compute in float64 with their float32 weights. ReLU and maximum have kinks; a step across a
-kink gives a wrong difference, more so in deep networks. Therefore smaller steps are tried if the
-gradients disagree. A few weights may still disagree. A kernel is suspicious if all of its tested
-weights do.
+Layers compute in float64 with their float32 weights. ReLU and maximum have kinks, and a step across
+a kink gives a wrong difference, especially in deep networks. Therefore smaller steps are tried if
+the gradients disagree. A few weights may disagree even then, so a kernel is suspicious only if all
+its tested weights disagree.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from cvpipe.training.sanity.finding import Finding
 
 # CS231n: relative errors above 1e-2 are wrong, and below 1e-4 are right even with kinks.
 TOLERANCE = 1e-3
-# Smaller gradients count as zero. float64 resolves differences of losses near 1 to 1e-16, which is
-# 1e-4 times this times the longest step.
+# Smaller gradients count as zero. float64 resolves losses near 1 to 1e-16, which is 1e-4 times the
+# change of the loss by the longest step at this gradient.
 ZERO = 1e-7
 # Shorter steps cross fewer kinks, but lose precision. The longest step that agrees counts.
 STEPS = (1e-5, 1e-6, 1e-8)
@@ -30,8 +30,8 @@ EXAMPLES, WEIGHTS, MOST_KERNELS = 4, 2, 32
 
 
 def gradient_check(case: SanityCase) -> Finding:
-    """Check some random weights of every kernel, or of MOST_KERNELS evenly spaced ones. Restores
-    the model.
+    """Check some random weights of every kernel, or of MOST_KERNELS evenly spaced kernels. The
+    model is restored afterwards.
     """
     kernels = [variable for variable in case.model.trainable_variables if is_kernel(variable)]
     chosen = [
@@ -81,7 +81,7 @@ def gradient_check(case: SanityCase) -> Finding:
     if kinks:
         says += (
             f"; {kinks} by more than"
-            f" {TOLERANCE:g}{'' if wrong else ', as next to the kink of a ReLU'}"
+            f" {TOLERANCE:g}{'' if wrong else ', as happens near the kink of a ReLU'}"
         )
     advice = (
         f"The gradient is wrong at {', '.join(wrong[:3])}: look at the layer's own gradient, and"

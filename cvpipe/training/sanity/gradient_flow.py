@@ -67,7 +67,7 @@ def gradient_flow(
             np.arange(len(updates)),
             {"update / weights": np.array(list(updates.values()))},
             "kernel, from the input to the output",
-            "share of its norm that a step moves it by",
+            "change in a step, as a share of its norm",
             log_y=True,
         )
     )
@@ -88,8 +88,8 @@ def _advice(unreached: list[str], infinite: list[str], typical: float | None) ->
     if unreached:
         more = " and others" if len(unreached) > 3 else ""
         return (
-            f"No gradient reaches {', '.join(unreached[:3])}{more}:"
-            " look for a layer that is cut off, weights of zero, or units that are all dead"
+            f"No gradient reaches {', '.join(unreached[:3])}{more}: look for a disconnected layer,"
+            " zero weights, or a layer whose units are all dead"
         )
     if infinite:
         return (

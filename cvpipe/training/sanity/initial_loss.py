@@ -14,8 +14,8 @@ from cvpipe.training.sanity.finding import Finding
 # Allowed relative difference between the measured and the expected loss.
 TOLERANCE = 0.1
 TOO_LARGE = (
-    "Scores start out too large or not finite: look at model.initializer and at prepare's mean"
-    " and std"
+    "The initial scores are too large or not finite: look at model.initializer and at prepare's"
+    " mean and std"
 )
 
 
@@ -59,8 +59,8 @@ def _advice(measured: float, expected: float, penalty: float, transferred: bool)
         return TOO_LARGE
     if measured < expected * (1 - TOLERANCE) and not transferred:
         return (
-            "An untrained network can't know the answers: look whether images give their labels"
-            " away"
+            "An untrained network can't know the answers: check whether the images show their"
+            " labels"
         )
     if penalty > measured:
         return "Regularization outweighs the loss on the data: lower loss.l1 or loss.l2"

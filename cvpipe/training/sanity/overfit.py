@@ -18,7 +18,7 @@ from cvpipe.training.sanity.plots import line_plot
 from cvpipe.training.schedules import LearningRate
 from cvpipe.training.step import make_run_steps
 
-# Fractions of the expected initial loss: to stop, and to pass.
+# Fractions of the expected initial loss at which training stops, and with which the check passes.
 LEARNED_FULLY, LEARNED = 0.005, 0.05
 LEAST_SCORE = 0.99
 # Fraction of the steps used for warm-up, if the pipeline has warm-up.
@@ -72,7 +72,7 @@ def attempt_overfit(case: SanityCase, steps: int) -> Attempt:
     ):
         losses.append(float(run_steps(batches, tf.constant(1))["losses"]["loss"]))
         if len(losses) == 1:
-            # The first step of each of our optimizers is proportional to the learning rate.
+            # For all of cvpipe's optimizers, the first step is proportional to the learning rate.
             moved = max(warm_up, 1)
             updates = {
                 kernel.path: moved * _relative(kernel.numpy(), start)
@@ -86,7 +86,7 @@ def attempt_overfit(case: SanityCase, steps: int) -> Attempt:
 
 
 def overfit(attempt: Attempt, score_name: str) -> Finding:
-    """Check by final loss and score that the model fits the batch."""
+    """Check that the model fits the batch, by its final loss and score."""
     first, last = attempt.losses[0], attempt.losses[-1]
     ok = last <= LEARNED * attempt.expected and attempt.score >= LEAST_SCORE
     says = (

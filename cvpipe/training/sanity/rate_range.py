@@ -107,27 +107,27 @@ def rate_range(losses: list[float], rates: np.ndarray, rate: float) -> Finding:
     )
     rises = "after which it rises" if lowest < len(finite) - 1 else "the highest that was tried"
     says = (
-        f"the loss is lowest at a rate of {best_rate:.1e}, {rises}; a cautious highest is"
+        f"the loss is lowest at a rate of {best_rate:.1e}, {rises}; use at most about"
         f" {suggested:.0e}, the pipeline has {rate:g}"
     )
     advice = ""
     if not falls:
         says = (
-            f"the loss falls at no rate between {LOWEST:g} and"
+            f"the loss doesn't fall at any rate between {LOWEST:g} and"
             f" {float(rates[max(len(finite) - 1, 0)]):.1e}"
         )
         advice = (
-            "Look at the other checks, at the data and its labels; if they are fine, give the test"
+            "Look at the other checks, the data and its labels. If these are fine, give the test"
             " more steps with --sanity-steps"
         )
     elif rate > ROOM_ABOVE * best_rate:
         advice = (
-            "The pipeline's rate is where the loss rises: lower optimizer.learning_rate to about"
+            "At the pipeline's rate the loss rises: lower optimizer.learning_rate to about"
             f" {suggested:.0e}"
         )
     elif rate < suggested / ROOM_BELOW:
         advice = (
-            "The pipeline's rate learns slowly: raise optimizer.learning_rate to about"
+            "At the pipeline's rate the loss falls slowly: raise optimizer.learning_rate to about"
             f" {suggested:.0e}"
         )
     numbers = {

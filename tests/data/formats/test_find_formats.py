@@ -552,13 +552,13 @@ def test_two_formats_that_fit_equally_are_named_with_the_way_to_choose(tmp_path:
         ({"1.jpg": JPEG, "2.jpg": JPEG}, r"2 images among 2 files \(2 \.jpg\)"),
         ({"notes.md": ""}, r"0 images among 1 file \(1 \.md\)"),
         ({"1.jpg": JPEG, "c.json": coco("7.jpg")}, "1 image such as 7.jpg, but none of them is"),
-        ({"1.jpg": JPEG, "c.json": "{"}, r"c\.json is no valid JSON"),
+        ({"1.jpg": JPEG, "c.json": "{"}, r"c\.json is not valid JSON"),
         ({"1.jpg": JPEG, "2.xml": XML}, r"such as 2\.xml, but no image has the name of one"),
         ({"1.jpg": JPEG, "1.xml": "<annotation>"}, r"1\.xml:1: not valid XML"),
         ({"1.jpg": JPEG, "data.yaml": "names: [cat]\n"}, "no image has a text file of objects"),
         (
             {"1.jpg": JPEG, "t.csv": "1.jpg,a\n2.jpg,b\n3.jpg,a\n4.jpg,b\n"},
-            r"t\.csv names 4 images, but of 4 looked at only 1 are there",
+            r"t\.csv names 4 images, but only 1 of 4 checked are there",
         ),
         (
             {"val/cat/1.jpg": JPEG, "test/cat/1.jpg": JPEG},

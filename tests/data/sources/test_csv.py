@@ -188,17 +188,17 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
     "no such column": (
         {"train": TRAIN},
         {"label_column": "2"},
-        r"no column 2 \(data.source.label_column\), there are 2, counted",
+        r"no column 2 \(data.source.label_column\) among 2, counted",
     ),
     "other delimiter": (
         {"train": TRAIN},
         {"delimiter": ";"},
-        r"no column 1 .*, there are 1, counted from 0; set data.source.delim",
+        r"no column 1 .* among 1, counted from 0; set data.source.delim",
     ),
     "short row": (
         {"train": TRAIN + "images/4.png\n"},
         {},
-        "train.csv:5: cut short, column 1, counted from 0, is missing; mend or remove",
+        "train.csv:5: the row is cut short: column 1, counted from 0, is missing; mend or remove",
     ),
     "no label": (
         {"train": TRAIN + "images/4.png, \n"},

@@ -116,7 +116,7 @@ def test_nothing_but_crowds_is_an_error(tmp_path: Path) -> None:
 def test_no_outline_is_an_error(tmp_path: Path, outline: Any) -> None:
     source = coco_source(tmp_path, CocoMasks, segmentation=outline)
     with pytest.raises(
-        DataError, match="masks show background alone; of the annotated objects 4 with"
+        DataError, match="masks show only background; of the annotated objects 4 with"
     ):
         open_splits(Data(source=source))
 
@@ -156,6 +156,6 @@ def test_masks_that_are_all_ignored_are_an_error(tmp_path: Path, ignored: int, v
     with pytest.raises(
         DataError,
         match=f"all pixels of 3 masks, such as .*masks/0.png, are ignored, by"
-        f" data.source.ignore_indices: {ignored}; take",
+        f" data.source.ignore_indices: {ignored}; remove",
     ):
         open_splits(Data(source=section))

@@ -199,9 +199,7 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
     write(tmp_path, 3)
     for file in (tmp_path / "train/masks").iterdir():
         file.write_bytes(encode(np.zeros([9, 7, 1], np.uint8), "PNG"))
-    with pytest.raises(
-        DataError, match="only the class 'sky'; telling classes apart needs at least two"
-    ):
+    with pytest.raises(DataError, match="only the class 'sky'; at least two classes are needed"):
         open_splits(Data(source=section(tmp_path, ("sky",))))
 
 
@@ -214,7 +212,7 @@ def test_values_without_meaning_are_refused_when_the_source_is_opened(tmp_path: 
     with pytest.raises(
         DataError,
         match=(
-            r"1 of 8 masks looked at, such as .*masks/3.png, has a value that no class has: 7,"
+            r"1 of 8 masks inspected, such as .*masks/3.png, has a value that no class has: 7,"
             r" 1.59% of"
         ),
     ):
@@ -237,7 +235,7 @@ def test_masks_of_0_and_255_are_refused_and_what_is_advised_reads_them(tmp_path:
     with pytest.raises(
         DataError,
         match=(
-            "2 masks looked at, .*masks/0.png: the only class is 'ground', and 25.00% of the pixels"
+            "2 masks inspected, .*masks/0.png: the only class is 'ground', and 25.00% of the pixels"
             " are ignored, by data.source.ignore_indices: 255. If this is the value of a class,"
             " read gray"
         ),
@@ -264,7 +262,7 @@ def test_what_is_advised_where_255_is_the_first_class_reads_masks_too(tmp_path: 
 def test_a_color_of_a_class_that_is_ignored_is_told_if_one_class_is_left(tmp_path: Path) -> None:
     classes = [{"name": "ground", "color": "#000000"}, {"name": "object", "color": "#00FF00"}]
     advice = (
-        "If this is the color of a class, take it out there and write it as that class's `color`"
+        "If this is the color of a class, remove it there and write it as that class's `color`"
         " in data.source.classes; if not, add"
     )
     with pytest.raises(
@@ -294,7 +292,7 @@ def test_classes_that_no_mask_shows_are_warned_of(
     ]
     assert said == ["road", "tree, road"]
     assert caplog.messages[0].startswith(
-        "no pixel of road in 20 masks looked at, such as"
+        "no pixel of road in 20 masks inspected, such as"
         f" {tmp_path / 'many/train/masks/0.png'}; add some"
     )
 
@@ -324,16 +322,13 @@ GOOD = encode(noise(9, 7), "JPEG")
         (
             encode(noise(7, 9), "JPEG", exif=TURNED),
             encode(labels(0, 7, 9), "PNG"),
-            (
-                "the mask is 9 x 7 pixels, and its image 7 x 9 when it stands upright: turn the"
-                " mask, too"
-            ),
+            "the mask is 9 x 7 pixels, and its image 7 x 9 when upright: rotate the mask, too",
         ),
         (GOOD, encode(labels(0) + 7, "PNG"), "the mask has 3 values that no class has: 7, "),
         (
             GOOD,
             encode(labels(0), "PNG")[:40],
-            "the mask is damaged, cut off or no PNG, BMP, WebP or JPEG",
+            "the mask is damaged, cut off, or not a PNG, BMP, WebP or JPEG",
         ),
         (b"", encode(labels(0), "PNG"), "the file is empty"),
     ],
@@ -344,7 +339,7 @@ def test_a_bad_mask_makes_a_bad_record(
 ) -> None:
     source = bad(tmp_path, image, mask)
     assert why_unreadable(source, 0).startswith(reason)
-    assert why_unreadable(source, 1) == "it could be read a moment later"
+    assert why_unreadable(source, 1) == "the file could be read at the next try"
     quarantine = Quarantine(source, "train", 0.3)
     quarantine.note(0)
     with pytest.raises(DataError, match="1 of the train split's 3 records can't be read"):
@@ -353,7 +348,7 @@ def test_a_bad_mask_makes_a_bad_record(
 
 def test_masks_are_of_upright_images(tmp_path: Path) -> None:
     source = bad(tmp_path, encode(noise(7, 9), "JPEG", exif=TURNED), encode(labels(0), "PNG"))
-    assert why_unreadable(source, 0) == "it could be read a moment later"
+    assert why_unreadable(source, 0) == "the file could be read at the next try"
 
 
 def test_a_mask_that_cannot_be_read_fails_no_stream(tmp_path: Path) -> None:
@@ -461,7 +456,7 @@ def test_a_color_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_sh
 ) -> None:
     # In the six tiles that are here; in all eight it is said to cover 0.56 %.
     message = (
-        r"5 of 54 masks looked at, .* color that no class has: #000000, under 0.01% of the"
+        r"5 of 54 masks inspected, .* color that no class has: #000000, under 0.01% of the"
         r" pixels.*\(nearest: Building, #3C1098\)"
     )
     with pytest.raises(DataError, match=message + r".*ignore_colors: \['#9B9B9B', '#000000'\]"):

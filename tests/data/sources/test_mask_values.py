@@ -189,7 +189,7 @@ def test_a_value_of_16_bits_that_does_not_fit_is_named() -> None:
 
 def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
     with pytest.raises(
-        DataError, match=r"; and [0-9,]+ more. So many come from compression with loss, as in JPEG"
+        DataError, match=r"; and [0-9,]+ more. This many come from lossy compression, as in JPEG"
     ) as error:
         labels_of(encode(TABLE[np.kron(LABELS, np.ones((4, 4), np.uint8))], "JPEG"), BY_COLOR)
     assert len(str(error.value)) < 1000
@@ -209,9 +209,13 @@ def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
         (
             png(LABELS),
             BY_COLOR,
-            "the mask is gray, but the classes have colors, and not those: leave the colors out",
+            "the mask is gray, but the classes have other colors: leave the colors out",
         ),
-        (png(LABELS.astype(np.uint16)), BY_COLOR, "the mask is gray, but the classes have colors"),
+        (
+            png(LABELS.astype(np.uint16)),
+            BY_COLOR,
+            "the mask is gray, but the classes have other colors",
+        ),
     ],
     ids=["colors", "gray", "16 bits"],
 )
@@ -279,10 +283,7 @@ SEA, LAND = {"name": "sea", "color": "#0000FF"}, {"name": "land"}
         ),
         ({"classes": (SEA, {"name": "lake", "color": "blue"})}, "should match pattern"),
         ({"classes": (LAND, LAND)}, "two classes have the same name"),
-        (
-            {"classes": (LAND,), "ignore_colors": ("#000000",)},
-            "ignore_colors is for masks of colors",
-        ),
+        ({"classes": (LAND,), "ignore_colors": ("#000000",)}, "ignore_colors is for color masks"),
         (
             {"classes": (SEA,), "ignore_colors": ("#0000ff",)},
             "#0000ff is the color of sea and in ignore_colors",
@@ -293,7 +294,7 @@ SEA, LAND = {"name": "sea", "color": "#0000FF"}, {"name": "land"}
         ),
         (
             {"classes": tuple({"name": str(n)} for n in range(256))},
-            "256 classes; a mask can tell 255 apart",
+            "256 classes; a mask can represent at most 255",
         ),
         ({"classes": (SEA,), "train": ()}, "at least 1 item"),
         (

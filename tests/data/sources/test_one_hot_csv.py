@@ -62,7 +62,7 @@ def test_the_format_is_told_from_a_table_of_labels(tmp_path: Path) -> None:
     ("train", "valid", "said"),
     [
         ("filename,cat,dog\n1.jpg,1,2\n", VALID, r"_classes\.csv:2: column 2, .* is '2'"),
-        ("filename,cat,dog\n1.jpg,1\n", VALID, r":2: cut short"),
+        ("filename,cat,dog\n1.jpg,1\n", VALID, r":2: the row is cut short"),
         ("filename,cat,dog\n1.jpg,1,1\n", VALID, "no row has exactly one class"),
         ("filename,cat,cat\n1.jpg,1,0\n", VALID, "two columns have the same heading"),
         (TRAIN + "1.jpg, 1, 0\n", VALID, r":6: 1\.jpg has a row already"),

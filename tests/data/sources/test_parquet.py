@@ -185,7 +185,7 @@ def test_what_is_wrong_is_said_with_its_row(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no .parquet file"):
         labels(tmp_path)
     file.write_bytes(b"PAR1 and no more")
-    fails(r"train\.parquet: no sound Parquet file")
+    fails(r"train\.parquet: not a valid Parquet file")
     write(file, held(FILES[:2]), NAMES, label=[0, 5])
     fails(r"train\.parquet row 1: no class is called '5'; known: yak, ant")
     fails("no column 'category'.*known: image, label", keys={"label": "category"})
@@ -221,7 +221,7 @@ def test_a_file_cut_off_is_found_before_anything_is_read(tmp_path: Path) -> None
     file = io.BytesIO()
     pq.write_table(pa.table({"image": held(FILES), "label": [0, 1] * 3}), file)
     (tmp_path / "train.parquet").write_bytes(file.getvalue()[:-50])
-    with pytest.raises(DataError, match="no sound Parquet file"):
+    with pytest.raises(DataError, match="not a valid Parquet file"):
         labels(tmp_path)
-    with pytest.raises(DataError, match="no sound Parquet file"):
+    with pytest.raises(DataError, match="not a valid Parquet file"):
         find_formats(str(tmp_path))

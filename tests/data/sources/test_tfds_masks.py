@@ -159,7 +159,7 @@ def test_splits_are_taken_or_held_out(folder: Path) -> None:
         (
             {"first_value": 0},
             (
-                r"12 of 12 masks looked at, such as .*train\[0\], have a value that no class has:"
+                r"12 of 12 masks inspected, such as .*train\[0\], have a value that no class has:"
                 r" 3.*ignore_indices: \[255, 3\]"
             ),
         ),
@@ -225,4 +225,4 @@ def test_masks_turn_upright_with_their_images(tmp_path: Path) -> None:
     assert stored["image"].shape[:2] == stored["segmentation_mask"].shape[:2] == (5, 6)
     [example] = tf.data.Dataset.range(1).map(source.read).as_numpy_iterator()
     np.testing.assert_array_equal(example["mask"], np.rot90(stored["segmentation_mask"], -1) - 1)
-    assert why_unreadable(source, 0) == "it could be read a moment later"
+    assert why_unreadable(source, 0) == "the file could be read at the next try"

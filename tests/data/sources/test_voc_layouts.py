@@ -177,7 +177,7 @@ def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
         ),
         (
             {"train": {"images": "a", "annotations": "b"}, "lists": "."},
-            "lists can't be combined with train, since both say where the files are; leave out one",
+            "lists can't be combined with train, because both say where the files are",
         ),
     ],
 )

@@ -88,11 +88,11 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     ),
     "no number": (
         {"labels/train/a.txt": "\n0 0.5 x 1 1\n"},
-        "labels/train/a.txt:2: the line '0 0.5 x 1 1' must be the whole number of a class, foll",
+        "labels/train/a.txt:2: the line '0 0.5 x 1 1' must begin with the whole number of a cl",
     ),
     "a class name": (
         {"labels/train/a.txt": "cat 0.5 0.5 1 1\n"},
-        "the line 'cat 0.5 0.5 1 1' must be the whole number of a class",
+        "the line 'cat 0.5 0.5 1 1' must begin with the whole number of a class",
     ),
     "NaN": (
         {"labels/train/a.txt": "0 0.5 nan 1 1\n"},

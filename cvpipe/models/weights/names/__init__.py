@@ -54,16 +54,16 @@ TABLES: Mapping[str, Callable[[], tuple[Table, ...]]] = {
     "efficientnet_lite2": partial(efficientnet_lite, LITE2),
     **{name: partial(efficientnet, name) for name in SCALES},
 }
-"""The tables of each network that is also in other libraries."""
+"""Functions that return a network's tables, for the networks that other libraries also have."""
 
 DIFFERENT: Mapping[str, str] = {
-    "googlenet": "torchvision's has BatchNorms, no local norms, and 3×3 kernels for 5×5",
+    "googlenet": "torchvision's has BatchNorms, no local norms, and 3×3 instead of 5×5 kernels",
     "xception": "timm's pads its poolings on both sides",
     "preresnet50": "timm's pads its first pooling with -∞, and has no biases",
     "preresnet101": "timm's pads its first pooling with -∞, and has no biases",
     "preresnet152": "timm's pads its first pooling with -∞, and has no biases",
 }
-"""Differences of networks that have the same name in another library."""
+"""Differences between a network here and one of the same name in another library."""
 
 
 def tables_of(backbone: str) -> tuple[Table, ...]:

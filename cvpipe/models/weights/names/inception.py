@@ -31,10 +31,10 @@ V4 = (
 
 
 def inception_v3() -> tuple[Table, ...]:
-    """Return torchvision's network, whose names are timm's, too.
+    """Return the table of torchvision's network; timm has the same names.
 
-    Its average poolings count the zeros around the map, as with `conventions: torch` here; those of
-    the authors' code don't.
+    Its average poolings include the zeros around the map, as cvpipe's do with `conventions: torch`.
+    Those of the authors' code don't.
     """
     stem = ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")
     layers = [
@@ -104,7 +104,7 @@ def inception_resnet_v2() -> tuple[Table, ...]:
 def _modules(
     stages: Sequence[Sequence[Sequence[Branch]]],
 ) -> Iterator[tuple[str, Sequence[Branch]]]:
-    """Yield the name of each module here, and its branches."""
+    """Yield cvpipe's name of each module, and its branches."""
     for number, modules in enumerate(stages, 1):
         for index, branches in enumerate(modules, 1):
             yield f"stage{number}_module{index}", branches

@@ -36,7 +36,7 @@ SLIM = 1e-3
 
 
 class Layer(NamedTuple):
-    """A layer here and in another library."""
+    """A layer by its names in cvpipe and in another library."""
 
     ours: str
     theirs: str
@@ -53,15 +53,15 @@ class Table(NamedTuple):
     bgr: bool = False
     """True if the first layer's input is blue, green, red."""
     conventions: tuple[Conventions, ...] = ("papers", "torch")
-    """Values of `model.conventions` with which cvpipe's network computes the same."""
+    """Values of `model.conventions` with which cvpipe's network computes the same results."""
     epsilon: float = 1e-5
-    """Of the library's BatchNorms."""
+    """Epsilon of the library's BatchNorms."""
     own_epsilon: float | None = None
-    """Of cvpipe's BatchNorms; None: `model.norm_epsilon`."""
+    """Epsilon of cvpipe's BatchNorms; None: `model.norm_epsilon`."""
 
 
 ANY: tuple[Conventions, ...] = ("papers", "torch", "tensorflow")
-"""The conventions of networks that are the same with each."""
+"""Conventions of networks that don't depend on them."""
 
 
 def normed(ours: str, conv: str, norm: str, kind: Kind = "conv") -> Iterator[Layer]:

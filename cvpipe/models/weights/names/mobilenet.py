@@ -11,7 +11,7 @@ from cvpipe.models.weights.names.layers import SLIM, Layer, Table, gates, normed
 
 
 def mobilenet_v1() -> tuple[Table, ...]:
-    """Return timm's mobilenetv1_100."""
+    """Return the table of timm's mobilenetv1_100."""
     layers = [*normed("stem", "conv_stem", "bn1"), Layer("logits", "classifier", "dense")]
     for stage, blocks in enumerate(MOBILENET):
         for index in range(len(blocks)):
@@ -23,7 +23,7 @@ def mobilenet_v1() -> tuple[Table, ...]:
 
 
 def mobilenet_v2() -> tuple[Table, ...]:
-    """Return torchvision's mobilenet_v2 and timm's mobilenetv2_100."""
+    """Return the tables of torchvision's mobilenet_v2 and timm's mobilenetv2_100."""
     torchvision = [
         *normed("stem", "features.0.0", "features.0.1"),
         *normed("last", "features.18.0", "features.18.1"),
@@ -52,7 +52,7 @@ def mobilenet_v2() -> tuple[Table, ...]:
 
 
 def mobilenet_v3(rows: Sequence[Row]) -> tuple[Table, ...]:
-    """Return torchvision's network of a table, and timm's with either
+    """Return the tables of the network with these `rows`: torchvision's, and timm's with either
     convention.
     """
     count = len(rows)
@@ -70,7 +70,7 @@ def mobilenet_v3(rows: Sequence[Row]) -> tuple[Table, ...]:
     ours_stage, stage, index, before = 1, -1, 0, 0
     for number, (_, expanded, channels, gated, _, stride) in enumerate(rows, 1):
         ours_stage += stride > 1
-        # A stage of timm has one number of channels.
+        # In timm, a stage ends where the number of channels changes.
         stage, index = (stage, index + 1) if channels == before else (stage + 1, 0)
         widened = expanded != (before or 16)
         ours = f"stage{ours_stage}_block{number}"

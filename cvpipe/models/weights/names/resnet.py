@@ -15,7 +15,7 @@ def resnet(
     Args:
         blocks: number of blocks in each of the four stages.
         convolutions: number of convolutions in a block.
-        gated: True if a block has squeeze-and-excitation; timm alone has these.
+        gated: True if a block has squeeze-and-excitation; only timm has such networks.
     """
     layers = [*normed("stem", "conv1", "bn1"), Layer("logits", "fc", "dense")]
     for stage, count in enumerate(blocks, 1):

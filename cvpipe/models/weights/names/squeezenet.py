@@ -9,10 +9,10 @@ from cvpipe.models.weights.names.layers import ANY, Layer, Table
 
 
 def squeezenet(pools: Collection[int]) -> tuple[Table, ...]:
-    """Return torchvision's network with poolings after the fire modules of these numbers.
+    """Return the table of torchvision's network with poolings after the fire modules in `pools`.
 
-    Its last convolution is left out: there a ReLU follows, so the same weights would give other
-    logits here.
+    Its last convolution is left out. In torchvision a ReLU follows it, so the same weights would
+    give other logits here.
     """
     layers = [Layer("stem", "features.0", "biased conv")]
     # A ReLU and a pooling follow the first convolution.

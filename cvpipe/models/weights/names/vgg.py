@@ -1,4 +1,4 @@
-"""AlexNet and VGG of torchvision, timm and Keras; HED, whose trunk is VGG16."""
+"""AlexNet and VGG of torchvision, timm and Keras; HED, which contains VGG16's convolutions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cvpipe.models.weights.names.layers import ANY, Layer, Table
 
 
 def alexnet_one_tower() -> tuple[Table, ...]:
-    """Return torchvision's AlexNet, which has one tower."""
+    """Return the table of torchvision's AlexNet, which has one tower."""
     layers = [
         Layer(f"stage{number}_conv", f"features.{at}", "biased conv")
         for number, at in enumerate((0, 3, 6, 8, 10), 1)
@@ -26,9 +26,9 @@ def vgg(counts: Sequence[int], *, fully_connected: bool, logits: bool = False) -
     """Return the tables of a VGG.
 
     Args:
-        counts: number of the convolutions between two poolings.
+        counts: number of convolutions of each stage.
         fully_connected: True if the network has fc6 and fc7.
-        logits: True if its last layer is the published one.
+        logits: True if the network has the published last layer.
     """
     trunk = list(_torch_trunk(counts))
     torchvision = [
@@ -79,7 +79,7 @@ def _torch_trunk(counts: Sequence[int]) -> Iterator[Layer]:
 
 
 def _keras_trunk(counts: Sequence[int]) -> Iterator[Layer]:
-    """Keras Applications' VGG, whose weights were Caffe's."""
+    """Yield the convolutions of Keras Applications' VGG."""
     for ours, stage, number in _convolutions(counts):
         yield Layer(ours, f"block{stage}_conv{number}", "keras conv")
 
@@ -94,4 +94,4 @@ HED = Table(
     bgr=True,
     conventions=ANY,
 )
-"""Holistically nested edge detection (Xie and Tu 2015), whose trunk is VGG16's."""
+"""Holistically nested edge detection (Xie and Tu 2015), which contains VGG16's convolutions."""
