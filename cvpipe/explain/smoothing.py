@@ -22,8 +22,8 @@ class Certified(NamedTuple):
     classes: np.ndarray
     """int [B]: the class of the smoothed network; ABSTAIN where the samples don't tell."""
     radii: np.ndarray
-    """float64 [B]: L2 norm of changes, for pixels in 0…1, up to which the class stays the same with a
-    probability of 1 − alpha; 0 for ABSTAIN.
+    """float64 [B]: L2 norm of changes, for pixels in 0…1, up to which the class stays the same with
+    a probability of 1 − alpha; 0 for ABSTAIN.
     """
 
 
