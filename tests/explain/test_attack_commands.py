@@ -68,11 +68,11 @@ def test_learned_changes_lower_the_accuracy(
 def test_certified_accuracy_falls_with_the_radius(
     cvpipe: Cvpipe, trained_run: Path, tmp_path: Path
 ) -> None:
-    words = ("--noise", "0.1", "--samples", "200", "--radius", "0,0.1,0.3", "--limit", "10")
+    words = ("--noise", "0.02", "--samples", "200", "--radius", "0,0.02,0.06", "--limit", "10")
     result = found(cvpipe, tmp_path / "c", "certify", trained_run, *words)
     shares = [point["accuracy"] for point in result["points"]]
     assert result["images"] == 10 and shares[0] >= shares[1] >= shares[2]
-    # With 200 samples the largest radius is 0.1 × Φ⁻¹(0.001^(1 / 200)) = 0.18.
+    # With 200 samples the largest radius is 0.02 × Φ⁻¹(0.001^(1 / 200)) = 0.036.
     assert shares[0] > 0 and shares[2] == 0
 
 

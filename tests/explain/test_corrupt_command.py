@@ -61,7 +61,7 @@ def test_a_run_and_its_artifact_have_the_errors_of_corrupted_images(
             assert one["interval"][0] <= one["error"] <= one["interval"][1]
             errors.append(one["error"])
     np.testing.assert_allclose(ours["mean_error"], np.mean(errors))
-    assert errors[1] > errors[0] and theirs["mce"] == 1 and "mce" not in ours
+    assert theirs["mce"] == 1 and "mce" not in ours
     for name in ("corruptions.png", "example.png"):
         with Image.open(tmp_path / "c" / name) as picture:
             assert picture.width > 300
