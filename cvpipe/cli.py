@@ -34,6 +34,8 @@ COMMANDS = (
     "baselines",
     "explain",
     "attack",
+    "certify",
+    "corrupt",
     "visualize",
     "style",
     "preflight",

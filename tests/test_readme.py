@@ -80,7 +80,7 @@ def test_the_readme_asks_for_two_commands() -> None:
     "page",
     [
         *("classification", "detection", "segmentation", "pipelines", "explanations", "mistakes"),
-        "benchmark",
+        *("benchmark", "robustness"),
     ],
 )
 def test_the_commands_of_a_page_work_in_their_order(page: str, project: Path) -> None:

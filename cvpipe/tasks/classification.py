@@ -64,6 +64,7 @@ def make_task(config: Classification, facts: Facts) -> Task:
         initial_loss=partial(initial_loss, config, len(names)),
         imitate=partial(imitate, config=config),
         class_scores=lambda outputs: outputs["logits"],
+        answered_scores=lambda answers: tf.math.log(tf.maximum(answers["probabilities"], 1e-30)),
         class_labels=lambda targets: targets["label"],
     )
 
