@@ -33,6 +33,7 @@ COMMANDS = (
     "mistakes",
     "baselines",
     "explain",
+    "inspect",
     "attack",
     "certify",
     "corrupt",

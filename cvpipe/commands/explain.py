@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cvpipe.commands.command import (
     add_command,
+    add_data_overrides,
     add_examples,
     artifact_folder,
     is_run,
     own_folder,
     print_result,
 )
+from cvpipe.commands.explain_measure import measure_methods
 from cvpipe.errors import ConfigError, DataError, suggest
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def add(commands: Any) -> None:
         parser,
         "cvpipe explain runs/digits photo.png",
         "cvpipe explain runs/digits photo.png --method occlusion --class 3 --to explained",
+        "cvpipe explain runs/digits --measure test --limit 50",
     )
     parser.add_argument(
         "source",
@@ -38,15 +41,16 @@ def add(commands: Any) -> None:
         type=Path,
         help="such as runs/digits; an artifact needs export.explain",
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
+    parser.add_argument("images", metavar="IMAGE", nargs="*", type=Path, help="image files")
     parser.add_argument(
         "--method",
         action="append",
         metavar="NAME",
         help=(
             "saliency, gradient_input, smooth_grad, integrated_gradients, guided_backprop,"
-            " deconvnet, grad_cam, grad_cam_pp, score_cam, occlusion or rise; can be repeated"
-            " (default: saliency, grad_cam, occlusion)"
+            " deconvnet, grad_cam, grad_cam_pp, score_cam, occlusion, superpixels or rise; can be"
+            " repeated"
+            " (default: saliency, grad_cam, occlusion; with --measure: all)"
         ),
     )
     parser.add_argument(
@@ -61,12 +65,30 @@ def add(commands: Any) -> None:
         help="the layer of the class activation maps (default: the last feature map)",
     )
     parser.add_argument(
+        "--cut",
+        action="store_true",
+        help="also cut out the object that each map points at, by GrabCut",
+    )
+    parser.add_argument(
+        "--measure",
+        metavar="SPLIT",
+        help="compare methods by the quality of their maps on a split of the run, such as test",
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=100,
+        metavar="N",
+        help="with --measure: use at most N images (default: %(default)s)",
+    )
+    parser.add_argument(
         "--to",
         metavar="DIR",
         type=Path,
         default=Path("explanations"),
         help="folder of the pictures (default: %(default)s)",
     )
+    add_data_overrides(parser)
 
 
 class Explained(NamedTuple):
@@ -83,31 +105,29 @@ class Explained(NamedTuple):
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Write pictures of maps, and print the explained classes."""
+    """Write pictures of maps, and print the explained classes; with --measure, the quality of
+    methods.
+    """
+    if options.measure is not None:
+        return measure_methods(options)
+    if not options.images:
+        raise ConfigError("give image files to explain, or --measure SPLIT to compare methods")
+    if options.overrides:
+        raise ConfigError("--set goes with --measure, which reads the run's data")
     contents = [_read(image) for image in options.images]
     of = _of_run if is_run(options.source) else _of_artifact
     explained = of(options, contents)
 
-    from PIL import Image
-
     from cvpipe.pictures.drawing import to_png
-    from cvpipe.pictures.heat import draw_maps, overlay
+    from cvpipe.pictures.heat import draw_maps
 
     own_folder(options.to, MARK, "--to")
     picture = draw_maps(explained.pixels, explained.maps, explained.classes)
     (options.to / MARK).write_bytes(to_png(picture))
     rows = []
     for n, image in enumerate(options.images):
-        files = {}
-        for method, own in explained.maps.items():
-            file = options.to / f"{n:03}-{image.stem}.{method}.png"
-            Image.fromarray(overlay(explained.pixels[n], own[n])).save(file)
-            files[method] = str(file)
-        row: dict[str, Any] = {
-            "image": str(image),
-            "class_name": explained.classes[n],
-            "maps": files,
-        }
+        row: dict[str, Any] = {"image": str(image), "class_name": explained.classes[n]}
+        row |= _write_maps(options, explained, n)
         if explained.scores is not None:
             row["score"] = float(explained.scores[n])
         rows.append(row)
@@ -115,6 +135,27 @@ def explain(options: argparse.Namespace) -> int:
     lines = [f"{row['image']}  {row['class_name']}" for row in rows]
     print_result(options, result, [*lines, f"picture  {options.to / MARK}"])
     return 0
+
+
+def _write_maps(options: argparse.Namespace, explained: Explained, number: int) -> dict[str, Any]:
+    """Write the maps of an image; return the files by method, as "maps" and "cuts"."""
+    import numpy as np
+    from PIL import Image
+
+    from cvpipe.explain.segment import cut_out
+    from cvpipe.pictures.heat import overlay
+
+    pixels, maps, cuts = explained.pixels[number], {}, {}
+    for method, own in explained.maps.items():
+        file = options.to / f"{number:03}-{options.images[number].stem}.{method}.png"
+        Image.fromarray(overlay(pixels, own[number])).save(file)
+        maps[method] = str(file)
+        if options.cut:
+            cut = Image.fromarray(np.squeeze(pixels)).convert("RGBA")
+            cut.putalpha(Image.fromarray(np.uint8(255 * cut_out(pixels, own[number]))))
+            cuts[method] = str(file.with_suffix(".cut.png"))
+            cut.save(cuts[method])
+    return {"maps": maps, "cuts": cuts} if options.cut else {"maps": maps}
 
 
 def _of_run(options: argparse.Namespace, contents: list[bytes]) -> Explained:

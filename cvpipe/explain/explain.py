@@ -16,7 +16,8 @@ from cvpipe.explain.cam import grad_cam, grad_cam_pp, score_cam
 from cvpipe.explain.gradients import gradient_input, integrated_gradients, saliency, smooth_grad
 from cvpipe.explain.guided import guided_backprop, with_rule
 from cvpipe.explain.perturbation import occlusion, rise
-from cvpipe.explain.score import Score, Subject, chosen, feature_layer
+from cvpipe.explain.score import Score, Subject, feature_layer
+from cvpipe.explain.segment import find_slic, superpixel_occlusion
 
 SEED = (0, 20)
 METHODS = (
@@ -30,6 +31,7 @@ METHODS = (
     "grad_cam_pp",
     "score_cam",
     "occlusion",
+    "superpixels",
     "rise",
 )
 
@@ -55,10 +57,7 @@ def explain(
     """
     found = {}
     for name in methods:
-        if name not in METHODS:
-            raise ConfigError(f"--method {name}: unknown; {suggest(name, METHODS)}")
-        method = method_of(name, subject, layer)
-        graph = tf.function(method, autograph=False)
+        graph = tf.function(method_of(name, subject, layer), autograph=False)
         found[name] = graph(images, classes).numpy()
     return found
 
@@ -105,22 +104,32 @@ def pixels_of(images: tf.Tensor, config: Config) -> np.ndarray:
     return np.asarray(restore_pixels(images, config.prepare))
 
 
+def supported_methods(subject: Subject, layer: str | None = None) -> list[str]:
+    """Return the METHODS that support a network."""
+    found = []
+    for name in METHODS:
+        try:
+            method_of(name, subject, layer)
+        except ConfigError:
+            continue
+        found.append(name)
+    return found
+
+
 def method_of(name: str, subject: Subject, layer: str | None = None) -> Score:
     """Return a method: a function that maps prepared images and their classes to maps, float32 [B,
     H, W]. Call `method_of` outside of graphs, because some methods make layers.
 
     Args:
-        name: one of METHODS.
+        name: among METHODS.
         subject: the network.
         layer: name of the feature map for class activation maps; None: the last one.
 
     Raises:
-        ConfigError: the method doesn't support the network.
+        ConfigError: the method is unknown, or doesn't support the network.
     """
-
-    def probability(images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-        return chosen(tf.nn.softmax(subject.all_scores(images)), classes)
-
+    if name not in METHODS:
+        raise ConfigError(f"--method {name}: unknown; {suggest(name, METHODS)}")
     seed = tf.constant(SEED, tf.int64)
     match name:
         case "saliency":
@@ -138,7 +147,10 @@ def method_of(name: str, subject: Subject, layer: str | None = None) -> Score:
         case "occlusion":
             patch = max(min(subject.network.input_shape[1:3]) // 7, 1)
             return partial(occlusion, subject.score, patch=patch, stride=max(patch // 2, 1))
+        case "superpixels":
+            find_slic()
+            return partial(superpixel_occlusion, subject.score)
         case "rise":
-            return partial(rise, probability, seed=seed)
+            return partial(rise, subject.probability, seed=seed)
     cam = {"grad_cam": grad_cam, "grad_cam_pp": grad_cam_pp, "score_cam": score_cam}[name]
     return partial(cam, subject, layer=feature_layer(subject.network, layer))

@@ -61,8 +61,9 @@ def smooth_grad(
     samples: int = 25,
     noise: float = 0.15,
 ) -> tf.Tensor:
-    """Return the mean of `saliency` over noisy copies (Smilkov et al. 2017). All images get the
-    same noise, so a map does not depend on the other images.
+    """Return the largest absolute mean gradient over channels, the mean over noisy copies (Smilkov
+    et al. 2017, section 2). All images get the same noise, so a map does not depend on the other
+    images.
 
     Args:
         score: score of a class.
@@ -78,15 +79,12 @@ def smooth_grad(
     def add(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         own = tf.random.fold_in(seed, tf.cast(number, tf.int64))
         drawn = tf.random.stateless_normal([1, *images.shape[1:]], own)
-        return number + 1, total + saliency(score, images + noise * spread * drawn, classes)
+        return number + 1, total + pixel_gradient(score, images + noise * spread * drawn, classes)
 
     _, total = tf.while_loop(
-        lambda number, _: number < samples,
-        add,
-        (0, tf.zeros_like(images[..., 0])),
-        parallel_iterations=1,
+        lambda number, _: number < samples, add, (0, tf.zeros_like(images)), parallel_iterations=1
     )
-    return total / samples
+    return tf.reduce_max(tf.abs(total / samples), axis=-1)
 
 
 def pixel_gradient(score: Score, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 
 from cvpipe.explain.score import Score
@@ -27,12 +29,12 @@ def occlusion(
         patch: side of the patch.
         stride: distance between patches.
         fill: value of hidden pixels; 0 is the mean color of normalized images.
-        batch: number of hidden images per call.
+        batch: number of hidden images per call, at most.
     """
     height, width = images.shape[1:3]
     masks = _patches(height, width, patch, stride)
     whole = score(images, classes)
-    falls = whole[:, tf.newaxis] - _scores_of_masked(score, images, classes, 1 - masks, fill, batch)
+    falls = whole[:, tf.newaxis] - scores_of_masked(score, images, classes, 1 - masks, fill, batch)
     hidden = tf.reduce_sum(masks, axis=0)
     return tf.math.divide_no_nan(tf.einsum("bn,nhw->bhw", falls, masks), hidden)
 
@@ -61,33 +63,81 @@ def rise(
         cells: rows and columns of the coarse mask.
         share: share of the cells that are shown.
         fill: value of hidden pixels.
-        batch: number of hidden images per call.
+        batch: number of hidden images per call, at most.
     """
-    shown = _random_masks(images.shape[1], images.shape[2], seed, masks, cells, share)
-    scores = _scores_of_masked(score, images, classes, shown, fill, batch)
-    return tf.einsum("bn,nhw->bhw", scores, shown) / (masks * share)
+    height, width = images.shape[1:3]
+    parts = -(-masks // batch)
+    each = -(-masks // parts)
+    sides = (-(-height // cells), -(-width // cells))
+    grids, shifts = _random_grids(seed, masks, cells, share, sides)
+    # Additional masks hide everything and add nothing.
+    more = parts * each - masks
+    grids = tf.reshape(tf.pad(grids, [[0, more], [0, 0], [0, 0]]), [parts, each, *grids.shape[1:]])
+    shifts = tf.reshape(tf.pad(shifts, [[0, more], [0, 0]]), [parts, each, 2])
+
+    def of_image(one: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        def add(part: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            shown = smooth_masks(grids[part], shifts[part], (height, width), sides)
+            return part + 1, total + tf.einsum(
+                "n,nhw->hw", _hidden(score, *one, shown, fill), shown
+            )
+
+        nothing = tf.zeros([height, width])
+        return tf.while_loop(
+            lambda part, _: part < parts, add, (0, nothing), parallel_iterations=1
+        )[1]
+
+    return _each(of_image, images, classes, [height, width]) / (masks * share)
 
 
-def _scores_of_masked(
+def scores_of_masked(
     score: Score, images: tf.Tensor, classes: tf.Tensor, shown: tf.Tensor, fill: float, batch: int
 ) -> tf.Tensor:
-    """Return the scores of all images under all masks, [B, N], for masks [N, H, W] that are 1 for
-    visible pixels.
+    """Return the scores of all images under all masks, [B, N].
+
+    Args:
+        score: of a class.
+        images: prepared, of known size.
+        classes: one for each image.
+        shown: float32 [N, H, W], 1 for visible pixels; N is known.
+        fill: value of hidden pixels.
+        batch: number of hidden images per call, at most.
     """
-    number, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
-    count = shown.shape[0]
+    count, *size = shown.shape
     parts = -(-count // batch)
-    padded = tf.pad(shown, [[0, parts * batch - count], [0, 0], [0, 0]])
-    batches = tf.reshape(padded, [parts, batch, height, width, 1])
-    repeated = tf.reshape(tf.tile(classes[:, tf.newaxis], [1, batch]), [-1])
+    each = -(-count // parts)
+    padded = tf.pad(shown, [[0, parts * each - count], [0, 0], [0, 0]])
+    batches = tf.reshape(padded, [parts, each, *size])
 
-    def scores(own: tf.Tensor) -> tf.Tensor:
-        hidden = images[:, tf.newaxis] * own + fill * (1 - own)
-        flat = tf.reshape(hidden, [-1, height, width, channels])
-        return tf.reshape(score(flat, repeated), [number, batch])
+    def of_image(one: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        scores = tf.map_fn(
+            lambda own: _hidden(score, *one, own, fill),
+            batches,
+            fn_output_signature=tf.TensorSpec([each]),
+            parallel_iterations=1,
+        )
+        return tf.reshape(scores, [-1])[:count]
 
-    each = tf.map_fn(scores, batches, fn_output_signature=tf.float32, parallel_iterations=1)
-    return tf.reshape(tf.transpose(each, [1, 0, 2]), [number, parts * batch])[:, :count]
+    return _each(of_image, images, classes, [count])
+
+
+def _each(
+    of_image: Callable[[tuple[tf.Tensor, tf.Tensor]], tf.Tensor],
+    images: tf.Tensor,
+    classes: tf.Tensor,
+    shape: Sequence[int],
+) -> tf.Tensor:
+    """Return results float32 [B, *shape]; one image at a time, which bounds memory."""
+    spec = tf.TensorSpec(shape, tf.float32)
+    return tf.map_fn(of_image, (images, classes), fn_output_signature=spec, parallel_iterations=1)
+
+
+def _hidden(
+    score: Score, image: tf.Tensor, label: tf.Tensor, shown: tf.Tensor, fill: float
+) -> tf.Tensor:
+    """Return the scores of an image [H, W, C] under masks [n, H, W]: [n]."""
+    visible = shown[..., tf.newaxis]
+    return score(image * visible + fill * (1 - visible), tf.repeat(label, shown.shape[0]))
 
 
 def _patches(height: int, width: int, patch: int, stride: int) -> tf.Tensor:
@@ -109,23 +159,41 @@ def _patches(height: int, width: int, patch: int, stride: int) -> tf.Tensor:
     return tf.reshape(masks, [-1, height, width])
 
 
-def _random_masks(
-    height: int, width: int, seed: tf.Tensor, masks: int, cells: int, share: float
-) -> tf.Tensor:
-    """Return smooth random masks [N, H, W] in 0…1, each shifted within a cell."""
-    sides = (-(-height // cells), -(-width // cells))
-    size = ((cells + 1) * sides[0], (cells + 1) * sides[1])
+def _random_grids(
+    seed: tf.Tensor, masks: int, cells: int, share: float, sides: tuple[int, int]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return coarse masks of 0 and 1, float32 [N, cells + 1, cells + 1], and the pixels that each
+    is shifted by, less than a cell of the given sides: float32 [N, 2].
+    """
     grid_seed, shift_seed = tf.unstack(
         tf.random.stateless_uniform([2, 2], seed, None, None, tf.int64)
     )
-    coarse = [masks, cells + 1, cells + 1, 1]
-    grid = tf.random.stateless_uniform(coarse, grid_seed) < share
+    coarse = [masks, cells + 1, cells + 1]
+    grids = tf.random.stateless_uniform(coarse, grid_seed) < share
     shift = tf.random.stateless_uniform([masks, 2], shift_seed)
-    shift = tf.cast(shift * tf.constant(sides, tf.float32), tf.int32)
+    return tf.cast(grids, tf.float32), tf.floor(shift * tf.constant(sides, tf.float32))
 
-    def cut(drawn: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        coarse, corner = drawn
-        return tf.slice(tf.image.resize(coarse, size)[..., 0], corner, [height, width])
 
-    cuts = tf.map_fn(cut, (tf.cast(grid, tf.float32), shift), fn_output_signature=tf.float32)
-    return tf.ensure_shape(cuts, [masks, height, width])
+def smooth_masks(
+    grids: tf.Tensor, shifts: tf.Tensor, size: tuple[int, int], sides: tuple[int, int]
+) -> tf.Tensor:
+    """Enlarge coarse masks bilinearly, and cut a part out of each.
+
+    Args:
+        grids: float32 [n, c, c].
+        shifts: float32 [n, 2], first row and column of the parts; integers.
+        size: (H, W) of the parts.
+        sides: height and width of an enlarged cell.
+
+    Returns:
+        float32 [n, H, W].
+    """
+    cells = grids.shape[-1]
+
+    def weights(axis: int) -> tf.Tensor:
+        pixels = tf.range(size[axis], dtype=tf.float32) + shifts[:, axis, tf.newaxis] + 0.5
+        places = tf.clip_by_value(pixels / sides[axis] - 0.5, 0.0, cells - 1.0)
+        distance = places[..., tf.newaxis] - tf.range(cells, dtype=tf.float32)
+        return tf.maximum(1 - tf.abs(distance), 0.0)
+
+    return tf.einsum("nyg,ngk,nxk->nyx", weights(0), grids, weights(1))

@@ -1,13 +1,16 @@
-"""Quality of maps: deletion, insertion (Petsiuk et al. 2018) and the pointing game (Zhang et al.
-2018).
+"""Quality of maps: deletion and insertion (Petsiuk et al. 2018), μ-fidelity (Bhatt et al. 2020) and
+the pointing game (Zhang et al. 2018).
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from scipy.stats import spearmanr
 
+from cvpipe.explain.perturbation import scores_of_masked
 from cvpipe.explain.score import Score
 
 
@@ -45,12 +48,63 @@ def faithfulness(
     flat = tf.reshape(maps, [number, pixels])
     order = tf.argsort(flat, direction="DESCENDING", stable=True)
     rank = tf.reshape(tf.argsort(order, stable=True), [*maps.shape, 1])
-    deleted, inserted = [], []
-    for step in range(steps + 1):
-        changed = rank < round(pixels * step / steps)
-        deleted.append(score(tf.where(changed, fill, images), classes))
-        inserted.append(score(tf.where(changed, images, fill), classes))
+    counts = tf.constant([round(pixels * step / steps) for step in range(steps + 1)])
+
+    def after(count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        changed = rank < count
+        deleted = score(tf.where(changed, fill, images), classes)
+        return deleted, score(tf.where(changed, images, fill), classes)
+
+    spec = tf.TensorSpec([number], tf.float32)
+    deleted, inserted = tf.map_fn(
+        after, counts, fn_output_signature=(spec, spec), parallel_iterations=1
+    )
     return Faithfulness(_area(deleted), _area(inserted))
+
+
+def mu_fidelity(
+    score: Score,
+    images: tf.Tensor,
+    classes: tf.Tensor,
+    maps: tf.Tensor,
+    *,
+    seed: tf.Tensor,
+    subsets: int = 128,
+    cells: int = 8,
+    share: float = 0.2,
+    fill: float = 0.0,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return how much the score falls while random cells are hidden, and the sum of the map [B, H,
+    W] over them: float32 [B, subsets] each. Their `rank_correlation` is the μ-fidelity.
+
+    Args:
+        score: of a class.
+        images: prepared.
+        classes: one for each image.
+        maps: importance of each pixel.
+        seed: int64 [2], of the cells.
+        subsets: number of random sets of cells.
+        cells: rows and columns of the grid.
+        share: of the cells that are hidden.
+        fill: value of hidden pixels.
+    """
+    grid = tf.random.stateless_uniform([subsets, cells, cells, 1], seed) < share
+    hidden = tf.image.resize(tf.cast(grid, tf.float32), maps.shape[1:3], "nearest")[..., 0]
+    shown = tf.ensure_shape(1 - hidden, [subsets, *maps.shape[1:3]])
+    scores = scores_of_masked(score, images, classes, shown, fill, batch=32)
+    falls = score(images, classes)[:, tf.newaxis] - scores
+    return falls, tf.einsum("bhw,nhw->bn", maps, hidden)
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return Spearman's rank correlation of each row of a [B, …] with that of b, float64 [B]; 0 for
+    a row of equal values.
+    """
+    rows = [
+        spearmanr(x.ravel(), y.ravel()).statistic if np.ptp(x) and np.ptp(y) else 0.0
+        for x, y in zip(a, b, strict=True)
+    ]
+    return np.array(rows)
 
 
 def points_at(maps: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
@@ -70,7 +124,7 @@ def points_at(maps: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     return tf.reduce_any((y >= ymin) & (y < ymax) & (x >= xmin) & (x < xmax), axis=1)
 
 
-def _area(scores: list[tf.Tensor]) -> tf.Tensor:
-    """Return the area under equally spaced scores, by the trapezoidal rule."""
+def _area(scores: tf.Tensor) -> tf.Tensor:
+    """Return the area under equally spaced scores [n, B], by the trapezoidal rule: [B]."""
     ends = (scores[0] + scores[-1]) / 2
-    return (tf.add_n(scores) - ends) / (len(scores) - 1)
+    return (tf.reduce_sum(scores, 0) - ends) / (scores.shape[0] - 1)

@@ -11,6 +11,8 @@ import tensorflow as tf
 from cvpipe.errors import ConfigError, suggest
 from cvpipe.tasks.task import Task, Tensors
 
+ANSWERS = ("head", "logits")
+"""Name prefixes of layers whose outputs are answers."""
 Score = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """Maps prepared images float32 [B, H, W, C] and classes int32 [B] to scores [B]."""
 
@@ -21,10 +23,16 @@ class Subject(NamedTuple):
     network: keras.Model
     class_scores: Callable[[Tensors], tf.Tensor]
     """Maps the network's outputs to scores, float32 [B, K]."""
+    class_probabilities: Callable[[tf.Tensor], tf.Tensor] = tf.nn.softmax
+    """Maps scores to 0…1, float32 [B, K]."""
 
     def score(self, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         """Return the score of one class for each image, [B]."""
         return chosen(self.all_scores(images), classes)
+
+    def probability(self, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Return the probability of one class for each image, [B]."""
+        return chosen(self.class_probabilities(self.all_scores(images)), classes)
 
     def all_scores(self, images: tf.Tensor) -> tf.Tensor:
         """Return the scores of all classes, [B, K]."""
@@ -40,7 +48,7 @@ def subject_of(task: Task, networks: dict[str, keras.Model]) -> Subject:
     if task.class_scores is None or len(networks) != 1:
         raise ConfigError("this task has no class scores to explain")
     [network] = networks.values()
-    return Subject(network, task.class_scores)
+    return Subject(network, task.class_scores, task.class_probabilities)
 
 
 def chosen(scores: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
@@ -48,24 +56,61 @@ def chosen(scores: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
     return tf.gather(scores, classes, axis=1, batch_dims=1)
 
 
+def stage_layers(network: keras.Model) -> list[keras.layers.Layer]:
+    """Return the last layer of each size of feature map, from the image to the output.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    last: dict[tuple[int, ...], keras.layers.Layer] = {}
+    for layer in _maps(network):
+        size = layer.output.shape[1:3]
+        # In the order of the last ones.
+        last.pop(size, None)
+        last[size] = layer
+    return list(last.values())
+
+
 def feature_layer(network: keras.Model, name: str | None = None) -> keras.layers.Layer:
-    """Return the layer with the given name, or the last layer whose output is a feature map.
+    """Return the layer with the given name, or the last feature map that all outputs depend on.
+    Of a detector with heads on several maps that is the first of these; maps of a head's answers
+    don't count.
 
     Raises:
         ConfigError: there is no such layer, or its output isn't a feature map.
     """
-    maps = [layer for layer in network.layers if _is_map(layer)]
+    maps = _maps(network)
+    if name is None:
+        features = [layer for layer in maps if not layer.name.startswith(ANSWERS)]
+        whole = (layer for layer in reversed(features) if _all_depend_on(network, layer))
+        return next(whole, maps[-1])
+    found = {layer.name: layer for layer in maps}
+    if name not in found:
+        raise ConfigError(f"--layer {name}: not a feature map; {suggest(name, found)}")
+    return found[name]
+
+
+def _all_depend_on(network: keras.Model, layer: keras.layers.Layer) -> bool:
+    """Return True if each path from the image to an output goes through a layer."""
+    around = {id(x) for x in network.inputs}
+    for operation in network.operations:
+        if operation is layer or isinstance(operation, keras.layers.InputLayer):
+            continue
+        if any(id(x) in around for x in keras.tree.flatten(operation.input)):
+            around |= {id(x) for x in keras.tree.flatten(operation.output)}
+    return not any(id(x) in around for x in network.outputs)
+
+
+def _maps(network: keras.Model) -> list[keras.layers.Layer]:
+    # A layer before the first with a kernel has the image itself, such as a normalization.
+    kernels = [n for n, layer in enumerate(network.layers) if hasattr(layer, "kernel")]
+    maps = [layer for layer in network.layers[min(kernels, default=0) :] if _is_map(layer)]
     if not maps:
         raise ConfigError(
             "the network has no feature map; use a method without one, such as saliency or"
             " occlusion"
         )
-    if name is None:
-        return maps[-1]
-    found = {layer.name: layer for layer in maps}
-    if name not in found:
-        raise ConfigError(f"--layer {name}: not a feature map; {suggest(name, found)}")
-    return found[name]
+    return maps
 
 
 def _is_map(layer: keras.layers.Layer) -> bool:

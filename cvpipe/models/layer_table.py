@@ -141,7 +141,7 @@ def _look(operation: Any, seen: Sequence[_View]) -> _View:
         return seen[0]._replace(field=None)
     field = tuple(max(view.field[axis] for view in local) for axis in (0, 1))  # type: ignore[index]
     step = tuple(max(view.step[axis] for view in local) for axis in (0, 1))
-    kernel, stride, dilation = _window(operation)
+    kernel, stride, dilation = window_of(operation)
     field = tuple(
         size + (pixels - 1) * apart * between
         for size, pixels, apart, between in zip(field, kernel, dilation, step, strict=True)
@@ -150,7 +150,7 @@ def _look(operation: Any, seen: Sequence[_View]) -> _View:
     return _View(seen[0].row, field, step)  # type: ignore[arg-type]
 
 
-def _window(operation: Any) -> tuple[Sequence[int], Sequence[float], Sequence[int]]:
+def window_of(operation: Any) -> tuple[Sequence[int], Sequence[float], Sequence[int]]:
     """Return an operation's window, stride and dilation, each for rows and columns."""
     if isinstance(operation, keras.layers.Conv2DTranspose):
         pairs = zip(operation.kernel_size, operation.strides, strict=True)

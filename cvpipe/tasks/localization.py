@@ -54,6 +54,7 @@ def make_task(config: Localization, facts: Facts) -> Task:
         imitate=partial(imitate, config=config),
         class_scores=lambda outputs: outputs["logits"],
         class_labels=lambda targets: targets["label"],
+        objects=partial(objects, config=config),
     )
 
 
@@ -87,12 +88,19 @@ def encode(example: Example) -> Tensors:
     }
 
 
+def objects(targets: Tensors, config: Localization) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the class and the place of the object, for `Task.objects`."""
+    boxes = tf.convert_to_tensor(targets["box"])[:, tf.newaxis]
+    placed = clip(place_boxes(boxes, targets["extent"], config.prepare))
+    return tf.convert_to_tensor(targets["label"])[:, tf.newaxis], placed
+
+
 def loss(outputs: Tensors, targets: Tensors, config: Localization) -> Tensors:
     """Return the parts of the loss, float32 [B] each."""
-    boxes = tf.convert_to_tensor(targets["box"])[:, tf.newaxis]
-    placed = clip(place_boxes(boxes, targets["extent"], config.prepare))[:, 0]
-    label = tf.convert_to_tensor(targets["label"])
-    return localization_loss(outputs["logits"], outputs["box"], label, placed, config.loss)
+    labels, placed = objects(targets, config)
+    return localization_loss(
+        outputs["logits"], outputs["box"], labels[:, 0], placed[:, 0], config.loss
+    )
 
 
 def combine(outputs: Tensors) -> Tensors:

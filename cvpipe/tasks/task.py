@@ -166,6 +166,8 @@ class Task:
     """Maps answers to scores like those of `class_scores`, up to a constant of each image, for
     attacks on artifacts; None if answers don't tell.
     """
+    class_probabilities: Callable[[tf.Tensor], tf.Tensor] = tf.nn.softmax
+    """Maps `class_scores` to 0…1, in the same shape."""
     class_labels: Callable[[Tensors], tf.Tensor] | None = None
     """Maps targets to the true class of each image, int [B]; None if images have no single
     class.
@@ -175,6 +177,11 @@ class Task:
     )
     """Goals of attacks besides a high loss, by name: each maps outputs and training targets to
     what an attack maximizes, float32 [b].
+    """
+    objects: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
+    """Maps evaluation targets to the class of each object, int32 [B, M], −1 in empty slots, and its
+    place, float32 [B, M, 4] (ymin, xmin, ymax, xmax) as fractions of the prepared image; None if
+    objects have no place.
     """
     calibrate: Callable[[Networks, Mapping[str, Any]], None] | None = None
     """Sets variables of the networks, such as a threshold, by the scores of the validation split,

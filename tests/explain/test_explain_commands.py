@@ -66,6 +66,37 @@ def test_images_that_cant_be_read_are_sentences(
     assert code == 1 and "none.png: the image can't be read (No such file or directory)" in err
 
 
+def test_an_image_of_another_size_is_prepared_as_in_evaluation(
+    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.png"
+    with Image.open(EXAMPLE) as picture:
+        picture.convert("RGB").resize((50, 37)).save(other)
+    words = ("--method", "saliency", "--cut", "--to", tmp_path / "maps", "--json")
+    code, out, err = cvpipe("explain", trained_run, other, *words)
+    assert code == 0, err
+    [row] = json.loads(out)["images"]
+    with Image.open(row["maps"]["saliency"]) as seen, Image.open(row["cuts"]["saliency"]) as cut:
+        assert seen.size == cut.size == (16, 16)
+        assert 0 < np.asarray(cut.getchannel("A")).mean() < 255
+
+
+@pytest.mark.soak
+def test_a_run_without_convolutions_is_told_which_methods_it_has(
+    cvpipe: Cvpipe, once: Once, tmp_path: Path
+) -> None:
+    config = small_config("model.backbone=linear", "model.width=1", "train.epochs=1")
+    run = once("runs/linear", lambda folder: train(config, folder))
+    code, out, err = cvpipe("explain", run, EXAMPLE, "--to", tmp_path / "maps")
+    assert (code, out) == (2, "") and "no feature map; use a method without one" in err
+    code, out, err = cvpipe("inspect", run, "--to", tmp_path / "inside")
+    assert (code, out) == (2, "") and "no feature map" in err
+    code, _, err = cvpipe(
+        "explain", run, EXAMPLE, "--method", "occlusion", "--to", tmp_path / "maps"
+    )
+    assert code == 0, err
+
+
 @pytest.fixture(scope="session")
 def explained(once: Once, trained_run: Path) -> Path:
     """An artifact with the signature `explain`."""

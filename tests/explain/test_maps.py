@@ -22,7 +22,7 @@ from cvpipe.explain.gradients import (
     smooth_grad,
 )
 from cvpipe.explain.guided import with_rule
-from cvpipe.explain.perturbation import occlusion, rise
+from cvpipe.explain.perturbation import occlusion, rise, smooth_masks
 from cvpipe.explain.quality import faithfulness, points_at
 from cvpipe.explain.score import Subject, chosen, feature_layer
 
@@ -129,6 +129,18 @@ def test_rise_finds_the_pixels_that_a_score_is_made_of() -> None:
     assert (maps.numpy() == again.numpy()).all()
 
 
+def test_random_masks_are_parts_of_enlarged_grids() -> None:
+    random = np.random.default_rng(0)
+    grids = tf.constant(random.integers(0, 2, (5, 4, 4)), tf.float32)
+    shifts = np.stack([random.integers(0, 5, 5), random.integers(0, 6, 5)], 1)
+    found = smooth_masks(grids, tf.constant(shifts, tf.float32), (15, 18), (5, 6))
+    large = tf.image.resize(grids[..., tf.newaxis], (20, 24))[..., 0]
+    for n, (top, left) in enumerate(shifts):
+        np.testing.assert_allclose(
+            found[n], large[n, top : top + 15, left : left + 18], rtol=1e-5, atol=1e-6
+        )
+
+
 def planted() -> Subject:
     """A network that answers class 1 where an image has a bright spot, and class 0 otherwise."""
     image = keras.Input([SIZE, SIZE, 2])
@@ -156,6 +168,22 @@ def test_class_activation_maps_point_at_a_planted_pattern(method: Callable[..., 
     assert (maps.numpy() >= 0).all() and maps.shape == (2, SIZE, SIZE)
 
 
+def test_the_default_feature_map_is_the_last_that_all_outputs_depend_on() -> None:
+    image = keras.Input([SIZE, SIZE, 1])
+    x = keras.layers.Rescaling(2.0, name="scaled")(image)
+    fine = keras.layers.Conv2D(2, 3, padding="same", name="fine")(x)
+    coarse = keras.layers.Conv2D(2, 3, 2, padding="same", name="coarse")(fine)
+    heads = [
+        keras.layers.Conv2D(3, 1, name=f"head{n}_logits")(own)
+        for n, own in enumerate((fine, coarse))
+    ]
+    outputs = {str(n): keras.layers.Flatten()(own) for n, own in enumerate(heads)}
+    assert feature_layer(keras.Model(image, outputs)).name == "fine"
+    assert feature_layer(keras.Model(image, {"1": outputs["1"]})).name == "coarse"
+    with pytest.raises(ConfigError, match="scaled: not a feature map"):
+        feature_layer(keras.Model(image, outputs), "scaled")
+
+
 def test_grad_cam_is_its_equation() -> None:
     subject, x = convolutional(), images()
     layer = subject.network.get_layer("second")
@@ -171,6 +199,8 @@ def test_grad_cam_is_its_equation() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_answers_batches_as_single_images_and_depends_on_weights(name: str) -> None:
+    if name == "superpixels":
+        pytest.importorskip("skimage", reason="needs scikit-image")
     subject, x = convolutional(), images(2)
     classes = CLASSES[:2]
     maps = explain(subject, x, classes, [name])[name]

@@ -88,6 +88,8 @@ def make_task(config: Detection, facts: Facts) -> Task:
             "vanish": partial(vanish, config=config),
             "mislabel": partial(mislabel, loss=partial(loss, config=config), classes=len(names)),
         },
+        class_probabilities=tf.exp,
+        objects=partial(objects, config=config),
     )
 
 
@@ -129,12 +131,16 @@ def encode(example: Example, config: Detection) -> Tensors:
     }
 
 
+def objects(targets: Tensors, config: Detection) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the classes and the places of objects, for `Task.objects`."""
+    placed = place_boxes(targets["boxes"], targets["extent"], config.prepare)
+    return tf.convert_to_tensor(targets["labels"]), clip(placed)
+
+
 def loss(outputs: Tensors, targets: Tensors, config: Detection) -> Tensors:
     """Return the parts of the loss, float32 [B] each."""
-    placed = clip(place_boxes(targets["boxes"], targets["extent"], config.prepare))
-    objects = BoxTargets(
-        placed, tf.convert_to_tensor(targets["labels"]), tf.convert_to_tensor(targets["crowd"])
-    )
+    labels, placed = objects(targets, config)
+    boxes = BoxTargets(placed, labels, tf.convert_to_tensor(targets["crowd"]))
     raw, decoded = outputs["boxes"], decode_boxes(outputs["boxes"], config)
     head, section = config.model.head, config.loss
     if isinstance(head, Ssd):
@@ -143,7 +149,7 @@ def loss(outputs: Tensors, targets: Tensors, config: Detection) -> Tensors:
             raw,
             outputs["logits"],
             decoded,
-            objects,
+            boxes,
             tf.constant(ssd_defaults(config)),
             head.overlap,
             section,
@@ -152,7 +158,7 @@ def loss(outputs: Tensors, targets: Tensors, config: Detection) -> Tensors:
     if isinstance(head, YoloV1):
         cells, encoded = yolo_v1_targets(placed, *yolo_grids(config))
         return yolo_v1_loss(
-            raw, decoded, outputs["objectness"], outputs["logits"], objects, encoded, cells, section
+            raw, decoded, outputs["objectness"], outputs["logits"], boxes, encoded, cells, section
         )
     index, encoded = yolo_targets(placed, yolo_grids(config))
     return yolo_loss(
@@ -161,7 +167,7 @@ def loss(outputs: Tensors, targets: Tensors, config: Detection) -> Tensors:
         decoded,
         outputs["objectness"],
         outputs["logits"],
-        objects,
+        boxes,
         index,
         V2 if isinstance(head, YoloV2) else V3,
         section,

@@ -1,0 +1,60 @@
+"""`cvpipe explain RUN --measure SPLIT`."""
+
+from __future__ import annotations
+
+import argparse
+
+from cvpipe.commands.command import aligned, is_run, print_result
+from cvpipe.errors import ConfigError, DataError
+
+
+def measure_methods(options: argparse.Namespace) -> int:
+    """Print the quality of each method's maps."""
+    if options.images or options.label is not None:
+        raise ConfigError(
+            "--measure takes the images and classes of a split; leave IMAGE and --class out"
+        )
+    if options.limit < 1:
+        raise ConfigError("--limit: must be at least 1")
+    if not is_run(options.source):
+        raise ConfigError(f"{options.source}: no run is there; --measure needs a run")
+
+    from cvpipe.runtime import prepare_process
+    from cvpipe.training.run import Run
+
+    run = Run(options.source)
+    prepare_process(run.config)
+
+    from cvpipe.data.known_splits import open_split
+    from cvpipe.data.quarantine import Quarantine
+    from cvpipe.evaluation import batches_of
+    from cvpipe.explain.explain import check_single_map, supported_methods
+    from cvpipe.explain.measure import chance, explained_pairs, measure
+    from cvpipe.explain.score import subject_of
+    from cvpipe.training.trained import load
+
+    trained = load(run, overrides=options.overrides)
+    subject = subject_of(trained.task, dict(trained.members[0]))
+    check_single_map(trained.config)
+    source = open_split(trained.config, options.measure, run.known)
+    quarantine = Quarantine(source, options.measure, trained.config.data.max_bad_share)
+    batches = batches_of(source, trained.task, trained.config, quarantine)
+    explained = explained_pairs(subject, trained.task, batches, options.limit)
+    if not len(explained.classes):
+        raise DataError(f"{options.measure}: no image has an object to explain")
+    methods = options.method or supported_methods(subject)
+    rows = measure(subject, explained, methods, options.layer)
+    result = {
+        "run": str(options.source),
+        "split": options.measure,
+        "maps": len(explained.classes),
+        "chance": chance(explained),
+        "methods": [row._asdict() for row in rows],
+    }
+    shown = [name for name in rows[0]._fields[1:] if getattr(rows[0], name) is not None]
+    table = [
+        ["method", *shown],
+        *([row.method, *(f"{getattr(row, name):.3f}" for name in shown)] for row in rows),
+    ]
+    print_result(options, result, [f"{result['maps']} maps", *aligned(table)])
+    return 0

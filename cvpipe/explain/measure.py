@@ -1,0 +1,158 @@
+"""Methods compared by the quality of their maps over a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.explain.explain import SEED, method_of
+from cvpipe.explain.quality import faithfulness, mu_fidelity, points_at, rank_correlation
+from cvpipe.explain.sanity import similarities
+from cvpipe.explain.score import Subject
+from cvpipe.tasks.task import Task
+
+BATCH = 16
+"""Images that are explained at once."""
+CHECKED = 8
+"""Images of the sanity check."""
+
+
+class Quality(NamedTuple):
+    """Means over the explained images."""
+
+    method: str
+    deletion: float
+    """Lower is better."""
+    insertion: float
+    """Higher is better."""
+    mu_fidelity: float
+    """-1 to 1; higher is better."""
+    pointing: float | None
+    """Share of maps whose maximum is in an object of the class; None for data without places."""
+    randomized: float
+    """Rank correlation with maps of a network with shuffled weights; lower is better."""
+
+
+class Explained(NamedTuple):
+    """Pairs of an image and a class, P of them."""
+
+    images: np.ndarray
+    """float32 [P, H, W, C], prepared."""
+    classes: np.ndarray
+    """int32 [P]."""
+    places: np.ndarray | None
+    """float32 [P, M, 4]: the objects of the class, in fractions of the image; zeros after the last.
+    None for data without places.
+    """
+
+
+def explained_pairs(
+    subject: Subject, task: Task, batches: Iterable[Mapping[str, Any]], limit: int
+) -> Explained:
+    """Return each image with each class of its objects; with its predicted class if the data has no
+    places.
+
+    Args:
+        subject: the network.
+        task: its task.
+        batches: of evaluation, with "image", "targets" and "weight".
+        limit: largest number of images.
+    """
+    images, classes, places = list[np.ndarray](), list[int](), list[np.ndarray]()
+    seen = 0
+    for batch in batches:
+        real = np.flatnonzero(np.asarray(batch["weight"]) > 0)[: limit - seen]
+        seen += len(real)
+        pixels = np.asarray(batch["image"])
+        if task.objects is None:
+            best = np.argmax(subject.all_scores(tf.constant(pixels)), axis=1)
+            images += list(pixels[real])
+            classes += [int(own) for own in best[real]]
+        else:
+            labels, boxes = map(np.asarray, task.objects(batch["targets"]))
+            for n in real:
+                for label in np.unique(labels[n][labels[n] >= 0]):
+                    images.append(pixels[n])
+                    classes.append(int(label))
+                    places.append(np.where((labels[n] == label)[:, np.newaxis], boxes[n], 0.0))
+        if seen >= limit:
+            break
+    # Batches of a detector can be padded to different numbers of objects.
+    most = max((len(own) for own in places), default=0)
+    padded = [np.pad(own, [(0, most - len(own)), (0, 0)]) for own in places]
+    return Explained(
+        np.stack(images) if images else np.zeros([0, *subject.network.input_shape[1:]], np.float32),
+        np.array(classes, np.int32),
+        None if task.objects is None else np.float32(padded).reshape(-1, most, 4),
+    )
+
+
+def measure(
+    subject: Subject, explained: Explained, methods: Sequence[str], layer: str | None = None
+) -> list[Quality]:
+    """Return the quality of each method, the highest insertion - deletion first.
+
+    Args:
+        subject: the network.
+        explained: from `explained_pairs`, at least one.
+        methods: names.
+        layer: name of the feature map for class activation maps; None: the last one.
+
+    Raises:
+        ConfigError: a method is unknown, or doesn't support the network.
+    """
+    rows = [_quality(subject, explained, method, layer) for method in methods]
+    return sorted(rows, key=lambda row: row.deletion - row.insertion)
+
+
+def chance(explained: Explained) -> float | None:
+    """Return the share of pixels in objects of the class: the pointing game of a random point."""
+    if explained.places is None:
+        return None
+    height, width = explained.images.shape[1:3]
+    y = ((np.arange(height) + 0.5) / height)[:, np.newaxis, np.newaxis]
+    x = ((np.arange(width) + 0.5) / width)[:, np.newaxis]
+    shares = []
+    for ymin, xmin, ymax, xmax in np.moveaxis(explained.places, -1, 1):
+        inside = (y >= ymin) & (y < ymax) & (x >= xmin) & (x < xmax)
+        shares.append(inside.any(-1).mean())
+    return float(np.mean(shares))
+
+
+def _quality(subject: Subject, explained: Explained, name: str, layer: str | None) -> Quality:
+    method = method_of(name, subject, layer)
+    places = explained.places
+    if places is None:
+        places = np.zeros([len(explained.classes), 1, 4], np.float32)
+
+    @tf.function(autograph=False)
+    def judge(images: tf.Tensor, classes: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        maps = method(images, classes)
+        areas = faithfulness(subject.probability, images, classes, maps)
+        seed = tf.constant(SEED, tf.int64)
+        falls, sums = mu_fidelity(subject.score, images, classes, maps, seed=seed)
+        return *areas, falls, sums, points_at(maps, boxes)
+
+    found = []
+    count = len(explained.classes)
+    for begin in range(0, count, BATCH):
+        # The last batch is filled up, so that there is one graph.
+        own = np.minimum(np.arange(begin, begin + min(BATCH, count)), count - 1)
+        values = judge(explained.images[own], explained.classes[own], places[own])
+        found.append([value.numpy()[: count - begin] for value in values])
+    deletion, insertion, falls, sums, hits = map(np.concatenate, zip(*found, strict=True))
+    images, classes = explained.images[:CHECKED], explained.classes[:CHECKED]
+    checked = similarities(
+        subject, tf.constant(images), tf.constant(classes), name, layer=layer, points=1
+    )
+    return Quality(
+        name,
+        float(deletion.mean()),
+        float(insertion.mean()),
+        float(rank_correlation(falls, sums).mean()),
+        None if explained.places is None else float(hits.mean()),
+        next(iter(checked.values()), 1.0),
+    )

@@ -1,0 +1,68 @@
+"""Sanity check of a method: maps of a network with random weights should differ from its own
+(Adebayo et al. 2018, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.explain.explain import explain
+from cvpipe.explain.quality import rank_correlation
+from cvpipe.explain.score import Subject
+
+
+def randomized(subject: Subject, seed: int = 0) -> Iterator[tuple[str, Subject]]:
+    """Yield copies of a network whose weights are shuffled from the last layer down to one after
+    the other ("cascading randomization"), with the name of that layer. Shuffled weights keep their
+    distribution.
+
+    The copies are one model that changes, so use each before the next.
+    """
+    network = keras.models.clone_model(subject.network)
+    network.set_weights(subject.network.get_weights())
+    random = np.random.default_rng(seed)
+    for layer in reversed(network.layers):
+        if not layer.trainable_weights:
+            continue
+        for variable in layer.trainable_weights:
+            values = variable.numpy()
+            variable.assign(random.permutation(values.ravel()).reshape(values.shape))
+        yield layer.name, subject._replace(network=network)
+
+
+def similarities(
+    subject: Subject,
+    images: tf.Tensor,
+    classes: tf.Tensor,
+    method: str,
+    *,
+    layer: str | None = None,
+    seed: int = 0,
+    points: int = 6,
+) -> dict[str, float]:
+    """Return the mean absolute rank correlation of maps with those of randomized networks, by the
+    last randomized layer, from the output to the input. Near 1, a method shows the image rather
+    than what the network learned.
+
+    Args:
+        subject: the network.
+        images: prepared.
+        classes: one for each image.
+        method: its name.
+        layer: of class activation maps; None: the last feature map.
+        seed: of the shuffling.
+        points: number of layers at which maps are compared, the first of the network among them.
+    """
+    own = explain(subject, images, classes, [method], layer)[method]
+    count = sum(bool(one.trainable_weights) for one in subject.network.layers)
+    compared = set(np.linspace(count - 1, 0, points).round().astype(int).tolist())
+    found = {}
+    for number, (name, changed) in enumerate(randomized(subject, seed)):
+        if number in compared:
+            maps = explain(changed, images, classes, [method], layer)[method]
+            found[name] = float(np.abs(rank_correlation(np.abs(own), np.abs(maps))).mean())
+    return found

@@ -1,0 +1,122 @@
+"""Superpixels, and segmentation from a map, by libraries that are kept for it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.errors import ConfigError
+from cvpipe.explain.perturbation import scores_of_masked
+from cvpipe.explain.score import Score
+
+FOREGROUND, BACKGROUND = 0.95, 0.3
+"""Shares of the pixels of smaller importance, above and below which a pixel is certainly object or
+background (Simonyan et al. 2014, section 3.2).
+"""
+
+
+def superpixel_occlusion(
+    score: Score,
+    images: tf.Tensor,
+    classes: tf.Tensor,
+    *,
+    regions: int = 48,
+    fill: float = 0.0,
+    batch: int = 64,
+) -> tf.Tensor:
+    """Return the decrease of the score when the superpixel of a pixel is hidden, float32 [B, H, W].
+    Superpixels are SLIC's (Achanta et al. 2012).
+
+    Args:
+        score: of a class.
+        images: prepared, of known size.
+        classes: one for each image.
+        regions: number of superpixels, about.
+        fill: value of hidden pixels; 0 is the mean color of normalized images.
+        batch: number of hidden images per call.
+    """
+    # SLIC can make a few more than it is asked for; the last ones are joined.
+    most = regions + regions // 4
+
+    def fall(one: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        image, label = one
+        found = tf.numpy_function(lambda own: superpixels(own, regions), [image], tf.int32)
+        masks = tf.one_hot(tf.minimum(found, most - 1), most, axis=0)
+        shown = 1 - tf.ensure_shape(masks, [most, *image.shape[:2]])
+        scores = scores_of_masked(score, image[tf.newaxis], label[tf.newaxis], shown, fill, batch)
+        falls = score(image[tf.newaxis], label[tf.newaxis]) - scores[0]
+        return tf.einsum("n,nhw->hw", falls, 1 - shown)
+
+    spec = tf.TensorSpec(images.shape[1:3], tf.float32)
+    return tf.map_fn(fall, (images, classes), fn_output_signature=spec, parallel_iterations=1)
+
+
+def superpixels(image: np.ndarray, regions: int) -> np.ndarray:
+    """Return the number of each pixel's superpixel from 0, int32 [H, W].
+
+    Args:
+        image: float [H, W, C], in any range.
+        regions: number of superpixels, about.
+    """
+    low, spread = image.min(), np.ptp(image) or 1.0
+    scaled = (image - low) / spread
+    gray = image.shape[-1] != 3
+    found = find_slic()(
+        scaled.mean(-1) if gray else scaled,
+        n_segments=regions,
+        compactness=0.1 if gray else 10,
+        start_label=0,
+        channel_axis=None if gray else -1,
+    )
+    return np.asarray(found, np.int32)
+
+
+def find_slic() -> Any:
+    """Return scikit-image's SLIC.
+
+    Raises:
+        ConfigError: it isn't installed.
+    """
+    try:
+        return importlib.import_module("skimage.segmentation").slic
+    except ImportError:
+        raise ConfigError(
+            "--method superpixels: scikit-image is not installed; run pip install"
+            " 'cvpipe[explain]', or take occlusion"
+        ) from None
+
+
+def cut_out(pixels: np.ndarray, importance: np.ndarray, steps: int = 5) -> np.ndarray:
+    """Return the pixels of the object that a map points at, bool [H, W], by GrabCut (Rother et al.
+    2004): colors like those of the most important pixels, apart from those of the least.
+
+    Args:
+        pixels: uint8 [H, W, C].
+        importance: float [H, W].
+        steps: of GrabCut.
+
+    Raises:
+        ConfigError: OpenCV isn't installed.
+    """
+    try:
+        cv2: Any = importlib.import_module("cv2")
+    except ImportError:
+        raise ConfigError(
+            "--cut: OpenCV is not installed; run pip install 'cvpipe[explain]'"
+        ) from None
+    low, high = np.quantile(importance, [BACKGROUND, FOREGROUND])
+    mask = np.full(importance.shape, cv2.GC_PR_BGD, np.uint8)
+    mask[importance < low] = cv2.GC_BGD
+    # Many pixels of a map can be equal.
+    mask[(importance >= high) & (importance > low)] = cv2.GC_FGD
+    if not (mask == cv2.GC_FGD).any():
+        return np.zeros(mask.shape, bool)
+    image = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    # It begins with k-means from random colors.
+    cv2.setRNGSeed(0)
+    models = [np.zeros((1, 65)), np.zeros((1, 65))]
+    cv2.grabCut(image, mask, None, *models, steps, cv2.GC_INIT_WITH_MASK)
+    return np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD))
