@@ -143,7 +143,7 @@ def test_a_group_is_a_folder_or_a_part_of_the_file_name() -> None:
     [
         (Group(folder=2), r"data.group.folder: 1 image of 2 in no group, such as /data/p2/b.jpg"),
         (Group(pattern=r"(\d+)\.jpg"), r"data.group.pattern: 1 image of 2 in no group"),
-        (Group(column="patient"), "this kind of source has no columns; give data.group.folder"),
+        (Group(column="patient"), "no column .patient.: this format has only images"),
     ],
 )
 def test_an_image_without_a_group_is_named(group: Group, said: str) -> None:
