@@ -141,7 +141,8 @@ def baselines(config: Config) -> Iterator[dict[str, Any]]:
             _read(splits["validation"], "validation", config, normalize),
         )
     else:
-        parts = hold_out(splits["train"], 0.1, f"{config.seed} validation")
+        seed, group = f"{config.seed} validation", config.data.group
+        parts = hold_out(splits["train"], 0.1, seed, group)
         to_learn, to_choose = (_read(part, "train", config, normalize) for part in parts)
     for distance in METRICS:
         yield from _nearest_neighbors(

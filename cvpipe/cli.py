@@ -9,10 +9,12 @@ import argparse
 import importlib
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
 from cvpipe import __version__
+from cvpipe.commands.completion import ASKED, complete
 from cvpipe.errors import Interrupted, UserError
 
 # Modules of `cvpipe.commands`, in the order of --help.
@@ -23,6 +25,7 @@ COMMANDS = (
     "compare",
     "export",
     "verify",
+    "benchmark",
     "predict",
     "serve",
     "data",
@@ -32,12 +35,15 @@ COMMANDS = (
     "explain",
     "inspect",
     "attack",
+    "certify",
+    "corrupt",
     "visualize",
     "style",
     "preflight",
     "models",
     "schema",
     "info",
+    "completion",
 )
 
 
@@ -45,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     _write_any_text()
-    # Only the named command is imported, so that `predict` starts quickly.
-    named = [name for name in COMMANDS if name == next(iter(words), None)]
-    options = _parser(named or COMMANDS, words).parse_args(words)
+    if ASKED in os.environ:
+        complete(_parser_of)
+    options = _parser_of(words).parse_args(words)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         return options.command(options)
@@ -92,6 +98,13 @@ def _write_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _parser_of(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of the command that the words of a line name, or of all commands."""
+    # Only the named command is imported, so that `predict` starts quickly.
+    named = [name for name in COMMANDS if name == next(iter(words), None)]
+    return _parser(named or COMMANDS, words)
 
 
 def _parser(names: Sequence[str], words: Sequence[str]) -> argparse.ArgumentParser:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import DIGITS, ROOT
-from cvpipe.cli import _parser
+from cvpipe.cli import COMMANDS, _parser
 from cvpipe.commands.command import class_lines
 
 Cvpipe = Callable[..., tuple[int, str, str]]
@@ -66,6 +69,7 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
         "train",
         "evaluate",
         "export",
+        "benchmark",
         "predict",
         "serve",
         "data",
@@ -75,20 +79,33 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
         "models",
         "schema",
         "info",
+        "completion",
     ):
         assert f"\n    {command}" in out
         assert cvpipe(command, "--help")[0] == 0
 
 
-def test_help_ends_with_examples_that_the_parser_accepts(cvpipe: Cvpipe) -> None:
-    for command in ("init", "train", "evaluate", "export", "sweep", "baselines", "models"):
-        _, out, _ = cvpipe(command, "--help")
-        examples = out.partition("examples:\n")[2].splitlines()
-        assert examples
-        for line in examples:
-            words = line.split()
-            assert words[:2] == ["cvpipe", command]
-            _parser([command], words[1:]).parse_args(words[1:])
+def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parsers of commands that have no commands below them."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield parser
+    for action in below:
+        for child in action.choices.values():
+            yield from leaves(child)
+
+
+def test_help_ends_with_examples_that_the_parser_accepts() -> None:
+    whole = _parser(COMMANDS, [])
+    for parser in leaves(whole):
+        examples = str(parser.epilog).partition("examples:\n")[2].splitlines()
+        lines = [re.search("cvpipe [^|>)]*", example) for example in examples]
+        commands = [shlex.split(line[0], comments=True) for line in lines if line]
+        assert len(commands) == len(examples) > 0, parser.prog
+        own = [words for words in commands if " ".join(words).startswith(parser.prog)]
+        assert own, parser.prog
+        for words in commands:
+            whole.parse_args(words[1:])
 
 
 @pytest.mark.parametrize(

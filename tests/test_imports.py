@@ -47,6 +47,7 @@ ORDER = [
     {"search", "baselines"},
     {"export"},
     {"prediction"},
+    {"benchmark"},
     {"preflight"},
     {"serving"},
     {"commands"},

@@ -34,6 +34,7 @@ CLASSIFICATION = ROOT / "notebooks" / "classification.ipynb"
 STYLE = ROOT / "notebooks" / "style.ipynb"
 EXPLAIN = ROOT / "notebooks" / "explain.ipynb"
 ADVERSARIAL = ROOT / "notebooks" / "adversarial.ipynb"
+CANON = ROOT / "notebooks" / "canon.ipynb"
 
 
 def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
@@ -157,6 +158,14 @@ def test_how_a_run_is_fooled_is_shown(trained_run: Path, monkeypatch: pytest.Mon
     done = execute(ADVERSARIAL, ADVERSARIAL.parent)
     # FGSM, PGD, a targeted attack, DeepFool, and two curves.
     assert pictures(done) == 6
+
+
+@pytest.mark.soak
+def test_the_networks_of_the_lectures_are_shown() -> None:
+    done = execute(CANON, CANON.parent)
+    # Two pairs of networks, speed, activations, depth, a network of cells.
+    assert pictures(done) == 6
+    assert "138,357,544" in text(done)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,11 @@ def test_the_readme_asks_for_two_commands() -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize(
-    "page", ["classification", "detection", "segmentation", "pipelines", "explanations", "mistakes"]
+    "page",
+    [
+        *("classification", "detection", "segmentation", "pipelines", "explanations", "mistakes"),
+        *("benchmark", "robustness"),
+    ],
 )
 def test_the_commands_of_a_page_work_in_their_order(page: str, project: Path) -> None:
     stdout = run(script_of(PAGES[f"docs/{page}.md"]), project)

@@ -6,31 +6,53 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import (
-    add_command,
-    add_data_overrides,
-    aligned,
-    own_folder,
-    print_result,
-)
+from cvpipe.commands.command import add_command, add_data_overrides, add_examples, config_of
 from cvpipe.errors import ConfigError
 
-MARK = "attack.png"
+METHODS = (*("fgsm", "bim", "pgd"), *("deepfool", "carlini_wagner", "pixels", "universal", "patch"))
 
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    parser = add_command(commands, "attack", attack, "measure a run's accuracy under attack")
-    parser.add_argument("run", metavar="RUN", type=Path, help="such as runs/digits")
+    text = "measure scores under attack, and how attacks on one network transfer to others"
+    parser = add_command(commands, "attack", attack, text)
+    add_examples(
+        parser,
+        "cvpipe attack runs/digits",
+        "cvpipe attack runs/digits runs/digits_robust --epsilon 0,0.05,0.1",
+        "cvpipe attack runs/digits --method carlini_wagner --norm l2 --class 3",
+        "cvpipe attack runs/digit_scenes_ssd --goal vanish",
+    )
     parser.add_argument(
-        "--method", choices=("fgsm", "pgd"), default="pgd", help="(default: %(default)s)"
+        "sources",
+        metavar="RUN|ARTIFACT",
+        nargs="+",
+        type=Path,
+        help=(
+            "such as runs/digits; artifacts of classifiers only; images that attack one of several"
+            " are shown to all"
+        ),
+    )
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="pgd",
+        help=(
+            "fgsm, bim and pgd are for any task, the others for classification; deepfool and"
+            " carlini_wagner take the nearest image in L2, pixels changes a few pixels without"
+            " gradients, universal and patch learn one change for all images"
+            " (default: %(default)s)"
+        ),
     )
     parser.add_argument(
         "--epsilon",
-        type=_numbers,
+        type=numbers,
         default=(0.0, 0.01, 0.03, 0.1),
         metavar="E,E",
-        help="largest changes of a pixel, as shares of its range (default: 0,0.01,0.03,0.1)",
+        help=(
+            "largest changes of a pixel, as shares of its range; for pixels their number, for"
+            " patch its side as a share of the image's (default: 0,0.01,0.03,0.1)"
+        ),
     )
     parser.add_argument(
         "--norm",
@@ -39,96 +61,73 @@ def add(commands: Any) -> None:
         help="linf limits each pixel, l2 the norm of the whole change (default: %(default)s)",
     )
     parser.add_argument(
-        "--steps", type=int, default=20, metavar="N", help="steps of pgd (default: %(default)s)"
+        "--steps",
+        type=int,
+        default=20,
+        metavar="N",
+        help="steps of bim and pgd (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--class", dest="label", metavar="NAME", help="the class that images shall be given"
+    )
+    parser.add_argument(
+        "--goal",
+        default="loss",
+        metavar="NAME",
+        help=(
+            "loss: a high loss; for detection also vanish, which hides objects, and mislabel,"
+            " which changes their classes (default: %(default)s)"
+        ),
     )
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
     parser.add_argument("--limit", type=int, metavar="N", help="attack at most N images")
+    parser.add_argument(
+        "--learn",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="training images that universal and patch learn from (default: %(default)s)",
+    )
     parser.add_argument(
         "--to",
         metavar="DIR",
         type=Path,
         default=Path("attack"),
-        help="folder of the picture (default: %(default)s)",
+        help="folder of the pictures (default: %(default)s)",
     )
     add_data_overrides(parser)
 
 
 def attack(options: argparse.Namespace) -> int:
-    """Attack the images of a split, and print the accuracy at each strength."""
+    """Attack the images of a split, and print the scores at each strength."""
     from cvpipe.runtime import prepare_process
-    from cvpipe.training.run import Run
 
-    if options.steps < 1 or (options.limit is not None and options.limit < 1):
-        raise ConfigError("--steps, --limit: must be at least 1")
-    run = Run(options.run)
-    prepare_process(run.config)
+    for name in ("steps", "limit", "learn"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ConfigError(f"--{name}: must be at least 1")
+    prepare_process(config_of(options.sources[0]))
 
     import numpy as np
 
+    from cvpipe.commands.attack_classifiers import attack_classifiers
+    from cvpipe.commands.attack_models import open_model
+    from cvpipe.commands.attack_task import attack_task
     from cvpipe.data.known_splits import open_split
-    from cvpipe.data.quarantine import Quarantine
-    from cvpipe.evaluation import batches_of
     from cvpipe.explain.explain import check_single_map
-    from cvpipe.explain.robustness import accuracies
-    from cvpipe.explain.score import subject_of
-    from cvpipe.pictures.drawing import to_png
-    from cvpipe.pictures.heat import robustness_curve
-    from cvpipe.training.trained import load
 
-    trained = load(run, overrides=options.overrides)
-    subject = subject_of(trained.task, dict(trained.members[0]))
-    check_single_map(trained.config)
-    labels_of = trained.task.class_labels
-    if labels_of is None:
-        raise ConfigError(f"task: {trained.config.task}: attacks need images with one class each")
-    source = open_split(trained.config, options.split, run.known)
+    models = [open_model(path, options.overrides) for path in options.sources]
+    for own in models:
+        check_single_map(own.config)
+    source = open_split(models[0].config, options.split, models[0].known)
     if options.limit is not None and options.limit < len(source):
         source = source.subset(np.arange(options.limit))
-    quarantine = Quarantine(source, options.split, trained.config.data.max_bad_share)
-    batches = batches_of(source, trained.task, trained.config, quarantine)
-    points = accuracies(
-        subject,
-        batches,
-        labels_of,
-        trained.config.prepare,
-        options.method,
-        options.epsilon,
-        norm=options.norm,
-        steps=options.steps,
-    )
-    own_folder(options.to, MARK, "--to")
-    curve = robustness_curve(
-        [point.epsilon for point in points],
-        [point.accuracy for point in points],
-        [point.interval for point in points],
-        f"{options.method}, {options.norm}",
-    )
-    (options.to / MARK).write_bytes(to_png(curve))
-    rows = [
-        {"epsilon": p.epsilon, "accuracy": p.accuracy, "low": p.interval[0], "high": p.interval[1]}
-        for p in points
-    ]
-    result = {
-        "run": str(options.run),
-        "method": options.method,
-        "norm": options.norm,
-        "images": points[0].images,
-        "points": rows,
-        "picture": str(options.to / MARK),
-    }
-    table = [
-        ["epsilon", "accuracy", "95 % interval"],
-        *([f"{p.epsilon:g}", f"{p.accuracy:.4f}", _range(p.interval)] for p in points),
-    ]
-    print_result(options, result, [*aligned(table), f"picture  {options.to / MARK}"])
-    return 0
+    if models[0].task.class_labels is not None and options.goal == "loss":
+        return attack_classifiers(options, models, source)
+    return attack_task(options, models[0], source)
 
 
-def _range(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}"
-
-
-def _numbers(text: str) -> tuple[float, ...]:
+def numbers(text: str) -> tuple[float, ...]:
+    """Parse an option such as 0,0.01,0.1."""
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:

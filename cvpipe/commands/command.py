@@ -8,11 +8,14 @@ import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvpipe.errors import ConfigError, DataError, counted, instead_of_folder
 from cvpipe.export.about import find_artifact
 from cvpipe.json_files import jsonable
+
+if TYPE_CHECKING:
+    from cvpipe.config import Config
 
 Run = Callable[[argparse.Namespace], int]
 # Number of classes listed on the console.
@@ -36,11 +39,12 @@ def add_command(
 
 
 def add_examples(parser: argparse.ArgumentParser, *lines: str) -> None:
-    """Add example command lines to the end of --help."""
+    """Add example command lines to the end of --help, after the epilog if there is one."""
     # The formatter that keeps these lines doesn't wrap the description either.
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = textwrap.fill(parser.description or "", 78)
-    parser.epilog = "\n  ".join(["examples:", *lines])
+    text = "\n  ".join(["examples:", *lines])
+    parser.epilog = f"{parser.epilog.rstrip()}\n\n{text}" if parser.epilog else text
 
 
 def add_pipeline(parser: argparse.ArgumentParser, more: str = "") -> None:
@@ -109,6 +113,21 @@ def artifact_folder(path: Path) -> Path:
             " PIPELINE.yaml"
         )
         raise DataError(f"{path}: {instead_of_folder(path) or missing}") from None
+
+
+def config_of(path: Path) -> Config:
+    """Return the configuration of a run or of an artifact.
+
+    Raises:
+        DataError: neither is there.
+    """
+    if is_run(path):
+        from cvpipe.training.run import Run
+
+        return Run(path).config
+    from cvpipe.export.about import artifact_config
+
+    return artifact_config(artifact_folder(path))
 
 
 def own_folder(folder: Path, mark: str, option: str) -> None:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe.commands import data_convert
-from cvpipe.commands.command import add_command, add_pipeline, aligned, own_folder, print_result
+from cvpipe.commands.command import (
+    add_command,
+    add_examples,
+    add_pipeline,
+    aligned,
+    own_folder,
+    print_result,
+)
 
 
 def add(commands: Any) -> None:
@@ -25,6 +32,11 @@ def add(commands: Any) -> None:
         check,
         "read all data once and report broken files, leaks between splits, near-duplicates, odd"
         " images such as dark or blurry ones, sizes and classes",
+    )
+    add_examples(
+        command,
+        "cvpipe data check pipelines/classification/digits.yaml",
+        "cvpipe data check photos.yaml --to photos-check",
     )
     add_pipeline(command)
     command.add_argument(
@@ -40,6 +52,7 @@ def add(commands: Any) -> None:
         "find anchors for a YOLO head, [height, width] each, by k-means on the sizes of the"
         " training objects",
     )
+    add_examples(command, "cvpipe data anchors yolo.yaml --anchors 9")
     add_pipeline(command)
     command.add_argument(
         "--anchors", metavar="K", type=int, default=6, help="number of anchors (default: 6)"
@@ -51,6 +64,7 @@ def add(commands: Any) -> None:
         "download a public data set into data/, or into the folder in CVPIPE_DATA; without a name,"
         " list the data sets",
     )
+    add_examples(command, "cvpipe data fetch", "cvpipe data fetch bccd")
     command.add_argument("set", metavar="NAME", nargs="?", help="a data set, such as bccd")
     command = add_command(
         checks,
@@ -58,6 +72,11 @@ def add(commands: Any) -> None:
         pack,
         "pack a data set into a few large files (ArrayRecord) with random access, for many images"
         " or remote storage; after an interruption, the same command resumes",
+    )
+    add_examples(
+        command,
+        "cvpipe data pack photos.yaml --to packed",
+        "cvpipe data pack photos.yaml --to gs://bucket/data --longest-side 512",
     )
     add_pipeline(command)
     command.add_argument(
@@ -175,7 +194,8 @@ def check(options: argparse.Namespace) -> int:
     folder = options.to or Path(f"{config.name}-check")
     own_folder(folder, "broken.jsonl", "--to")
     files = dict(damaged_files(config.data.source))
-    result = check_splits(splits, config.prepare.channels, _progress("read"))
+    channels, group = config.prepare.channels, config.data.group
+    result = check_splits(splits, channels, _progress("read"), group)
     result["damaged"] = [name for name, is_bad in files.items() if is_bad]
     result["clean"] &= not result["damaged"]
     train = splits["train"]

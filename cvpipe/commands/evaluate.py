@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from cvpipe.commands.command import (
     add_data_overrides,
     add_examples,
     add_snapshots,
+    aligned,
     artifact_folder,
     class_lines,
     is_run,
@@ -21,6 +22,7 @@ from cvpipe.commands.command import (
     score_lines,
 )
 from cvpipe.errors import ConfigError
+from cvpipe.markdown import number
 from cvpipe.runtime import prepare_process
 from cvpipe.training.run import Run
 
@@ -35,6 +37,7 @@ def add(commands: Any) -> None:
         "cvpipe evaluate saved_models/digits --split validation",
         "cvpipe evaluate runs/a runs/b",
         "cvpipe evaluate runs/digits --mistakes digits-mistakes",
+        "cvpipe evaluate runs/photos --mistakes photos-mistakes --slice camera --slice weather",
     )
     parser.add_argument(
         "paths",
@@ -56,6 +59,17 @@ def add(commands: Any) -> None:
         ),
     )
     parser.add_argument(
+        "--slice",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        dest="slices",
+        help=(
+            "with --mistakes: also score the images of each value of a column of the data's files,"
+            " such as camera; many numbers are divided into ranges; can be repeated"
+        ),
+    )
+    parser.add_argument(
         "--drawn",
         metavar="N",
         type=int,
@@ -68,6 +82,8 @@ def evaluate(options: argparse.Namespace) -> int:
     """Score a run or an artifact on a split of its data."""
     run = Run(options.paths[0])
     together = len(options.paths) > 1 or options.snapshots
+    if options.slices and not options.mistakes:
+        raise ConfigError(f"--slice {options.slices[0]}: add --mistakes DIR")
     if options.mistakes:
         if together:
             raise ConfigError("--mistakes: give one run or artifact, without --snapshots")
@@ -107,14 +123,27 @@ def _with_mistakes(
     begun: list[Mistakes] = []
 
     def begin(subject: Subject) -> Watch:
-        begun.append(Mistakes(subject))
+        begun.append(Mistakes(subject, options.slices))
         return begun[0].watch
 
     result = score(begin=begin)
     title = f"{name}: mistakes on the {options.split} split"
     listed = begun[0].write(options.mistakes, title, result, options.drawn)
     told = f"mistakes  {listed['page']}: {listed['wrong']:,} of {listed['images']:,} images"
-    return {**result, "listed": listed}, [told]
+    return {**result, "listed": listed}, [*_slice_lines(listed["slices"]), told]
+
+
+def _slice_lines(slices: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Return a table of the groups of each column."""
+    lines = list[str]()
+    for column, groups in slices.items():
+        # A value may contain anything, such as a line break.
+        rows = [
+            [" ".join(own["name"].split()), f"{own['images']:,}", number(own["score"])]
+            for own in groups
+        ]
+        lines += ["", *aligned([[column, "images", "score"], *rows])]
+    return [*lines, ""] if lines else []
 
 
 def _ensemble(runs: list[Run], options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:

@@ -31,7 +31,8 @@ def add(commands: Any) -> None:
     )
     add_examples(
         parser,
-        "cvpipe explain runs/digits photo.png --method grad_cam",
+        "cvpipe explain runs/digits photo.png",
+        "cvpipe explain runs/digits photo.png --method occlusion --class 3 --to explained",
         "cvpipe explain runs/digits --measure test --limit 50",
     )
     parser.add_argument(

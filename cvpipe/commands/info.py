@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe import __version__
-from cvpipe.commands.command import add_command, aligned, print_result
+from cvpipe.commands.command import add_command, add_examples, aligned, print_result
 
 # Packages whose version matters, and optional ones that add a command or a format.
 PACKAGES = (
@@ -37,18 +37,27 @@ _GIB = 2**30
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    add_command(commands, "info", info, "show versions, processors and memory, for bug reports")
+    text = "show versions, processors and memory, for bug reports"
+    parser = add_command(commands, "info", info, text)
+    add_examples(parser, "cvpipe info", "cvpipe info --json > info.json")
 
 
 def info(options: argparse.Namespace) -> int:
     """Print facts on the machine."""
+    result = machine_facts()
+    print_result(options, result, aligned(_rows(result)))
+    return 0
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return versions, processors, memory, devices and environment variables."""
     from cvpipe.runtime import quiet_tensorflow
 
     # Read the variables before the next call, which sets some of them.
     environment = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     quiet_tensorflow()
     cpu = Path("/proc/cpuinfo")
-    result = {
+    return {
         "cvpipe": __version__,
         "python": platform.python_version(),
         "packages": _versions(),
@@ -58,8 +67,6 @@ def info(options: argparse.Namespace) -> int:
         "devices": _devices(),
         "environment": environment,
     }
-    print_result(options, result, aligned(_rows(result)))
-    return 0
 
 
 def cpu_facts(text: str) -> dict[str, Any]:

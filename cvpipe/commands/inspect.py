@@ -101,7 +101,7 @@ def inspect(options: argparse.Namespace) -> int:
     result = {
         "run": str(options.run),
         "split": options.split,
-        "images": len(seen.index),
+        "images": len(seen.positions),
         "layers": [layer.name for layer in layers],
         "page": str(folder / PAGE),
     }

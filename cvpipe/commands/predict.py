@@ -9,13 +9,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import add_command, print_result
+from cvpipe.commands.command import add_command, add_examples, print_result
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.prediction.answers import Outputs, Settings, answer_images
 from cvpipe.prediction.images import ImageFile, find_images
+from cvpipe.prediction.ray_workers import Job, answer_by_ray, import_ray
 from cvpipe.prediction.shards import SHARD, Answer, write_shards
 
 # Repeated here, because the parser must not import TensorFlow.
@@ -82,8 +84,27 @@ def add(commands: Any) -> None:
             " images, to a folder of this name in DIR; can be repeated"
         ),
     )
+    parser.add_argument(
+        "--ray",
+        action="store_true",
+        help=(
+            "predict by the workers of a Ray cluster, which RAY_ADDRESS names or which is started"
+            " on this machine; all of them read the same paths; needs cvpipe[ray]"
+        ),
+    )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        help="number of workers for --ray (default: one per two cores of the cluster)",
+    )
     parser.epilog = HELP
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_examples(
+        parser,
+        "cvpipe predict saved_models/digits photo.png --draw drawn",
+        "cvpipe predict saved_models/objects photos --to answers --save yolo",
+        "cvpipe predict saved_models/objects photos --to answers --ray --workers 4",
+    )
 
 
 def add_settings(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -127,6 +148,7 @@ def predict(options: argparse.Namespace) -> int:
     settings = {name: value for name, value in given.items() if value is not None}
     if options.save:
         _check_save(options, about["config"]["task"])
+    _check_workers(options)
     images = find_images(options.images)
     if not images:
         raise ConfigError("no image is named; give files, folders, archives or patterns")
@@ -136,13 +158,16 @@ def predict(options: argparse.Namespace) -> int:
     # Loading takes seconds, so the artifact is loaded when the first image is answered.
     artifact = cache(partial(open_artifact, folder))
 
-    def answer(images: Sequence[ImageFile]) -> Iterator[dict[str, Any]]:
-        return answer_images(artifact(), images, settings, outputs)
+    def answer(parts: Sequence[range]) -> Iterator[Iterator[dict[str, Any]]]:
+        if options.ray:
+            return answer_by_ray(Job(folder, images, settings, outputs), parts, options.workers)
+        own = (images[part.start : part.stop] for part in parts)
+        return (answer_images(artifact(), part, settings, outputs) for part in own)
 
     if options.to:
         return _predict_to(options, answer, images, folder, about["config"]["task"], settings)
     failed = 0
-    for each in answer(images):
+    for each in chain.from_iterable(answer([range(len(images))])):
         failed += "error" in each
         print(json.dumps(each), flush=True)
     return 1 if failed else 0
@@ -160,6 +185,16 @@ def _check_save(options: argparse.Namespace, task: str) -> None:
             " --save masks"
         )
     check_formats(options.save, task)
+
+
+def _check_workers(options: argparse.Namespace) -> None:
+    """Refuse a number of workers that can't be, and --ray without Ray, before predicting."""
+    if options.workers is not None and not options.ray:
+        raise ConfigError(f"--workers {options.workers}: is the number of workers for --ray")
+    if options.workers is not None and options.workers < 1:
+        raise ConfigError(f"--workers {options.workers}: give 1 or more")
+    if options.ray:
+        import_ray()
 
 
 def _predict_to(

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import add_command, add_pipeline, aligned, print_result
+from cvpipe.commands.command import add_command, add_examples, add_pipeline, aligned, print_result
 from cvpipe.errors import ConfigError
 
 
@@ -19,6 +19,10 @@ def add(commands: Any) -> None:
         preflight,
         "check a pipeline for a TPU or GPU without having one: compilation, memory and an upper"
         " bound of the speed",
+    )
+    add_examples(
+        parser,
+        "cvpipe preflight pipelines/classification/digits.yaml --target v5e-4 --largest-batch",
     )
     add_pipeline(parser)
     parser.add_argument(

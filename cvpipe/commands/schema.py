@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from cvpipe.commands.command import add_command
+from cvpipe.commands.command import add_command, add_examples
 
 
 def add(commands: Any) -> None:
@@ -18,6 +18,7 @@ def add(commands: Any) -> None:
         "print the JSON schema of pipeline files, for editors",
         as_json=False,
     )
+    add_examples(command, "cvpipe schema > schema.json")
     command.add_argument(
         "--markdown", action="store_true", help="print the configuration reference instead"
     )

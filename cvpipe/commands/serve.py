@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvpipe.commands.command import add_command
+from cvpipe.commands.command import add_command, add_examples
 from cvpipe.errors import ConfigError
 from cvpipe.interrupt import on_signals
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from cvpipe.serving.settings import Settings
 
 MIB = 2**20
+
+HELP = """\
+Answers contain the artifact's output tensors: a box is [ymin, xmin, ymax,
+xmax] in pixels of the original image. In row form ("instances"), an image that
+can't be decoded is answered by an "error".
+"""
 
 
 def add(commands: Any) -> None:
@@ -37,10 +43,12 @@ def add(commands: Any) -> None:
     _add_versions(parser)
     _add_batching(parser)
     _add_limits(parser)
-    parser.epilog = (
-        "Answers contain the artifact's output tensors: a box is [ymin, xmin, ymax, xmax] in pixels"
-        ' of the original image. In row form ("instances"), an image that can\'t be decoded is'
-        ' answered by an "error".'
+    parser.epilog = HELP
+    add_examples(
+        parser,
+        "cvpipe serve saved_models",
+        "cvpipe serve saved_models/digits --port 8080 --grpc-port 8500",
+        "cvpipe serve saved_models --api-keys keys.txt --tls-cert cert.pem --tls-key key.pem",
     )
 
 

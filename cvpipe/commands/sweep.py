@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cvpipe.commands.command import add_command, add_examples, add_pipeline, aligned, print_result
+from cvpipe.search import SAMPLERS
 
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    text = "search hyperparameters, cross-validate, or both; resume an interrupted sweep"
+    text = "search hyperparameters or cells, cross-validate, or both; resume an interrupted sweep"
     parser = add_command(commands, "sweep", sweep, text)
     add_examples(
-        parser, "cvpipe sweep photos.yaml --search optimizer.learning_rate=1e-3:1:log --trials 8"
+        parser,
+        "cvpipe sweep photos.yaml --search optimizer.learning_rate=1e-3:1:log --trials 8",
+        "cvpipe sweep cells.yaml --search model.cells --sampler evolution --trials 40",
     )
     add_pipeline(parser)
     parser.add_argument(
@@ -24,8 +28,18 @@ def add(commands: Any) -> None:
         default=[],
         metavar="KEY=VALUES",
         help=(
-            "search a key: LOW:HIGH is uniform, LOW:HIGH:log log-uniform, A,B,C are choices; can be"
+            "search a key: LOW:HIGH is uniform, LOW:HIGH:log log-uniform, A,B,C are choices;"
+            " model.cells without values: all inputs and operations of the pipeline's cells; can be"
             " repeated"
+        ),
+    )
+    parser.add_argument(
+        "--sampler",
+        choices=SAMPLERS,
+        default="random",
+        help=(
+            "way of drawing trials; evolution and controller learn from earlier trials and need"
+            " choices (default: %(default)s)"
         ),
     )
     parser.add_argument(
@@ -71,6 +85,7 @@ def sweep(options: argparse.Namespace) -> int:
         options.trials,
         options.rounds,
         options.folds,
+        options.sampler,
     )
     plan.check()
     quiet_tensorflow()
@@ -83,32 +98,24 @@ def sweep(options: argparse.Namespace) -> int:
     folder = options.run or Path("runs") / f"{plan.load().name}-sweep"
     result = run_sweep(plan, folder)
     best = next(trial for trial in result["trials"] if trial["trial"] == result["best"])
-    chosen = [*options.overrides, *(f"{key}={value}" for key, value in best["values"].items())]
-    again = shlex.join(
-        [
-            "cvpipe",
-            "train",
-            options.pipeline,
-            *(word for pair in chosen for word in ("--set", pair)),
-        ]
-    )
     lines = [
-        *_table(result),
+        *_table(result, [text.partition("=")[0] for text in plan.search if "=" in text]),
         *(f"note: {note}" for note in result["notes"]),
         f"best     {', '.join(best['runs'])}",
-        f"again    {again}",
+        f"again    cvpipe train {shlex.quote(result['pipeline'])}",
         f"look at  tensorboard --logdir {folder}",
     ]
     print_result(options, {**result, "run": str(folder)}, lines)
     return 0
 
 
-def _table(result: dict[str, Any]) -> list[str]:
-    rows = [["trial", "round", *result["trials"][0]["values"], result["metric"], "seconds"]]
+def _table(result: dict[str, Any], keys: Sequence[str]) -> list[str]:
+    """Return a line for each trial, with the values of `keys`; those of cells are too many."""
+    rows = [["trial", "round", *keys, result["metric"], "seconds"]]
     for trial in result["trials"]:
         score = "failed" if trial["score"] is None else f"{trial['score']:.4f}"
         deviation = "" if trial["deviation"] is None else f" ± {trial['deviation']:.4f}"
-        values = map(str, trial["values"].values())
+        values = [str(trial["values"][key]) for key in keys]
         rows.append(
             [
                 f"{trial['trial']:03}",

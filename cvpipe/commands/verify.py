@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import add_command, add_data_overrides, aligned, print_result
+from cvpipe.commands.command import (
+    add_command,
+    add_data_overrides,
+    add_examples,
+    aligned,
+    print_result,
+)
 from cvpipe.errors import ConfigError, UserError
 
 # Processors round differently, which may move an example across a threshold.
@@ -20,6 +26,11 @@ def add(commands: Any) -> None:
         "verify",
         verify,
         "verify a copy of an artifact: its files, its operations and, with --split, its scores",
+    )
+    add_examples(
+        parser,
+        "cvpipe verify saved_models/digits",
+        "cvpipe verify saved_models/digits/1 --split test",
     )
     parser.add_argument(
         "artifact", metavar="ARTIFACT", type=Path, help="such as saved_models/digits"

@@ -7,8 +7,16 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cvpipe.config.box_sources import ToolSource
+from cvpipe.config.group import Group
 from cvpipe.config.masks import Index, Masks, all_different, check_mask_classes
 from cvpipe.config.packed import PackedBoxes, PackedLabels, PackedMasks
+from cvpipe.config.record_files import (
+    TfRecord,
+    TfRecordBoxes,
+    TfRecordMasks,
+    WebDataset,
+    WebDatasetBoxes,
+)
 from cvpipe.config.section import Count, Section, Share, misfit
 from cvpipe.config.source import Source
 from cvpipe.config.tables import Parquet, ParquetBoxes
@@ -496,6 +504,8 @@ LabelSource = Annotated[
     | Csv
     | OneHot
     | Parquet
+    | TfRecord
+    | WebDataset
     | TfdsLabels
     | AutoLabels
     | PackedLabels
@@ -509,6 +519,8 @@ BoxSource = Annotated[
     | Yolo
     | ToolSource
     | ParquetBoxes
+    | TfRecordBoxes
+    | WebDatasetBoxes
     | TfdsObjects
     | AutoBoxes
     | PackedBoxes
@@ -516,7 +528,14 @@ BoxSource = Annotated[
     Field(discriminator="kind"),
 ]
 MaskSource = Annotated[
-    DigitSceneMasks | CocoMasks | Masks | TfdsMasks | AutoMasks | PackedMasks | MergedMasks,
+    DigitSceneMasks
+    | CocoMasks
+    | Masks
+    | TfRecordMasks
+    | TfdsMasks
+    | AutoMasks
+    | PackedMasks
+    | MergedMasks,
     Field(discriminator="kind"),
 ]
 for merged in (MergedLabels, MergedBoxes, MergedMasks):
@@ -560,6 +579,10 @@ class Data(Section):
     """
     fold: Fold | None = None
     """Cross-validation: replaces the validation split; `validation` is ignored."""
+    group: Group | None = None
+    """Images that belong together, which held-out splits and folds keep in one split. Groups that
+    are in several of the source's own splits are reported.
+    """
     only: tuple[str, ...] = ()
     """The classes to use, in this order; empty: all."""
     limit: Count | None = None

@@ -7,8 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from cvpipe.config.cells import Cells
 from cvpipe.config.section import Count, Finite, Positive, Section, Share
 from cvpipe.models.catalog import APPLICATIONS, NETWORKS, Conventions
+
+MULTIPATH = ("cells", "fractalnet20")
+"""Backbones whose paths can be dropped."""
 
 
 class Model(Section):
@@ -18,6 +22,8 @@ class Model(Section):
     """One of the names that `cvpipe models` lists, or keras/ and a network of Keras Applications,
     such as keras/MobileNetV2.
     """
+    cells: Cells | None = None
+    """For backbone: cells, the cells and their number; NASNet-A's cells if omitted."""
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Multiplies the channels of every layer of the backbone."""
     dropout: Share = 0.0
@@ -25,6 +31,11 @@ class Model(Section):
     stochastic_depth: Share = 0.0
     """Probability that the last residual block is skipped in training; it decreases linearly toward
     the first block (Huang et al. 2016).
+    """
+    drop_path: Share | None = None
+    """Share of the paths that are dropped in training. In fractalnet20, of the inputs of a join
+    (Larsson et al. 2017); 0.15 if omitted, and 0 also keeps all columns. In cells, of the last
+    cell's operations; it decreases linearly toward the first cell (Zoph et al. 2018).
     """
     norm: Literal["batch", "layer", "instance", "group", "none"] = "batch"
     """Normalization after each convolution.
@@ -111,6 +122,19 @@ class Model(Section):
                 "unknown", "unknown backbone '{name}'", {"name": name, "known": known}
             )
         return name
+
+    @model_validator(mode="after")
+    def _cells_are_the_backbone(self) -> Model:
+        if self.cells is not None and self.backbone != "cells":
+            raise ValueError(
+                f"cells are those of backbone: cells, not of {self.backbone}; leave them out"
+            )
+        if self.drop_path is not None and self.backbone not in MULTIPATH:
+            raise ValueError(
+                f"drop_path does nothing in {self.backbone}; leave it out, or choose one of"
+                f" {', '.join(MULTIPATH)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _deviates(self) -> Model:

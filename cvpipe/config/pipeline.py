@@ -79,6 +79,7 @@ class Config(Section):
             "augment": self.augment,
             "model.dropout": self.model.dropout,
             "model.stochastic_depth": self.model.stochastic_depth,
+            "model.drop_path": self.model.drop_path,
         }
 
     def to_json(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from cvpipe.config.masks import all_different
+from cvpipe.config.section import Section
 from cvpipe.config.source import Source
 
 
@@ -37,14 +38,9 @@ class Parquet(Source):
         return all_different(names)
 
 
-class ParquetBoxes(Parquet):
-    """Parquet files with an image and its objects in each row, as on public hubs. Words in the
-    files' paths, such as train, validation and test, determine the splits. Needs `pip install
-    'cvpipe[parquet]'`.
-    """
+class ObjectKeys(Section):
+    """Names and meaning of the fields of an object."""
 
-    objects: str = "objects"
-    """The column of objects: a structure of lists, or a list of structures."""
     label: str = "category"
     """The field of an object's class, a number or a name."""
     box: str = "bbox"
@@ -57,3 +53,13 @@ class ParquetBoxes(Parquet):
     """true: boxes refer to the upright photo, after its Exif orientation is applied; false: to the
     stored photo.
     """
+
+
+class ParquetBoxes(ObjectKeys, Parquet):
+    """Parquet files with an image and its objects in each row, as on public hubs. Words in the
+    files' paths, such as train, validation and test, determine the splits. Needs `pip install
+    'cvpipe[parquet]'`.
+    """
+
+    objects: str = "objects"
+    """The column of objects: a structure of lists, or a list of structures."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.config.group import Group
 from cvpipe.data.annotations import checked, measure
 from cvpipe.data.annotations.annotation import Tally
 from cvpipe.data.decode import decode_image
@@ -26,6 +27,7 @@ from cvpipe.data.guard import readable_or_zeros
 from cvpipe.data.look_alikes import SIDE, near_duplicates
 from cvpipe.data.odd_images import find_odd, measure_image
 from cvpipe.data.quarantine import why_unreadable
+from cvpipe.data.sources.groups import crossing_groups
 from cvpipe.data.sources.source import Source
 from cvpipe.data.stream import PARALLEL, prefetch
 
@@ -38,6 +40,7 @@ def check(
     splits: Mapping[str, Source],
     channels: int,
     watch: Callable[[int, int], None] = lambda done, examples: None,
+    group: Group | None = None,
 ) -> dict[str, Any]:
     """Read every record of every split once, and return the problems found.
 
@@ -48,9 +51,11 @@ def check(
         splits: from `open_splits`.
         channels: 1 or 3, as `prepare.channels`.
         watch: called repeatedly with the number of examples read and the number of all examples.
+        group: groups of images that belong into one split, as `data.group`.
 
     Returns:
-        "clean": True if there are no broken files, no leaks and no contradictions.
+        "clean": True if there are no broken files, no leaks, no contradictions and no group in
+            several splits.
         "splits": for each, "examples", "broken" (their number), "sizes" ({"smallest", "median",
             "largest": [H, W]}, by number of pixels; empty if nothing can be read), "kinds"
             ({"JPEG RGB": files}), and the findings of its annotations (`Tally.result`).
@@ -58,6 +63,7 @@ def check(
         "leaks", "contradictions", "repeated": lists of groups of records with the same content,
             each a list of {"split", "record", "class"}. The records of leaks are in several splits,
             those of contradictions in several classes.
+        "crossing_groups": {group: {split: number of images}} of groups in several splits.
         "near_duplicates": a list of {"records": two of them, "across_splits", "difference"}, those
             across splits first; records with the same content count once.
         "odd": by kind of `odd_images.MEANINGS`, a list of records. Records of "near_duplicates" and
@@ -107,11 +113,13 @@ def check(
                 "difference": round(difference, 4),
             }
         )
+    crossing = crossing_groups(splits, group)
     return {
-        "clean": not (broken or groups[LEAKS] or groups[CONTRADICTIONS]),
+        "clean": not (broken or groups[LEAKS] or groups[CONTRADICTIONS] or crossing),
         "splits": found,
         "broken": broken,
         **groups,
+        "crossing_groups": crossing,
         "near_duplicates": sorted(pairs, key=lambda pair: not pair["across_splits"]),
         "odd": {
             kind: [_placed(position, splits) for position in positions.tolist()]

@@ -79,6 +79,15 @@ def summary(result: Mapping[str, Any]) -> list[str]:
         title, _, explanation = meaning.partition(": ")
         groups = [" = ".join(map(_named, group)) for group in result[kind]]
         lines += _titled(f"{title}: {len(groups)} ({explanation})", groups)
+    crossing = [
+        f"{name}: {', '.join(f'{count} in {split}' for split, count in counts.items())}"
+        for name, counts in result["crossing_groups"].items()
+    ]
+    lines += _titled(
+        f"groups of data.group in several splits: {len(crossing)} (scores look better than they"
+        " are; keep each in one)",
+        crossing,
+    )
     pairs = result["near_duplicates"]
     across = sum(pair["across_splits"] for pair in pairs)
     explanation = f"{across} across splits; look at the sheet, and keep such images in one split"

@@ -216,7 +216,7 @@ def plain_images(
     prepared = whole_images(prepared)
 
     def load(index: tf.Tensor) -> tf.Tensor:
-        return prepare(_decoded(source.read(index), prepared.channels)["image"], prepared)
+        return prepare(decoded(source.read(index), prepared.channels)["image"], prepared)
 
     chosen = tf.data.Dataset.from_tensor_slices(indices)
     loaded = chosen.map(
@@ -230,7 +230,7 @@ def read_original(source: Source, index: int, channels: int) -> np.ndarray:
     that can't be read.
     """
     example = source.read(tf.constant(index, tf.int64))
-    pixels: np.ndarray = _decoded(example, channels)["image"].numpy()
+    pixels: np.ndarray = decoded(example, channels)["image"].numpy()
     return pixels
 
 
@@ -296,7 +296,10 @@ def _padded_range(
     return tf.data.Dataset.range(batches * batch_size).map(place)
 
 
-def _decoded(example: Example, channels: int) -> Example:
+def decoded(example: Example, channels: int) -> Example:
+    """Return an example of `Source.read` with its decoded image, uint8 [H, W, `channels`], and with
+    annotations that are upright as it is. Graph code; fails on a file that can't be read.
+    """
     image = checked(example, _image(example, channels))
     example = upright(example, lambda: _extent(image))
     if image.shape[-1] == 1 and channels == 3:
@@ -342,12 +345,12 @@ def _augmented(
         if careful:
             _, readable = or_zeros(
                 lambda chosen: tf.size(
-                    _decoded(source.read(chosen), config.prepare.channels)["image"]
+                    decoded(source.read(chosen), config.prepare.channels)["image"]
                 ),
                 other,
             )
             other = tf.where(readable, other, index)
-        return _decoded(source.read(other), config.prepare.channels)
+        return decoded(source.read(other), config.prepare.channels)
 
     first = ops[0] if ops else None
     is_free = "bytes" in example and not placed_kinds(example)
@@ -359,13 +362,13 @@ def _augmented(
         example = augment(example, seed, ops, size, colors, done=1)
     else:
         example = augment(
-            _decoded(example, config.prepare.channels), seed, ops, size, colors, partner=partner
+            decoded(example, config.prepare.channels), seed, ops, size, colors, partner=partner
         )
     return _loaded(example, prepare(example["image"], config.prepare), index, config, encode)
 
 
 def _evaluated(source: Source, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
-    example = _decoded(source.read(index), config.prepare.channels)
+    example = decoded(source.read(index), config.prepare.channels)
     extent = _extent(example["image"])
     return {
         **_loaded(example, prepare_views(example["image"], config), index, config, encode),

@@ -41,6 +41,16 @@ class Ball(NamedTuple):
             change *= tf.minimum(1.0, self.epsilon / tf.maximum(length, 1e-12))
         return tf.clip_by_value(around + change * self.scale, self.low, self.high)
 
+    def holds(self, images: tf.Tensor, around: tf.Tensor) -> tf.Tensor:
+        """Return True for images whose change is inside the ball, bool [B]."""
+        change = (images - around) / self.scale
+        size = (
+            tf.reduce_max(tf.abs(change), [1, 2, 3])
+            if self.norm == "linf"
+            else length_of(change)[:, 0, 0, 0]
+        )
+        return size <= self.epsilon
+
     def step(self, gradient: tf.Tensor, size: float) -> tf.Tensor:
         """Return the steepest ascent step of this size, for pixels in 0…1."""
         own = gradient * self.scale
@@ -172,7 +182,9 @@ def length_of(images: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.reduce_sum(tf.square(images), [1, 2, 3], keepdims=True))
 
 
-def to_bytes(images: tf.Tensor, around: tf.Tensor, prepare: Prepare) -> tf.Tensor:
+def to_bytes(
+    images: tf.Tensor, around: tf.Tensor, prepare: Prepare, *, outward: bool = False
+) -> tf.Tensor:
     """Round attacked images to the pixels of a file, uint8 [B, H, W, C]. Rounding goes toward the
     originals, so the images stay inside the ball.
 
@@ -180,10 +192,13 @@ def to_bytes(images: tf.Tensor, around: tf.Tensor, prepare: Prepare) -> tf.Tenso
         images: prepared images.
         around: the originals, prepared.
         prepare: their preparation.
+        outward: round away from the originals instead, for images just beyond a boundary.
     """
     pixels, before = (255 * restore_colors(own, prepare) for own in (images, around))
     # The originals are integers, up to rounding errors.
     before = tf.round(before)
     change = pixels - before
-    rounded = before + tf.sign(change) * tf.floor(tf.abs(change) + 1e-3)
+    size = tf.abs(change)
+    size = tf.math.ceil(size - 1e-3) if outward else tf.floor(size + 1e-3)
+    rounded = before + tf.sign(change) * size
     return tf.cast(tf.clip_by_value(rounded, 0, 255), tf.uint8)

@@ -51,7 +51,7 @@ class Seen(NamedTuple):
 
     features: np.ndarray
     """float32 [N, F]."""
-    index: np.ndarray
+    positions: np.ndarray
     """int64 [N]: positions in the split."""
     thumbnails: np.ndarray
     """uint8 [N, THUMBNAIL, THUMBNAIL, C]."""
@@ -133,7 +133,7 @@ def write(subject: Subject, seen: Seen, figures: Mapping[str, Figure], folder: P
         picture = Picture(heading, f"{name.replace('/', '-')}.png", to_png(figure))
         blocks += [Heading(2, heading), Text(TEXTS[kind]), picture]
     write_tensorboard(folder, figures)
-    names = [subject.source.name(int(n)) for n in seen.index]
+    names = [subject.source.name(int(n)) for n in seen.positions]
     layer = feature_layer(subject.network).name
     write_projector(folder, layer, seen.features, seen.thumbnails, names, seen.labels)
     for name, content in pictures_of(blocks).items():
@@ -144,7 +144,7 @@ def write(subject: Subject, seen: Seen, figures: Mapping[str, Figure], folder: P
 
 def _activations(subject: Subject, seen: Seen, layers: Sequence[keras.layers.Layer]) -> Figure:
     model = keras.Model(subject.network.inputs, {layer.name: layer.output for layer in layers})
-    batch = tf.constant(_read(subject, seen.index[:1]))
+    batch = tf.constant(_read(subject, seen.positions[:1]))
     image = np.asarray(restore_pixels(batch, subject.config.prepare))[0]
     maps = model([batch], training=False)
     rows, most = [], min([CHANNELS, *(own.shape[-1] for own in maps.values())])
@@ -160,14 +160,14 @@ def _activations(subject: Subject, seen: Seen, layers: Sequence[keras.layers.Lay
 def _patches(subject: Subject, layer: keras.layers.Layer, top: Top) -> Figure:
     field = receptive_fields(subject.network)[layer.name]
     channels = np.argsort(-top.values[:, 0], kind="stable")[:CHANNELS]
-    chosen = np.unique(top.index[channels])
+    chosen = np.unique(top.images[channels])
     images = _read(subject, chosen)
     pixels = np.asarray(restore_pixels(tf.constant(images), subject.config.prepare))
     of = dict(zip(chosen.tolist(), pixels, strict=True))
     rows = []
     for channel in channels:
         row = []
-        for index, place in zip(top.index[channel], top.places[channel], strict=True):
+        for index, place in zip(top.images[channel], top.places[channel], strict=True):
             image = of[int(index)]
             box = (0, 0, *image.shape[:2]) if field is None else field.box(place, image.shape[:2])
             patch = image[box[0] : box[2], box[1] : box[3]]
@@ -177,7 +177,7 @@ def _patches(subject: Subject, layer: keras.layers.Layer, top: Top) -> Figure:
 
 
 def _neighbors(seen: Seen) -> Figure:
-    count = len(seen.index)
+    count = len(seen.positions)
     queries = np.unique(np.linspace(0, count - 1, QUERIES).round().astype(int))
     near = neighbors(seen.features, queries, min(NEIGHBORS, count - 1))
     rows = [seen.thumbnails[[query, *own]] for query, own in zip(queries, near, strict=True)]

@@ -86,7 +86,7 @@ def explained_pairs(
     return Explained(
         np.stack(images) if images else np.zeros([0, *subject.network.input_shape[1:]], np.float32),
         np.array(classes, np.int32),
-        None if task.objects is None else np.float32(padded).reshape(-1, most, 4),
+        None if task.objects is None else np.array(padded, np.float32).reshape(-1, most, 4),
     )
 
 

@@ -17,7 +17,7 @@ class Top(NamedTuple):
 
     values: np.ndarray
     """float32 [F, n], falling; -inf where there were fewer images."""
-    index: np.ndarray
+    images: np.ndarray
     """int64 [F, n]: positions of the images in the split."""
     places: np.ndarray
     """int64 [F, n, 2]: row and column in the feature map."""

@@ -1,23 +1,39 @@
-"""Accuracy of a network under attacks of increasing strength."""
+"""Accuracy of classifiers under attacks of increasing strength, also of attacks on each other.
+
+Dimensions: E strengths, M models, B images.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
-from cvpipe.data.prepare import normalize
-from cvpipe.explain.attack import Ball, Norm, fgsm, make_ball, margin_loss, pgd, to_bytes
+from cvpipe.data.prepare import normalize, restore_pixels
+from cvpipe.explain.attack import Ball, Norm, deep_fool, fgsm, make_ball, margin_loss, pgd, to_bytes
+from cvpipe.explain.carlini_wagner import carlini_wagner
+from cvpipe.explain.one_pixel import few_pixels
 from cvpipe.explain.score import Subject
+from cvpipe.explain.universal import Batches, learn_patch, learn_perturbation, put_patch
 from cvpipe.tasks.task import Tensors
 
-Attack = Literal["fgsm", "pgd"]
-ATTACKS: tuple[Attack, ...] = ("fgsm", "pgd")
+Method = Literal["fgsm", "bim", "pgd", "deepfool", "carlini_wagner", "pixels", "universal", "patch"]
+METHODS: tuple[Method, ...] = get_args(Method)
+LEARNED: tuple[Method, ...] = ("universal", "patch")
+"""Methods that learn one change for all images."""
 _SEED = (0, 21)
+Attack = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""Maps prepared images and their true classes to attacked images, prepared."""
+
+Watch = Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], None]
+"""Gets the true classes of a batch, int [B], and for each strength the images that attack the first
+model, uint8 [B, H, W, C], and its answers, int [B].
+"""
 
 
 class Point(NamedTuple):
@@ -26,6 +42,10 @@ class Point(NamedTuple):
     epsilon: float
     right: int
     images: int
+    hits: int = 0
+    """Number of images of other classes that are classified as the target."""
+    others: int = 0
+    """Number of images of other classes than the target; 0 for attacks without one."""
 
     @property
     def accuracy(self) -> float:
@@ -35,65 +55,183 @@ class Point(NamedTuple):
     @property
     def interval(self) -> tuple[float, float]:
         """95 % confidence interval of the accuracy (Wilson 1927)."""
-        z, n, share = 1.96, self.images, self.accuracy
-        middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-        return max(middle - half, 0.0), min(middle + half, 1.0)
+        return wilson(self.right, self.images)
+
+
+class Model(NamedTuple):
+    """A classifier, and the preparation of its images."""
+
+    subject: Subject
+    prepare: Prepare
+
+
+class Plan(NamedTuple):
+    """Settings of an attack."""
+
+    method: Method
+    norm: Norm = "linf"
+    """Norm of the ball; "deepfool" and "carlini_wagner" look for the nearest image in L2."""
+    steps: int = 20
+    """Steps of "bim" and "pgd"."""
+    target: int | None = None
+    """The class that images shall be given; None for any wrong one."""
+
+
+def wilson(part: int, whole: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a share (Wilson 1927)."""
+    z, n, share = 1.96, whole, part / whole
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def accuracies(
-    subject: Subject,
+    models: Sequence[Model],
     batches: Iterable[Mapping[str, Any]],
     labels_of: Callable[[Tensors], tf.Tensor],
-    prepare: Prepare,
-    attack: Attack,
+    plan: Plan,
     epsilons: Sequence[float],
-    *,
-    norm: Norm = "linf",
-    steps: int = 20,
-) -> list[Point]:
-    """Return the accuracy at each strength. Attacked images are rounded to pixels of a file.
+    learn_from: Batches = (),
+    watch: Watch | None = None,
+) -> list[list[list[Point]]]:
+    """Return the accuracies [E][M][M] of models, in the last place, on images that attack the model
+    in the place before. Attacked images are rounded to pixels of a file.
 
     Args:
-        subject: the network.
-        batches: batches of evaluation, with "image", "targets" and "weight".
+        models: with the same classes and the same size and channels of images.
+        batches: of evaluation, with "image", "targets" and "weight", prepared for the first model.
         labels_of: maps targets to the true class of each image.
-        prepare: preparation of the images.
-        attack: "fgsm" or "pgd".
-        epsilons: strengths, for pixels in 0…1; 0 for no attack.
-        norm: norm of the ball.
-        steps: steps of pgd.
+        plan: the attack.
+        epsilons: strengths: for "pixels" a number of pixels, for "patch" the side as a share of the
+            image's shorter one, else for pixels in 0…1; 0 for no attack.
+        learn_from: images for LEARNED methods to learn from, prepared for the first model.
+        watch: called for each batch.
     """
-    attacked = [
-        _attacked(subject, prepare, attack, make_ball(epsilon, norm, prepare), steps)
-        for epsilon in epsilons
-    ]
-    right, images = np.zeros(len(epsilons), int), 0
+    first = models[0].prepare
+    attacks = []
+    for model in models:
+        moved = [(_moved(images, first, model.prepare), classes) for images, classes in learn_from]
+        attacks.append(_rounded(model, make_attacks(model, plan, epsilons, moved), first))
+    answers = [_classifier(model) for model in models]
+    shape = (len(epsilons), len(models), len(models))
+    right, hits, others, images = np.zeros(shape, int), np.zeros(shape, int), 0, 0
     for batch in batches:
         real = np.asarray(batch["weight"]) > 0
         labels = tf.cast(labels_of(batch["targets"]), tf.int32)
+        is_other = real & (labels.numpy() != plan.target)
         images += int(real.sum())
-        for n, answer in enumerate(attacked):
-            answers = answer(tf.convert_to_tensor(batch["image"]), labels).numpy()
-            right[n] += int((answers == labels.numpy())[real].sum())
-    return [Point(e, int(r), images) for e, r in zip(epsilons, right, strict=True)]
+        others += int(is_other.sum())
+        for m, attack in enumerate(attacks):
+            attacked = attack(tf.convert_to_tensor(batch["image"]), labels)
+            found = [[answer(pixels).numpy() for answer in answers] for pixels in attacked]
+            right[:, m] += (np.array(found) == labels.numpy())[..., real].sum(axis=-1)
+            hits[:, m] += (np.array(found) == plan.target)[..., is_other].sum(axis=-1)
+            if watch and not m:
+                watch(
+                    labels.numpy()[real],
+                    [pixels.numpy()[real] for pixels in attacked],
+                    [own[0][real] for own in found],
+                )
+    if plan.target is None:
+        others = 0
+    return [
+        [
+            [
+                Point(epsilon, int(right[e, m, n]), images, int(hits[e, m, n]), others)
+                for n in range(len(models))
+            ]
+            for m in range(len(models))
+        ]
+        for e, epsilon in enumerate(epsilons)
+    ]
 
 
-def _attacked(
-    subject: Subject, prepare: Prepare, attack: Attack, ball: Ball, steps: int
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Return a graph that maps images and labels to the classes predicted under attack."""
-    loss = margin_loss(subject)
+def make_attacks(
+    model: Model, plan: Plan, epsilons: Sequence[float], learn_from: Batches = ()
+) -> Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
+    """Return the attacks of all strengths: prepared images and their true classes to a list of E
+    batches of attacked images. Graph code, but for what LEARNED methods learn now.
+
+    Args are those of `accuracies`, for one model.
+    """
+    balls = [make_ball(epsilon, plan.norm, model.prepare) for epsilon in epsilons]
+    if plan.method in ("deepfool", "carlini_wagner"):
+        return partial(_nearest, model, plan, balls)
+    attacks = [_attack(model, plan, ball, learn_from) for ball in balls]
+
+    def every(images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
+        classes = labels if plan.target is None else tf.fill(tf.shape(labels), plan.target)
+        return [attack(images, classes) for attack in attacks]
+
+    return every
+
+
+def _attack(model: Model, plan: Plan, ball: Ball, learn_from: Batches) -> Attack:
+    """Return an attack of one strength."""
+    loss, seed = margin_loss(model.subject, plan.target is not None), tf.constant(_SEED, tf.int64)
+    if not ball.epsilon:
+        return lambda images, classes: images
+    height, width = model.prepare.size
+    shape = (height, width, model.prepare.channels)
+    if plan.target is not None:
+        learn_from = [(images, tf.fill(tf.shape(own), plan.target)) for images, own in learn_from]
+    match plan.method:
+        case "fgsm":
+            return partial(fgsm, loss, ball=ball)
+        case "bim":
+            size = ball.epsilon / plan.steps
+            return partial(pgd, loss, ball=ball, steps=plan.steps, step_size=size)
+        case "pgd":
+            return partial(pgd, loss, ball=ball, steps=plan.steps, seed=seed)
+        case "pixels":
+            return partial(few_pixels, loss, ball=ball, pixels=round(ball.epsilon), seed=seed)
+        case "universal":
+            change = learn_perturbation(loss, learn_from, ball, shape)
+            return lambda images, classes: ball.project(images + change, images)
+    side = max(round(ball.epsilon * min(height, width)), 1)
+    patch = learn_patch(loss, learn_from, ball, side, shape[2], seed=seed)
+    return lambda images, classes: put_patch(images, patch, seed)
+
+
+def _nearest(
+    model: Model, plan: Plan, balls: Sequence[Ball], images: tf.Tensor, labels: tf.Tensor
+) -> list[tf.Tensor]:
+    """Return for each ball the nearest misclassified images if they are inside as pixels of a file,
+    else the images.
+    """
+    if plan.method == "deepfool":
+        found = deep_fool(model.subject, images, balls[0])
+    else:
+        classes = labels if plan.target is None else tf.fill(tf.shape(labels), plan.target)
+        targeted = plan.target is not None
+        found = carlini_wagner(model.subject, images, classes, balls[0], targeted=targeted)
+    found = normalize(to_bytes(found, images, model.prepare, outward=True), model.prepare)
+    inside = [ball.holds(found, images)[:, tf.newaxis, tf.newaxis, tf.newaxis] for ball in balls]
+    return [tf.where(own, found, images) for own in inside]
+
+
+def _rounded(
+    model: Model, attacks: Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]], first: Prepare
+) -> Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
+    """Return the graph from images prepared by `first` to attacked ones as uint8."""
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def answer(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        if ball.epsilon:
-            found = (
-                fgsm(loss, images, labels, ball)
-                if attack == "fgsm"
-                else pgd(loss, images, labels, ball, steps=steps, seed=tf.constant(_SEED, tf.int64))
-            )
-            images = normalize(to_bytes(found, images, prepare), prepare)
-        return tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
+    def every(images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
+        own = _moved(images, first, model.prepare)
+        return [to_bytes(found, own, model.prepare) for found in attacks(own, labels)]
+
+    return every
+
+
+def _classifier(model: Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    @tf.function(reduce_retracing=True, autograph=False)
+    def answer(pixels: tf.Tensor) -> tf.Tensor:
+        scores = model.subject.all_scores(normalize(pixels, model.prepare))
+        return tf.argmax(scores, axis=1, output_type=tf.int32)
 
     return answer
+
+
+def _moved(images: tf.Tensor, first: Prepare, other: Prepare) -> tf.Tensor:
+    """Round images prepared by `first` to pixels of a file, prepared by `other`."""
+    return normalize(restore_pixels(images, first), other)

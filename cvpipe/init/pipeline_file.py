@@ -35,8 +35,8 @@ def to_yaml(values: Mapping[str, Any], reasons: Mapping[str, str], head: Sequenc
 def _entry(key: str, value: Any, path: str, reasons: Mapping[str, str], indent: str) -> list[str]:
     lines = _comment(reasons[path], indent) if path in reasons else []
     in_a_line = f"{indent}{_flow(key)}: {_flow(value)}"
-    # Sections of a pipeline, and the source, have one line per key.
-    opened = isinstance(value, dict) and value and (not indent or key == "source")
+    # Sections of a pipeline, and large ones in them, have one line per key.
+    opened = isinstance(value, dict) and value and (not indent or key in ("source", "cells"))
     if opened:
         lines.append(f"{indent}{_flow(key)}:")
         for below, own in value.items():

@@ -1,4 +1,6 @@
-"""The list of a split's mistakes: mistakes.csv and mistakes.html, worst first."""
+"""The list of a split's mistakes, worst first: mistakes.csv, mistakes.html, and slices.csv with
+scores by columns of the data's files.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import io
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,10 +22,20 @@ from cvpipe.errors import counted
 from cvpipe.evaluation import Subject, numbers
 from cvpipe.markdown import number
 from cvpipe.mistakes import Review, Verdict, load_review, readable
+from cvpipe.mistakes.slices import group_values
 from cvpipe.pictures.drawing import to_jpeg, to_png, try_to_draw
 from cvpipe.tasks.task import Metrics
 
-CSV, PAGE = "mistakes.csv", "mistakes.html"
+CSV, PAGE, SLICES = "mistakes.csv", "mistakes.html", "slices.csv"
+
+
+class Group(NamedTuple):
+    """Examples that are scored apart."""
+
+    name: str
+    images: int
+    score: float
+    """The score that marks the best checkpoint."""
 
 
 class Mistakes:
@@ -33,13 +45,22 @@ class Mistakes:
     Memory holds only what the review keeps of each answer, no images.
     """
 
-    def __init__(self, subject: Subject):
-        """Begin a list for a run or an artifact on a split."""
+    def __init__(self, subject: Subject, columns: Sequence[str] = ()):
+        """Begin a list for a run or an artifact on a split.
+
+        Args:
+            columns: columns of the data's files; each value is scored separately.
+
+        Raises:
+            DataError: there is no such column.
+        """
         self._subject = subject
+        self._columns = {column: subject.source.column(column, "--slice") for column in columns}
+        self._slices = {column: group_values(own) for column, own in self._columns.items()}
         self._review = load_review(subject.config, subject.facts)
         self._index: list[np.ndarray] = []
         # By kind of grouping and name of the group.
-        self._groups: dict[tuple[str, str], Metrics] = {}
+        self._groups: dict[str, dict[str, Metrics]] = {}
 
     def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
         """Judge the readable examples of a batch."""
@@ -48,9 +69,14 @@ class Mistakes:
             return
         self._review.add(answers, targets)
         self._index.append(index)
-        for way, names in self._review.groups(answers, targets).items():
+        sliced = {
+            column: [groups.of_each[n] for n in index.tolist()]
+            for column, groups in self._slices.items()
+        }
+        for way, names in {**self._review.groups(answers, targets), **sliced}.items():
+            groups = self._groups.setdefault(way, {})
             for name in sorted(set(names)):
-                metrics = self._groups.setdefault((way, name), self._subject.task.metrics())
+                metrics = groups.setdefault(name, self._subject.task.metrics())
                 weight = np.array([own == name for own in names], np.float32)
                 metrics.update(answers, targets, weight)
 
@@ -66,16 +92,18 @@ class Mistakes:
             drawn: number of images on the page.
 
         Returns:
-            "images", "wrong" (images with a mistake), "table" and "page" (files).
+            "images", "wrong" (images with a mistake), "table" and "page" (files), and "slices", a
+            list of `Group` for each column.
         """
         verdicts = self._review.verdicts()
+        groups = self._scores_of_groups()
         index = np.concatenate([np.zeros(0, np.int64), *self._index])
         order = sorted(
             range(len(verdicts)),
             key=lambda n: (verdicts[n].mistakes == 0, -verdicts[n].cost, int(index[n])),
         )
         names = [self._subject.source.name(int(index[n])) for n in order]
-        ranked = [verdicts[n] for n in order]
+        ranked = [self._with_columns(verdicts[n], int(index[n])) for n in order]
         with atomic_write(folder / CSV) as stream:
             stream.write(to_csv(names, ranked).encode("utf-8", "backslashreplace"))
         wrong = sum(verdict.mistakes > 0 for verdict in ranked)
@@ -92,7 +120,7 @@ class Mistakes:
                 ["score", "value"], [[name, number(own)] for name, own in numbers(scores).items()]
             ),
             *self._findings(scores),
-            *self._scores_of_groups(),
+            *self._group_blocks(groups),
             Heading(2, "Images, worst first"),
             Text(_of_shown(len(pictures), len(ranked), wrong)),
             Gallery(pictures),
@@ -100,7 +128,19 @@ class Mistakes:
         with atomic_write(folder / PAGE) as stream:
             stream.write(to_html(title, blocks).encode("utf-8", "backslashreplace"))
         files = {"table": str(folder / CSV), "page": str(folder / PAGE)}
-        return {"images": len(ranked), "wrong": wrong, **files}
+        slices = {column: groups.get(column, []) for column in self._columns}
+        if slices:
+            with atomic_write(folder / SLICES) as stream:
+                text = slices_to_csv(slices, self._subject.task.best_by.score)
+                stream.write(text.encode("utf-8", "backslashreplace"))
+            files["slice_table"] = str(folder / SLICES)
+        by_column = {column: [own._asdict() for own in each] for column, each in slices.items()}
+        return {"images": len(ranked), "wrong": wrong, **files, "slices": by_column}
+
+    def _with_columns(self, verdict: Verdict, index: int) -> Verdict:
+        """Add an example's values to the cells, unless the task has a cell of that name."""
+        values = {column: own[index] for column, own in self._columns.items()}
+        return verdict._replace(cells={**values, **verdict.cells})
 
     def _findings(self, scores: Mapping[str, Any]) -> list[Block]:
         blocks: list[Block] = []
@@ -111,20 +151,36 @@ class Mistakes:
             blocks += [Picture(finding.title, f"finding-{n}.png", content)] if content else []
         return blocks
 
-    def _scores_of_groups(self) -> list[Block]:
-        score, blocks = self._subject.task.best_by.score, list[Block]()
-        for way in dict.fromkeys(way for way, _ in self._groups):
-            found = {
-                name: metrics.result()
-                for (own, name), metrics in self._groups.items()
-                if own == way
-            }
-            rows = [
-                [name, str(own["images"]), number(own[score])]
-                for name, own in sorted(found.items(), key=lambda item: _natural(item[0]))
+    def _scores_of_groups(self) -> dict[str, list[Group]]:
+        """Return the groups of each way to group examples, in order."""
+        score, found = self._subject.task.best_by.score, dict[str, list[Group]]()
+        for way, groups in self._groups.items():
+            results = {name: metrics.result() for name, metrics in groups.items()}
+            slices = self._slices.get(way)
+            names = slices.order if slices else sorted(results, key=_natural)
+            found[way] = [
+                Group(name, results[name]["images"], results[name][score])
+                for name in names
+                if name in results
             ]
+        return found
+
+    def _group_blocks(self, groups: Mapping[str, Sequence[Group]]) -> list[Block]:
+        score, blocks = self._subject.task.best_by.score, list[Block]()
+        for way, each in groups.items():
+            rows = [[own.name, f"{own.images:,}", number(own.score)] for own in each]
             blocks += [Heading(2, f"By {way}"), Table([way, "images", score], rows)]
         return blocks
+
+
+def slices_to_csv(slices: Mapping[str, Sequence[Group]], score: str) -> str:
+    """Return a table of the groups of each column."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["column", "value", "images", score])
+    for column, groups in slices.items():
+        writer.writerows([column, *own] for own in groups)
+    return text.getvalue()
 
 
 def to_csv(names: Sequence[str], ranked: Sequence[Verdict]) -> str:

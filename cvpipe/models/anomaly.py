@@ -29,7 +29,7 @@ def anomaly_network(config: Anomaly, style: Style) -> keras.Model:
     """
     model = config.model
     image, maps = backbone_features(
-        backbone(model.backbone),
+        backbone(model.backbone, model.cells),
         (*config.prepare.size, config.prepare.channels),
         width=model.width,
         style=style,

@@ -10,6 +10,7 @@ import keras
 
 from cvpipe.models import (
     alexnet,
+    cells,
     darknet,
     densenet,
     efficientnet,
@@ -93,6 +94,7 @@ BACKBONES: Mapping[str, Backbone] = {
     "resnet56": partial(resnet.small, blocks=9),
     "resnet110": partial(resnet.small, blocks=18),
     "resnet1202": partial(resnet.small, blocks=200),
+    "resnet110_stochastic_depth": resnet.stochastic_depth110,
     "plain20": partial(resnet.small, blocks=3, shortcut=None),
     "plain56": partial(resnet.small, blocks=9, shortcut=None),
     "plain18": partial(resnet.large, blocks=(2, 2, 2, 2), branch=resnet.basic, shortcut=None),
@@ -139,11 +141,18 @@ BACKBONES: Mapping[str, Backbone] = {
     "squeezenet1_1": partial(squeezenet.squeezenet, stem=(64, 3), pools=(3, 5)),
     "nasnet_mobile": partial(nasnet.nasnet, filters=44, cells=4, stem=32, skips=False),
     "nasnet_large": partial(nasnet.nasnet, filters=168, cells=6, stem=96, skips=True),
+    "cells": cells.cell_network,
     "mobilenet_v1": separable.mobilenet_v1,
     "mobilenet_v2": mobilenet.mobilenet_v2,
     "efficientnet_lite0": efficientnet_lite.efficientnet_lite0,
     "efficientnet_lite1": efficientnet_lite.efficientnet_lite1,
     "efficientnet_lite2": efficientnet_lite.efficientnet_lite2,
+    "efficientnet_lite3": partial(
+        efficientnet_lite.efficientnet_lite, size=efficientnet_lite.LITE3
+    ),
+    "efficientnet_lite4": partial(
+        efficientnet_lite.efficientnet_lite, size=efficientnet_lite.LITE4
+    ),
     "mobilenet_v3_small": partial(mobilenet_v3.mobilenet_v3, rows=mobilenet_v3.SMALL),
     "mobilenet_v3_large": partial(mobilenet_v3.mobilenet_v3, rows=mobilenet_v3.LARGE),
     "shufflenet_g3": partial(shufflenet.shufflenet, groups=3),

@@ -46,6 +46,9 @@ class Style(NamedTuple):
     """Activation in squeeze-and-excitation; None: the network's own."""
     activation: str | None = None
     """Activation between layers; None: the network's own."""
+    drop_path: float | None = None
+    """Share of paths dropped in training, in networks that have several; None: the network's own.
+    """
 
     def without_norm(self) -> Style:
         """Return the style without norms, for layers that were published without them."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import keras
 
+from cvpipe.config.cells import Cells
 from cvpipe.config.model import Model
 from cvpipe.config.prepare import Prepare
 from cvpipe.errors import ConfigError
@@ -16,6 +18,7 @@ from cvpipe.models import applications
 from cvpipe.models.backbones import AUXILIARY, BACKBONES, Backbone
 from cvpipe.models.blocks import Style
 from cvpipe.models.catalog import NETWORKS, Network, application_of
+from cvpipe.models.cells import cell_network
 from cvpipe.models.heads import classifier, last_layer
 from cvpipe.models.initializers import Initializer
 from cvpipe.models.normalize import Normalize
@@ -38,8 +41,8 @@ def published(name: str) -> Network:
     return NETWORKS[name]
 
 
-def backbone(name: str) -> Backbone:
-    """Return the backbone function of the network `name`.
+def backbone(name: str, cells: Cells | None = None) -> Backbone:
+    """Return the backbone function of the network `name`. `cells` are those of the network cells.
 
     Raises:
         ConfigError: the catalog has no such network.
@@ -47,7 +50,7 @@ def backbone(name: str) -> Backbone:
     if application := application_of(name):
         return applications.backbone(application)
     published(name)
-    return BACKBONES[name]
+    return BACKBONES[name] if cells is None else partial(cell_network, cells=cells)
 
 
 def make_style(config: Model, synchronized: bool) -> Style:
@@ -71,6 +74,7 @@ def make_style(config: Model, synchronized: bool) -> Style:
         projected=garden,
         gate_activation="relu" if garden else None,
         activation=config.activation,
+        drop_path=config.drop_path,
     )
 
 
@@ -120,6 +124,7 @@ def classification_network(
     drop_connect: float = 0.0,
     bias: float = 0.0,
     auxiliary: bool = False,
+    cells: Cells | None = None,
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
@@ -136,6 +141,7 @@ def classification_network(
         drop_connect: share of the last layer's weights dropped in training.
         bias: initial biases of the last layer.
         auxiliary: True adds the network's auxiliary classifiers.
+        cells: the cells of the network cells; None for its default.
         style: settings of the layers.
         normalize: method of the first layer, which normalizes images in [0, 1]; None for no such
             layer.
@@ -149,7 +155,7 @@ def classification_network(
             or it has no auxiliary classifiers.
     """
     image, features = backbone_features(
-        backbone(name), input_shape, width=width, style=style, normalize=normalize
+        backbone(name, cells), input_shape, width=width, style=style, normalize=normalize
     )
     application = application_of(name)
     network = None if application else published(name)

@@ -184,6 +184,9 @@ NETWORKS.update(
     resnet56=Network(SMALL, 10, f"{RESNET}, section 4.2"),
     resnet110=Network(SMALL, 10, f"{RESNET}, section 4.2"),
     resnet1202=Network(SMALL, 10, f"{RESNET}, section 4.2"),
+    resnet110_stochastic_depth=Network(
+        SMALL, 10, "Huang et al. 2016, Deep networks with stochastic depth, section 4", draws=True
+    ),
     plain20=Network(SMALL, 10, f"{RESNET}, section 4.2"),
     plain56=Network(SMALL, 10, f"{RESNET}, section 4.2"),
     plain18=Network(IMAGENET, 1000, f"{RESNET}, table 1"),
@@ -212,6 +215,7 @@ NETWORKS.update(
     squeezenet1_1=Network(IMAGENET, 1000, f"{SQUEEZENET}, authors' code", class_maps=True),
     nasnet_mobile=Network(IMAGENET, 1000, NASNET),
     nasnet_large=Network((331, 331, 3), 1000, NASNET),
+    cells=Network(SMALL, 10, "Zoph et al. 2018, Learning transferable architectures, section 3"),
     mobilenet_v1=Network(IMAGENET, 1000, "Howard et al. 2017, MobileNets, table 1"),
     mobilenet_v3_small=Network(
         IMAGENET,
@@ -229,6 +233,8 @@ NETWORKS.update(
     ),
     shufflenet_g3=Network(IMAGENET, 1000, "Zhang et al. 2018, ShuffleNet, table 1"),
     xception=Network(INCEPTION, 1000, "Chollet 2017, Xception, figure 5"),
+    efficientnet_lite3=Network((280, 280, 3), 1000, LITE),
+    efficientnet_lite4=Network((300, 300, 3), 1000, LITE),
     efficientnet_b0=Network(IMAGENET, 1000, EFFICIENTNET),
     efficientnet_b1=Network((240, 240, 3), 1000, EFFICIENTNET),
     efficientnet_b2=Network((260, 260, 3), 1000, EFFICIENTNET),

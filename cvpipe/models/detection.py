@@ -56,7 +56,8 @@ def detection_network(config: Detection, classes: int, style: Style) -> keras.Mo
         ConfigError: the backbone lacks a map that the head needs, or the image is too small.
     """
     model, head = config.model, config.model.head
-    body, shape = backbone(model.backbone), (*config.prepare.size, config.prepare.channels)
+    body = backbone(model.backbone, model.cells)
+    shape = (*config.prepare.size, config.prepare.channels)
     normalize = None if config.prepare.normalize == "given" else config.prepare
     bias = prior_bias(PRIOR)
     match head:

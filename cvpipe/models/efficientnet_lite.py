@@ -48,7 +48,10 @@ class Size(NamedTuple):
 
 
 LITE0, LITE1, LITE2 = Size(1.0, 1.0), Size(1.0, 1.1), Size(1.1, 1.2)
-"""EfficientNet-Lite0 to 2, for images of 224, 240 and 260 pixels a side (Google's table)."""
+LITE3, LITE4 = Size(1.2, 1.4), Size(1.4, 1.8)
+"""EfficientNet-Lite0 to 4, for images of 224, 240, 260, 280 and 300 pixels a side (Google's
+table).
+"""
 
 
 def efficientnet_lite0(

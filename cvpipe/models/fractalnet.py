@@ -14,6 +14,8 @@ from cvpipe.models.blocks import Style, conv_norm, scale_channels
 from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.random_layers import Dropout, next_seed
 
+GLOBAL_DROP = 0.5
+"""Share of images that global drop-path leaves one column (section 4)."""
 LOCAL_DROP = 0.15
 """Share of a join's inputs that local drop-path drops (section 4)."""
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)
@@ -24,14 +26,16 @@ DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)
 class PathChoice(keras.layers.Layer):
     """Draws the columns to use for each image in training (section 3, figure 2).
 
-    [B, H, W, C] -> float32 [B, K]: 1 for the columns in use, else 0. In training, half of the
-    images use one random column (global drop-path) and the others all columns. In evaluation, all
-    columns are used.
+    [B, H, W, C] -> float32 [B, K]: 1 for the columns in use, else 0. In training, a share `rate` of
+    the images use one random column (global drop-path) and the others all columns. In evaluation,
+    all columns are used.
     """
 
-    def __init__(self, columns: int, name: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self, columns: int, rate: float = GLOBAL_DROP, name: str | None = None, **settings: Any
+    ) -> None:
         super().__init__(name=name, **settings)
-        self.columns = columns
+        self.columns, self.rate = columns, rate
         self.seed_generator = keras.random.SeedGenerator(name=self.name)
 
     def call(self, image: Any, training: bool = False) -> Any:
@@ -43,7 +47,7 @@ class PathChoice(keras.layers.Layer):
         draws = tf.random.stateless_uniform([count, 2], seed)
         column = tf.cast(draws[:, 0] * self.columns, tf.int32)
         chosen = tf.one_hot(tf.minimum(column, self.columns - 1), self.columns)
-        return tf.where(draws[:, 1:] < 0.5, chosen, tf.ones_like(chosen))
+        return tf.where(draws[:, 1:] < self.rate, chosen, tf.ones_like(chosen))
 
     def compute_output_spec(self, image: Any, training: bool = False) -> keras.KerasTensor:
         """Return the output shape [B, K]."""
@@ -51,7 +55,7 @@ class PathChoice(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make the layer again."""
-        return {**super().get_config(), "columns": self.columns}
+        return {**super().get_config(), "columns": self.columns, "rate": self.rate}
 
 
 @keras.saving.register_keras_serializable("cvpipe")
@@ -60,12 +64,13 @@ class Join(keras.layers.Layer):
 
     Takes [the output of `PathChoice`, a map [B, H, W, C] of each of the last columns] and returns
     [B, H, W, C]. In training, for images that use all columns, each input is dropped with
-    probability 0.15, but never all inputs (local drop-path). If none of the inputs was chosen, the
-    join returns their mean, which later joins don't use.
+    probability `rate`, but never all inputs (local drop-path). If none of the inputs was chosen,
+    the join returns their mean, which later joins don't use.
     """
 
-    def __init__(self, name: str | None = None, **settings: Any) -> None:
+    def __init__(self, rate: float = LOCAL_DROP, name: str | None = None, **settings: Any) -> None:
         super().__init__(name=name, **settings)
+        self.rate = rate
         self.seed_generator = keras.random.SeedGenerator(name=self.name)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
@@ -78,7 +83,7 @@ class Join(keras.layers.Layer):
             [tf.shape(choice)[0], count], next_seed(self.seed_generator)
         )
         # The input with the highest draw is always kept.
-        stays = (draws >= LOCAL_DROP) | (draws == tf.reduce_max(draws, axis=1, keepdims=True))
+        stays = (draws >= self.rate) | (draws == tf.reduce_max(draws, axis=1, keepdims=True))
         own = choice[:, -count:]
         is_global = tf.reduce_min(choice, axis=1, keepdims=True) < 1
         kept = tf.where(is_global, own, tf.cast(stays, own.dtype))
@@ -89,6 +94,10 @@ class Join(keras.layers.Layer):
     def compute_output_spec(self, inputs: Any, training: bool = False) -> keras.KerasTensor:
         """Return the shape of one of the maps."""
         return keras.KerasTensor(inputs[1].shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "rate": self.rate}
 
 
 def fractal_block(
@@ -121,10 +130,16 @@ def fractal_block(
                 name=f"{name}_column{k + 1}_conv{depth // 2 ** (columns - 1 - k)}",
             )
         if len(due) > 1:
-            joined = Join(name=f"{name}_join{depth}")([choice, *(current[k] for k in due)])
+            join = Join(local_drop(style), name=f"{name}_join{depth}")
+            joined = join([choice, *(current[k] for k in due)])
             for k in due:
                 current[k] = joined
     return current[-1]
+
+
+def local_drop(style: Style) -> float:
+    """Return the share of a join's inputs that local drop-path drops."""
+    return LOCAL_DROP if style.drop_path is None else style.drop_path
 
 
 def fractalnet20(
@@ -145,7 +160,8 @@ def fractalnet20(
         its pooling, and 32: the last pooling.
     """
     columns = 3
-    choice = PathChoice(columns, dtype="float32", name="path")(image)
+    rate = GLOBAL_DROP if local_drop(style) > 0 else 0.0
+    choice = PathChoice(columns, rate, dtype="float32", name="path")(image)
     x, features = image, {}
     for index, channels in enumerate((64, 128, 256, 512, 512)):
         name = f"stage{index + 1}"

@@ -24,7 +24,7 @@ def localization_network(config: Localization, num_classes: int, style: Style) -
     """
     model, prepare = config.model, config.prepare
     image, features = backbone_features(
-        backbone(model.backbone),
+        backbone(model.backbone, model.cells),
         (*prepare.size, prepare.channels),
         width=model.width,
         style=style,

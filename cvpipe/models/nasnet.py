@@ -74,11 +74,11 @@ def normal_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps:
     output and its input.
     """
     x, p = maps
-    p = _fit(p, x, filters, style=style, name=f"{name}_before")
-    h = _narrow(x, filters, style=style, name=f"{name}_input")
+    p = fit(p, x, filters, style=style, name=f"{name}_before")
+    h = narrow(x, filters, style=style, name=f"{name}_input")
 
     def separable(y: keras.KerasTensor, kernel: int, part: str) -> keras.KerasTensor:
-        return _separable(y, filters, kernel, 1, style=style, name=f"{name}_{part}")
+        return separable_twice(y, filters, kernel, 1, style=style, name=f"{name}_{part}")
 
     def average(y: keras.KerasTensor, part: str) -> keras.KerasTensor:
         return keras.layers.AveragePooling2D(3, 1, padding="same", name=f"{name}_{part}")(y)
@@ -101,11 +101,11 @@ def reduction_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps
     filters]. Return its output and its input.
     """
     x, p = maps
-    p = _fit(p, x, filters, style=style, name=f"{name}_before")
-    h = _narrow(x, filters, style=style, name=f"{name}_input")
+    p = fit(p, x, filters, style=style, name=f"{name}_before")
+    h = narrow(x, filters, style=style, name=f"{name}_input")
 
     def separable(y: keras.KerasTensor, kernel: int, stride: int, part: str) -> keras.KerasTensor:
-        return _separable(y, filters, kernel, stride, style=style, name=f"{name}_{part}")
+        return separable_twice(y, filters, kernel, stride, style=style, name=f"{name}_{part}")
 
     def add(number: int, left: keras.KerasTensor, right: keras.KerasTensor) -> keras.KerasTensor:
         return keras.layers.Add(name=f"{name}_{number}_add")([left, right])
@@ -122,7 +122,7 @@ def reduction_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps
     return keras.layers.Concatenate(name=f"{name}_concat")([two, three, four, five]), x
 
 
-def _separable(
+def separable_twice(
     x: keras.KerasTensor, filters: int, kernel: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
     """Apply ReLU, separable convolution and norm, twice; the first has the stride (appendix
@@ -137,13 +137,13 @@ def _separable(
     return x
 
 
-def _narrow(x: keras.KerasTensor, filters: int, *, style: Style, name: str) -> keras.KerasTensor:
+def narrow(x: keras.KerasTensor, filters: int, *, style: Style, name: str) -> keras.KerasTensor:
     """Apply ReLU, 1×1 convolution and norm."""
     x = activate(x, "relu", style=style, name=f"{name}_before")
     return conv_norm(x, filters, 1, 1, style=style, activation=None, name=name)
 
 
-def _fit(
+def fit(
     p: keras.KerasTensor, x: keras.KerasTensor, filters: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
     """Reduce `p` to the size of `x`, with `filters` channels unless it is `x` itself."""
@@ -151,7 +151,7 @@ def _fit(
         return p
     if p.shape[1:3] == x.shape[1:3]:
         same = p.shape[-1] == filters
-        return p if same else _narrow(p, filters, style=style, name=name)
+        return p if same else narrow(p, filters, style=style, name=name)
     p = activate(p, "relu", style=style, name=f"{name}_before")
     shifted = keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_shift")(p)
     shifted = keras.layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_crop")(shifted)

@@ -30,7 +30,7 @@ def pose_network(config: Pose, points: int, style: Style) -> keras.Model:
     """
     model = config.model
     image, features = backbone_features(
-        backbone(model.backbone),
+        backbone(model.backbone, model.cells),
         (*config.prepare.size, config.prepare.channels),
         width=model.width,
         style=style,

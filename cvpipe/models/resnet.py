@@ -168,6 +168,16 @@ def resnet50(
     return large(image, (3, 4, 6, 3), bottleneck, width, style)
 
 
+def stochastic_depth110(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """Section 4.2, n = 18, with stochastic depth (Huang et al. 2016, section 4): the last branch is
+    dropped with a probability of 0.5, unless `style` has another above 0.
+    """
+    rate = style.stochastic_depth or 0.5
+    return small(image, 18, width, style._replace(stochastic_depth=rate))
+
+
 def small(
     image: keras.KerasTensor,
     blocks: int,

@@ -26,7 +26,7 @@ def segmentation_network(config: Segmentation, classes: int, style: Style) -> ke
     match head:
         case Fcn():
             return segmenters.fcn(
-                backbone(model.backbone),
+                backbone(model.backbone, model.cells),
                 shape,
                 classes,
                 stride=head.stride,
@@ -39,7 +39,7 @@ def segmentation_network(config: Segmentation, classes: int, style: Style) -> ke
             )
         case Unet():
             return segmenters.unet(
-                backbone(model.backbone),
+                backbone(model.backbone, model.cells),
                 shape,
                 classes,
                 output_stride=head.output_stride,

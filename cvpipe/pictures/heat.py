@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from cvpipe.pictures.drawing import RIGHT, TITLE, image_table
+from cvpipe.pictures.drawing import TITLE, image_table, legend_name
 
 # Percentile at which a map is clipped, so that a single large value doesn't make the rest dark.
 BRIGHTEST = 99.5
@@ -25,19 +25,22 @@ def draw_maps(pixels: np.ndarray, maps: Mapping[str, np.ndarray], names: Sequenc
     return image_table(rows, names, ["image", *maps])
 
 
-def robustness_curve(
-    epsilons: Sequence[float],
-    accuracies: Sequence[float],
-    intervals: Sequence[tuple[float, float]],
-    name: str,
-) -> Figure:
-    """Draw accuracy over the strength of an attack, with confidence intervals."""
+Point = tuple[float, float, tuple[float, float]]
+"""Strength of an attack, score, and the score's confidence interval."""
+
+
+def robustness_curves(lines: Mapping[str, Sequence[Point]], strength: str, score: str) -> Figure:
+    """Draw a score in 0…1 over the strength of an attack, with confidence intervals: a line for
+    each name.
+    """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    low, high = zip(*intervals, strict=True)
-    axes.fill_between(epsilons, low, high, color=RIGHT, alpha=0.2)
-    axes.plot(epsilons, accuracies, marker="o", color=RIGHT, label=name)
-    axes.set(xlabel="ε (share of a pixel's range)", ylabel="accuracy", ylim=(0, 1.03))
+    for n, (name, points) in enumerate(lines.items()):
+        where, scores, intervals = zip(*points, strict=True)
+        low, high = zip(*intervals, strict=True)
+        axes.fill_between(where, low, high, color=f"C{n % 10}", alpha=0.2)
+        axes.plot(where, scores, marker="o", color=f"C{n % 10}", label=legend_name(name))
+    axes.set(xlabel=strength, ylabel=score, ylim=(0, 1.03))
     axes.legend(fontsize=TITLE)
     return figure
 

@@ -65,10 +65,12 @@ def scatter(
     for n, place in enumerate(places):
         image = np.broadcast_to(thumbnails[n], (*thumbnails.shape[1:3], 3))
         color = colors.get(labels[n]) if len(labels) else None
-        frame = {"pad": 0.15, "edgecolor": "none" if color is None else color, "linewidth": 1.5}
+        frame = {"edgecolor": "none" if color is None else color, "linewidth": 1.5}
         box = OffsetImage(image, zoom=zoom)
         axes.add_artist(
-            AnnotationBbox(box, (place[0], place[1]), frameon=color is not None, bboxprops=frame)
+            AnnotationBbox(
+                box, (place[0], place[1]), pad=0.15, frameon=color is not None, bboxprops=frame
+            )
         )
     axes.set(xticks=[], yticks=[])
     axes.update_datalim(places)

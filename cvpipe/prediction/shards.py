@@ -20,7 +20,8 @@ from cvpipe.prediction.images import ImageFile
 
 SHARD = 1000
 """Number of images per file."""
-Answer = Callable[[Sequence[ImageFile]], Iterator[dict[str, Any]]]
+Answer = Callable[[Sequence[range]], Iterator[Iterator[dict[str, Any]]]]
+"""Maps parts of the images to the answers of each part, in order."""
 
 
 def write_shards(
@@ -33,7 +34,7 @@ def write_shards(
     """Write the answers to images; existing files are kept.
 
     Args:
-        answer: maps images to their answers, in order.
+        answer: called once, with the positions of the images whose answers are missing.
         images: all images.
         folder: output folder.
         about: everything else that determines the answers, as JSON values.
@@ -48,17 +49,22 @@ def write_shards(
     """
     _claim(folder, {**about, **_describe(images)})
     counts, began = {"images": len(images), "errors": 0, "answered": 0}, time.monotonic()
-    for number, begin in enumerate(range(0, len(images), SHARD)):
-        part, file = images[begin : begin + SHARD], folder / f"answers-{number:05d}.jsonl"
-        if not file.exists():
+    parts = {
+        folder / f"answers-{number:05d}.jsonl": range(begin, min(begin + SHARD, len(images)))
+        for number, begin in enumerate(range(0, len(images), SHARD))
+    }
+    missing = {file: part for file, part in parts.items() if not file.exists()}
+    answers = answer(list(missing.values()))
+    for file, part in parts.items():
+        if file in missing:
             with atomic_write(file) as stream:
-                for each in answer(part):
+                for each in next(answers):
                     stream.write(json.dumps(each).encode() + b"\n")
             counts["answered"] += len(part)
             rate = counts["answered"] / max(time.monotonic() - began, 1e-9)
-            left = len(images) - begin - len(part)
+            left = len(images) - part.stop
             note(
-                f"{begin + len(part):,} of {counted(len(images), 'image')}, {rate:.0f} images/s,"
+                f"{part.stop:,} of {counted(len(images), 'image')}, {rate:.0f} images/s,"
                 f" {left / rate:.0f} s left"
             )
         with file.open(encoding="utf-8") as lines:

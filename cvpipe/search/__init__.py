@@ -1,1 +1,9 @@
 """Hyperparameter search and cross-validation: many runs of one pipeline, compared."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+SamplerName = Literal["random", "evolution", "controller"]
+SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
+"""Ways of drawing trials."""

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cvpipe.atomic_write import atomic_write
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError
+from cvpipe.init.pipeline_file import to_yaml
 from cvpipe.json_files import jsonable, write_json
 from cvpipe.search.hparams import write_experiment, write_run
 from cvpipe.search.space import Dimension, Range
@@ -26,7 +28,7 @@ class Book:
     def __init__(
         self,
         folder: Path,
-        pipeline: Path,
+        config: Config,
         head: Mapping[str, Any],
         space: Sequence[Dimension],
         best_by: BestBy,
@@ -34,7 +36,7 @@ class Book:
         """Open the record of a sweep, or create one.
 
         Args:
-            pipeline: the pipeline file, which is copied into the folder.
+            config: the pipeline, which is written into the folder.
             head: settings that must not change between starts of a sweep, by the names used in
                 errors.
             best_by: the validation score by which trials are compared.
@@ -54,7 +56,7 @@ class Book:
         self._runs = self._known_runs()
         self._again = _to_try_again(self._runs)
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(pipeline, self.pipeline)
+        _write_pipeline(self.pipeline, config, "The pipeline of a sweep, before its trials.")
         shutil.rmtree(self._hparams, ignore_errors=True)
         write_experiment(self._hparams, space, self.metric)
         self._write()
@@ -96,10 +98,21 @@ class Book:
         """
 
         def rank(trial: Mapping[str, Any]) -> float:
-            score = trial["score"]
-            return math.inf if score is None else -self._best_by.merit(score)
+            merit = self.merit(trial)
+            return math.inf if merit is None else -merit
 
         return sorted(self.trials, key=rank)
+
+    def merit(self, trial: Mapping[str, Any]) -> float | None:
+        """Return a trial's score as a number that is higher for better ones; None if it failed."""
+        return None if trial["score"] is None else self._best_by.merit(trial["score"])
+
+    def write_best(self, config: Config) -> Path:
+        """Write the pipeline file of the best trial, whose configuration is given."""
+        best, file = self.ranked()[0], self.folder / "best.yaml"
+        head = f"Trial {best['trial']} of a sweep, the best of {len(self.trials)}:"
+        _write_pipeline(file, config, f"{head} {self.metric} {best['score']:.4f}.")
+        return file
 
     def result(self) -> dict[str, Any]:
         """Return the result of `sweep`: metric, best trial, all trials and notes."""
@@ -145,6 +158,13 @@ class Book:
 
     def _write(self) -> None:
         write_json(self._file, {**self._head, "runs": self._runs, **self.result()})
+
+
+def _write_pipeline(file: Path, config: Config, head: str) -> None:
+    """Write a pipeline file with the keys that were set, under a comment."""
+    text = to_yaml(config.model_dump(mode="json", exclude_unset=True), {}, [head])
+    with atomic_write(file) as stream:
+        stream.write(text.encode())
 
 
 def _to_try_again(runs: Mapping[str, Mapping[str, Any]]) -> set[str]:

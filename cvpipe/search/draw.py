@@ -1,9 +1,11 @@
-"""Sampling of trials by Optuna's random sampler, in ranges that become narrower in each round."""
+"""Sampling of trials: the contract, and Optuna's random sampler, in ranges that become narrower in
+each round.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from cvpipe.errors import UserError
 from cvpipe.search.space import Dimension, Range, Value
@@ -14,8 +16,25 @@ BEST_SHARE = 0.25
 MOST_DRAWS = 1000
 
 
+class Sampler(Protocol):
+    """Sequence of drawn trials, determined by a seed and the scores."""
+
+    def ask(self, space: Sequence[Any]) -> tuple[Any, dict[str, Value]] | None:
+        """Draw a new trial from dimensions of the kinds that the sampler knows.
+
+        Returns:
+            The trial to pass to `tell`, and its values by key, which no earlier trial had; None if
+            MOST_DRAWS draws gave no new values.
+        """
+        ...
+
+    def tell(self, asked: Any, merit: float | None) -> None:
+        """Report a trial's score, of which higher ones are better; None if it failed."""
+        ...
+
+
 class Study:
-    """Sequence of drawn trials, determined by the seed and the scores.
+    """The random sampler.
 
     Raises:
         UserError: Optuna isn't installed.
@@ -36,12 +55,7 @@ class Study:
         self._taken: set[tuple[Value, ...]] = set()
 
     def ask(self, space: Sequence[Dimension]) -> tuple[Any, dict[str, Value]] | None:
-        """Draw a new trial.
-
-        Returns:
-            The trial to pass to `tell`, and its values by key, which no earlier trial had; None if
-            MOST_DRAWS draws gave no new values.
-        """
+        """Draw a new trial, `Sampler.ask`."""
         for _ in range(MOST_DRAWS):
             asked = self._study.ask(
                 {dimension.key: self._distribution(dimension) for dimension in space}
@@ -60,10 +74,10 @@ class Study:
             self._study.tell(asked, state=self._optuna.trial.TrialState.PRUNED)
         return None
 
-    def tell(self, asked: Any, score: float | None) -> None:
-        """Report a trial's score; None if it failed."""
+    def tell(self, asked: Any, merit: float | None) -> None:
+        """Report a trial's score, `Sampler.tell`."""
         self._study.tell(
-            asked, score, self._optuna.trial.TrialState.FAIL if score is None else None
+            asked, merit, self._optuna.trial.TrialState.FAIL if merit is None else None
         )
 
     def _distribution(self, dimension: Dimension) -> Any:

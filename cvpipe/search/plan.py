@@ -9,7 +9,8 @@ from pathlib import Path
 from cvpipe import config_file
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError
-from cvpipe.search.space import Dimension, check
+from cvpipe.search import SamplerName
+from cvpipe.search.space import Choices, Dimension, check
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Plan:
     """Number of rounds. From the second on, ranges are narrowed around the best earlier trials."""
     folds: int | None = None
     """Number of folds; None to train each trial once, on the pipeline's own splits."""
+    sampler: SamplerName = "random"
+    """Way of drawing trials. evolution and controller learn from the scores of earlier trials, and
+    only search choices, in one round.
+    """
 
     def load(self, overrides: Sequence[str] = (), fold: int = 0) -> Config:
         """Return the configuration of one run. Raise ConfigError if it is invalid."""
@@ -46,4 +51,21 @@ class Plan:
                 " optimizer.learning_rate=1e-3:1:log, or cross-validate with --folds 5"
             )
         self.load()
-        return check(self.search, self.load)
+        space = check(self.search, self.load)
+        if self.sampler != "random":
+            self._check_learnable(space)
+        return space
+
+    def _check_learnable(self, space: tuple[Dimension, ...]) -> None:
+        """Raise ConfigError if the sampler can't learn from trials in this space."""
+        given = f"--sampler {self.sampler}"
+        if self.rounds > 1:
+            raise ConfigError(f"{given}: learns from all trials in one round; leave --rounds out")
+        if not space:
+            raise ConfigError(f"{given}: needs keys to search; add --search")
+        for dimension in space:
+            if not isinstance(dimension, Choices):
+                raise ConfigError(
+                    f"{given}: only searches choices; write {dimension.key} as a list, such as"
+                    f" --search {dimension.key}=1,2,4"
+                )

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from cvpipe.config import Config
+from cvpipe.config.cells import Cells
 from cvpipe.errors import ConfigError
 
 # A key's value in a trial: a number, or a choice as written.
@@ -109,14 +110,15 @@ def parse(text: str) -> Dimension:
 def check(texts: Sequence[str], load: Load) -> tuple[Dimension, ...]:
     """Parse the search dimensions and validate every choice and both ends of every range.
 
-    Ranges of integer keys become integer ranges.
+    Ranges of integer keys become integer ranges. The key of a section of cells, without values,
+    stands for all inputs and operations of their blocks.
 
     Raises:
         ConfigError: a dimension is invalid, or the pipeline refuses a value.
     """
     space: list[Dimension] = []
-    for text in texts:
-        dimension = parse(text)
+    written = [(text, own) for text in texts for own in _of_cells(text, load) or [parse(text)]]
+    for text, dimension in written:
         if dimension.key in [other.key for other in space]:
             raise ConfigError(f"--search {text}: {dimension.key} is searched twice; keep one")
         try:
@@ -127,6 +129,21 @@ def check(texts: Sequence[str], load: Load) -> tuple[Dimension, ...]:
             dimension = dataclasses.replace(dimension, whole=True)
         space.append(dimension)
     return tuple(space)
+
+
+def _of_cells(key: str, load: Load) -> list[Dimension]:
+    """Return the choices of the cells at a key of the pipeline; none if it has no cells there."""
+    section: Any = load([])
+    for part in key.split("."):
+        section = getattr(section, part, None)
+    if not isinstance(section, Cells):
+        return []
+    if not {"normal", "reduction"} <= section.model_fields_set:
+        raise ConfigError(
+            f"--search {key}: the pipeline's cells have no blocks to replace; add normal and"
+            " reduction, with as many blocks as the cells shall have"
+        )
+    return [Choices(f"{key}.{own}", texts) for own, texts in section.choices().items()]
 
 
 def _choices(text: str) -> list[str]:

@@ -1,11 +1,13 @@
-"""Hyperparameter sweeps: random search from coarse to fine, and cross-validation.
+"""Hyperparameter sweeps: random search from coarse to fine, evolution or a learning controller over
+choices, and cross-validation.
 
 Runs are compared by their validation scores. The test split is not used.
 
 A sweep's folder contains the runs trial-000, trial-001 … (with folds: trial-000/fold-0 …) and:
 
     sweep.json       the search space, the scores of all runs, and the trials, best first
-    pipeline.yaml    a copy of the pipeline file
+    pipeline.yaml    the pipeline, with its overrides and its base
+    best.yaml        the pipeline of the best trial
     hparams/         events for TensorBoard's HParams dashboard
 
 The pipeline's seed and the scores of earlier rounds determine the trials. To continue a sweep, all
@@ -25,7 +27,8 @@ from cvpipe.data.known_splits import describe_splits
 from cvpipe.data.sources import open_splits
 from cvpipe.errors import ConfigError, UserError
 from cvpipe.search.book import Book
-from cvpipe.search.draw import Study, narrowed
+from cvpipe.search.draw import Sampler, Study, narrowed
+from cvpipe.search.evolution import Evolution
 from cvpipe.search.plan import Plan
 from cvpipe.search.space import Dimension, Value
 from cvpipe.search.trial import Train, train_in_a_process
@@ -40,7 +43,8 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
         "metric", such as "validation accuracy"; "best", the number of the best trial; "trials",
         best first, failed ones last: each with "trial", "round", "values" by key, "score" (with
         folds, the mean) and "deviation" (with folds, the sample standard deviation), both None if
-        it failed, "scores" by fold, "seconds", "error" and "runs" (folders); "notes" (sentences).
+        it failed, "scores" by fold, "seconds", "error" and "runs" (folders); "notes" (sentences);
+        "pipeline", the file of the best trial's pipeline.
 
     Raises:
         ConfigError: the plan is invalid, or the folder contains another sweep.
@@ -49,7 +53,7 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
         UserError: no trial succeeded, or Optuna isn't installed.
     """
     space, config = plan.check(), plan.load()
-    study, splits = Study(config.seed), open_splits(config.data)
+    sampler, splits = _sampler(plan, config.seed), open_splits(config.data)
     if "validation" not in splits:
         raise ConfigError(
             "trials are compared on a validation split; raise data.validation, or cross-validate"
@@ -59,39 +63,53 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
         "pipeline": config.to_json(),
         "search": list(plan.search),
         "folds": plan.folds,
+        "sampler": plan.sampler,
         "data": describe_splits(splits)["digests"],
     }
     with Run(folder).locked():
         best_by = load_task(config, splits["train"].facts).best_by
-        book = Book(folder, plan.pipeline, head, space, best_by)
-        # The user may edit the file during the sweep, so the copy is read. The name is set
-        # explicitly, because it defaults to the name of the file.
-        copied = dataclasses.replace(
-            plan, pipeline=book.pipeline, overrides=(f"name={config.name}", *plan.overrides)
-        )
+        book = Book(folder, config, head, space, best_by)
+        # The user may edit the file during the sweep, so the one in the folder is read.
+        copied = dataclasses.replace(plan, pipeline=book.pipeline, overrides=())
         if not space:
             copied = dataclasses.replace(copied, trials=1, rounds=1)
-        _run_trials(copied, space, study, book, train)
-    result = book.result()
-    if result["best"] is None:
-        raise UserError(f"no trial succeeded; the error of the first: {book.trials[0]['error']}")
-    return result
+        _run_trials(copied, space, sampler, book, train)
+        result = book.result()
+        if result["best"] is None:
+            error = book.trials[0]["error"]
+            raise UserError(f"no trial succeeded; the error of the first: {error}")
+        whole = dataclasses.replace(copied, folds=None)
+        best = whole.load(_overrides(result["trials"][0]["values"]))
+        return {**result, "pipeline": str(book.write_best(best))}
+
+
+def _sampler(plan: Plan, seed: int) -> Sampler:
+    match plan.sampler:
+        case "random":
+            return Study(seed)
+        case "evolution":
+            return Evolution(seed)
+        case "controller":
+            # It takes TensorFlow some seconds to trace the policy.
+            from cvpipe.search.controller import Controller
+
+            return Controller(seed)
 
 
 def _run_trials(
-    plan: Plan, space: tuple[Dimension, ...], study: Study, book: Book, train: Train
+    plan: Plan, space: tuple[Dimension, ...], sampler: Sampler, book: Book, train: Train
 ) -> None:
     for number in range(1, plan.rounds + 1):
         finer = narrowed(space, book.ranked(), plan.trials)
         for _ in range(plan.trials):
-            drawn = study.ask(finer)
+            drawn = sampler.ask(finer)
             if drawn is None:
-                _print_progress("every combination has been tried")
+                _print_progress("no combination is left that hasn't been tried")
                 break
             asked, values = drawn
             trial = _run_trial(plan, number, values, book, train)
             book.add(trial)
-            study.tell(asked, trial["score"])
+            sampler.tell(asked, book.merit(trial))
 
 
 def _run_trial(
@@ -105,7 +123,7 @@ def _run_trial(
         "deviation": None,
     }
     name = f"trial-{trial['trial']:03}"
-    overrides = [f"{key}={value}" for key, value in values.items()]
+    overrides = _overrides(values)
     _print_progress("  ".join([name, f"round {number}/{plan.rounds}", *overrides]))
     runs: dict[str, dict[str, Any]] = {}
     error = None
@@ -131,6 +149,10 @@ def _run_trial(
     )
     seconds = round(sum(run["seconds"] for run in runs.values()), 1)
     return {**trial, "scores": scores, "seconds": seconds, "error": error, "runs": list(runs)}
+
+
+def _overrides(values: Mapping[str, Value]) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items()]
 
 
 def _print_progress(text: str) -> None:

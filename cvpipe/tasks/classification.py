@@ -64,6 +64,7 @@ def make_task(config: Classification, facts: Facts) -> Task:
         initial_loss=partial(initial_loss, config, len(names)),
         imitate=partial(imitate, config=config),
         class_scores=lambda outputs: outputs["logits"],
+        answered_scores=lambda answers: tf.math.log(tf.maximum(answers["probabilities"], 1e-30)),
         class_labels=lambda targets: targets["label"],
     )
 
@@ -87,6 +88,7 @@ def build_network(
         drop_connect=model.drop_connect,
         bias=initial_score(config.loss),
         auxiliary=model.auxiliary > 0,
+        cells=model.cells,
         style=make_style(model, synchronized),
         normalize=None if config.prepare.normalize == "given" else config.prepare,
     )

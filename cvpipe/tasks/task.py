@@ -162,11 +162,21 @@ class Task:
     """Maps outputs to a score per class and image, float32 [B, K], for explanations; None if the
     task has no classes.
     """
+    answered_scores: Callable[[Tensors], tf.Tensor] | None = None
+    """Maps answers to scores like those of `class_scores`, up to a constant of each image, for
+    attacks on artifacts; None if answers don't tell.
+    """
     class_probabilities: Callable[[tf.Tensor], tf.Tensor] = tf.nn.softmax
     """Maps `class_scores` to 0…1, in the same shape."""
     class_labels: Callable[[Tensors], tf.Tensor] | None = None
     """Maps targets to the true class of each image, int [B]; None if images have no single
     class.
+    """
+    objectives: Mapping[str, Callable[[Tensors, Tensors], tf.Tensor]] = dataclasses.field(
+        default_factory=dict
+    )
+    """Goals of attacks besides a high loss, by name: each maps outputs and training targets to
+    what an attack maximizes, float32 [b].
     """
     objects: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
     """Maps evaluation targets to the class of each object, int32 [B, M], −1 in empty slots, and its

@@ -102,6 +102,16 @@ def evaluate_run(
     return {**scores, "split": split}
 
 
+def open_subject(run: Run, split: str = "test", overrides: Sequence[str] = ()) -> Subject:
+    """Open the checkpoint that would be exported, and one split. Writes nothing.
+
+    Args:
+        overrides: `data.key=value` each, for example the path of the data.
+    """
+    trained = load(run, run.config.export.checkpoint, overrides)
+    return _subject(trained, open_split(trained.config, split, run.known))
+
+
 def _subject(trained: Trained, source: Source) -> Subject:
     def answer(part: Source, quarantine: Quarantine) -> Answered:
         batches = batches_of(part, trained.task, trained.config, quarantine)

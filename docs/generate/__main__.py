@@ -10,7 +10,7 @@ import sys
 from blocks import PAGES, ROOT, filled
 from canon import canon
 from configuration import configuration
-from depth import draw_degradation
+from depth import draw_degradation, draw_starts
 from gallery import draw_gallery
 
 if __name__ == "__main__":
@@ -32,3 +32,4 @@ if __name__ == "__main__":
     if "--pictures" in sys.argv:
         draw_gallery()
         draw_degradation()
+        draw_starts()

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conventions import conventions
 from lines import table
 from results import RESULTS
 
@@ -26,6 +27,10 @@ count as computed in place. "Sees" is the receptive field of the backbone's last
 A published figure is bold if it agrees with cvpipe's in all its digits, or within 1 % if the source
 rounds. Sources: T torchvision, K Keras Applications, M timm, C counted from the paper's table,
 P the paper.
+"""
+CONVENTIONS = """
+Parameters of the same networks under other conventions:
+
 """
 TAIL = """
 CS231n's slide about VGG16 lists the same rows, which add up to 15.2 million values and 61 MB, but
@@ -62,6 +67,17 @@ accuracy that is 16 points lower. With shortcuts, the deeper network's accuracy 
 the training is too short for it.
 
 ![Training losses of plain and residual networks of 20 and 56 layers](canon/degradation.png)
+"""
+STARTS = """
+## Activations before training
+
+Ten fully connected layers of 500 units, for 1,000 random inputs of variance 1, as in CS231n's
+lecture on initialization. With a standard deviation of 0.01, activations vanish layer by layer;
+with 1, tanh saturates. Xavier's keeps tanh alive; ReLU, which drops half of the power in each
+layer, needs He's. Batch norm makes small weights harmless. `python docs/generate --pictures` draws
+it again; `cvpipe train --sanity` measures the layers of a pipeline's own network.
+
+![Histograms of the activations of ten layers for eight initializations](canon/activations.png)
 """
 FAMILIES = {
     "LeNet-5": "lenet5",
@@ -111,8 +127,9 @@ def canon() -> str:
     from cvpipe.models.catalog import NETWORKS
     from cvpipe.models.describe import describe
 
-    parts = [page([describe(name) for name in NETWORKS]), BACKBONES, backbones(), SCORES]
-    parts += [_block("canon-scores"), DEPTH, _block("canon-depth")]
+    parts = [page([describe(name) for name in NETWORKS]), CONVENTIONS, conventions(), TAIL]
+    parts += [BACKBONES, backbones(), SCORES]
+    parts += [_block("canon-scores"), DEPTH, _block("canon-depth"), STARTS]
     return "".join(parts)
 
 
@@ -132,7 +149,7 @@ def page(networks: Sequence[Mapping[str, Any]]) -> str:
     ]
     rows = table(head, [_cells(network) for network in networks])
     named = "\n".join(deviations)
-    return f"{HEAD}\n{rows}\n## Deviations\n\n{named}\n{TAIL}"
+    return f"{HEAD}\n{rows}\n## Deviations\n\n{named}\n"
 
 
 def backbones() -> str:

@@ -1,4 +1,6 @@
-"""Draw the picture of docs/canon.md: training losses of plain and residual networks."""
+"""Draw the pictures of docs/canon.md: training losses of plain and residual networks, and
+activations at initialization.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from pathlib import Path
 
 from results import DEPTHS, losses
 
-FILE = Path(__file__).parents[1] / "canon/degradation.png"
+FOLDER = Path(__file__).parents[1] / "canon"
 COLORS = {"plain": "#d55e00", "resnet": "#0072b2"}
 
 
@@ -28,5 +30,14 @@ def draw_degradation() -> None:
         axes.grid(alpha=0.3, which="both")
         axes.label_outer()
         axes.legend()
-    FILE.parent.mkdir(exist_ok=True)
-    figure.savefig(FILE, dpi=90)
+    FOLDER.mkdir(exist_ok=True)
+    figure.savefig(FOLDER / "degradation.png", dpi=90)
+
+
+def draw_starts() -> None:
+    """Write the picture of activations before training, computed anew: some seconds."""
+    from cvpipe.models.initial_activations import initial_activations
+    from cvpipe.pictures.activations import draw_activations
+
+    FOLDER.mkdir(exist_ok=True)
+    draw_activations(initial_activations()).savefig(FOLDER / "activations.png", dpi=70)

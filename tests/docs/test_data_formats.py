@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,11 @@ def build(text: str, folder: Path) -> dict[str, Any]:
         if title:
             (folder / title).parent.mkdir(parents=True, exist_ok=True)
             (folder / title).write_text(body, encoding="utf-8")
+    for kind, title, body in blocks:
+        if kind == "python":
+            exec(compile(body, title, "exec"), {})
+        elif kind == "sh":
+            subprocess.run(body, shell=True, check=True, cwd=folder)
     return dict(part)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from cvpipe.config.prepare import Prepare
 from cvpipe.data.prepare import normalize
 from cvpipe.explain.attack import Norm, deep_fool, fgsm, make_ball, margin_loss, pgd, to_bytes
-from cvpipe.explain.robustness import Point, accuracies
+from cvpipe.explain.robustness import Model, Plan, Point, accuracies
 from test_maps import SIZE, convolutional, linear
 
 PREPARE = Prepare(size=(SIZE, SIZE), channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
@@ -103,10 +103,11 @@ def test_accuracy_falls_with_the_strength_and_none_is_no_attack() -> None:
     weight = np.float32([1] * 7 + [0])
     batches = [{"image": images, "targets": {"label": labels}, "weight": weight}]
     points = accuracies(
-        subject, batches, lambda own: own["label"], TWO, "pgd", [0.0, 0.5], steps=10
+        [Model(subject, TWO)], batches, lambda own: own["label"], Plan("pgd", steps=10), [0.0, 0.5]
     )
-    assert [point.images for point in points] == [7, 7]
-    assert points[0].accuracy == 1 and points[1].accuracy < 1
+    [[clean]], [[attacked]] = points
+    assert clean.images == attacked.images == 7
+    assert clean.accuracy == 1 and attacked.accuracy < 1
 
 
 def test_the_confidence_interval_is_wilsons() -> None:

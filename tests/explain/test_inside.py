@@ -77,7 +77,7 @@ def test_the_best_patches_are_those_of_all_images_at_once() -> None:
         for channel in range(maps.shape[-1]):
             best = maps[..., channel].max((1, 2))
             order = np.argsort(-best)[:3]
-            np.testing.assert_array_equal(top.index[channel], order + 10)
+            np.testing.assert_array_equal(top.images[channel], order + 10)
             np.testing.assert_allclose(top.values[channel], best[order], rtol=1e-5)
             for image, (row, column) in zip(order, top.places[channel], strict=True):
                 assert maps[image, row, column, channel] == maps[image, ..., channel].max()

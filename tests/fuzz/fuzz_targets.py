@@ -26,11 +26,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+import record_writers
 from conftest import ROOT
 from cvpipe import config_file
 from cvpipe.config.data import ClassNames, Coco, CocoMasks, CocoSplit, Csv, Folder, Idx, Voc, Yolo
 from cvpipe.config.keypoint_sources import CocoKeypoints, KeypointCsv
 from cvpipe.config.masks import Masks
+from cvpipe.config.record_files import TfRecordBoxes, WebDatasetBoxes
 from cvpipe.data.decode import decode_image, upright_extent
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.coco import coco
@@ -39,7 +41,9 @@ from cvpipe.data.sources.folder import folder
 from cvpipe.data.sources.idx import idx
 from cvpipe.data.sources.keypoint_csv import keypoint_csv
 from cvpipe.data.sources.masks import masks
+from cvpipe.data.sources.tfrecord import tfrecord
 from cvpipe.data.sources.voc import voc
+from cvpipe.data.sources.webdataset import webdataset
 from cvpipe.data.sources.yolo import yolo
 from cvpipe.errors import UserError
 from cvpipe.serving import rest, v2
@@ -441,7 +445,47 @@ def _formats() -> list[_Format]:
             True,
         ),
         _Format("data.zip", {}, lambda path: folder(_zip_section(path)), [_folder_zip()], True),
+        _Format(
+            "train.tfrecord",
+            {},
+            at(TfRecordBoxes, tfrecord),
+            [record_writers.tfrecord([_boxes_example(picture)] * 2)],
+            True,
+        ),
+        _Format(
+            "map.pbtxt",
+            {"train.tfrecord": record_writers.tfrecord([_boxes_example(picture)])},
+            at(TfRecordBoxes, tfrecord, names="map.pbtxt"),
+            [b"item { id: 1 name: 'dog' display_name: \"Dog\" }\nitem {\n  id: 2 name: 'cat' }\n"],
+        ),
+        _Format(
+            "train.tar",
+            {},
+            at(WebDatasetBoxes, webdataset),
+            [
+                record_writers.tar(
+                    [
+                        ("a/1.png", picture),
+                        ("a/1.json", b'{"objects": [{"bbox": [1, 2, 8, 7], "category": 1}]}'),
+                        ("a/2.json", b'{"objects": {"bbox": [[1, 2, 8, 7]], "category": ["x"]}}'),
+                        ("a/2.png", picture),
+                    ]
+                )
+            ],
+            True,
+        ),
     ]
+
+
+def _boxes_example(picture: bytes) -> dict[str, Any]:
+    sides = {"ymin": 0.1, "xmin": 0.2, "ymax": 0.5, "xmax": 0.9}
+    return {
+        "image/encoded": picture,
+        "image/object/class/label": [1],
+        "image/object/class/text": "dog",
+        "image/object/is_crowd": [0],
+        **{f"image/object/bbox/{side}": value for side, value in sides.items()},
+    }
 
 
 def _zip_section(path: Path) -> Folder:

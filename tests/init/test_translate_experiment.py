@@ -173,7 +173,9 @@ def test_a_file_stands_over_a_registered_experiment(tmp_path: Path) -> None:
 def test_a_file_keeps_its_numbers(tmp_path: Path) -> None:
     translated = translate([written(tmp_path, EFFICIENTNET)])
     own = loaded(translated, tmp_path).to_json()
-    assert own["data"]["source"]["path"] == "imagenet-2012-tfrecord"
+    source = own["data"]["source"]
+    assert (source["kind"], source["path"]) == ("tfrecord", "imagenet-2012-tfrecord")
+    assert (source["train"], source["test"]) == ("train*", "valid*")
     assert own["model"]["backbone"] == "efficientnet_b0" and own["model"]["activation"] is None
     assert own["model"]["conventions"] == "model_garden"
     assert own["train"]["ema"] == 0.9999 and own["train"]["precision"] == "mixed_bfloat16"
@@ -181,6 +183,64 @@ def test_a_file_keeps_its_numbers(tmp_path: Path) -> None:
     # 0.97 ^ (312 / 748) an epoch.
     assert np.exp(-own["schedule"]["decay"]) == pytest.approx(0.97 ** (312 / 748), rel=1e-6)
     assert own["optimizer"]["epsilon"] == 0.001 and own["optimizer"]["rho"] == 0.9
+
+
+@pytest.mark.parametrize(
+    "train, held_out, source",
+    [
+        ("a/b/train*", "a/b/val*", {"path": "a/b", "train": "train*", "test": "val*"}),
+        ("a/b/t*,a/c/t*", "", {"path": "a", "train": "{b/t*,c/t*}"}),
+        ("/d/x*/t.tfrecord", "", {"path": "/d", "train": "x*/t.tfrecord"}),
+        ("train*", "d/val*", {"path": ".", "train": "train*", "test": "d/val*"}),
+        ("gs://b/coco/t*", "", {"path": "gs://b/coco", "train": "t*"}),
+    ],
+)
+def test_input_paths_become_patterns(
+    train: str, held_out: str, source: dict[str, Any], tmp_path: Path
+) -> None:
+    text = f"""task:
+  model: {{num_classes: 3}}
+  train_data: {{input_path: '{train}', image_field_key: image, label_field_key: label}}
+  validation_data: {{input_path: '{held_out}'}}"""
+    translated = translate([written(tmp_path, text)])
+    own = loaded(translated, tmp_path).data.source.model_dump(exclude_defaults=True)
+    assert own == {"kind": "tfrecord", "image": "image", "label": "label", **source}
+    bucket = [note for note in translated.notes if "copy the records to this machine" in note]
+    assert bool(bucket) == source["path"].startswith("gs://")
+
+
+def test_paths_without_a_common_folder_are_told(tmp_path: Path) -> None:
+    text = "task: {model: {num_classes: 3}, train_data: {input_path: '/a/t*,b/t*'}}"
+    translated = translate([written(tmp_path, text)])
+    assert loaded(translated, tmp_path).data.source.kind == "auto"
+    assert any("folders without a common one, /a/t*, b/t*" in note for note in translated.notes)
+
+
+def test_a_label_map_and_masks_are_kept(tmp_path: Path) -> None:
+    text = """task:
+  train_data:
+    input_path: coco/train*
+    parser: {num_channels: 3}
+    decoder: {type: label_map_decoder, label_map_decoder: {label_map: coco/names.csv}}"""
+    source = loaded(translate([written(tmp_path, text)]), tmp_path).data.source
+    assert source.kind == "tfrecord" and source.names == "names.csv"
+    text = """task:
+  model: {num_classes: 3}
+  losses: {ignore_label: 250}
+  train_data: {input_path: city/train*, crop_size: [64, 64]}"""
+    translated = translate([written(tmp_path, text)])
+    source = loaded(translated, tmp_path).data.source
+    assert source.classes == ("class_0", "class_1", "class_2") and source.ignore_indices == (250,)
+    assert any("experiments don't name the values of masks" in note for note in translated.notes)
+
+
+def test_a_validation_split_of_tfds_is_the_test_split(tmp_path: Path) -> None:
+    text = """task:
+  model: {num_classes: 10}
+  train_data: {tfds_name: cifar10, tfds_split: train}
+  validation_data: {tfds_name: cifar10, tfds_split: test}"""
+    source = loaded(translate([written(tmp_path, text)]), tmp_path).data.source
+    assert source.train == "train" and source.test == "test" and source.validation is None
 
 
 def test_each_key_that_is_not_understood_is_named_with_its_line(tmp_path: Path) -> None:

@@ -29,12 +29,14 @@ from cvpipe.models.lenet_sparse import C3
 from cvpipe.models.local_response import LocalResponseNorm
 from cvpipe.models.norms import Norm
 from cvpipe.models.published import PUBLISHED
+from cvpipe.models.random_layers import StochasticDepth
 from cvpipe.models.segmenters import fcn
 from cvpipe.models.shufflenet import shuffle
 
 LONG = (
     "resnet1202",
     "resnet110",
+    "resnet110_stochastic_depth",
     "preresnet110",
     "preresnet164",
     "resnet101",
@@ -95,6 +97,49 @@ def test_auxiliary_classifiers_have_the_published_parameters(name: str, paramete
 def test_a_network_without_auxiliary_classifiers_says_so() -> None:
     with pytest.raises(ConfigError, match="auxiliary.*resnet8.*googlenet, inception_v3"):
         classification_network("resnet8", (8, 8, 3), 2, auxiliary=True)
+
+
+LECTURES = {
+    "LeNet-5": "lenet5 lenet5_sparse",
+    "AlexNet": "alexnet alexnet_one_tower",
+    "ZFNet": "zfnet",
+    "OverFeat": "overfeat_fast overfeat_accurate",
+    "VGG": "vgg11_fc vgg13_fc vgg16_fc vgg19_fc",
+    "NiN": "nin_imagenet nin_cifar",
+    "GoogLeNet and Inception": "googlenet inception_v2 inception_v3 inception_v4",
+    "Inception-ResNet": "inception_resnet_v2",
+    "ResNet": "resnet18 resnet34 resnet50 resnet101 resnet152",
+    "ResNet of CIFAR": "resnet20 resnet32 resnet44 resnet56 resnet110 resnet1202",
+    "plain": "plain18 plain34",
+    "pre-activation": "preresnet50 preresnet101 preresnet152 preresnet110 preresnet164",
+    "Wide ResNet": "wrn28_10 wide_resnet50_2",
+    "ResNeXt": "resnext50_32x4d resnext101_32x8d",
+    "stochastic depth": "resnet110_stochastic_depth",
+    "SE": "se_resnet50 se_resnext50_32x4d",
+    "DenseNet": "densenet121 densenet169 densenet201 densenet40_12 densenet_bc100_12",
+    "FractalNet": "fractalnet20",
+    "SqueezeNet": "squeezenet1_0 squeezenet1_1 squeezenet1_0_bypass",
+    "NASNet-A": "nasnet_mobile nasnet_large",
+    "MobileNet": "mobilenet_v1 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large",
+    "ShuffleNet and Xception": "shufflenet_g3 xception",
+    "EfficientNet": " ".join(f"efficientnet_b{number}" for number in range(8)),
+    "EfficientNet-Lite": " ".join(f"efficientnet_lite{number}" for number in range(5)),
+}
+
+
+@pytest.mark.parametrize("family", LECTURES)
+def test_the_lectures_networks_are_listed_beside_published_figures(family: str) -> None:
+    assert set(LECTURES[family].split()) <= NETWORKS.keys() & PUBLISHED.keys()
+
+
+def test_stochastic_depth_is_that_of_its_paper_unless_another_is_given() -> None:
+    for given, last in ((0.0, 0.5), (0.2, 0.2)):
+        with without_weights():
+            model = classification_network(
+                "resnet110_stochastic_depth", (8, 8, 3), 10, style=Style(stochastic_depth=given)
+            )
+        rates = [layer.rate for layer in model.layers if isinstance(layer, StochasticDepth)]
+        np.testing.assert_allclose(rates, last * np.arange(1, 55) / 54)
 
 
 # -- shapes of the papers' tables

@@ -50,6 +50,7 @@ SMALL = {
     "se_resnet50": (32, 0.125),
     "densenet121": (32, 0.125),
     "nasnet_mobile": (33, 0.25),
+    "cells": (8, 0.5),
     "mobilenet_v3_small": (32, 0.5),
     "mobilenet_v3_large": (32, 0.25),
     "shufflenet_g3": (32, 0.25),

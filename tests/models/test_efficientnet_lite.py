@@ -16,7 +16,14 @@ def features_of(name, shape, width=1.0):
 
 
 @pytest.mark.parametrize(
-    "number, trainable, blocks", [(0, 4_652_008, 16), (1, 5_416_680, 21), (2, 6_092_072, 21)]
+    "number, trainable, blocks",
+    [
+        (0, 4_652_008, 16),
+        (1, 5_416_680, 21),
+        (2, 6_092_072, 21),
+        pytest.param(3, 8_197_096, 24, marks=pytest.mark.soak),
+        pytest.param(4, 13_006_568, 30, marks=pytest.mark.soak),
+    ],
 )
 def test_the_networks_have_the_parameters_of_the_published_checkpoints(number, trainable, blocks):
     name = f"efficientnet_lite{number}"

@@ -62,6 +62,7 @@ SAVED = (
     "fractalnet20",
     "squeezenet1_0_bypass",
     "nasnet_mobile",
+    "cells",
     "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3_small",

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from cvpipe.pictures import drawing
+from cvpipe.pictures import benchmark, drawing
 from cvpipe.pictures.drawing import RIGHT, TRUTH, WRONG, Marks, wrap_title
 
 LONG = "a red-breasted merganser of the northern lakes"
@@ -21,6 +21,26 @@ NAMES = ["cat", LONG, "dog", LONG.replace(" ", "_"), "7"]
 IMAGES = np.zeros((9, 48, 64, 3), np.uint8)
 TITLES = [f"{name} 97%\nis {other}" for name in NAMES for other in (NAMES[1], "cat")][:9]
 BOXES = np.array([[4, 4, 30, 40]])
+ARTIFACTS = [
+    {"artifact": name, "score": "accuracy", "value": 0.9 + 0.01 * n, "size": 2**20 * (n + 1)}
+    for n, name in enumerate(["digits/1", LONG, "digits/12"])
+]
+MEASURED = [
+    {
+        "artifact": own["artifact"],
+        "signature": signature,
+        "threads": threads,
+        "batch": batch,
+        "p50_ms": batch / threads,
+        "p99_ms": 2.0 * batch,
+        "memory": 2**26,
+        "images_per_second": 1000.0 * threads,
+    }
+    for own in ARTIFACTS
+    for signature in ("tensor", "serving_default")
+    for threads in (1, 16)
+    for batch in (1, 2, 8, 32)
+]
 FIGURES: dict[str, Callable[[], Figure]] = {
     "grid": lambda: drawing.image_grid(IMAGES, TITLES),
     "one image": lambda: drawing.image_grid(IMAGES[:1], TITLES[:1]),
@@ -43,6 +63,11 @@ FIGURES: dict[str, Callable[[], Figure]] = {
             for n in range(5)
         ],
         "accuracy",
+    ),
+    "benchmark": lambda: benchmark.draw_benchmark(ARTIFACTS, MEASURED),
+    "benchmark of one": lambda: benchmark.draw_benchmark(
+        [{**ARTIFACTS[0], "value": None}],
+        [row for row in MEASURED if (row["artifact"], row["threads"]) == ("digits/1", 1)],
     ),
 }
 

@@ -100,7 +100,7 @@ def predict(tmp_path: Path, task: str) -> tuple[Path, Path, list[ImageFile], lis
         for n, own in enumerate(images)
     ]
     folder = tmp_path / "answers"
-    write_shards(lambda part: iter(rows), images, folder, {}, lambda text: None)
+    write_shards(lambda parts: iter([iter(rows)]), images, folder, {}, lambda text: None)
     return folder, artifact, images, rows
 
 

@@ -27,6 +27,8 @@ FORMATS = (
     "one_hot_csv",
     "csv",
     "parquet",
+    "tfrecord",
+    "webdataset",
     "idx",
     "mvtec",
     "masks",

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.folder import is_image, split_of
@@ -16,6 +16,8 @@ from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import DataError
 from cvpipe.text_files import decode_text
 from cvpipe.user_paths import same_form
+
+T = TypeVar("T")
 
 # Number of files of a kind that are opened to detect a format.
 MOST_OPENED = 200
@@ -123,7 +125,7 @@ def stem(name: str) -> str:
     return same_form(posixpath.splitext(posixpath.basename(name))[0])
 
 
-def some(items: Sequence[str], most: int = MOST_OPENED) -> list[str]:
+def some(items: Sequence[T], most: int = MOST_OPENED) -> list[T]:
     """Return at most `most` of the items, evenly spaced."""
     return [items[number] for number in evenly_spaced(len(items), most)]
 

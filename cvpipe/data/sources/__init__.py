@@ -11,11 +11,19 @@ from cvpipe.config.data import Data, Merge
 from cvpipe.config.source import Source as Section
 from cvpipe.data.annotations.faults import faults_in_words, sum_of_faults
 from cvpipe.data.example import Example
+from cvpipe.data.sources.groups import crossing_groups
 from cvpipe.data.sources.learnable import refuse_lost_objects, refuse_unlearnable
 from cvpipe.data.sources.merge import merge
 from cvpipe.data.sources.source import Source
-from cvpipe.data.sources.splits import choose_classes, cut_fold, limit, with_test, with_validation
-from cvpipe.errors import DataError
+from cvpipe.data.sources.splits import (
+    choose_classes,
+    complete,
+    cut_fold,
+    limit,
+    with_test,
+    with_validation,
+)
+from cvpipe.errors import DataError, counted
 
 __all__ = ["Example", "Source", "open_splits"]
 
@@ -45,11 +53,11 @@ def open_splits(config: Data) -> dict[str, Source]:
     classes = next(iter(splits.values())).classes
     if len(classes) < config.least_classes:
         raise DataError(f"{place}: only the class {classes[0]!r}; at least two classes are needed")
-    splits = with_test(splits, config.test, seed)
+    splits = with_test(splits, config.test, seed, config.group)
     splits = (
         _with_fold(splits, config)
         if config.fold
-        else with_validation(splits, config.validation, seed)
+        else with_validation(splits, config.validation, seed, config.group)
     )
     for name, split in list(splits.items()):
         if not len(split) and name == "validation" and not config.fold:
@@ -70,6 +78,7 @@ def open_splits(config: Data) -> dict[str, Source]:
         splits["train"] = limit(splits["train"], config.limit, f"{seed} limit")
     refuse_unlearnable(place, splits["train"])
     _warn_of_rare_classes(place, splits["train"])
+    _warn_of_crossing_groups(place, splits, config)
     return splits
 
 
@@ -120,14 +129,11 @@ def _open_all(section: Merge, config: Data) -> dict[str, Source]:
     """Open all sources. Each holds out its own missing splits, so the shares are the same in
     all.
     """
-    children = [
-        with_test(open_source(child, config), config.test, config.split_seed)
-        for child in section.sources
-    ]
-    if any("validation" in child for child in children) and not config.fold:
-        children = [
-            with_validation(child, config.validation, config.split_seed) for child in children
-        ]
+    seed, group = config.split_seed, config.group
+    children = [open_source(child, config) for child in section.sources]
+    children = complete(children, "test", config.test, seed, group)
+    if any("validation" in child for child in children) and not config.fold and config.validation:
+        children = complete(children, "validation", config.validation, seed, group)
     return merge(children)
 
 
@@ -138,8 +144,23 @@ def _with_fold(splits: dict[str, Source], config: Data) -> dict[str, Source]:
             "%s: its validation split is unused, since data.fold takes its place",
             config.source.place,
         )
-    train, validation = cut_fold(splits["train"], config.fold, f"{config.split_seed} fold")
+    seed = f"{config.split_seed} fold"
+    train, validation = cut_fold(splits["train"], config.fold, seed, config.group)
     return {**splits, "train": train, "validation": validation}
+
+
+def _warn_of_crossing_groups(place: str, splits: dict[str, Source], config: Data) -> None:
+    crossing = crossing_groups(splits, config.group)
+    if crossing:
+        name, counts = next(iter(crossing.items()))
+        log.warning(
+            "%s: %s of data.group in several splits, such as %s in %s, so scores look better"
+            " than they are; keep the images of a group in one split",
+            place,
+            counted(len(crossing), "group"),
+            name,
+            " and ".join(counts),
+        )
 
 
 def _warn_of_rare_classes(place: str, train: Source) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Mapping
 
 from cvpipe.config.box_sources import BoxCsv
-from cvpipe.data.sources.csv import Table, cell_of, column_at, read_table
+from cvpipe.data.sources.csv import Table, cell_of, column_at, column_reader, read_table
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.flags import flag_of_text
-from cvpipe.data.sources.source import Source
+from cvpipe.data.sources.source import ReadColumn, Source
 from cvpipe.data.sources.tool_boxes import Item, Labeled, all_there, number, stated, tool_source
 from cvpipe.errors import DataError, suggest
 from cvpipe.text_files import decode_text
@@ -28,16 +29,22 @@ def box_csv(config: BoxCsv) -> dict[str, Source]:
     names = [config.names] if config.names else []
     files = open_files(config.path, [*config.files.values(), config.images, *names])
     named = _names(files, config.names) if config.names else None
-    splits = dict[str, list[Labeled]]()
+    splits, columns = dict[str, list[Labeled]](), dict[str, ReadColumn]()
     for split, name in all_there(files, config.files):
         table = read_table(files, name, config.delimiter, config.header)
-        splits[split] = _images(table, name, config, named)
-    return tool_source(files, config, splits, config.images)
+        splits[split], lines = _images(table, name, config, named)
+        columns[split] = column_reader(files, table, lines)
+    sources = tool_source(files, config, splits, config.images)
+    return {
+        split: dataclasses.replace(source, read_column=columns[split])
+        for split, source in sources.items()
+    }
 
 
 def _images(
     table: Table, name: str, config: BoxCsv, named: Mapping[str, str] | None
-) -> list[Labeled]:
+) -> tuple[list[Labeled], list[list[int]]]:
+    """Return the images, and the lines of each."""
     path_at = column_at(table, config.path_column, "data.source.path_column")
     label_at = column_at(table, config.label_column, "data.source.label_column")
     sides_at = [column_at(table, c, "data.source.box_columns") for c in config.box_columns]
@@ -52,6 +59,7 @@ def _images(
         own = (headings.index("height"), headings.index("width"))
         size_at = None if set(own) & set(sides_at) else own
     images: dict[str, Labeled] = {}
+    lines: dict[str, list[int]] = {}
     for line, cells in table.rows:
         where = f"{table.place}:{line}"
         path, label = (cell_of(table, line, cells, at) for at in (path_at, label_at))
@@ -69,7 +77,8 @@ def _images(
         extent = stated(*(cells[at] for at in size_at)) if size_at else None
         image = images.setdefault(path, Labeled(path, name, extent, [], config.fractions))
         image.items.append(Item(f"{where} ({label})", label, (top, left, bottom, right), crowd))
-    return list(images.values())
+        lines.setdefault(path, []).append(line)
+    return list(images.values()), list(lines.values())
 
 
 def _names(files: Files, name: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ in the order of their ids.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import posixpath
 from collections import Counter
@@ -41,7 +42,7 @@ from cvpipe.data.sources.flags import flag_of_json
 from cvpipe.data.sources.image_size import image_size
 from cvpipe.data.sources.keypoints import OUTSIDE, flip_pairs, keypoint_source, points_inside
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
-from cvpipe.data.sources.source import Source
+from cvpipe.data.sources.source import ReadColumn, Source, as_text
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.errors import DataError, suggest
 from cvpipe.geometry.masks import IGNORED
@@ -111,14 +112,39 @@ def coco(config: Coco) -> dict[str, Source]:
         there.update(filter(None, located))
     warn_of_leaks(config.path, names)
     if isinstance(config, CocoMasks):
-        return {
+        sources = {
             split: _masked_source(files, found, names[split], trained.categories, config)
             for split, found in instances.items()
         }
+    else:
+        sources = {
+            split: _source(files, there, found, names[split], trained.categories, config)
+            for split, found in instances.items()
+        }
     return {
-        split: _source(files, there, found, names[split], trained.categories, config)
-        for split, found in instances.items()
+        split: dataclasses.replace(
+            source, read_column=_column_reader(files, given[split].annotations, config)
+        )
+        for split, source in sources.items()
     }
+
+
+def _column_reader(files: Files, name: str, config: Coco) -> ReadColumn:
+    """Return a reader of the keys of a file's images. It reads the file again, so that keys which
+    nobody asks for take no memory.
+    """
+
+    def read(column: str, key: str) -> list[str]:
+        images = _read(files, name, config).images
+        known = sorted({key for image in images for key in image})
+        if column not in known:
+            raise DataError(
+                f"{files.locate(name)}: images have no key '{column}' ({key});"
+                f" {suggest(column, known)}"
+            )
+        return [as_text(image.get(column)) for image in images]
+
+    return read
 
 
 def _read(files: Files, name: str, config: Coco) -> _Instances:

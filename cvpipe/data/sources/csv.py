@@ -4,11 +4,12 @@ the images.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import logging
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from csv import Error as CsvError
 from csv import reader as csv_reader
 from pathlib import PurePosixPath
@@ -20,7 +21,7 @@ from cvpipe.config.data import ClassNames, Csv
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.files import Files, open_files, plain_path
 from cvpipe.data.sources.folder import EXTENSIONS
-from cvpipe.data.sources.source import Source
+from cvpipe.data.sources.source import ReadColumn, Source
 from cvpipe.errors import DataError, counted, suggest
 from cvpipe.text_files import decode_text
 
@@ -34,6 +35,9 @@ class Table(NamedTuple):
     headings: list[str] | None
     rows: list[tuple[int, list[str]]]
     """Rows, each with its line number from 1."""
+    name: str
+    """Name of the file."""
+    delimiter: str
 
 
 class _Image(NamedTuple):
@@ -62,7 +66,13 @@ def csv(config: Csv) -> dict[str, Source]:
     for split in images:
         _check_labels(tables[split].place, images[split], labels, tables["train"].place)
     _warn_of_leaks(config.path, images)
-    return {split: _source(files, rows, labels, classes) for split, rows in images.items()}
+    return {
+        split: dataclasses.replace(
+            _source(files, rows, labels, classes),
+            read_column=column_reader(files, tables[split], [[image.line] for image in rows]),
+        )
+        for split, rows in images.items()
+    }
 
 
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
@@ -108,7 +118,29 @@ def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
             f"{place}: no row{' below the headings' if headings else ''}; add some, or name another"
             " table"
         )
-    return Table(place, headings, rows)
+    return Table(place, headings, rows, name, delimiter)
+
+
+def column_reader(files: Files, table: Table, lines: Sequence[Sequence[int]]) -> ReadColumn:
+    """Return a reader of a table's columns. It reads the file again, so that columns which nobody
+    asks for take no memory.
+
+    Args:
+        lines: the lines of each record's rows. Several values are joined by commas.
+    """
+    name, delimiter, header = table.name, table.delimiter, table.headings is not None
+
+    def read(column: str, key: str) -> list[str]:
+        again = read_table(files, name, delimiter, header)
+        at, cells = column_at(again, column, key), dict(again.rows)
+
+        def value(own: Sequence[int]) -> str:
+            rows = (cells.get(line, []) for line in own)
+            return ", ".join(dict.fromkeys(row[at] for row in rows if at < len(row) and row[at]))
+
+        return [value(own) for own in lines]
+
+    return read
 
 
 def _images(files: Files, table: Table, config: Csv) -> list[_Image]:

@@ -5,6 +5,7 @@ Dimensions: R images, P keypoints.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from cvpipe.config.keypoint_sources import KeypointCsv
 from cvpipe.data.annotations.frame import make_frames
 from cvpipe.data.annotations.keypoints import HIDDEN, NOT_ANNOTATED, VISIBLE
 from cvpipe.data.facts import Facts
-from cvpipe.data.sources.csv import Table, cell_of, column_at, image_name, read_table
+from cvpipe.data.sources.csv import Table, cell_of, column_at, column_reader, image_name, read_table
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.image_size import image_size
 from cvpipe.data.sources.keypoints import (
@@ -50,6 +51,8 @@ class _Figures(NamedTuple):
     """float64 [R, P, 2], y and x in pixels; 0 where a point isn't annotated."""
     visibility: np.ndarray
     """int32 [R, P]."""
+    lines: list[int]
+    """Line of each image in the table."""
 
 
 def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
@@ -86,7 +89,13 @@ def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
         split: _figures(files, table, columns[split], config) for split, table in tables.items()
     }
     warn_of_leaks(config.path, {split: own.names for split, own in figures.items()})
-    return {split: _source(files, own, facts, config.upright) for split, own in figures.items()}
+    return {
+        split: dataclasses.replace(
+            _source(files, own, facts, config.upright),
+            read_column=column_reader(files, tables[split], [[line] for line in own.lines]),
+        )
+        for split, own in figures.items()
+    }
 
 
 def _columns(table: Table) -> list[_Column]:
@@ -134,7 +143,7 @@ def _figures(
             read = _point(table, line, cells, column)
             if read is not None:
                 *points[number, at], visibility[number, at] = read
-    return _Figures(list(lines), points, visibility)
+    return _Figures(list(lines), points, visibility, list(lines.values()))
 
 
 def _point(

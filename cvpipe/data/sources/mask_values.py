@@ -64,7 +64,12 @@ def values_of_colors(config: Masks) -> MaskValues:
 
 def values_of_indices(names: Sequence[str], ignored: Sequence[int], first: int = 0) -> MaskValues:
     """Return the mapping of class ids, counted from `first`, and of ignored values."""
-    return _mask_values(dict(enumerate(names, first)), ignored, by_color=False)
+    return values_of_numbers(dict(enumerate(names, first)), ignored)
+
+
+def values_of_numbers(names: Mapping[int, str], ignored: Sequence[int]) -> MaskValues:
+    """Return the mapping of class names by value, and of ignored values."""
+    return _mask_values(names, ignored, by_color=False)
 
 
 def _mask_values(names: Mapping[int, str], ignored: Sequence[int], by_color: bool) -> MaskValues:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.graph import choose
-from cvpipe.data.sources.source import Source
+from cvpipe.data.sources.source import ReadColumn, Source
 from cvpipe.errors import DataError
 
 T = TypeVar("T")
@@ -51,13 +52,8 @@ def _joined(parts: Sequence[Source]) -> Source:
 
     def read_record(record: tf.Tensor) -> Example:
         part = tf.searchsorted(starts, record[tf.newaxis], side="right")[0] - 1
-        return choose(
-            part,
-            [
-                lambda read=read, start=start: read(record - start)
-                for read, start in zip(readers, starts, strict=True)
-            ],
-        )
+        branches = zip(readers, starts, strict=True)
+        return choose(part, [partial(own, record - start) for own, start in branches])
 
     def in_part(ask: Callable[[Source, int], T]) -> Callable[[int], T]:
         def answer(record: int) -> T:
@@ -74,7 +70,20 @@ def _joined(parts: Sequence[Source]) -> Source:
         in_part(lambda part, record: part.name_record(record)),
         in_part(lambda part, record: part.locate_record(record)),
         np.concatenate([part.records + start for part, start in zip(parts, starts, strict=True)]),
+        read_column=_column_reader(parts, sizes),
     )
+
+
+def _column_reader(parts: Sequence[Source], sizes: Sequence[int]) -> ReadColumn | None:
+    """Return a reader of columns of the first `sizes` records of each part; None if a part has no
+    columns.
+    """
+    readers = [part.read_column for part in parts if part.read_column]
+    if len(readers) < len(parts):
+        return None
+    return lambda name, key: [
+        value for read, size in zip(readers, sizes, strict=True) for value in read(name, key)[:size]
+    ]
 
 
 def _alike(readers: list[Reader]) -> list[Reader]:

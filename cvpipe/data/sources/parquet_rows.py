@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from cvpipe.data.sources.files import Files, FolderFiles
 from cvpipe.data.sources.folder import split_of
+from cvpipe.data.sources.source import ReadColumn, as_text
 from cvpipe.errors import DataError, suggest
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,17 @@ def class_names(features: Mapping[str, Any], *path: str) -> tuple[str, ...]:
     names = _find(node, "names")
     known = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return tuple(names) if known else ()
+
+
+def column_reader(tables: Sequence[Table]) -> ReadColumn:
+    """Return a reader of the columns of a split's rows. Numbers of classes are their names."""
+
+    def read(column: str, _: str) -> list[str]:
+        names = dict(enumerate(class_names(tables[0].features, column)))
+        values = [value for table in tables for value in table.column(column)]
+        return [as_text(names.get(value, value) if names else value) for value in values]
+
+    return read
 
 
 class Images:

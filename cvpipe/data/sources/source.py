@@ -15,9 +15,14 @@ from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import in_memory
+from cvpipe.errors import DataError
 from cvpipe.user_paths import same_form
 
 Kind = TypeVar("Kind", bound=Annotation)
+ReadColumn = Callable[[str, str], Sequence[str]]
+"""Maps a column's name to its value for each record, "" where there is none. The second argument is
+the key or option that names it. Raises DataError, with that key, for an unknown name.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Source:
     """None if records are read one at a time."""
     known_digests: np.ndarray | None = None
     """uint64 [R]: `digests` of the records, if they are known already."""
+    read_column: ReadColumn | None = None
+    """Reads further columns of the files, for R records; None if the format has none."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -125,6 +132,22 @@ class Source:
     def name(self, index: int) -> str:
         """Return the full path of the example at `index`, for messages."""
         return self.locate_record(int(self.records[index]))
+
+    def column(self, name: str, key: str) -> list[str]:
+        """Return an example's value in a column of the files, such as its camera, for each example;
+        "" where there is none. `key` is the key or option that names it, for messages.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        if self.read_column is None:
+            raise DataError(
+                f"{key}: no column '{name}': this format has only images and annotations."
+                " Tables (kind: csv, box_csv, keypoint_csv, parquet), COCO's JSON, TFRecords and"
+                " WebDataset have columns"
+            )
+        values = self.read_column(name, key)
+        return [values[record] for record in self.records.tolist()]
 
     def names(self) -> list[str]:
         """Return all names in a normalized form of Unicode, which archives and folders may write
@@ -214,6 +237,11 @@ class Source:
         """Return the known digests if annotations haven't changed."""
         same = all(now is before for now, before in zip(annotations, self.annotations, strict=True))
         return self.known_digests if same else None
+
+
+def as_text(value: object) -> str:
+    """Return a value of a column as text; "" for None."""
+    return "" if value is None else str(value)
 
 
 def make_source(

@@ -7,12 +7,15 @@ stratum of the source.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from cvpipe.config.data import Fold
+from cvpipe.config.group import Group
+from cvpipe.data.sources.groups import group_names, share_out
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError, counted, suggest
 
@@ -21,14 +24,18 @@ log = logging.getLogger(__name__)
 Splits = dict[str, Source]
 
 
-def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
+def hold_out(
+    source: Source, share: float, seed: str, group: Group | None = None
+) -> tuple[Source, Source]:
     """Split a source in two, stratified by class. Return the rest, and the held-out part of size
     `share`.
 
     Examples are ranked by a hash of the seed and their name, so added examples move few others, and
     the location of the data doesn't matter. A class keeps at least one example; both parts keep the
-    source's order.
+    source's order. With groups, whole groups are held out, by `share_out`.
     """
+    if group:
+        return _hold_out_groups([source], share, seed, group)[0]
     held = np.zeros(len(source), bool)
     for members in _ranked(source, _hashes(source, seed)):
         count = min(round(len(members) * share), len(members) - 1)
@@ -36,12 +43,41 @@ def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
     return source.subset(np.flatnonzero(~held)), source.subset(np.flatnonzero(held))
 
 
-def cut_fold(source: Source, fold: Fold, seed: str) -> tuple[Source, Source]:
+def _hold_out_groups(
+    sources: Sequence[Source], share: float, seed: str, group: Group
+) -> list[tuple[Source, Source]]:
+    """Split each source in two; a group in several sources is held out of all or of none."""
+    names = [name for source in sources for name in group_names(source, group)]
+    sizes = np.cumsum([0, *map(len, sources)])
+    if share:
+        # A class of one source isn't that of another.
+        strata = np.unique(
+            [(n, stratum) for n, source in enumerate(sources) for stratum in source.strata()],
+            axis=0,
+            return_inverse=True,
+        )[1].reshape(-1)
+        held = share_out(names, strata, (1 - share, share), seed, fill_first=True) == 1
+    else:
+        held = np.zeros(len(names), bool)
+    parts = [held[begin:end] for begin, end in itertools.pairwise(sizes)]
+    return [
+        (source.subset(np.flatnonzero(~own)), source.subset(np.flatnonzero(own)))
+        for source, own in zip(sources, parts, strict=True)
+    ]
+
+
+def cut_fold(
+    source: Source, fold: Fold, seed: str, group: Group | None = None
+) -> tuple[Source, Source]:
     """Split a source in two. Return all other folds, and the given fold.
 
     Sizes of folds differ by at most one, also within each class. Examples are ranked as in
-    `hold_out`.
+    `hold_out`. With groups, sizes differ by at most the largest group.
     """
+    if group:
+        shares, names = [1 / fold.of] * fold.of, group_names(source, group)
+        chosen = share_out(names, source.strata(), shares, seed, fill_first=False) == fold.index
+        return source.subset(np.flatnonzero(~chosen)), source.subset(np.flatnonzero(chosen))
     chosen = np.zeros(len(source), bool)
     spare = 0
     for members in _ranked(source, _hashes(source, seed)):
@@ -78,21 +114,36 @@ def choose_classes(splits: Splits, classes: tuple[str, ...], place: str) -> Spli
     return {name: split.relabel(classes) for name, split in splits.items()}
 
 
-def with_test(splits: Splits, share: float, seed: int) -> Splits:
+def with_test(splits: Splits, share: float, seed: int, group: Group | None = None) -> Splits:
     """Hold out a test split if there is none; "all" becomes the training split."""
-    if "test" in splits:
-        return splits
-    train, test = hold_out(splits["all" if "all" in splits else "train"], share, f"{seed} test")
-    others = {name: split for name, split in splits.items() if name not in ("all", "train")}
-    return {"train": train, "test": test, **others}
+    return complete([splits], "test", share, seed, group)[0]
 
 
-def with_validation(splits: Splits, share: float, seed: int) -> Splits:
+def with_validation(splits: Splits, share: float, seed: int, group: Group | None = None) -> Splits:
     """Hold out a validation split of the training split if there is none and the share isn't 0."""
-    if "validation" in splits or not share:
-        return splits
-    train, validation = hold_out(splits["train"], share, f"{seed} validation")
-    return {**splits, "train": train, "validation": validation}
+    return complete([splits], "validation", share, seed, group)[0] if share else splits
+
+
+def complete(
+    children: Sequence[Splits], wanted: str, share: float, seed: int, group: Group | None
+) -> list[Splits]:
+    """Hold out the split `wanted` of each source that lacks it, with the same groups for all."""
+    lacking = [splits for splits in children if wanted not in splits]
+    whole = [splits["all" if "all" in splits else "train"] for splits in lacking]
+    seeded = f"{seed} {wanted}"
+    if group and whole:
+        pairs = _hold_out_groups(whole, share, seeded, group)
+    else:
+        pairs = [hold_out(source, share, seeded) for source in whole]
+    made = iter(
+        {**splits, "train": train, wanted: held}
+        for splits, (train, held) in zip(lacking, pairs, strict=True)
+    )
+    return [splits if wanted in splits else _in_order(next(made)) for splits in children]
+
+
+def _in_order(splits: Splits) -> Splits:
+    return {name: splits[name] for name in ("train", "test", "validation") if name in splits}
 
 
 def check_folder_splits(place: str, examples: Mapping[str, str]) -> None:

@@ -1,95 +1,76 @@
 """Offsets of the records of TFRecord files, found by one pass over each file and then cached.
 
-The index of a file is in $XDG_CACHE_HOME/cvpipe/tfrecord, or ~/.cache/cvpipe/tfrecord. It is valid
-while the file has the same size and modification time.
+A record is its length (8 bytes, little-endian), 4 bytes of checksum, its bytes, and 4 bytes of
+checksum.
 
 Dimensions: R records.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from cvpipe.atomic_write import atomic_write
+from cvpipe.data.sources.crc32c import masked_crc32c
+from cvpipe.data.sources.index_cache import remember, remembered, stamp_of
 from cvpipe.errors import DataError
 
 # For fewer records, scanning is as fast as a cache.
 LEAST_REMEMBERED = 1_000
+_ROOM, _PLACES = "tfrecord", "places"
+_PREPARE = "remove the data set and prepare it again"
 
 
-def tfrecord_places(file: str, records: int) -> np.ndarray:
-    """Locate the first R = `records` records of a file: int64 [R, 2], offset and length in bytes.
+def tfrecord_places(file: str, records: int | None, advice: str = _PREPARE) -> np.ndarray:
+    """Locate the first R = `records` records of a file, or all: int64 [R, 2], offset and length in
+    bytes.
+
+    Args:
+        file: its path.
+        records: R; None for all.
+        advice: end of errors.
 
     Raises:
-        DataError: the file can't be read, or has fewer records.
+        DataError: the file can't be read, has fewer records, or the length of one is damaged.
     """
     try:
-        status = Path(file).stat()
+        stamp = stamp_of(file)
     except OSError as error:
-        raise _unreadable(file, error) from None
-    stamp = np.array([status.st_size, status.st_mtime_ns], np.int64)
-    index = _index_of(file)
-    known = _remembered(index, stamp)
-    if known is not None and len(known) >= records:
+        raise _unreadable(file, error, advice) from None
+    known = (remembered(_ROOM, file, stamp) or {}).get(_PLACES)
+    if known is not None and _is_enough(known, records, int(stamp[0])):
         return known[:records]
-    places = _scan(file, records)
-    if records >= LEAST_REMEMBERED:
-        # If the cache can't be written, only the next start is slower.
-        with contextlib.suppress(OSError):
-            index.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(index) as stream:
-                np.savez(stream, stamp=stamp, places=places)
+    places = _scan(file, records, advice)
+    if len(places) >= LEAST_REMEMBERED:
+        remember(_ROOM, file, stamp, {_PLACES: places})
     return places
 
 
-def _index_of(file: str) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    name = hashlib.sha256(os.fsencode(Path(file).resolve())).hexdigest()
-    return cache / "cvpipe" / "tfrecord" / f"{name[:32]}.npz"
+def _is_enough(places: np.ndarray, records: int | None, size: int) -> bool:
+    """Return True if a file of so many bytes has no further records, or none are wanted."""
+    if records is not None:
+        return len(places) >= records
+    return len(places) > 0 and int(places[-1].sum()) + 4 == size
 
 
-def _remembered(index: Path, stamp: np.ndarray) -> np.ndarray | None:
-    """Return a cached index; None if it is missing, damaged or of another file."""
-    try:
-        with np.load(index, allow_pickle=False) as stored:
-            if not np.array_equal(stored["stamp"], stamp):
-                return None
-            places: np.ndarray = stored["places"]
-            return places
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
-def _scan(file: str, records: int) -> np.ndarray:
-    """Find records: each is its length (8 bytes, little-endian), 4 bytes of checksum, its bytes,
-    and 4 bytes of checksum.
-    """
-    places, at = np.zeros((records, 2), np.int64), 0
+def _scan(file: str, records: int | None, advice: str) -> np.ndarray:
+    places, at = list[tuple[int, int]](), 0
     try:
         with Path(file).open("rb", buffering=0) as opened:
             size = os.fstat(opened.fileno()).st_size
-            for number in range(records):
-                length = int.from_bytes(os.pread(opened.fileno(), 8, at), "little")
+            while at < size if records is None else len(places) < records:
+                head = os.pread(opened.fileno(), 12, at)
+                length = int.from_bytes(head[:8], "little")
                 begin, at = at + 12, at + 16 + length
-                if at > size:
-                    raise DataError(
-                        f"{file}: cut off or damaged at record {number}; remove the data set and"
-                        " prepare it again"
-                    )
-                places[number] = begin, length
+                if at > size or masked_crc32c(head[:8]) != head[8:]:
+                    raise DataError(f"{file}: cut off or damaged at record {len(places)}; {advice}")
+                places.append((begin, length))
     except OSError as error:
-        raise _unreadable(file, error) from None
-    return places
+        raise _unreadable(file, error, advice) from None
+    return np.array(places, np.int64).reshape(-1, 2)
 
 
-def _unreadable(file: str, error: OSError) -> DataError:
-    return DataError(
-        f"{file}: can't be read ({error.strerror}); remove the data set and prepare it again"
-    )
+def _unreadable(file: str, error: OSError, advice: str) -> DataError:
+    return DataError(f"{file}: can't be read ({error.strerror}); {advice}")

@@ -13,7 +13,7 @@ TRAIN = records.TRAIN
 
 def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[str, str]]:
     """Return a pipeline without its task, and comments for its keys."""
-    data, about_data = records.data(experiment, {})
+    data, about_data = records.data(experiment, {}, _fields(experiment))
     size = records.size_of(experiment, "task.model.input_size")
     model, about_model = network.model(experiment)
     dropout = experiment.get("task.model.dropout_rate", 0.0)
@@ -41,6 +41,13 @@ def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[s
             f"The experiment had {classes:,} classes; in cvpipe the data determine the number"
         )
     return values, reasons
+
+
+def _fields(experiment: Experiment) -> dict[str, Any]:
+    """Return the keys for the names of features in records."""
+    usual = {"image": "image/encoded", "label": "image/class/label"}
+    given = {key: experiment.get(f"{TRAIN}.{key}_field_key", own) for key, own in usual.items()}
+    return {key: own for key, own in given.items() if own != usual[key]}
 
 
 def _views(experiment: Experiment, size: list[int]) -> tuple[dict[str, Any], dict[str, Any] | None]:

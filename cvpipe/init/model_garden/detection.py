@@ -15,7 +15,7 @@ GENERATOR = "task.model.detection_generator"
 
 def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[str, str]]:
     """Return a pipeline without its task, and comments for its keys."""
-    data, about_data = records.data(experiment, {})
+    data, about_data = records.data(experiment, {}, records.label_map(experiment))
     most = experiment.get(f"{PARSER}.max_num_instances", 100)
     if most != 100:
         data["max_objects"] = most

@@ -83,8 +83,6 @@ _LEFT = {
         "trainer.optimizer_config.*",
         "task.train_data.aug_*",
         "task.train_data.weights",
-        "task.train_data.image_field_key",
-        "task.train_data.label_field_key",
         "task.train_data.is_multilabel",
         "task.train_data.tfds_*",
         "task.train_data.three_augment",

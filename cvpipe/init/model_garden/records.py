@@ -11,42 +11,74 @@ from cvpipe.init.model_garden.network import AT
 TRAIN, VALIDATION = "task.train_data", "task.validation_data"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 """Mean and standard deviation of red, green and blue in 0…1 in Model Garden."""
+_TESTED = (
+    ", which are the test split here; checkpoints are chosen by images held out of training"
+    " (data.validation)"
+)
 SIDE = 224
 """Height and width of images if an experiment doesn't give them."""
 
 
-def data(experiment: Experiment, more: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return `data`, and comments for its keys. `more` are keys for kind: tfds."""
+def data(
+    experiment: Experiment, for_tfds: dict[str, Any], for_records: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return `data`, and comments for its keys.
+
+    Args:
+        experiment: the experiment.
+        for_tfds: further keys of kind: tfds.
+        for_records: further keys of kind: tfrecord.
+    """
     name = experiment.get(f"{TRAIN}.tfds_name", "")
     if name:
-        source: dict[str, Any] = {"kind": "tfds", "name": name, **more}
-        folder = experiment.get(f"{TRAIN}.tfds_data_dir", "")
-        if folder:
-            source["data_dir"] = folder
-        source["train"] = experiment.get(f"{TRAIN}.tfds_split", "") or "train"
-        held_out = experiment.get(f"{VALIDATION}.tfds_split", "")
-        if held_out:
-            source |= {"validation": held_out, "test": held_out}
+        return _tfds(experiment, {"kind": "tfds", "name": name, **for_tfds})
+    paths, held_out = (_paths(experiment, f"{at}.input_path") for at in (TRAIN, VALIDATION))
+    said = f"{TRAIN}.input_path: {', '.join(paths) or 'not given'}"
+    if held_out:
+        said += f"; {VALIDATION}.input_path: {', '.join(held_out)}"
+    folder = _common_folder([*paths, *held_out])
+    if paths and not folder:
+        experiment.notes.append(
+            f"The records are in folders without a common one, {', '.join([*paths, *held_out])}:"
+            " move them below one, or merge them (kind: merge)."
+        )
+    if experiment.get(f"{TRAIN}.file_type", "tfrecord") != "tfrecord" or not paths or not folder:
+        said += ". kind: auto detects the format; set path to the folder of the data set"
+        known = posixpath.dirname(paths[0]) if paths else "data"
+        return {"source": {"kind": "auto", "path": known or "."}}, {"data.source": said}
+    if "://" in folder:
+        experiment.notes.append(
+            f"{TRAIN}.input_path: copy the records to this machine first, and set data.source.path."
+        )
+    source = {"kind": "tfrecord", "path": folder, "train": _pattern(paths, folder)}
+    if held_out:
+        source["test"] = _pattern(held_out, folder)
+        said += _TESTED
+    return {"source": {**source, **for_records}}, {"data.source": said}
+
+
+def _tfds(experiment: Experiment, source: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    folder = experiment.get(f"{TRAIN}.tfds_data_dir", "")
+    if folder:
+        source["data_dir"] = folder
+    source["train"] = experiment.get(f"{TRAIN}.tfds_split", "") or "train"
+    held_out = experiment.get(f"{VALIDATION}.tfds_split", "")
+    if not held_out:
         return {"source": source}, {}
-    paths = _paths(experiment, f"{TRAIN}.input_path") or ["data/*"]
-    held_out = _paths(experiment, f"{VALIDATION}.input_path")
-    folder = posixpath.dirname(paths[0]) or "."
-    if {posixpath.dirname(path) or "." for path in [*paths, *held_out]} != {folder}:
-        experiment.notes.append(
-            f"The records are in several folders, {', '.join([*paths, *held_out])}: data.source has"
-            " the first; put the others beside it, or merge them (kind: merge)."
-        )
-    if experiment.get(f"{TRAIN}.file_type", "tfrecord") == "tfrecord":
-        experiment.notes.append(
-            "data.source doesn't read Model Garden's TFRecords; give the original images in any"
-            " format of docs/data_formats.md, or packed data."
-        )
-    reasons = {
-        "data.source": f"{TRAIN}.input_path: {', '.join(paths)}"
-        + (f"; {VALIDATION}.input_path: {', '.join(held_out)}" if held_out else "")
-        + ". kind: auto detects the format; set path to the folder of the data set"
-    }
-    return {"source": {"kind": "auto", "path": folder}}, reasons
+    said = f"{VALIDATION}.tfds_split: {held_out}{_TESTED}"
+    return {"source": {**source, "test": held_out}}, {"data.source": said}
+
+
+def label_map(experiment: Experiment) -> dict[str, Any]:
+    """Return the key for the label map of kind: tfrecord, if the experiment has one."""
+    at = f"{TRAIN}.decoder"
+    path = experiment.get(f"{at}.label_map_decoder.label_map", "")
+    if experiment.get(f"{at}.type", "simple_decoder") != "label_map_decoder" or not path:
+        return {}
+    paths = _paths(experiment, f"{TRAIN}.input_path")
+    folder = _common_folder([*paths, *_paths(experiment, f"{VALIDATION}.input_path")])
+    alike = posixpath.isabs(path) == posixpath.isabs(folder)
+    return {"names": posixpath.relpath(path, folder) if alike and folder else path}
 
 
 def normalization(experiment: Experiment) -> dict[str, Any]:
@@ -90,3 +122,21 @@ def _paths(experiment: Experiment, path: str) -> list[str]:
         return [one for own in below for one in _paths(experiment, own)]
     values = value if isinstance(value, list) else [value]
     return [one.strip() for own in values for one in str(own).split(",") if one.strip()]
+
+
+def _common_folder(paths: list[str]) -> str:
+    """Return the deepest folder that has all files, and isn't a pattern; "" if there is none."""
+    common = list(posixpath.commonprefix([path.split("/")[:-1] for path in paths]))
+    while set("*?[{") & set("".join(common)):
+        common.pop()
+    if not common and not any(path.startswith("/") or "://" in path for path in paths):
+        return "." if paths else ""
+    folder = "/".join(common)
+    # The beginning of a bucket's address isn't a folder.
+    return "" if folder.endswith((":", ":/")) else folder
+
+
+def _pattern(paths: list[str], folder: str) -> str:
+    """Return one pattern, relative to a folder, for all files of a split."""
+    below = [path.removeprefix(f"{folder}/") for path in paths]
+    return below[0] if len(below) == 1 else f"{{{','.join(below)}}}"

@@ -15,13 +15,14 @@ OVERLAP = 64
 
 def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[str, str]]:
     """Return a pipeline without its task, and comments for its keys."""
-    data, about_data = records.data(experiment, {"mask": "segmentation_mask"})
+    classes = experiment.get("task.model.num_classes", 0)
+    ignored = _ignored(experiment)
+    tfds = {"mask": "segmentation_mask", **ignored}
+    data, about_data = records.data(experiment, tfds, {**_named(experiment, classes), **ignored})
     prepared, augment = _images(experiment)
     model, about_model = network.model(experiment)
     model["head"] = _head(experiment)
     trained, about_training = training(experiment, pace)
-    classes = experiment.get("task.model.num_classes", 0)
-    ignored = experiment.get("task.losses.ignore_label", 255)
     values = {
         "data": data,
         "augment": augment,
@@ -35,9 +36,29 @@ def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[s
         reasons["model"] = (
             f"The experiment had {classes:,} classes; in cvpipe the data determine the number"
         )
-    if ignored != 255:
-        experiment.note("task.losses.ignore_label", "set data.source.ignore_indices to this value")
     return values, reasons
+
+
+def _named(experiment: Experiment, classes: int) -> dict[str, Any]:
+    """Return the keys for the image, and for the names of classes, which experiments don't have."""
+    image = experiment.get(f"{TRAIN}.image_feature.feature_name", "image/encoded")
+    if experiment.has(f"{TRAIN}.input_path"):
+        experiment.notes.append(
+            "data.source.classes: experiments don't name the values of masks; name them."
+        )
+    own = {} if image == "image/encoded" else {"image": image}
+    return {**own, "classes": [f"class_{number}" for number in range(min(classes, 255) or 2)]}
+
+
+def _ignored(experiment: Experiment) -> dict[str, Any]:
+    """Return the key for the value that isn't learned."""
+    ignored = experiment.get("task.losses.ignore_label", 255)
+    if ignored == 255:
+        return {}
+    if not 0 <= ignored < 2**16:
+        experiment.note("task.losses.ignore_label", "no value of a mask; left out")
+        return {}
+    return {"ignore_indices": [ignored]}
 
 
 def _images(experiment: Experiment) -> tuple[dict[str, Any], list[dict[str, Any]]]:

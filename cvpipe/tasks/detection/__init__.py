@@ -32,6 +32,7 @@ from cvpipe.models.build import make_style
 from cvpipe.models.detection import detection_network, ssd_defaults, yolo_grids
 from cvpipe.tasks.detection.assign import yolo_targets, yolo_v1_targets
 from cvpipe.tasks.detection.decode import class_scores, decode, decode_boxes
+from cvpipe.tasks.detection.goals import mislabel, vanish
 from cvpipe.tasks.task import BestBy, Networks, Option, Task, Tensors, supervised
 
 ANSWERS = {
@@ -83,6 +84,10 @@ def make_task(config: Detection, facts: Facts) -> Task:
         best_thresholds=threshold_overrides,
         imitate=mean_squares,
         class_scores=partial(class_scores, config=config),
+        objectives={
+            "vanish": partial(vanish, config=config),
+            "mislabel": partial(mislabel, loss=partial(loss, config=config), classes=len(names)),
+        },
         class_probabilities=tf.exp,
         objects=partial(objects, config=config),
     )

@@ -59,7 +59,9 @@ def without_regularization(config: Config) -> Config:
         .model_copy(
             update={
                 "loss": _without(config.loss, "l1", "l2", "label_smoothing"),
-                "model": _without(config.model, "dropout", "drop_connect", "stochastic_depth"),
+                "model": _without(
+                    config.model, "dropout", "drop_connect", "stochastic_depth", "drop_path"
+                ),
                 "train": train,
                 "optimizer": _without(config.optimizer, "weight_decay"),
                 "schedule": Constant(kind="constant", warmup_epochs=config.schedule.warmup_epochs),

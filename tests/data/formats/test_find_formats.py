@@ -25,6 +25,7 @@ from cvpipe.data.sources import open_source
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 from image_files import encode, noise, zipped
+from record_writers import tar, tfrecord
 
 SECTIONS: dict[str, Any] = {
     "classification": LabelSource,
@@ -34,6 +35,7 @@ SECTIONS: dict[str, Any] = {
     "anomaly": DefectSource,
 }
 JPEG = encode(noise(8, 10), "JPEG")
+MASK_OF_TWO = np.arange(80, dtype=np.uint8).reshape(8, 10, 1) % 2
 XML = (
     "<annotation><size><width>10</width><height>8</height><depth>3</depth></size><object><name>cat"
     "</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>4</ymax></bndbox></object>"
@@ -120,6 +122,83 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, int]]] = {
         "detection",
         "parquet",
         {"train": 2},
+    ),
+    "TFRecords of labels, as of TensorFlow Datasets": (
+        {
+            "pets-train.tfrecord-00000-of-00001": tfrecord(
+                [{"image": JPEG, "label": label} for label in (0, 1, 1)]
+            ),
+            "pets-test.tfrecord-00000-of-00001": tfrecord([{"image": JPEG, "label": 1}]),
+            "label.labels.txt": "cat\ndog\n",
+            "dataset_info.json": "{}",
+        },
+        "classification",
+        "tfrecord",
+        {"train": 3, "test": 1},
+    ),
+    "TFRecords of the Object Detection API": (
+        {
+            "train.record": tfrecord(
+                [
+                    {
+                        "image/encoded": JPEG,
+                        "image/object/class/text": "cat",
+                        "image/object/class/label": 1,
+                        "image/object/bbox/ymin": 0.1,
+                        "image/object/bbox/xmin": 0.2,
+                        "image/object/bbox/ymax": 0.5,
+                        "image/object/bbox/xmax": 0.9,
+                    }
+                ]
+            ),
+            "label_map.pbtxt": "item {\n  id: 1\n  name: 'cat'\n}\n",
+        },
+        "detection",
+        "tfrecord",
+        {"train": 1},
+    ),
+    "TFRecords of masks": (
+        {
+            "train-00000-of-00001": tfrecord(
+                [
+                    {
+                        "image/encoded": JPEG,
+                        "image/segmentation/class/encoded": encode(MASK_OF_TWO, "PNG"),
+                    }
+                ]
+            )
+        },
+        "segmentation",
+        "tfrecord",
+        {"train": 1},
+    ),
+    "WebDataset of labels": (
+        {
+            f"set-{split}-00000{n}.tar": tar(
+                [
+                    (f"{at}.{kind}", own)
+                    for at in "ab"
+                    for kind, own in (("jpg", JPEG), ("cls", b"1"))
+                ]
+            )
+            for split, n in (("train", 0), ("train", 1), ("val", 0))
+        },
+        "classification",
+        "webdataset",
+        {"train": 4, "validation": 2},
+    ),
+    "WebDataset of objects": (
+        {
+            "0.tar": tar(
+                [
+                    ("1.jpg", JPEG),
+                    ("1.json", b'{"objects": [{"bbox": [1, 1, 4, 3], "category": "cat"}]}'),
+                ]
+            )
+        },
+        "detection",
+        "webdataset",
+        {"all": 1},
     ),
     "Roboflow COCO": (
         {

@@ -133,15 +133,15 @@ DAMAGES = {
     "only magic": (damaged(IMAGES, packed(TRAIN)[:10]), f"{IMAGES}: not an IDX file"),
     "too short": (
         damaged(IMAGES, packed(TRAIN)[:-7]),
-        r"promises \(12, 5, 4\), 240 bytes, but 233 are there; fetch it again",
+        r"states \(12, 5, 4\), 240 bytes, but 233 are there; fetch it again",
     ),
     "too long": (
         damaged(IMAGES, packed(TRAIN) + b"x"),
-        r"promises \(12, 5, 4\), 240 bytes, but 241 are there",
+        r"states \(12, 5, 4\), 240 bytes, but 241 are there",
     ),
     "absurd sizes": (
         damaged(IMAGES, packed(TRAIN)[:4] + b"\xff" * 12),
-        r"promises \(4294967295, 4294967295, 4294967295\)",
+        r"states \(4294967295, 4294967295, 4294967295\)",
     ),
     "truncated gz": (
         {**zipped(files()), f"{IMAGES}.gz": GZ[:-20]},

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.data.sources import tfrecord_index
+from cvpipe.data.sources.crc32c import masked_crc32c
 from cvpipe.data.sources.tfrecord_index import tfrecord_places
 from cvpipe.errors import DataError
 
@@ -29,14 +30,14 @@ def write(file: Path, records: list[bytes]) -> str:
     return str(file)
 
 
-def scans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """Count the passes over files."""
-    found: list[int] = []
+    found: list[int | None] = []
     scan = tfrecord_index._scan
 
-    def counted(file: str, records: int) -> np.ndarray:
+    def counted(file: str, records: int | None, advice: str) -> np.ndarray:
         found.append(records)
-        return scan(file, records)
+        return scan(file, records, advice)
 
     monkeypatch.setattr(tfrecord_index, "_scan", counted)
     return found
@@ -52,6 +53,32 @@ def test_a_file_is_looked_through_once(file: str, monkeypatch: pytest.MonkeyPatc
     # More than is remembered.
     assert len(tfrecord_places(file, 30)) == len(tfrecord_places(file, 29)) + 1 == 30
     assert passes == [25, 30]
+
+
+def test_all_records_are_found_where_their_number_is_unknown(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = scans(monkeypatch)
+    some = tfrecord_places(file, 25)
+    every = tfrecord_places(file, None)
+    assert every[:, 1].tolist() == list(range(30)) and (every[:25] == some).all()
+    assert len(tfrecord_places(file, None)) == 30 and passes == [25, None]
+
+
+def test_checksums_are_those_that_tensorflow_writes(file: str) -> None:
+    content = Path(file).read_bytes()
+    for begin, length in tfrecord_places(file, None).tolist():
+        assert masked_crc32c(content[begin - 12 : begin - 4]) == content[begin - 4 : begin]
+        end = begin + length
+        assert masked_crc32c(content[begin:end]) == content[end : end + 4]
+
+
+def test_a_damaged_length_is_found(file: str) -> None:
+    content = bytearray(Path(file).read_bytes())
+    content[tfrecord_places(file, None)[7, 0] - 12] ^= 1
+    Path(file).write_bytes(content)
+    with pytest.raises(DataError, match="cut off or damaged at record 7; remove the data set"):
+        tfrecord_places(file, 30)
 
 
 def test_a_file_that_changed_is_looked_through_again(

@@ -7,7 +7,7 @@ from functools import partial
 
 from cvpipe.models import mobilenet_v3 as v3
 from cvpipe.models.efficientnet import SCALES
-from cvpipe.models.efficientnet_lite import LITE0, LITE1, LITE2
+from cvpipe.models.efficientnet_lite import LITE0, LITE1, LITE2, LITE3, LITE4
 from cvpipe.models.vgg import COUNTS
 from cvpipe.models.weights.names.densenet import densenet
 from cvpipe.models.weights.names.efficientnet import efficientnet, efficientnet_lite
@@ -52,6 +52,8 @@ TABLES: Mapping[str, Callable[[], tuple[Table, ...]]] = {
     "efficientnet_lite0": partial(efficientnet_lite, LITE0),
     "efficientnet_lite1": partial(efficientnet_lite, LITE1),
     "efficientnet_lite2": partial(efficientnet_lite, LITE2),
+    "efficientnet_lite3": partial(efficientnet_lite, LITE3),
+    "efficientnet_lite4": partial(efficientnet_lite, LITE4),
     **{name: partial(efficientnet, name) for name in SCALES},
 }
 """Functions that return a network's tables, for the networks that other libraries also have."""

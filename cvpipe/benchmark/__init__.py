@@ -1,0 +1,1 @@
+"""Latency, throughput and memory of exported artifacts, measured in processes of their own."""

@@ -1,0 +1,139 @@
+"""Processes that each hold one signature of an artifact, and are measured in turns."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from cvpipe.benchmark.requests import Request
+from cvpipe.errors import DataError
+
+_PROBE = Path(__file__).with_name("probe.py")
+# Letters of a process's stderr in an error.
+_TOLD = 1000
+# Would have TensorFlow make another number of threads.
+_OTHER_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The measurements of one process."""
+
+    artifact: Path
+    """Folder of the version."""
+    request: Request
+    """Has at least as many images as the largest batch."""
+    threads: int
+    """Number of cores that it may use; TensorFlow makes as many threads."""
+    batches: tuple[int, ...]
+
+
+class Contestant:
+    """A running process of a plan."""
+
+    def __init__(self, plan: Plan):
+        """Start the process, which takes seconds to get ready: `wait` for it."""
+        self.plan = plan
+        self.times: dict[int, list[float]] = {size: [] for size in plan.batches}
+        """Seconds of each call by batch size."""
+        self.memory: dict[int, int] = {}
+        """Largest growth of the process in bytes up to each batch size."""
+        cores = sorted(os.sched_getaffinity(0))[-plan.threads :]
+        words = {
+            "artifact": str(plan.artifact),
+            "signature": plan.request.signature,
+            "input": plan.request.input,
+            "requests": str(plan.request.file),
+            "batches": plan.batches,
+            "cores": cores,
+        }
+        # Beside the requests, in a scratch folder.
+        self._errors = plan.request.file.with_suffix(f".{plan.threads}.stderr")
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                # -I isolates the process from code in this folder and in the user's environment.
+                [sys.executable, "-I", str(_PROBE), json.dumps(words)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={key: own for key, own in os.environ.items() if key not in _OTHER_THREADS},
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        # Waits for its end, and closes the pipes.
+        self._process.communicate()
+
+    def wait(self) -> None:
+        """Wait until the signature is loaded and warm.
+
+        Raises:
+            DataError: the process failed.
+        """
+        told = self._read()
+        self.memory = {int(size): grown for size, grown in told["memory"].items()}
+
+    def measure(self, batch: int, seconds: float) -> None:
+        """Add the times of calls for at least so many seconds; raises the same as `wait`."""
+        assert self._process.stdin
+        # A process that has ended is found by reading.
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({"size": batch, "seconds": seconds}) + "\n")
+            self._process.stdin.flush()
+        self.times[batch] += self._read()
+
+    def _read(self) -> Any:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if line:
+            return json.loads(line)
+        code = self._process.wait()
+        said = self._errors.read_text(errors="replace").strip()[-_TOLD:]
+        killed = "; it was killed, perhaps for want of memory" if code < 0 else ""
+        plan = self.plan
+        raise DataError(
+            f"{plan.artifact}: the signature {plan.request.signature} can't be measured with"
+            f" {plan.threads} threads and batches of {', '.join(map(str, plan.batches))}"
+            f"{killed}:\n{said}"
+        )
+
+
+def measure_in_turns(
+    plans: Sequence[Plan], seconds: float, turns: int, note: Callable[[str], None]
+) -> list[Contestant]:
+    """Measure all batch sizes of all plans in turns, so that other work on the machine strikes all
+    alike.
+
+    Args:
+        seconds: for each batch size of each plan, in all turns together.
+        turns: number of turns.
+        note: called with the progress.
+
+    Returns:
+        The contestants, whose processes have ended.
+
+    Raises:
+        DataError: a process failed.
+    """
+    with ExitStack() as stack:
+        contestants = [stack.enter_context(Contestant(plan)) for plan in plans]
+        for number, contestant in enumerate(contestants, 1):
+            contestant.wait()
+            note(f"{number} of {len(plans)} processes ready")
+        for turn in range(1, turns + 1):
+            for contestant in contestants:
+                for batch in contestant.plan.batches:
+                    contestant.measure(batch, seconds / turns)
+            note(f"turn {turn} of {turns}")
+    return contestants

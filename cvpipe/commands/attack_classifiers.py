@@ -1,0 +1,169 @@
+"""`cvpipe attack` on classifiers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.commands.attack_models import AttackedModel
+from cvpipe.commands.command import aligned, own_folder, print_result
+from cvpipe.data.known_splits import open_split
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Source
+from cvpipe.data.statistics import evenly_spaced
+from cvpipe.errors import ConfigError, suggest
+from cvpipe.evaluation import batches_of
+from cvpipe.explain.robustness import LEARNED, Model, Plan, Point, Watch, accuracies
+from cvpipe.explain.universal import Batches
+from cvpipe.pictures.drawing import image_grid, to_png
+from cvpipe.pictures.heat import robustness_curves
+
+MARK, EXAMPLES = "attack.png", "examples.png"
+STRENGTHS = {"pixels": "changed pixels", "patch": "side of the patch (share of the image's)"}
+_SHOWN = 6
+
+
+def attack_classifiers(
+    options: argparse.Namespace, opened: Sequence[AttackedModel], source: Source
+) -> int:
+    """Attack classifiers, each by itself and all by images that attack the others."""
+    first = opened[0]
+    _check_alike(opened)
+    target = _target(options.label, first.facts.class_names)
+    plan = Plan(options.method, options.norm, options.steps, target)
+    models = [Model(own.subject(), own.config.prepare) for own in opened]
+    quarantine = Quarantine(source, options.split, first.config.data.max_bad_share)
+    assert first.task.class_labels is not None
+    learn_from = _learn_from(first, options.learn) if options.method in LEARNED else ()
+    watch, shown = _watch_first()
+    points = accuracies(
+        models,
+        batches_of(source, first.task, first.config, quarantine),
+        first.task.class_labels,
+        plan,
+        options.epsilon,
+        learn_from,
+        watch,
+    )
+    quarantine.check()
+    own_folder(options.to, MARK, "--to")
+    curves = {
+        str(path): [(own[n][n].epsilon, own[n][n].accuracy, own[n][n].interval) for own in points]
+        for n, path in enumerate(options.sources)
+    }
+    strength = STRENGTHS.get(options.method, f"ε ({options.norm}, share of a pixel's range)")
+    picture = robustness_curves(curves, strength, f"accuracy under {options.method}")
+    (options.to / MARK).write_bytes(to_png(picture))
+    examples = _draw_examples(shown[0], options.epsilon, first.facts.class_names)
+    (options.to / EXAMPLES).write_bytes(examples)
+    rows = [_row(own[0][0]) for own in points]
+    result = {
+        "run": str(first.path),
+        "method": options.method,
+        "norm": options.norm,
+        "images": points[0][0][0].images,
+        "points": rows,
+        "picture": str(options.to / MARK),
+        "examples": str(options.to / EXAMPLES),
+    }
+    columns = [column for column in ("accuracy", "target") if column in rows[0]]
+    table = [["epsilon", *columns, "95 % interval of the accuracy"]]
+    for row in rows:
+        bounds = _range((row["low"], row["high"]))
+        table.append([f"{row['epsilon']:g}", *(f"{row[name]:.4f}" for name in columns), bounds])
+    lines = [
+        *aligned(table),
+        f"picture   {options.to / MARK}",
+        f"examples  {options.to / EXAMPLES}",
+    ]
+    if len(opened) > 1:
+        result["transfer"] = [
+            {**_row(own[m][n]), "attacked": str(a), "answered": str(b)}
+            for own in points
+            for m, a in enumerate(options.sources)
+            for n, b in enumerate(options.sources)
+        ]
+        strongest = [[f"{one.accuracy:.4f}" for one in own] for own in points[-1]]
+        head = [f"attacked, epsilon {options.epsilon[-1]:g}", *map(str, options.sources)]
+        named = [[str(path), *own] for path, own in zip(options.sources, strongest, strict=True)]
+        lines += ["", *aligned([head, *named])]
+    print_result(options, result, lines)
+    return 0
+
+
+def _check_alike(opened: Sequence[AttackedModel]) -> None:
+    first = opened[0]
+    for own in opened:
+        sizes = [(one.config.prepare.size, one.config.prepare.channels) for one in (first, own)]
+        if own.facts.class_names != first.facts.class_names or sizes[0] != sizes[1]:
+            raise ConfigError(
+                f"{own.path}: has other classes, or images of another size, than {first.path};"
+                " attacks transfer between models in which both are the same"
+            )
+
+
+def _target(label: str | None, names: Sequence[str]) -> int | None:
+    if label is None:
+        return None
+    if label not in names:
+        raise ConfigError(f"--class {label}: no such class; {suggest(label, names)}")
+    return list(names).index(label)
+
+
+def _learn_from(model: AttackedModel, most: int) -> Batches:
+    """Return batches of training images and their classes."""
+    source = open_split(model.config, "train", model.known)
+    source = source.subset(evenly_spaced(len(source), most))
+    quarantine = Quarantine(source, "train", model.config.data.max_bad_share)
+    labels_of = model.task.class_labels
+    assert labels_of is not None
+    found = []
+    for batch in batches_of(source, model.task, model.config, quarantine):
+        real = np.flatnonzero(batch["weight"])
+        labels = tf.cast(labels_of(batch["targets"]), tf.int32)
+        found.append((tf.gather(batch["image"], real), tf.gather(labels, real)))
+    return found
+
+
+Shown = tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]
+"""True classes of a batch, and images and answers for each strength."""
+
+
+def _watch_first() -> tuple[Watch, list[Shown]]:
+    """Return a callback that keeps the first batch, and the list where it keeps it."""
+    kept: list[Shown] = []
+
+    def watch(labels: np.ndarray, pixels: list[np.ndarray], answers: list[np.ndarray]) -> None:
+        if not kept:
+            kept.append((labels, pixels, answers))
+
+    return watch, kept
+
+
+def _draw_examples(shown: Shown, epsilons: Sequence[float], names: Sequence[str]) -> bytes:
+    """Draw the first images in a row for each strength, with the answers, as a PNG file."""
+    labels, pixels, answers = shown
+    labels = labels[:_SHOWN]
+    found = np.stack([own[:_SHOWN] for own in answers])
+    images = np.concatenate([own[:_SHOWN] for own in pixels])
+    titles = [
+        f"ε = {epsilon:g}: {names[answer]}"
+        for epsilon, own in zip(epsilons, found, strict=True)
+        for answer in own
+    ]
+    right = (found == labels).ravel().tolist()
+    return to_png(image_grid(images, titles, right, columns=len(labels)))
+
+
+def _row(point: Point) -> dict[str, Any]:
+    low, high = point.interval
+    row = {"epsilon": point.epsilon, "accuracy": point.accuracy, "low": low, "high": high}
+    return {**row, "target": point.hits / point.others} if point.others else row
+
+
+def _range(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.4f} to {interval[1]:.4f}"

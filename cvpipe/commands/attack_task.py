@@ -1,0 +1,71 @@
+"""`cvpipe attack` on any task with one network and one loss."""
+
+from __future__ import annotations
+
+import argparse
+from typing import get_args
+
+from cvpipe.commands.attack_models import AttackedModel
+from cvpipe.commands.command import aligned, own_folder, print_result
+from cvpipe.data.sources import Source
+from cvpipe.errors import ConfigError
+from cvpipe.explain.task_attack import Attacked, Method, scores_under_attack
+from cvpipe.pictures.drawing import to_png
+from cvpipe.pictures.heat import robustness_curves
+from cvpipe.training.trained import Trained
+
+MARK = "attack.png"
+
+
+def attack_task(options: argparse.Namespace, model: AttackedModel, source: Source) -> int:
+    """Attack a run by its loss or another goal, and print its scores."""
+    methods = get_args(Method)
+    own, alone = model.loaded, len(options.sources) == 1 and options.label is None
+    if not isinstance(own, Trained) or not alone or options.method not in methods:
+        raise ConfigError(
+            f"task: {model.config.task}: attacks take one run, --method {', '.join(methods)}, and"
+            " no --class"
+        )
+    attacked = Attacked(
+        own.task, own.members[0], own.predict, own.config, own.facts, source, options.split
+    )
+    points = scores_under_attack(
+        attacked,
+        options.goal,
+        options.method,
+        options.epsilon,
+        norm=options.norm,
+        steps=options.steps,
+    )
+    own_folder(options.to, MARK, "--to")
+    score = own.task.best_by.score
+    lines = {str(model.path): [(one.epsilon, one.mean, one.interval) for one in points]}
+    strength = f"ε ({options.norm}, share of a pixel's range)"
+    name = f"mean score of images, {options.method}, {options.goal}"
+    (options.to / MARK).write_bytes(to_png(robustness_curves(lines, strength, name)))
+    rows = [
+        {
+            "epsilon": one.epsilon,
+            score: one.score,
+            "mean": one.mean,
+            "low": one.interval[0],
+            "high": one.interval[1],
+        }
+        for one in points
+    ]
+    result = {
+        "run": str(model.path),
+        "method": options.method,
+        "norm": options.norm,
+        "goal": options.goal,
+        "score": score,
+        "images": points[0].images,
+        "points": rows,
+        "picture": str(options.to / MARK),
+    }
+    table = [["epsilon", score, "mean of images", "95 % interval"]]
+    for row in rows:
+        bounds = f"{row['low']:.4f} to {row['high']:.4f}"
+        table.append([f"{row['epsilon']:g}", f"{row[score]:.4f}", f"{row['mean']:.4f}", bounds])
+    print_result(options, result, [*aligned(table), f"picture  {options.to / MARK}"])
+    return 0

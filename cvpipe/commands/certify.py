@@ -1,0 +1,148 @@
+"""`cvpipe certify`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cvpipe.commands.attack import numbers
+from cvpipe.commands.command import (
+    add_command,
+    add_data_overrides,
+    add_examples,
+    aligned,
+    own_folder,
+    print_result,
+)
+from cvpipe.errors import ConfigError
+
+MARK = "certified.png"
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    text = "measure a classifier's certified accuracy: classes that no change of a size can alter"
+    parser = add_command(commands, "certify", certify, text)
+    add_examples(parser, "cvpipe certify runs/digits --noise 0.25 --limit 100")
+    parser.add_argument("run", metavar="RUN", type=Path, help="such as runs/digits")
+    parser.add_argument(
+        "--noise",
+        type=float,
+        default=0.25,
+        metavar="STD",
+        help=(
+            "standard deviation of the noise, as a share of a pixel's range; a network answers"
+            " well under noise that it was trained with (default: %(default)s)"
+        ),
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="noisy copies of an image, a multiple of 100 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--radius",
+        type=numbers,
+        default=(0.0, 0.25, 0.5, 0.75),
+        metavar="R,R",
+        help="L2 norms of changes, as shares of a pixel's range (default: 0,0.25,0.5,0.75)",
+    )
+    parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
+    parser.add_argument("--limit", type=int, metavar="N", help="certify at most N images")
+    parser.add_argument(
+        "--to",
+        metavar="DIR",
+        type=Path,
+        default=Path("certified"),
+        help="folder of the picture (default: %(default)s)",
+    )
+    add_data_overrides(parser)
+
+
+def certify(options: argparse.Namespace) -> int:
+    """Certify the images of a split, and print the certified accuracy at each radius."""
+    from cvpipe.runtime import prepare_process
+    from cvpipe.training.run import Run
+
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError("--limit: must be at least 1")
+    if options.samples < 100 or options.samples % 100:
+        raise ConfigError("--samples: must be a multiple of 100")
+    if not 0 < options.noise < float("inf"):
+        raise ConfigError("--noise: must be above 0")
+    run = Run(options.run)
+    prepare_process(run.config)
+
+    import numpy as np
+    import tensorflow as tf
+
+    from cvpipe.data.known_splits import open_split
+    from cvpipe.data.quarantine import Quarantine
+    from cvpipe.evaluation import batches_of
+    from cvpipe.explain.attack import make_ball
+    from cvpipe.explain.explain import check_single_map
+    from cvpipe.explain.robustness import wilson
+    from cvpipe.explain.score import subject_of
+    from cvpipe.explain.smoothing import ABSTAIN, certify, class_counts
+    from cvpipe.pictures.drawing import to_png
+    from cvpipe.pictures.heat import robustness_curves
+    from cvpipe.training.trained import load
+
+    trained = load(run, overrides=options.overrides)
+    check_single_map(trained.config)
+    subject = subject_of(trained.task, dict(trained.members[0]))
+    labels_of = trained.task.class_labels
+    if labels_of is None:
+        raise ConfigError(f"task: {trained.config.task}: only classifiers can be certified")
+    source = open_split(trained.config, options.split, run.known)
+    if options.limit is not None and options.limit < len(source):
+        source = source.subset(np.arange(options.limit))
+    scale = make_ball(options.noise, "l2", trained.config.prepare).scale
+    count = class_counts(subject, options.noise, scale, trained.config.seed)
+    quarantine = Quarantine(source, options.split, trained.config.data.max_bad_share)
+    right, radii, abstained = [], [], 0
+    for batch in batches_of(source, trained.task, trained.config, quarantine):
+        real = np.flatnonzero(batch["weight"])
+        found = certify(
+            count, tf.gather(batch["image"], real), options.noise, samples=options.samples
+        )
+        labels = np.asarray(labels_of(batch["targets"]))[real]
+        right.append(found.classes == labels)
+        radii.append(found.radii)
+        abstained += int((found.classes == ABSTAIN).sum())
+    quarantine.check()
+    is_right, radius = np.concatenate(right), np.concatenate(radii)
+    images = len(is_right)
+    rows = []
+    for least in options.radius:
+        certified = int((is_right & (radius >= least)).sum())
+        low, high = wilson(certified, images)
+        rows.append({"radius": least, "accuracy": certified / images, "low": low, "high": high})
+    own_folder(options.to, MARK, "--to")
+    lines = {
+        f"noise {options.noise:g}": [
+            (row["radius"], row["accuracy"], (row["low"], row["high"])) for row in rows
+        ]
+    }
+    strength = "radius (L2, share of a pixel's range)"
+    figure = robustness_curves(lines, strength, "certified accuracy")
+    (options.to / MARK).write_bytes(to_png(figure))
+    result = {
+        "run": str(options.run),
+        "noise": options.noise,
+        "samples": options.samples,
+        "images": images,
+        "abstained": abstained,
+        "points": rows,
+        "picture": str(options.to / MARK),
+    }
+    table = [["radius", "certified accuracy", "95 % interval"]]
+    for row in rows:
+        bounds = f"{row['low']:.4f} to {row['high']:.4f}"
+        table.append([f"{row['radius']:g}", f"{row['accuracy']:.4f}", bounds])
+    said = f"abstained on {abstained:,} of {images:,} images"
+    print_result(options, result, [*aligned(table), said, f"picture  {options.to / MARK}"])
+    return 0

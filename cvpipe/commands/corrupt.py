@@ -1,0 +1,180 @@
+"""`cvpipe corrupt`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvpipe.commands.command import (
+    add_command,
+    add_data_overrides,
+    add_examples,
+    aligned,
+    artifact_folder,
+    config_of,
+    is_run,
+    own_folder,
+    print_result,
+)
+from cvpipe.errors import ConfigError, suggest
+from cvpipe.json_files import write_json
+
+if TYPE_CHECKING:
+    from cvpipe.evaluation import Subject
+
+JSON, CURVES, EXAMPLE = "corruptions.json", "corruptions.png", "example.png"
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    text = "measure errors of runs and artifacts on corrupted images: noise, blur, weather, JPEG"
+    parser = add_command(commands, "corrupt", corrupt, text)
+    add_examples(
+        parser,
+        "cvpipe corrupt runs/digits",
+        "cvpipe corrupt runs/digits saved_models/robust --kind fog --kind snow --severity 1,5",
+    )
+    parser.add_argument(
+        "sources",
+        metavar="RUN|ARTIFACT",
+        nargs="+",
+        type=Path,
+        help="one or several of one task and data set; errors are also compared with the first",
+    )
+    parser.add_argument(
+        "--kind",
+        action="append",
+        metavar="NAME",
+        help=(
+            "gaussian_noise, shot_noise, impulse_noise, defocus_blur, glass_blur, motion_blur,"
+            " zoom_blur, snow, frost, fog, brightness, contrast, elastic_transform, pixelate or"
+            " jpeg_compression; can be repeated (default: all)"
+        ),
+    )
+    parser.add_argument(
+        "--severity",
+        type=_severities,
+        default=(1, 2, 3, 4, 5),
+        metavar="N,N",
+        help="severities from 1 to 5 (default: 1,2,3,4,5)",
+    )
+    parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
+    parser.add_argument("--limit", type=int, metavar="N", help="corrupt at most N images")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the draws (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--to",
+        metavar="DIR",
+        type=Path,
+        default=Path("corruptions"),
+        help=f"folder for {JSON}, {CURVES} and {EXAMPLE} (default: %(default)s)",
+    )
+    add_data_overrides(parser)
+
+
+def corrupt(options: argparse.Namespace) -> int:
+    """Measure errors, and write a table, curves and an example."""
+    from cvpipe.runtime import prepare_process
+
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError("--limit: must be at least 1")
+    if options.seed < 0:
+        raise ConfigError("--seed: must be at least 0")
+    prepare_process(config_of(options.sources[0]))
+
+    import numpy as np
+
+    from cvpipe.data.stream import read_original
+    from cvpipe.explain.corruption import CORRUPTIONS
+    from cvpipe.explain.corruption import corrupt as corrupt_image
+    from cvpipe.explain.corruption_errors import measure, summarize
+    from cvpipe.pictures.corruption import draw_corruptions, error_curves
+    from cvpipe.pictures.drawing import to_png
+
+    kinds = list(dict.fromkeys(options.kind or CORRUPTIONS))
+    for kind in kinds:
+        if kind not in CORRUPTIONS:
+            raise ConfigError(f"--kind {kind}: unknown; {suggest(kind, CORRUPTIONS)}")
+    own_folder(options.to, JSON, "--to")
+    measured, first = [], None
+    for path in options.sources:
+        subject = _open(path, options)
+        if first and (
+            subject.config.task != first.config.task
+            or subject.source.digest() != first.source.digest()
+        ):
+            raise ConfigError(
+                f"{path}: has another task or other images in the {options.split} split than"
+                f" {options.sources[0]}"
+            )
+        first = first or subject
+        if options.limit is not None and options.limit < len(subject.source):
+            subject = subject._replace(source=subject.source.subset(np.arange(options.limit)))
+
+        def say(kind: str, path: Path = path) -> None:
+            print(f"{path}  {kind} is done", file=sys.stderr, flush=True)
+
+        measured.append(measure(subject, options.split, kinds, options.severity, options.seed, say))
+        last = subject
+    rows = [
+        {"source": str(path), **row}
+        for path, row in zip(
+            options.sources, summarize(measured, kinds, options.severity), strict=True
+        )
+    ]
+    place = min(measured[0].clean.images)
+    pixels = read_original(last.source, place, last.config.prepare.channels)
+    record = int(last.source.records[place])
+    drawn = {
+        kind: [corrupt_image(pixels, kind, own, (options.seed, record)) for own in options.severity]
+        for kind in kinds
+    }
+    (options.to / CURVES).write_bytes(to_png(error_curves(rows, kinds)))
+    (options.to / EXAMPLE).write_bytes(to_png(draw_corruptions(pixels, drawn, options.severity)))
+    head = {"split": options.split, "score": last.task.best_by.score, "models": rows}
+    write_json(options.to / JSON, head)
+    lines = [line for row in rows for line in _lines(row, options.severity)]
+    files = [f"{name}  {options.to / name}" for name in (CURVES, EXAMPLE, JSON)]
+    print_result(options, {**head, "folder": str(options.to)}, [*lines, *files])
+    return 0
+
+
+def _lines(row: Mapping[str, Any], severities: Sequence[int]) -> list[str]:
+    table = [["error", *map(str, severities), "mean", "95 % interval"]]
+    clean = row["clean"]
+    blanks = [""] * len(severities)
+    table.append(["clean", *blanks, f"{clean['error']:.4f}", _range(clean["interval"])])
+    for kind, own in row["corruptions"].items():
+        each = [f"{one['error']:.4f}" for one in own["severities"]]
+        table.append([kind, *each, f"{own['error']:.4f}", _range(own["interval"])])
+    for name in ("mean_error", "mce", "relative_mce"):
+        if name in row:
+            bounds = _range(row[f"{name}_interval"])
+            table.append([name.replace("_", " "), *blanks, f"{row[name]:.4f}", bounds])
+    return [f"{row['source']}  {row['images']:,} images", *aligned(table), ""]
+
+
+def _open(path: Path, options: argparse.Namespace) -> Subject:
+    if is_run(path):
+        from cvpipe.training.report import open_subject
+        from cvpipe.training.run import Run
+
+        return open_subject(Run(path), options.split, options.overrides)
+    from cvpipe.export.score import open_subject as open_artifact_subject
+
+    return open_artifact_subject(artifact_folder(path), options.split, options.overrides)
+
+
+def _range(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def _severities(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part in ("1", "2", "3", "4", "5") for part in parts):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of severities, such as 1,3,5")
+    return tuple(sorted(set(map(int, parts))))

@@ -1,0 +1,106 @@
+"""The attack of Carlini and Wagner: the nearest misclassified image, by optimization."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from cvpipe.explain.attack import Ball
+from cvpipe.explain.score import Subject, chosen
+
+# Adam's constants (Kingma and Ba 2015).
+_FIRST, _SECOND = 0.9, 0.999
+
+
+def carlini_wagner(
+    subject: Subject,
+    images: tf.Tensor,
+    classes: tf.Tensor,
+    ball: Ball,
+    *,
+    targeted: bool = False,
+    steps: int = 100,
+    searches: int = 5,
+    rate: float = 0.01,
+    constant: float = 1.0,
+) -> tf.Tensor:
+    """Return the nearest misclassified images that are found, in L2 (Carlini and Wagner 2017,
+    section VI.A). Images for which none is found are returned unchanged. `ball.epsilon` is no
+    limit.
+
+    It minimizes ‖change‖² + c max(margin, 0), where the margin is by how much the true class leads,
+    and searches the smallest c that succeeds, for each image. Pixels are tanh of free variables,
+    moved by Adam.
+
+    Args:
+        subject: the network.
+        images: prepared.
+        classes: int32 [B], the true class, or the wanted one if `targeted`.
+        ball: for the range and the scale of pixels.
+        targeted: find images of the class instead of images of another one.
+        steps: steps of Adam for each c.
+        searches: number of c that are tried, the first is `constant`.
+        rate: learning rate.
+        constant: the first c.
+    """
+    half = (ball.high - ball.low) / 2
+    middle = ball.low + half
+    # A little less than 1, whose arctanh is infinite.
+    start = tf.atanh(0.999999 * tf.clip_by_value((images - middle) / half, -1.0, 1.0))
+    wrong = tf.one_hot(classes, subject.all_scores(images[:1]).shape[1], on_value=1e9)
+
+    def margin(found: tf.Tensor) -> tf.Tensor:
+        scores = subject.all_scores(found)
+        lead = chosen(scores, classes) - tf.reduce_max(scores - wrong, axis=1)
+        return -lead if targeted else lead
+
+    def size(found: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tf.square((found - images) / ball.scale), [1, 2, 3])
+
+    def descend(step: tf.Tensor, free: tf.Tensor, state: Any, best: Any, weight: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(free)
+            found = middle + half * tf.tanh(free)
+            own_size, own_margin = size(found), margin(found)
+            loss = tf.reduce_sum(own_size + weight * tf.maximum(own_margin, 0))
+        gradient = tape.gradient(loss, free)
+        nearer = (own_margin < 0) & (own_size < best[0])
+        best = (
+            tf.where(nearer, own_size, best[0]),
+            tf.where(_wide(nearer), found, best[1]),
+            best[2] | (own_margin < 0),
+        )
+        number = tf.cast(step + 1, tf.float32)
+        first = _FIRST * state[0] + (1 - _FIRST) * gradient
+        second = _SECOND * state[1] + (1 - _SECOND) * tf.square(gradient)
+        scaled = tf.sqrt(second / (1 - _SECOND**number)) + 1e-8
+        free -= rate * first / (1 - _FIRST**number) / scaled
+        return step + 1, free, (first, second), best, weight
+
+    def search(number: tf.Tensor, low: Any, high: Any, weight: Any, size: Any, found: Any) -> Any:
+        none = tf.zeros(tf.shape(images)[:1], tf.bool)
+        state = (tf.zeros_like(start), tf.zeros_like(start))
+        *_, (size, found, succeeded), _ = tf.while_loop(
+            lambda step, *_: step < steps,
+            descend,
+            (0, start, state, (size, found, none), weight),
+            parallel_iterations=1,
+        )
+        high = tf.where(succeeded, tf.minimum(high, weight), high)
+        low = tf.where(succeeded, low, tf.maximum(low, weight))
+        weight = tf.where(high < 1e9, (low + high) / 2, 10 * weight)
+        return number + 1, low, high, weight, size, found
+
+    zeros = tf.zeros(tf.shape(images)[:1])
+    *_, found = tf.while_loop(
+        lambda number, *_: number < searches,
+        search,
+        (0, zeros, zeros + 1e10, zeros + constant, zeros + float("inf"), images),
+        parallel_iterations=1,
+    )
+    return tf.ensure_shape(found, images.shape)
+
+
+def _wide(values: tf.Tensor) -> tf.Tensor:
+    return values[:, tf.newaxis, tf.newaxis, tf.newaxis]

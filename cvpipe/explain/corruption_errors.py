@@ -1,0 +1,181 @@
+"""Errors of models under common corruptions (Hendrycks and Dietterich 2019, section 4).
+
+Dimensions: M models, V corruptions × severities, N images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cvpipe.data.altered import altered
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Source
+from cvpipe.errors import ConfigError
+from cvpipe.evaluation import Subject
+from cvpipe.explain.corruption import corrupt
+from cvpipe.metrics.intervals import bootstrap, interval
+from cvpipe.mistakes import load_review, readable
+
+Say = Callable[[str], None]
+
+
+class Scores(NamedTuple):
+    """Scores of a model on a split, corrupted in one way or not at all."""
+
+    score: float
+    """The task's score of the whole split, such as its AP50."""
+    images: dict[int, float]
+    """Score of each image, `Verdict.score`, by its position; nan if there is nothing to find."""
+
+
+class Measured(NamedTuple):
+    """A model's scores without corruption, and with each corruption at each severity."""
+
+    clean: Scores
+    corrupted: dict[tuple[str, int], Scores]
+
+
+def measure(
+    subject: Subject,
+    split: str,
+    kinds: Sequence[str],
+    severities: Sequence[int],
+    seed: int,
+    say: Say,
+) -> Measured:
+    """Score a model on the readable images of its source, clean and corrupted.
+
+    Images are corrupted at their own size, before they are prepared for the network.
+
+    Args:
+        subject: the model and its images.
+        split: name of its split, for messages.
+        kinds: names of CORRUPTIONS.
+        severities: 1 to 5.
+        seed: at least 0; a record's draws depend on the seed and its number.
+        say: called with the name of each corruption when it is measured.
+
+    Raises:
+        ConfigError: images of the task have no score each.
+        DataError: more records are bad than the pipeline allows.
+    """
+    clean = _score(subject, subject.source, split)
+    # Unreadable images are told once, not once for each corruption.
+    usable = subject.source.subset(np.array(sorted(clean.images)))
+    place = dict(enumerate(sorted(clean.images)))
+    corrupted = {}
+    for kind in kinds:
+        for severity in severities:
+
+            def alter(
+                image: np.ndarray, record: int, own: tuple[str, int] = (kind, severity)
+            ) -> Any:
+                return corrupt(image, *own, (seed, record))
+
+            channels = subject.config.prepare.channels
+            found = _score(subject, altered(usable, alter, channels), split)
+            images = {place[position]: score for position, score in found.images.items()}
+            corrupted[kind, severity] = found._replace(images=images)
+        say(kind)
+    return Measured(clean, corrupted)
+
+
+def summarize(
+    models: Sequence[Measured], kinds: Sequence[str], severities: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return the errors of models on the images that all could read and score.
+
+    An error is 1 − the mean score of images. Intervals are bootstrapped over images.
+
+    Returns:
+        For each model "images" (number), "clean" and "corruptions" by name. Each has the error of
+        "image"s with its "interval" and the task's "score"; corruptions have a list of them by
+        severity, "severities", and the "error" of their mean with its "interval". "mean_error", the
+        mean over corruptions, with "mean_error_interval"; for all but the first model also "mce",
+        the mean over corruptions of the error over that of the first model (equation 1), and
+        "relative_mce", the same for the increase of the error over the clean one (equation 2),
+        with intervals.
+
+    Raises:
+        ConfigError: no image has a score.
+    """
+    cells = [(kind, severity) for kind in kinds for severity in severities]
+    each = [[own.clean, *(own.corrupted[cell] for cell in cells)] for own in models]
+    common = [
+        place
+        for place in each[0][0].images
+        if all(np.isfinite(one.images.get(place, np.nan)) for own in each for one in own)
+    ]
+    if not common:
+        raise ConfigError("the split has no image that all corruptions can be scored on")
+    errors = 1 - np.array(
+        [[[one.images[place] for place in common] for one in own] for own in each]
+    )  # [M, 1 + V, N]
+    flat = errors.reshape(-1, len(common))
+    drawn = bootstrap(flat).reshape(*errors.shape[:2], -1)  # [M, 1 + V, resamples]
+    found = np.concatenate([errors.mean(axis=2, keepdims=True), drawn], axis=2)
+    clean, by_kind = found[:, 0], found[:, 1:].reshape(len(models), len(kinds), len(severities), -1)
+    rows = []
+    for n, own in enumerate(models):
+        row: dict[str, Any] = {
+            "images": len(common),
+            "clean": {**_error(clean[n]), "score": own.clean.score},
+            "corruptions": {
+                kind: {
+                    **_error(by_kind[n, k].mean(axis=0)),
+                    "severities": [
+                        {
+                            **_error(by_kind[n, k, s]),
+                            "severity": severity,
+                            "score": own.corrupted[kind, severity].score,
+                        }
+                        for s, severity in enumerate(severities)
+                    ],
+                }
+                for k, kind in enumerate(kinds)
+            },
+            **_error(by_kind[n].mean(axis=(0, 1)), "mean_error"),
+        }
+        if n:
+            ratios = mean_ratio(by_kind[n].sum(axis=1), by_kind[0].sum(axis=1))
+            row |= _error(ratios, "mce")
+            increases = [(by_kind[m] - clean[m]).sum(axis=1) for m in (n, 0)]
+            row |= _error(mean_ratio(*increases), "relative_mce")
+        rows.append(row)
+    return rows
+
+
+def mean_ratio(errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return the mean over the first axis of errors / reference; nan if a reference is 0."""
+    ratios = np.full_like(errors, np.nan)
+    np.divide(errors, reference, out=ratios, where=reference != 0)
+    return ratios.mean(axis=0)
+
+
+def _error(values: np.ndarray, name: str = "error") -> dict[str, Any]:
+    """Return a number and its interval, from the number and resampled ones."""
+    bounds = interval(values[1:]) if np.isfinite(values).all() else (np.nan, np.nan)
+    return {name: float(values[0]), f"{name}_interval" if name != "error" else "interval": bounds}
+
+
+def _score(subject: Subject, source: Source, split: str) -> Scores:
+    try:
+        review = load_review(subject.config, subject.facts)
+    except ConfigError:
+        raise ConfigError(
+            f"task: {subject.config.task}: its images have no scores, which corruptions could lower"
+        ) from None
+    quarantine = Quarantine(source, split, subject.config.data.max_bad_share)
+    metrics, index = subject.task.metrics(), list[int]()
+    for batch, predictions in subject.answer(source, quarantine):
+        metrics.update(predictions, batch["targets"], batch["weight"])
+        own = readable(batch, predictions)
+        if len(own.position):
+            review.add(own.predictions, own.targets)
+            index.extend(own.position.tolist())
+    quarantine.check()
+    scores = {n: verdict.score for n, verdict in zip(index, review.verdicts(), strict=True)}
+    return Scores(float(metrics.result()[subject.task.best_by.score]), scores)

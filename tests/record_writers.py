@@ -1,0 +1,63 @@
+"""TFRecord files and tar archives made for tests, as the tools write them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+
+def example(features: Mapping[str, Any]) -> bytes:
+    """A tf.train.Example of lists of int, float, str or bytes; a single value is a list of one."""
+    found = {}
+    for name, value in features.items():
+        values = list(value) if isinstance(value, list | tuple) else [value]
+        values = [own.encode() if isinstance(own, str) else own for own in values]
+        if values and isinstance(values[0], bytes):
+            found[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+        elif any(isinstance(own, float) for own in values):
+            found[name] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
+        else:
+            found[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+    return tf.train.Example(features=tf.train.Features(feature=found)).SerializeToString()
+
+
+def tfrecord(examples: Iterable[Mapping[str, Any] | bytes]) -> bytes:
+    """A TFRecord file of features, or of records as they are, by TensorFlow's writer."""
+    with tempfile.NamedTemporaryFile() as file:
+        with tf.io.TFRecordWriter(file.name) as writer:
+            for own in examples:
+                writer.write(own if isinstance(own, bytes) else example(own))
+        return Path(file.name).read_bytes()
+
+
+def tar(members: Iterable[tuple[str, bytes]], **options: Any) -> bytes:
+    """A tar archive of files, in order, by Python's tarfile."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", **options) as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def write_tfrecord(file: Path, examples: Iterable[Mapping[str, Any] | bytes]) -> Path:
+    """Write what `tfrecord` makes."""
+    return _written(file, tfrecord(examples))
+
+
+def write_tar(file: Path, members: Iterable[tuple[str, bytes]], **options: Any) -> Path:
+    """Write what `tar` makes."""
+    return _written(file, tar(members, **options))
+
+
+def _written(file: Path, content: bytes) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    return file
