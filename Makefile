@@ -141,7 +141,6 @@ bench: $(VENV)/.installed-bench ## write benchmarks/results, comparing with peer
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/answering.py
 	$(BIN)/python benchmarks/serving.py
-	$(BIN)/python benchmarks/explain.py
 	$(BIN)/python benchmarks/baselines.py
 	$(BIN)/python benchmarks/classification.py
 	$(BIN)/python benchmarks/canon.py --fresh
