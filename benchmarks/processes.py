@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from record import record, row
+from turns import free_port
 
 ROOT = Path(__file__).parents[1]
 ROUNDS, CORES = 3, os.cpu_count() or 1
@@ -61,13 +61,6 @@ def train(processes: int, run: Path) -> float:
     entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     logged = [entry["images_per_second"] for entry in entries if "images_per_second" in entry]
     return statistics.median(logged[1:])
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as own:
-        own.bind(("127.0.0.1", 0))
-        return int(own.getsockname()[1])
 
 
 def main() -> None:

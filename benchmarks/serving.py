@@ -22,7 +22,6 @@ import base64
 import http.client
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -36,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from record import record, row
-from turns import Contestant, answer
+from turns import Contestant, answer, free_port
 
 HERE = Path(__file__).parent
 ROUNDS, WARM_UP, SECONDS, CORES = 3, 1.0, 3.0, os.cpu_count() or 1
@@ -98,13 +97,6 @@ def limit(artifact: str, file: str, batch: int, threads: int) -> None:
     call(images)
     assert loaded
     answer(measure)
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as own:
-        own.bind(("127.0.0.1", 0))
-        return int(own.getsockname()[1])
 
 
 def commands(artifact: Path) -> dict[str, list[str]]:

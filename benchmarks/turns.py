@@ -7,6 +7,7 @@ measuring process has a `Contestant` for each, and asks one after the other.
 from __future__ import annotations
 
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,13 @@ def answer(measure: Callable[[], float]) -> None:
     os.dup2(2, 1)
     for _ in sys.stdin:
         print(measure(), file=measurements, flush=True)
+
+
+def free_port() -> int:
+    """Return a free port."""
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        return int(own.getsockname()[1])
 
 
 class Contestant:

@@ -20,3 +20,8 @@ def number(value: float) -> str:
     if isinstance(value, float):
         return "–" if math.isnan(value) else f"{value:.4f}"
     return str(value)
+
+
+def interval_text(low: float, high: float) -> str:
+    """Return an interval of scores as text."""
+    return f"{low:.4f} to {high:.4f}"

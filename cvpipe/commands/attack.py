@@ -6,8 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import add_command, add_data_overrides, add_examples, config_of
-from cvpipe.errors import ConfigError
+from cvpipe.commands.command import (
+    add_command,
+    add_data_overrides,
+    add_examples,
+    check_counts,
+    config_of,
+)
 
 METHODS = (*("fgsm", "bim", "pgd"), *("deepfool", "carlini_wagner", "pixels", "universal", "patch"))
 
@@ -102,12 +107,8 @@ def attack(options: argparse.Namespace) -> int:
     """Attack the images of a split, and print the scores at each strength."""
     from cvpipe.runtime import prepare_process
 
-    for name in ("steps", "limit", "learn"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise ConfigError(f"--{name}: must be at least 1")
+    check_counts(options, "steps", "limit", "learn")
     prepare_process(config_of(options.sources[0]))
-
-    import numpy as np
 
     from cvpipe.commands.attack_classifiers import attack_classifiers
     from cvpipe.commands.attack_models import open_model
@@ -118,9 +119,7 @@ def attack(options: argparse.Namespace) -> int:
     models = [open_model(path, options.overrides) for path in options.sources]
     for own in models:
         check_single_map(own.config)
-    source = open_split(models[0].config, options.split, models[0].known)
-    if options.limit is not None and options.limit < len(source):
-        source = source.subset(np.arange(options.limit))
+    source = open_split(models[0].config, options.split, models[0].known).first(options.limit)
     if models[0].task.class_labels is not None and options.goal == "loss":
         return attack_classifiers(options, models, source)
     return attack_task(options, models[0], source)

@@ -19,6 +19,7 @@ from cvpipe.errors import ConfigError, suggest
 from cvpipe.evaluation import batches_of
 from cvpipe.explain.robustness import LEARNED, Model, Plan, Point, Watch, accuracies
 from cvpipe.explain.universal import Batches
+from cvpipe.markdown import interval_text
 from cvpipe.pictures.drawing import image_grid, to_png
 from cvpipe.pictures.heat import robustness_curves
 
@@ -73,7 +74,7 @@ def attack_classifiers(
     columns = [column for column in ("accuracy", "target") if column in rows[0]]
     table = [["epsilon", *columns, "95 % interval of the accuracy"]]
     for row in rows:
-        bounds = _range((row["low"], row["high"]))
+        bounds = interval_text(row["low"], row["high"])
         table.append([f"{row['epsilon']:g}", *(f"{row[name]:.4f}" for name in columns), bounds])
     lines = [
         *aligned(table),
@@ -163,7 +164,3 @@ def _row(point: Point) -> dict[str, Any]:
     low, high = point.interval
     row = {"epsilon": point.epsilon, "accuracy": point.accuracy, "low": low, "high": high}
     return {**row, "target": point.hits / point.others} if point.others else row
-
-
-def _range(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}"

@@ -10,6 +10,7 @@ from cvpipe.commands.command import aligned, own_folder, print_result
 from cvpipe.data.sources import Source
 from cvpipe.errors import ConfigError
 from cvpipe.explain.task_attack import Attacked, Method, scores_under_attack
+from cvpipe.markdown import interval_text
 from cvpipe.pictures.drawing import to_png
 from cvpipe.pictures.heat import robustness_curves
 from cvpipe.training.trained import Trained
@@ -65,7 +66,7 @@ def attack_task(options: argparse.Namespace, model: AttackedModel, source: Sourc
     }
     table = [["epsilon", score, "mean of images", "95 % interval"]]
     for row in rows:
-        bounds = f"{row['low']:.4f} to {row['high']:.4f}"
+        bounds = interval_text(row["low"], row["high"])
         table.append([f"{row['epsilon']:g}", f"{row[score]:.4f}", f"{row['mean']:.4f}", bounds])
     print_result(options, result, [*aligned(table), f"picture  {options.to / MARK}"])
     return 0

@@ -12,10 +12,12 @@ from cvpipe.commands.command import (
     add_data_overrides,
     add_examples,
     aligned,
+    check_counts,
     own_folder,
     print_result,
 )
 from cvpipe.errors import ConfigError
+from cvpipe.markdown import interval_text
 
 MARK = "certified.png"
 
@@ -67,8 +69,7 @@ def certify(options: argparse.Namespace) -> int:
     from cvpipe.runtime import prepare_process
     from cvpipe.training.run import Run
 
-    if options.limit is not None and options.limit < 1:
-        raise ConfigError("--limit: must be at least 1")
+    check_counts(options, "limit")
     if options.samples < 100 or options.samples % 100:
         raise ConfigError("--samples: must be a multiple of 100")
     if not 0 < options.noise < float("inf"):
@@ -97,9 +98,7 @@ def certify(options: argparse.Namespace) -> int:
     labels_of = trained.task.class_labels
     if labels_of is None:
         raise ConfigError(f"task: {trained.config.task}: only classifiers can be certified")
-    source = open_split(trained.config, options.split, run.known)
-    if options.limit is not None and options.limit < len(source):
-        source = source.subset(np.arange(options.limit))
+    source = open_split(trained.config, options.split, run.known).first(options.limit)
     scale = make_ball(options.noise, "l2", trained.config.prepare).scale
     count = class_counts(subject, options.noise, scale, trained.config.seed)
     quarantine = Quarantine(source, options.split, trained.config.data.max_bad_share)
@@ -141,7 +140,7 @@ def certify(options: argparse.Namespace) -> int:
     }
     table = [["radius", "certified accuracy", "95 % interval"]]
     for row in rows:
-        bounds = f"{row['low']:.4f} to {row['high']:.4f}"
+        bounds = interval_text(row["low"], row["high"])
         table.append([f"{row['radius']:g}", f"{row['accuracy']:.4f}", bounds])
     said = f"abstained on {abstained:,} of {images:,} images"
     print_result(options, result, [*aligned(table), said, f"picture  {options.to / MARK}"])

@@ -152,6 +152,18 @@ def print_result(options: argparse.Namespace, result: Any, lines: Sequence[str])
     print(json.dumps(jsonable(result)) if options.json else "\n".join(lines))
 
 
+def check_counts(options: argparse.Namespace, *names: str) -> None:
+    """Check options that count something; None is an option that isn't given.
+
+    Raises:
+        ConfigError: one is below 1.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name}: must be at least 1")
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Format rows of cells as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -14,6 +14,7 @@ from cvpipe.commands.command import (
     add_examples,
     aligned,
     artifact_folder,
+    check_counts,
     config_of,
     is_run,
     own_folder,
@@ -21,6 +22,7 @@ from cvpipe.commands.command import (
 )
 from cvpipe.errors import ConfigError, suggest
 from cvpipe.json_files import write_json
+from cvpipe.markdown import interval_text
 
 if TYPE_CHECKING:
     from cvpipe.evaluation import Subject
@@ -80,13 +82,10 @@ def corrupt(options: argparse.Namespace) -> int:
     """Measure errors, and write a table, curves and an example."""
     from cvpipe.runtime import prepare_process
 
-    if options.limit is not None and options.limit < 1:
-        raise ConfigError("--limit: must be at least 1")
+    check_counts(options, "limit")
     if options.seed < 0:
         raise ConfigError("--seed: must be at least 0")
     prepare_process(config_of(options.sources[0]))
-
-    import numpy as np
 
     from cvpipe.data.stream import read_original
     from cvpipe.explain.corruption import CORRUPTIONS
@@ -112,8 +111,7 @@ def corrupt(options: argparse.Namespace) -> int:
                 f" {options.sources[0]}"
             )
         first = first or subject
-        if options.limit is not None and options.limit < len(subject.source):
-            subject = subject._replace(source=subject.source.subset(np.arange(options.limit)))
+        subject = subject._replace(source=subject.source.first(options.limit))
 
         def say(kind: str, path: Path = path) -> None:
             print(f"{path}  {kind} is done", file=sys.stderr, flush=True)
@@ -147,13 +145,13 @@ def _lines(row: Mapping[str, Any], severities: Sequence[int]) -> list[str]:
     table = [["error", *map(str, severities), "mean", "95 % interval"]]
     clean = row["clean"]
     blanks = [""] * len(severities)
-    table.append(["clean", *blanks, f"{clean['error']:.4f}", _range(clean["interval"])])
+    table.append(["clean", *blanks, f"{clean['error']:.4f}", interval_text(*clean["interval"])])
     for kind, own in row["corruptions"].items():
         each = [f"{one['error']:.4f}" for one in own["severities"]]
-        table.append([kind, *each, f"{own['error']:.4f}", _range(own["interval"])])
+        table.append([kind, *each, f"{own['error']:.4f}", interval_text(*own["interval"])])
     for name in ("mean_error", "mce", "relative_mce"):
         if name in row:
-            bounds = _range(row[f"{name}_interval"])
+            bounds = interval_text(*row[f"{name}_interval"])
             table.append([name.replace("_", " "), *blanks, f"{row[name]:.4f}", bounds])
     return [f"{row['source']}  {row['images']:,} images", *aligned(table), ""]
 
@@ -167,10 +165,6 @@ def _open(path: Path, options: argparse.Namespace) -> Subject:
     from cvpipe.export.score import open_subject as open_artifact_subject
 
     return open_artifact_subject(artifact_folder(path), options.split, options.overrides)
-
-
-def _range(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
 def _severities(text: str) -> tuple[int, ...]:

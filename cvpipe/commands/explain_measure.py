@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cvpipe.commands.command import aligned, is_run, print_result
+from cvpipe.commands.command import aligned, check_counts, is_run, print_result
 from cvpipe.errors import ConfigError, DataError
 
 
@@ -14,8 +14,7 @@ def measure_methods(options: argparse.Namespace) -> int:
         raise ConfigError(
             "--measure takes the images and classes of a split; leave IMAGE and --class out"
         )
-    if options.limit < 1:
-        raise ConfigError("--limit: must be at least 1")
+    check_counts(options, "limit")
     if not is_run(options.source):
         raise ConfigError(f"{options.source}: no run is there; --measure needs a run")
 

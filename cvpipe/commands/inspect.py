@@ -10,6 +10,7 @@ from cvpipe.commands.command import (
     add_command,
     add_data_overrides,
     add_examples,
+    check_counts,
     own_folder,
     print_result,
 )
@@ -62,8 +63,7 @@ def inspect(options: argparse.Namespace) -> int:
     from cvpipe.runtime import prepare_process
     from cvpipe.training.run import Run
 
-    if options.limit < 1:
-        raise ConfigError("--limit: must be at least 1")
+    check_counts(options, "limit")
     run = Run(options.run)
     prepare_process(run.config)
 

@@ -18,7 +18,7 @@ from cvpipe.documents import Block, Heading, Picture, Table, Text, to_html
 from cvpipe.errors import ConfigError, counted
 from cvpipe.evaluation import Subject, Watch, numbers
 from cvpipe.json_files import write_json
-from cvpipe.markdown import number
+from cvpipe.markdown import interval_text, number
 from cvpipe.metrics.intervals import LEVEL, bootstrap, interval, paired_test
 from cvpipe.mistakes import load_review, readable
 from cvpipe.pictures.drawing import curves_together, to_png, try_to_draw
@@ -129,9 +129,9 @@ def _table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for row in result["runs"]:
         cells = [row["run"], number(row["scores"][score]), number(row["mean"])]
-        cells.append(_as_range(row["interval"]))
+        cells.append(interval_text(*row["interval"]))
         if "difference" in row:
-            cells += [f"{row['difference']:+.4f}", _as_range(row["difference_interval"])]
+            cells += [f"{row['difference']:+.4f}", interval_text(*row["difference_interval"])]
             cells.append(f"{row['p_value']:.4f}")
         rows.append([*cells, *[""] * (len(head) - len(cells))])
     return head, rows
@@ -193,7 +193,3 @@ def _differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 def _as_text(value: Any) -> str:
     return "–" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _as_range(bounds: tuple[float, float]) -> str:
-    return f"{bounds[0]:.4f} to {bounds[1]:.4f}"

@@ -204,6 +204,12 @@ class Source:
         """Return the examples at `indices` (int [M]), in that order."""
         return dataclasses.replace(self, records=self.records[indices])
 
+    def first(self, count: int | None) -> Source:
+        """Return the first `count` examples; all if there are fewer, or for None."""
+        if count is None or count >= len(self):
+            return self
+        return self.subset(np.arange(count))
+
     def relabel(self, class_names: tuple[str, ...]) -> Source:
         """Return the source with labels that are indices into other class names.
 
