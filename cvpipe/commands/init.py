@@ -97,7 +97,7 @@ def _translate(options: argparse.Namespace) -> int:
     _write(file, translated.text)
     lines = [f"note      {note}" for note in translated.notes]
     wrong = _mistakes(file)
-    lines += [f"mend      {mistake}" for mistake in wrong]
+    lines += [f"correct      {mistake}" for mistake in wrong]
     written = f"wrote     {file}; look through its comments, then: cvpipe train {file}"
     result = {
         "pipeline": str(file),

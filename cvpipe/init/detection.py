@@ -31,7 +31,7 @@ def draft(measures: Measures) -> Draft:
     """
     if not len(measures.object_shares):
         raise DataError(
-            "none of the inspected images has an object; mend the annotations, or write the"
+            "none of the inspected images has an object; correct the annotations, or write the"
             " pipeline by hand (docs/detection.md)"
         )
     backbone = choose_backbone(measures, dense=True)

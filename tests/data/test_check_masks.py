@@ -57,7 +57,8 @@ def test_pixels_and_images_of_each_class_are_counted(tmp_path: Path) -> None:
         and "  masks without any label, whose images are useless for training: 1" in lines
     )
     assert (
-        "  class 'b' is in only 1 of 3 images: add some, or its score will be unreliable" in lines
+        "  class 'b' is in only 1 of 3 images: add images of it, or its score will be"
+        " unreliable" in lines
     )
 
 

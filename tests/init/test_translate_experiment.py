@@ -354,10 +354,10 @@ def test_the_command_writes_a_pipeline_and_says_what_is_not_in_it(
     assert code != 0 and "exists already" in error
 
 
-def test_the_command_says_what_has_to_be_mended_by_hand(cvpipe: Cvpipe, tmp_path: Path) -> None:
+def test_the_command_says_what_has_to_be_corrected_by_hand(cvpipe: Cvpipe, tmp_path: Path) -> None:
     file = written(tmp_path, "task: {model: {num_classes: 3, dropout_rate: 7}}")
     code, out, _ = cvpipe("init", "--model-garden", file, "--to", tmp_path / "own.yaml")
-    assert code == 0 and re.search(r"mend .*own\.yaml:\d+: 'model.dropout' should be", out)
+    assert code == 0 and re.search(r"correct .*own\.yaml:\d+: 'model.dropout' should be", out)
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,14 @@ def read_json(files: Files, name: str) -> Any:
         return json.loads(content)
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{place}:{error.lineno}: not valid JSON ({error.msg}); mend the file, or fetch it"
+            f"{place}:{error.lineno}: not valid JSON ({error.msg}); correct the file, or fetch it"
             " again"
         ) from None
     except (ValueError, RecursionError) as error:
         why = "not text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         why = "nested too deeply" if isinstance(error, RecursionError) else why
         raise DataError(
-            f"{place}: not valid JSON ({why}); mend the file, or fetch it again"
+            f"{place}: not valid JSON ({why}); correct the file, or fetch it again"
         ) from None
 
 

@@ -110,7 +110,9 @@ def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
     try:
         rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except CsvError as error:
-        raise DataError(f"{place}:{lines.line_num}: not a table: {error}; mend the line") from None
+        raise DataError(
+            f"{place}:{lines.line_num}: not a table: {error}; correct the line"
+        ) from None
     rows = [(line, cells) for line, cells in rows if any(cells)]
     headings = rows.pop(0)[1] if header and rows else None
     if not rows:
@@ -200,11 +202,12 @@ def cell_of(table: Table, line: int, cells: list[str], at: int) -> str:
     if at >= len(cells):
         raise DataError(
             f"{table.place}:{line}: the row is cut short: column {at}, counted from 0, is missing;"
-            " mend or remove the row"
+            " correct or remove the row"
         )
     if not cells[at]:
         raise DataError(
-            f"{table.place}:{line}: column {at}, counted from 0, is empty; mend or remove the row"
+            f"{table.place}:{line}: column {at}, counted from 0, is empty; correct or remove the"
+            " row"
         )
     return cells[at]
 

@@ -64,7 +64,7 @@ def _source(
         )
         raise DataError(
             f"{config.path}: label {labels.max()} in {prefix}-labels, counted from 0, but {known};"
-            " mend one of the two"
+            " correct one of the two"
         )
 
     pixels = in_memory(images)

@@ -155,7 +155,7 @@ def _point(
     if flag not in ("", "0", "1", "2"):
         raise DataError(
             f"{table.place}:{line}: {column.name}_v is '{flag}', which is 0 (not annotated), 1"
-            " (hidden) or 2 (visible); mend it"
+            " (hidden) or 2 (visible); correct it"
         )
     if flag == str(NOT_ANNOTATED) or (not x and not y and not flag):
         return None
@@ -165,8 +165,8 @@ def _point(
         places = math.nan, math.nan
     if not all(map(math.isfinite, places)):
         raise DataError(
-            f"{table.place}:{line}: {column.name} is at x '{x}' and y '{y}', not two numbers; mend"
-            " them, or leave both empty"
+            f"{table.place}:{line}: {column.name} is at x '{x}' and y '{y}', not two numbers;"
+            " correct them, or leave both empty"
         )
     return (*places, HIDDEN if flag == str(HIDDEN) else VISIBLE)
 

@@ -50,7 +50,7 @@ def read_label_map(files: Files, path: str, first: int) -> LabelMap:
     numbers: dict[str, int] = {}
     for number, own, *others in sorted(items):
         if number in names:
-            raise DataError(f"{place}: two classes have the number {number}; mend the file")
+            raise DataError(f"{place}: two classes have the number {number}; correct the file")
         if own in names.values():
             raise DataError(f"{place}: two classes are named '{own}'; name them differently")
         names[number] = own
@@ -66,12 +66,12 @@ def _items(text: str, place: str) -> list[tuple[Any, ...]]:
     try:
         text_format.Parse(text, message, allow_unknown_field=True)
     except text_format.ParseError as error:
-        raise DataError(f"{place}: not a label map ({error}); mend it") from None
+        raise DataError(f"{place}: not a label map ({error}); correct it") from None
     items: list[tuple[Any, ...]] = []
     for item in message.item:
         shown = item.display_name or item.name
         if not item.HasField("id") or not shown:
-            raise DataError(f"{place}: item {len(items) + 1} has no id or no name; mend it")
+            raise DataError(f"{place}: item {len(items) + 1} has no id or no name; correct it")
         items.append((item.id, shown, item.name or shown))
     return items
 
@@ -81,7 +81,7 @@ def _rows(text: str, place: str) -> list[tuple[Any, ...]]:
     rows = [row for row in rows if any(row)]
     for line, row in enumerate(rows, 1):
         if len(row) != 2 or not row[0].isdecimal():
-            raise DataError(f"{place}: row {line} isn't a number and a name; mend it")
+            raise DataError(f"{place}: row {line} isn't a number and a name; correct it")
     return [(int(row[0]), row[1]) for row in rows]
 
 

@@ -62,7 +62,7 @@ def collect(
     broken = np.flatnonzero(~np.isfinite(boxes).all(1))
     if len(broken):
         raise DataError(
-            f"{place(int(broken[0]))}: a coordinate isn't a finite number; mend or remove the"
+            f"{place(int(broken[0]))}: a coordinate isn't a finite number; correct or remove the"
             " object"
         )
     order = np.argsort(record, kind="stable")

@@ -82,7 +82,7 @@ def _is_marked(table: Table, line: int, cells: list[str], at: int) -> bool:
     if cell not in _MARKS:
         raise DataError(
             f"{table.place}:{line}: column {at}, counted from 0, is '{cell}', but must be 0 or 1;"
-            " mend the row, or set data.source.path_column"
+            " correct the row, or set data.source.path_column"
         )
     return _MARKS[cell]
 

@@ -175,7 +175,9 @@ def expand_braces(pattern: str) -> list[str]:
     for text in _pieces(pattern):
         most = [begin + end for begin in most for end in text]
         if len(most) > _MOST_FILES:
-            raise DataError(f"'{pattern}' means more than {_MOST_FILES:,} files; mend the pattern")
+            raise DataError(
+                f"'{pattern}' means more than {_MOST_FILES:,} files; correct the pattern"
+            )
     return most
 
 
@@ -188,7 +190,7 @@ def _pieces(pattern: str) -> Iterator[Sequence[str]]:
             first, last = int(limits[1]), int(limits[2])
             if abs(last - first) >= _MOST_FILES:
                 raise DataError(
-                    f"'{pattern}' means more than {_MOST_FILES:,} files; mend the pattern"
+                    f"'{pattern}' means more than {_MOST_FILES:,} files; correct the pattern"
                 )
             step = 1 if first <= last else -1
             width = max(map(len, limits.groups())) if "0" in (limits[1][0], limits[2][0]) else 0

@@ -100,7 +100,7 @@ class Samples:
             return json.loads(self.read(record, extension))
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"{self.place(record, extension)}: not valid JSON ({error}); mend the file, or"
+                f"{self.place(record, extension)}: not valid JSON ({error}); correct the file, or"
                 " fetch the archive again"
             ) from None
 

@@ -120,7 +120,7 @@ def _number(element: ElementTree.Element, path: str, place: str) -> float:
         return float(text)
     except ValueError:
         raise DataError(
-            f"{place}: {path} is '{text}', not a number; mend or remove the object"
+            f"{place}: {path} is '{text}', not a number; correct or remove the object"
         ) from None
 
 

@@ -157,7 +157,7 @@ def _objects_of(samples: Samples, record: int, config: WebDatasetBoxes) -> Any:
     if not isinstance(content, dict):
         raise DataError(
             f"{samples.place(record, config.annotations)}: holds no structure with the field"
-            f" '{config.objects}'; mend or remove the sample, or set data.source.objects"
+            f" '{config.objects}'; correct or remove the sample, or set data.source.objects"
         )
     return content.get(config.objects)
 

@@ -149,7 +149,7 @@ def _given_splits(
 def _mend_path(split: str) -> str:
     """Return advice for a missing split; the training split is required."""
     held_out = ", or remove the key to have training images held out"
-    return f"mend the path{'' if split == 'train' else held_out}"
+    return f"correct the path{'' if split == 'train' else held_out}"
 
 
 def _splits_of_lists(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -171,7 +171,7 @@ def _paths(place: str, key: str, value: Any) -> list[str]:
     """Return a path or a list of paths as a list."""
     paths = value if isinstance(value, list) else [value]
     if not all(isinstance(path, str) for path in paths):
-        raise DataError(f"{place}: {key} must be a path or a list of paths; mend it")
+        raise DataError(f"{place}: {key} must be a path or a list of paths; correct it")
     return [path for path in paths if path not in _NOTHING]
 
 

@@ -37,7 +37,7 @@ class Experiment:
         if default is not None and not isinstance(value, type(default)):
             raise ConfigError(
                 f"{self.places.get(path, path)}: {path} is {value!r}, not a"
-                f" {type(default).__name__} as Model Garden needs; mend it"
+                f" {type(default).__name__} as Model Garden needs; correct it"
             )
         return value
 
@@ -57,7 +57,7 @@ class Experiment:
         """
         values = self.get(path, []) or list(default)
         if not all(isinstance(value, int | float) for value in values):
-            raise ConfigError(f"{self.places.get(path, path)}: {path} must be numbers; mend it")
+            raise ConfigError(f"{self.places.get(path, path)}: {path} must be numbers; correct it")
         return [float(value) for value in values]
 
     def note(self, path: str, sentence: str) -> None:

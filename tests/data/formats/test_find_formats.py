@@ -637,7 +637,7 @@ def test_two_formats_that_fit_equally_are_named_with_the_way_to_choose(tmp_path:
         ({"1.jpg": JPEG, "data.yaml": "names: [cat]\n"}, "no image has a text file of objects"),
         (
             {"1.jpg": JPEG, "t.csv": "1.jpg,a\n2.jpg,b\n3.jpg,a\n4.jpg,b\n"},
-            r"t\.csv names 4 images, but only 1 of 4 checked are there",
+            r"t\.csv names 4 images, but only 1 of 4 checked images exist",
         ),
         (
             {"val/cat/1.jpg": JPEG, "test/cat/1.jpg": JPEG},

@@ -198,12 +198,13 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
     "short row": (
         {"train": TRAIN + "images/4.png\n"},
         {},
-        "train.csv:5: the row is cut short: column 1, counted from 0, is missing; mend or remove",
+        "train.csv:5: the row is cut short: column 1, counted from 0, is missing; correct or"
+        " remove",
     ),
     "no label": (
         {"train": TRAIN + "images/4.png, \n"},
         {},
-        "train.csv:5: column 1, counted from 0, is empty; mend or remove the row",
+        "train.csv:5: column 1, counted from 0, is empty; correct or remove the row",
     ),
     "empty": ({"train": ""}, {}, "train.csv: no row; add some"),
     "headings alone": (
@@ -224,7 +225,7 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
     "open quote": (
         {"train": TRAIN + '"images/4.png,cat\n'},
         {},
-        "train.csv:5: not a table: unexpected end of data; mend the line",
+        "train.csv:5: not a table: unexpected end of data; correct the line",
     ),
     "label without name": (
         {"train": TRAIN, "names": "id,called\ncat,Cat\n"},

@@ -96,7 +96,7 @@ def test_a_box_is_kept_clipped_or_left_out_and_counted(
 def test_a_coordinate_that_is_no_number_is_an_error_that_names_the_object(bad: float) -> None:
     with pytest.raises(
         DataError,
-        match="annotation 1: a coordinate isn't a finite number; mend or remove the object",
+        match="annotation 1: a coordinate isn't a finite number; correct or remove the object",
     ):
         collected((0, 0, WHOLE), (1, 0, (0, 0, bad, 1)))
 

@@ -168,15 +168,15 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no number": (
         {"annotations": {"a": SIZE + item("cat", 1, 1, 9, 9) + item("dog", 1, "abc", 9, 9)}},
         (
-            "Annotations/a.xml: object 2 .dog.: bndbox/ymin is 'abc', not a number; mend or"
+            "Annotations/a.xml: object 2 .dog.: bndbox/ymin is 'abc', not a number; correct or"
             " remove the object"
         ),
     ),
     "not a number": (
         {"annotations": {"a": SIZE + item("cat", "nan", 1, 9, 9)}},
         (
-            "Annotations/a.xml: object 1 .cat.: a coordinate isn't a finite number; mend or remove"
-            " the object"
+            "Annotations/a.xml: object 1 .cat.: a coordinate isn't a finite number; correct or"
+            " remove the object"
         ),
     ),
     "no corner": (
@@ -189,7 +189,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no XML": (
         {"annotations": {"a": "<b>"}},
-        "Annotations/a.xml:1: not valid XML .*; mend the file",
+        "Annotations/a.xml:1: not valid XML .*; correct the file",
     ),
     "no flag": (
         {"annotations": {"a": SIZE + item("cat", 1, 1, 9, 9, more="<difficult>no</difficult>")}},

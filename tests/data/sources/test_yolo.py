@@ -100,7 +100,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     ),
     "an unknown class": (
         {"labels/train/a.txt": "2 0.5 0.5 1 1\n"},
-        "a.txt:1: no class has the number 2; mend it, or name more classes .known: 0 cat, 1 dog",
+        "a.txt:1: no class has the number 2; correct it, or name more classes .known: 0 cat, 1 dog",
     ),
     "no names": ({"data.yaml": "nc: 2\n"}, "data.yaml: names must be a list of class names, or"),
     "no YAML": (

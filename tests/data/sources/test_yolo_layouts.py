@@ -136,28 +136,29 @@ def test_images_of_no_split_are_counted(tmp_path: Path, caplog: pytest.LogCaptur
 MISTAKES = {
     "a split that is not there": (
         "train: images/a\nval: images/c\n",
-        "data.yaml: val is 'images/c', which doesn't exist; mend the path, or remove the key",
+        "data.yaml: val is 'images/c', which doesn't exist; correct the path, or remove the key",
     ),
     "splits none of which is there": (
         "train: x/a\nval: x/b\n",
-        "data.yaml: train is 'x/a', which doesn't exist; mend the path$",
+        "data.yaml: train is 'x/a', which doesn't exist; correct the path$",
     ),
     "an empty split": (
         "train: images/a\ntest: labels\n",
-        "data.yaml: test is 'labels', where no image is; mend the path",
+        "data.yaml: test is 'labels', where no image is; correct the path",
     ),
     "no train": ("val: images/a\n", "data.yaml: the key train is missing beside val; add it"),
     "a mapping for a path": (
         "train: {a: b}\n",
-        "data.yaml: train must be a path or a list of paths; mend it",
+        "data.yaml: train must be a path or a list of paths; correct it",
     ),
     "a gap": ("names: {0: a, 2: b}\n", "data.yaml: the keys of names are 0, 2; number the classes"),
     "mixed keys": ("names: {0: a, b: c}\n", "data.yaml: the keys of names are 0, b; number the"),
     "a list for a name": (
         "names: [[a], b]\n",
-        r"data.yaml: class 0 must have a name, not \[\"a\"\]; mend it",
+        r"data.yaml: class 0 must have a name, not \[\"a\"\]; correct it",
     ),
-    "an empty name": ("names: [a, '']\n", 'data.yaml: class 1 must have a name, not ""; mend it'),
+    "an empty"
+    " name": ("names: [a, '']\n", 'data.yaml: class 1 must have a name, not ""; correct it'),
     "no keys": ("- a\n- b\n", "data.yaml: the file must have keys with values, such as 'names: "),
     "another encoding": (
         "names: [größe]\n",
