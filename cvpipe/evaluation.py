@@ -137,8 +137,7 @@ def ask(predict: Predict, *batch: Any) -> dict[str, np.ndarray]:
 
 
 def batch_size_of(config: Config) -> int:
-    """Return evaluation's batch size. It is 1 if images keep their own size, to bound memory.
-    """
+    """Return evaluation's batch size. It is 1 if images keep their own size, to bound memory."""
     fixed = input_spec(config).shape[1:].is_fully_defined()
     return config.train.batch_size if fixed else 1
 

@@ -103,7 +103,7 @@ def test_thirty_percent_broken_stops_and_says_so(train: Cvpipe, photos: Path) ->
     code, out, err = train()
     assert (code, out) == (1, "")
     assert "of the train split's 200 records can't be read" in err
-    assert "data.max_bad_share allows 5.0%" in err and "Mend or remove them" in err
+    assert "data.max_bad_share allows 5.0%" in err and "Correct or remove them" in err
     assert len(quarantined(photos)) > 10
 
 

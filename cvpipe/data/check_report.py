@@ -85,7 +85,7 @@ def summary(result: Mapping[str, Any]) -> list[str]:
     ]
     lines += _titled(
         f"groups of data.group in several splits: {len(crossing)} (scores look better than they"
-        " are; keep each in one)",
+        " are; keep each group in one split)",
         crossing,
     )
     pairs = result["near_duplicates"]
@@ -154,7 +154,8 @@ def contact_sheet(
     Return None if no example can be read or drawn.
 
     Boxes, masks and keypoints are drawn over the image. For labels, one example of each of several
-    classes is drawn, or several of a single class. `encode` and `draw_targets` are the task's.
+    classes is drawn, or several examples if there is a single class. `encode` and `draw_targets`
+    are the task's.
     """
     # Several views of an image are only for evaluation.
     config = config.with_one_view()

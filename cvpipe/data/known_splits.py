@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def describe_splits(splits: Mapping[str, Source]) -> KnownData:
-    """Return a description of the data with which later changes to it are detected."""
+    """Return a description of the data by which later changes are detected."""
     return {
         "facts": splits["train"].facts.to_json(),
         "examples": {name: len(split) for name, split in splits.items()},

@@ -53,7 +53,7 @@ class AnomalyMetrics:
         """
         counts = np.asarray(weight) > 0
         heat, mask = np.asarray(predictions["heat_map"]), np.asarray(targets["mask"])
-        # Both are padded, perhaps to different sizes.
+        # Heat maps and masks are padded, perhaps to different sizes.
         height, width = np.minimum(heat.shape[1:], mask.shape[1:])
         heat, mask = heat[counts, :height, :width], mask[counts, :height, :width]
         for row, chosen in enumerate((mask == 0, (mask > 0) & (mask != IGNORED))):

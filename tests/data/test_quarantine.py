@@ -133,7 +133,7 @@ def test_what_can_be_read_after_all_says_so(tmp_path: Path) -> None:
     for source in (make(tmp_path, [JPEG])[0], digits(Digits(kind="digits"))["all"]):
         quarantine = Quarantine(source, "train", 1.0)
         quarantine.note(0)
-        assert list(quarantine.names.values()) == ["the file could be read at the next try"]
+        assert list(quarantine.names.values()) == ["the file could be read on a second try"]
 
 
 def test_a_record_is_counted_and_written_once(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_more_than_the_allowed_share_is_an_error_that_says_what_to_do(tmp_path: 
     assert (
         str(error.value)
         == "2 of the validation split's 20 records can't be read (10.0%; data.max_bad_share allows"
-        f" 5.0%), such as {files[0]}: the file is empty; all are listed in {file}. Mend or"
+        f" 5.0%), such as {files[0]}: the file is empty; all are listed in {file}. Correct or"
         " remove them, or raise data.max_bad_share"
     )
 

@@ -1,4 +1,6 @@
-"""Variants of entries in COCO's JSON: notations of ids, categories that only group others."""
+"""Variants of entries in COCO's JSON: notations of ids, and categories that only group other
+categories.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +62,8 @@ def as_number(value: Any) -> float | None:
 
 
 def grouping_categories(files: Iterable[tuple[Rows, Rows]]) -> set[Id]:
-    """Return the ids of categories that only group others: roots that others name as their
-    supercategory and that no annotation uses.
+    """Return the ids of categories that only group other categories: roots that others name as
+    their supercategory and that no annotation uses.
 
     Args:
         files: categories and annotations of all files of a data set.

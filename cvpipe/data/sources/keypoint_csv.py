@@ -76,8 +76,8 @@ def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
         if [column.name for column in own] != list(names):
             raise DataError(
                 f"{tables[split].place}: has the keypoints"
-                f" {', '.join(column.name for column in own)}, and {tables['train'].place}"
-                f" {', '.join(names)}; give all tables the same columns in the same order"
+                f" {', '.join(column.name for column in own)}, but {tables['train'].place}"
+                f" has {', '.join(names)}; give all tables the same columns in the same order"
             )
     facts = Facts(
         (config.class_name,),

@@ -21,7 +21,7 @@ class LabelMap(NamedTuple):
     """Names of classes."""
 
     names: dict[int, str]
-    """By number, in the order of the numbers."""
+    """Names by number, in the order of the numbers."""
     numbers: dict[str, int]
     """Numbers by all names that mean the class, such as /m/01g317 of Open Images."""
 
@@ -31,12 +31,12 @@ def read_label_map(files: Files, path: str, first: int) -> LabelMap:
 
     Args:
         files: the folder or archive.
-        path: its path: a .pbtxt file of items with id, name and display_name, a .csv file of rows
-            "id,name", or text with a name, or "id:name", in each line.
+        path: path of the label map in it: a .pbtxt file of items with id, name and display_name, a
+            .csv file of rows "id,name", or text with a name, or "id:name", in each line.
         first: number of the first line of a text file.
 
     Raises:
-        DataError: it is missing or damaged, or two classes have the same number or name.
+        DataError: the label map is missing or damaged, or two classes have the same number or name.
     """
     name = files.find(path)
     if name is None:
@@ -57,7 +57,7 @@ def read_label_map(files: Files, path: str, first: int) -> LabelMap:
         for known in (own, *others):
             numbers.setdefault(known, number)
     if not names:
-        raise DataError(f"{place}: names no class; add them, or name another file")
+        raise DataError(f"{place}: names no class; add classes, or name another file")
     return LabelMap(names, numbers)
 
 
@@ -95,7 +95,9 @@ def _lines(text: str, first: int) -> list[tuple[Any, ...]]:
 
 @functools.cache
 def _label_map() -> Any:
-    """Make the message StringIntLabelMap of the Object Detection API, as far as it is read."""
+    """Make the message StringIntLabelMap of the Object Detection API, with the fields that are
+    read.
+    """
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="cvpipe_label_map.proto", package="cvpipe_label_map"

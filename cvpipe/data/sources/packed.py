@@ -1,6 +1,6 @@
 """Packed data from `cvpipe data pack`: annotations in memory, random access to images.
 
-Dimensions: R records of a split, in another order than its examples.
+Dimensions: R records of a split, whose order differs from that of the examples.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ def _kind(name: str, place: str) -> type[Annotation]:
     for kind in kinds.KINDS:
         if kind.__name__.lower() == name:
             return kind
-    raise DataError(f"{place}: an annotation of the kind {name}, which this cvpipe doesn't know")
+    raise DataError(
+        f"{place}: an annotation of the kind {name}, which this version of cvpipe doesn't know;"
+        " upgrade cvpipe"
+    )
 
 
 def _source(

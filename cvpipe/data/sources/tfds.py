@@ -179,7 +179,7 @@ def _instructions(info: Any, split: str, expression: str) -> list[Any]:
         instructions = list(info.splits[expression].file_instructions)
     except (ValueError, AssertionError, KeyError) as error:
         known = f"it has {', '.join(info.splits)}" + (
-            "" if split == "train" else "; null holds some images out"
+            "" if split == "train" else "; null: hold out some images"
         )
         raise DataError(
             f"data.source.{split}: {info.full_name} has no split '{expression}'"
@@ -288,7 +288,7 @@ def _image_and_mask(read: Callable[[int], bytes], config: TfdsMasks, known: Mask
         parsed = tf.io.parse_single_example(read_in_python(read, record), wanted)
         encoded = parsed[config.image]
         mask = mask_in_python(lambda encoded: labels_of(encoded, known), parsed[config.mask])
-        # TensorFlow Datasets rotates neither, so a mask refers to the stored image.
+        # TensorFlow Datasets rotates neither image nor mask, so a mask refers to the stored image.
         return {"bytes": encoded, "mask": upright(mask, stored_orientation(encoded))}
 
     return read_record

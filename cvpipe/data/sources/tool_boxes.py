@@ -94,7 +94,7 @@ def tool_source(
     for split, names in found.items():
         if not any(names):
             raise DataError(
-                f"{config.path}: none of the images of {splits[split][0].origin} is there, such as"
+                f"{config.path}: none of the images of {splits[split][0].origin} exists, such as"
                 f" {splits[split][0].path}; put them into the folder or archive"
             )
         _refuse_twice(splits[split], names)

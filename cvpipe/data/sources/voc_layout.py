@@ -124,13 +124,13 @@ def _open(files: Files, config: Voc, images: str, annotations: str) -> _Folders:
 
 
 def _every_pair(files: Files, config: Voc, folders: _Folders) -> list[Pair]:
-    """Return all annotated images; warn of others."""
+    """Return all annotated images; warn of images without annotations."""
     if not folders.annotations_of:
         there = sorted({posixpath.dirname(name) or "." for name in _xml_files(files)})
         raise DataError(
             f"{files.locate(folders.annotations)}: no XML file there; set `root` and `annotations`"
             " in data.source to where the XML files are"
-            + (f"; there are some in {' and '.join(there[:_SHOWN])}" if there else "")
+            + (f"; there are XML files in {' and '.join(there[:_SHOWN])}" if there else "")
         )
     others = sorted(folders.image_of.keys() - folders.annotations_of.keys())
     if others:
@@ -206,7 +206,7 @@ def _without_extension(text: str) -> str:
 
 
 def _ends(path: str) -> Iterator[str]:
-    """Yield a path, and the same without its first folders."""
+    """Yield a path, then the path without its first folder, without the first two, and so on."""
     parts = path.split("/")
     for begin in range(len(parts)):
         yield "/".join(parts[begin:])

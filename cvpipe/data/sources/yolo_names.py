@@ -37,7 +37,7 @@ def read_data_yaml(files: Files, config: Yolo) -> dict[str, Any]:
 
 
 def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the class names: the pipeline's, else data.yaml's, else those of a list.
+    """Return the class names: the pipeline's, else data.yaml's, else the names in a list.
 
     Raises:
         DataError: there are no names, they aren't numbered from 0, or two are the same.
@@ -53,7 +53,7 @@ def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[st
         names = _by_number(place, names)
     if not isinstance(names, list) or not names:
         raise DataError(
-            f"{place}: names must be a list of class names, or a mapping from 0, 1, … to them; add"
+            f"{place}: names must be a list of class names, or a mapping from 0, 1, … to names; add"
             " or correct it, or set data.source.classes"
         )
     for number, one in enumerate(names):

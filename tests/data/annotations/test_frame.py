@@ -121,7 +121,7 @@ def as_yolo(root: Path, size: list[int], box: tuple[float, ...], **settings: Any
 
 def shown(source: Source) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The upright image, and its annotations as everything behind the source sees them."""
-    assert why_unreadable(source, 0) == "the file could be read at the next try"
+    assert why_unreadable(source, 0) == "the file could be read on a second try"
     example = source.read(tf.constant(0, tf.int64))
     image = decode_image(example["bytes"], 3)
     turned = upright(example, lambda: tf.shape(image)[:2])

@@ -208,7 +208,7 @@ def test_an_outline_that_makes_no_sense_drops_its_object_alone(tmp_path: Path) -
     }
     for mask, expected in zip(masks_of(source), masks_of(coco(write(tmp_path))["train"])):
         np.testing.assert_array_equal(mask, expected)
-    assert why_unreadable(source, 0) == "the file could be read at the next try"
+    assert why_unreadable(source, 0) == "the file could be read on a second try"
 
 
 def test_objects_of_unknown_images_are_left_out_and_counted(tmp_path: Path) -> None:

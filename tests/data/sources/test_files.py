@@ -140,7 +140,7 @@ def test_what_is_too_large_is_never_unpacked(
 
 def test_a_method_that_few_archives_use_is_named(tmp_path: Path) -> None:
     read = open_files(str(as_zip(tmp_path, zipfile.ZIP_LZMA))).reader(NAMES)
-    with pytest.raises(DataError, match="compressed by another method than deflate"):
+    with pytest.raises(DataError, match="compressed by a method other than deflate"):
         read(tf.constant(0, tf.int64))
 
 

@@ -74,7 +74,9 @@ def test_objects_that_are_all_lost_are_an_error_that_says_why(
         f"{tmp_path}: nothing to learn in 4 training images: no object is left (crowds and objects"
         f" marked difficult are not learned); of the annotated objects {said}: labels/0.txt"
     )
-    assert str(raised.value).endswith("Mend the annotations, or set data.source to where they are")
+    assert str(raised.value).endswith(
+        "Correct the annotations, or set data.source to where they are"
+    )
 
 
 def test_no_object_anywhere_is_an_error(tmp_path: Path) -> None:

@@ -339,7 +339,7 @@ def test_a_bad_mask_makes_a_bad_record(
 ) -> None:
     source = bad(tmp_path, image, mask)
     assert why_unreadable(source, 0).startswith(reason)
-    assert why_unreadable(source, 1) == "the file could be read at the next try"
+    assert why_unreadable(source, 1) == "the file could be read on a second try"
     quarantine = Quarantine(source, "train", 0.3)
     quarantine.note(0)
     with pytest.raises(DataError, match="1 of the train split's 3 records can't be read"):
@@ -348,7 +348,7 @@ def test_a_bad_mask_makes_a_bad_record(
 
 def test_masks_are_of_upright_images(tmp_path: Path) -> None:
     source = bad(tmp_path, encode(noise(7, 9), "JPEG", exif=TURNED), encode(labels(0), "PNG"))
-    assert why_unreadable(source, 0) == "the file could be read at the next try"
+    assert why_unreadable(source, 0) == "the file could be read on a second try"
 
 
 def test_a_mask_that_cannot_be_read_fails_no_stream(tmp_path: Path) -> None:

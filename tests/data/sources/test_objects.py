@@ -73,7 +73,7 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
         (WHOLE, WHOLE, None),
         ((-1e-6, 0, 1 + 1e-6, 1), WHOLE, None),
         ((-0.5, 0.2, 0.3, 1.4), (0, 0.2, 0.3, 1), "clipped to the image"),
-        ((0.3, 0.2, 0.1, 0.4), None, "with corners the wrong way round, left out"),
+        ((0.3, 0.2, 0.1, 0.4), None, "with corners in the wrong order, left out"),
         ((0.3, 0.2, 0.3, 0.4), None, "without area, left out"),
         ((0.3, 0.2, 0.3, 0.2), None, "without area, left out"),
         ((0.5, 0.2, np.nextafter(0.5, 1), 0.4), None, "without area, left out"),

@@ -66,8 +66,8 @@ def test_the_format_is_told_from_a_table_of_labels(tmp_path: Path) -> None:
         ("filename,cat,dog\n1.jpg,1,1\n", VALID, "no row has exactly one class"),
         ("filename,cat,cat\n1.jpg,1,0\n", VALID, "two columns have the same heading"),
         (TRAIN + "1.jpg, 1, 0\n", VALID, r":6: 1\.jpg has a row already"),
-        (TRAIN, "filename,cat,cow\n1.jpg,1,0\n", "aren't those of .*, see 'cow'"),
-        (TRAIN, "filename,cat\n1.jpg,1\n", "aren't those of .*, see 'dog'"),
+        (TRAIN, "filename,cat,cow\n1.jpg,1,0\n", "differ from those of .*, such as 'cow'"),
+        (TRAIN, "filename,cat\n1.jpg,1\n", "differ from those of .*, such as 'dog'"),
     ],
 )
 def test_faults_are_named_with_their_line(

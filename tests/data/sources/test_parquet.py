@@ -107,7 +107,7 @@ def test_a_row_without_its_image_is_a_bad_record_and_harms_no_other(tmp_path: Pa
     write(tmp_path / "train.parquet", held([FILES[0], None, FILES[2]]), NAMES, label=[0, 1, 1])
     source = labels(tmp_path)["train"]
     assert source.read(tf.constant(2, tf.int64))["bytes"].numpy() == FILES[2]
-    with pytest.raises(DataError, match=r"the row names 1\.jpg and doesn't hold the image"):
+    with pytest.raises(DataError, match=r"the row names 1\.jpg but doesn't contain the image"):
         source.read(tf.constant(1, tf.int64))
 
 
@@ -153,7 +153,7 @@ def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -
     boxes = objects(tmp_path)["train"].annotation(Boxes)
     assert boxes.faults == {
         "train.parquet row 0": {
-            "with corners the wrong way round, left out": 1,
+            "with corners in the wrong order, left out": 1,
             "outside the image, left out": 1,
             "without area, left out": 1,
             "clipped to the image": 1,

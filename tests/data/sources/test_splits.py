@@ -207,5 +207,5 @@ def test_a_class_that_isnt_there_is_an_error_that_names_the_nearest() -> None:
 
 def test_data_without_classes_has_none_to_choose() -> None:
     source = classification_source((), np.zeros(0), lambda n: {}, str)
-    with pytest.raises(DataError, match=r"data.only: photos has no classes; leave it out"):
+    with pytest.raises(DataError, match=r"data.only: photos has no classes; leave data.only out"):
         choose_classes({"all": source}, ("dog",), "photos")

@@ -225,4 +225,4 @@ def test_masks_turn_upright_with_their_images(tmp_path: Path) -> None:
     assert stored["image"].shape[:2] == stored["segmentation_mask"].shape[:2] == (5, 6)
     [example] = tf.data.Dataset.range(1).map(source.read).as_numpy_iterator()
     np.testing.assert_array_equal(example["mask"], np.rot90(stored["segmentation_mask"], -1) - 1)
-    assert why_unreadable(source, 0) == "the file could be read at the next try"
+    assert why_unreadable(source, 0) == "the file could be read on a second try"

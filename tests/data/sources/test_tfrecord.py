@@ -239,7 +239,7 @@ def test_absurd_boxes_are_counted(tmp_path: Path) -> None:
     boxes = objects(tmp_path)["train"].annotation(Boxes)
     assert boxes.faults == {
         "train.tfrecord record 0": {
-            "with corners the wrong way round, left out": 1,
+            "with corners in the wrong order, left out": 1,
             "outside the image, left out": 1,
             "without area, left out": 1,
             "clipped to the image": 1,
@@ -348,7 +348,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         keys={"classes": ("a", "b")},
     )
     fails(
-        "no example has a usable 'pixels'; the features of the first one are image/class/label",
+        "no example has a usable 'pixels'; the features of the first example are image/class/label",
         keys={"image": "pixels"},
     )
     fails("no example has a usable 'kind'", keys={"label": "kind"})
@@ -368,7 +368,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     write_tfrecord(file, [row])
     fails("3 classes and 0 whole boxes in 'image/object/bbox'", objects=True)
     write_tfrecord(tmp_path / "more.tfrecord", labeled(0))
-    fails("no word in the path of more.tfrecord is a split's name, unlike in that of another")
+    fails("the path of more.tfrecord names no split, but the path of another TFRecord file does")
 
 
 def test_empty_files_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -294,7 +294,7 @@ def test_classes_that_the_pipeline_lacks_are_named(tmp_path: Path, tool: str) ->
 def test_without_any_image_the_first_path_is_named(tmp_path: Path, tool: str) -> None:
     writer, keys = TOOLS[tool]
     path = write(tmp_path / "data", writer(SET), {"z.jpg": JPEG})
-    with pytest.raises(DataError, match="none of the images of .* is there, such as .*[ab]"):
+    with pytest.raises(DataError, match="none of the images of .* exists, such as .*[ab]"):
         opened(path, keys)
 
 

@@ -141,7 +141,7 @@ def test_faulty_boxes_are_left_out_and_counted(tmp_path: Path) -> None:
     assert source.annotation(Boxes).faults == {
         "Annotations/a.xml": {
             "without area, left out": 1,
-            "with corners the wrong way round, left out": 1,
+            "with corners in the wrong order, left out": 1,
             "outside the image, left out": 1,
             "clipped to the image": 1,
             "repeated, left out": 1,

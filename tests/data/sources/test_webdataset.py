@@ -218,7 +218,7 @@ def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -
     boxes = source.annotation(Boxes)
     assert len(source) == 2 and boxes.faults == {
         "train.tar/p/0.jpg": {
-            "with corners the wrong way round, left out": 1,
+            "with corners in the wrong order, left out": 1,
             "outside the image, left out": 1,
             "without area, left out": 1,
             "clipped to the image": 1,
@@ -329,7 +329,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress(b"1"))
     fails("compressed by gzip")
     file.write_bytes(b"?" * 2000)
-    fails("no sound tar archive")
+    fails("not a valid tar archive")
     write_tar(file, [("0.jpg", FILES[0]), ("0.jpg", FILES[1])])
     fails("the sample 0 has two files that end with .jpg")
     write_tar(file, [("0.jpg", FILES[0]), ("0.txt", b"a cat")])

@@ -144,7 +144,7 @@ MISTAKES = {
     ),
     "an empty split": (
         "train: images/a\ntest: labels\n",
-        "data.yaml: test is 'labels', where no image is; correct the path",
+        "data.yaml: test is 'labels', which contains no image; correct the path",
     ),
     "no train": ("val: images/a\n", "data.yaml: the key train is missing beside val; add it"),
     "a mapping for a path": (
