@@ -1,7 +1,5 @@
 """Assignment of an example's random seeds to operations.
 
-Assignment of an example's random seeds to operations.
-
 `order.example_seed` gives every example of every epoch a block of seeds. Each operation adds its
 own number to the second element, so no two operations share a seed.
 """

@@ -157,11 +157,8 @@ def yolo_v1_loss(
 
 
 def _best_of_cell(own: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the box of its cell that is responsible for each object, int32 [B, M], and their IoU,
-    float32 [B, M].
-
-    Return the responsible box of each object, as its number in the object's cell, int32 [B, M], and
-    the IoU of box and object, float32 [B, M].
+    """Return the number, in the object's cell, of the box responsible for each object, int32 [B, M],
+    and the IoU of box and object, float32 [B, M].
 
     The box that overlaps the object most is responsible. If no box of the cell overlaps it, the box
     with the smallest root mean square error of center, height and width is, as in the authors'

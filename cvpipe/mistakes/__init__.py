@@ -25,7 +25,7 @@ LONGEST = 480
 
 
 class Verdict(NamedTuple):
-    """An example's answer, judged."""
+    """The judgment of an example's answer."""
 
     mistakes: int
     """Number of mistakes; 0 for a right answer."""

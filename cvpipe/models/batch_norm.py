@@ -24,7 +24,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
         """Normalize float [B, H, W, C] by the batch's mean and variance in training, else by the
-        moving ones.
+        moving mean and variance.
         """
         if (
             not (training and self.trainable)

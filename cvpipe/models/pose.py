@@ -64,8 +64,8 @@ def _start_of(
         return x
     if config.prepare.size[0] % head.start or config.prepare.size[1] % head.start:
         raise ConfigError(
-            f"prepare.size: for heatmaps, height and width must be multiples of model.head.start,"
-            f" {head.start}; choose others"
+            "prepare.size: for heatmaps, height and width must be multiples of model.head.start,"
+            f" {head.start}; choose another size"
         )
     return x
 

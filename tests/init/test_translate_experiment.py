@@ -213,7 +213,7 @@ def test_paths_without_a_common_folder_are_told(tmp_path: Path) -> None:
     text = "task: {model: {num_classes: 3}, train_data: {input_path: '/a/t*,b/t*'}}"
     translated = translate([written(tmp_path, text)])
     assert loaded(translated, tmp_path).data.source.kind == "auto"
-    assert any("folders without a common one, /a/t*, b/t*" in note for note in translated.notes)
+    assert any("folders without a common parent, /a/t*, b/t*" in note for note in translated.notes)
 
 
 def test_a_label_map_and_masks_are_kept(tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ def _registered(name: str) -> dict[str, Any]:
         return dict(exp_factory.get_exp_config(name).as_dict())
     except LookupError:
         raise ConfigError(
-            f"--model-garden {name}: no file, and Model Garden registers no such experiment; give a"
-            " YAML file, or a name such as resnet_imagenet"
+            f"--model-garden {name}: neither a file nor an experiment that Model Garden registers;"
+            " give a YAML file, or a name such as resnet_imagenet"
         ) from None
 
 
