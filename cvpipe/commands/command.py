@@ -119,7 +119,7 @@ def config_of(path: Path) -> Config:
     """Return the configuration of a run or of an artifact.
 
     Raises:
-        DataError: neither is there.
+        DataError: there is neither a run nor an artifact.
     """
     if is_run(path):
         from cvpipe.training.run import Run
@@ -141,8 +141,8 @@ def own_folder(folder: Path, mark: str, option: str) -> None:
     """
     if folder.exists() and not (folder / mark).exists() and any(folder.iterdir()):
         raise ConfigError(
-            f"{folder}: the folder is not empty and holds something else; choose another with"
-            f" {option}"
+            f"{folder}: the folder is not empty and holds something else; choose another folder"
+            f" with {option}"
         )
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -39,7 +39,7 @@ def complete(make_parser: Callable[[Sequence[str]], argparse.ArgumentParser]) ->
     """Answer the shell that asks for completions of a line, and end the process.
 
     Args:
-        make_parser: maps the words before the one to complete to the parser.
+        make_parser: maps the words before the word to complete to the parser.
     """
     from argcomplete import autocomplete
     from argcomplete.lexers import split_line

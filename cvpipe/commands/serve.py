@@ -173,14 +173,14 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=30.0,
-        help="time limit for requests in progress after that (default: %(default)s)",
+        help="time limit for requests in progress after this time (default: %(default)s)",
     )
     for name, default, text in (
         ("max-queue", 1024, "largest number of waiting images per version"),
         ("max-instances", 1024, "largest number of images or instances per request"),
         ("max-pixels", 50_000_000, "largest number of pixels of an image"),
         ("max-body", 64, "largest request body in MiB"),
-        ("max-connections", 512, "most connections"),
+        ("max-connections", 512, "largest number of connections"),
         ("threads", 4, "unbatched requests answered in parallel"),
     ):
         group.add_argument(

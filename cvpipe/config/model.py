@@ -129,9 +129,7 @@ class Model(Section):
     @model_validator(mode="after")
     def _cells_are_the_backbone(self) -> Model:
         if self.cells is not None and self.backbone != "cells":
-            raise ValueError(
-                f"cells is for backbone: cells, not for {self.backbone}; leave it out"
-            )
+            raise ValueError(f"cells is for backbone: cells, not for {self.backbone}; leave it out")
         if self.drop_path is not None and self.backbone not in MULTIPATH:
             raise ValueError(
                 f"drop_path does nothing in {self.backbone}; leave it out, or choose one of"

@@ -96,7 +96,7 @@ def scores_of_masked(
     """Return the scores of all images under all masks, [B, N].
 
     Args:
-        score: of a class.
+        score: score of a class.
         images: prepared, of known size.
         classes: one for each image.
         shown: float32 [N, H, W], 1 for visible pixels; N is known.

@@ -157,7 +157,7 @@ def yolo_v1_loss(
 
 
 def _best_of_cell(own: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the number, in the object's cell, of the box responsible for each object, int32 [B, M],
+    """Return the number of the box in its cell that is responsible for each object, int32 [B, M],
     and the IoU of box and object, float32 [B, M].
 
     The box that overlaps the object most is responsible. If no box of the cell overlaps it, the box

@@ -146,7 +146,7 @@ def narrow(x: keras.KerasTensor, filters: int, *, style: Style, name: str) -> ke
 def fit(
     p: keras.KerasTensor, x: keras.KerasTensor, filters: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Reduce `p` to the size of `x`, with `filters` channels unless it is `x` itself."""
+    """Reduce `p` to the size of `x`, with `filters` channels unless `p` is `x`."""
     if p is x:
         return p
     if p.shape[1:3] == x.shape[1:3]:

@@ -1,7 +1,7 @@
 """Residual networks (He et al. 2015): branch → stack → network.
 
 `small` makes section 4.2's networks for small images, `large` those of table 1. As in torchvision,
-the stride of a bottleneck is in its 3×3 convolution, not in the 1×1 before it.
+the stride of a bottleneck is in its 3×3 convolution, not in the 1×1 convolution before it.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def stochastic_depth110(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
     """Section 4.2, n = 18, with stochastic depth (Huang et al. 2016, section 4): the last branch is
-    dropped with a probability of 0.5, unless `style` has another above 0.
+    dropped with a probability of 0.5, unless `style` has another rate above 0.
     """
     rate = style.stochastic_depth or 0.5
     return small(image, 18, width, style._replace(stochastic_depth=rate))

@@ -157,8 +157,10 @@ MISTAKES = {
         "names: [[a], b]\n",
         r"data.yaml: class 0 must have a name, not \[\"a\"\]; correct it",
     ),
-    "an empty"
-    " name": ("names: [a, '']\n", 'data.yaml: class 1 must have a name, not ""; correct it'),
+    "an empty name": (
+        "names: [a, '']\n",
+        'data.yaml: class 1 must have a name, not ""; correct it',
+    ),
     "no keys": ("- a\n- b\n", "data.yaml: the file must have keys with values, such as 'names: "),
     "another encoding": (
         "names: [größe]\n",

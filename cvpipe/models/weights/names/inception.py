@@ -34,7 +34,7 @@ def inception_v3() -> tuple[Table, ...]:
     """Return the table of torchvision's network; timm has the same names.
 
     Its average poolings include the zeros around the map, as cvpipe's do with `conventions: torch`.
-    Those of the authors' code don't.
+    In the authors' code, they don't.
     """
     stem = ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")
     layers = [
