@@ -58,7 +58,7 @@ def test_the_path_of_the_keras_file_is_printed(
 @pytest.mark.parametrize(
     "arguments, code, sentence",
     [
-        (["RUN", "--keras", "TO/digits.h5"], 2, "Keras recognizes files by their names; end it in"),
+        (["RUN", "--keras", "TO/digits.h5"], 2, "Keras recognizes its files by their ext"),
         (
             ["RUN", "--keras", "TO/folder.keras"],
             2,

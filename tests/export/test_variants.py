@@ -107,7 +107,7 @@ def test_the_tolerance_grows_with_lower_precision() -> None:
 
 
 def test_batch_sizes_must_be_ascending() -> None:
-    with pytest.raises(ConfigError, match=r"batch_sizes \[8, 1\] must rise"):
+    with pytest.raises(ConfigError, match=r"batch_sizes \[8, 1\] must be in ascending order"):
         small_config("export.batch_sizes=[8, 1]")
 
 

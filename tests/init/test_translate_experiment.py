@@ -322,7 +322,7 @@ def test_what_is_no_experiment_of_these_tasks_is_refused(
 def test_a_name_that_is_neither_file_nor_experiment_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"gone\.yaml: no such file"):
         read_experiment(["gone.yaml"])
-    with pytest.raises(ConfigError, match="resnet_imagent: no file, and Model Garden registers no"):
+    with pytest.raises(ConfigError, match="resnet_imagent: neither a file nor an experiment that"):
         read_experiment(["resnet_imagent"])
 
 

@@ -143,7 +143,7 @@ def test_the_share_of_fractalnets_dropped_paths_can_be_set(
 @pytest.mark.parametrize(
     "override, sentence",
     [
-        ("model={backbone: resnet8, cells: {stages: 2}}", "cells are those of backbone: cells"),
+        ("model={backbone: resnet8, cells: {stages: 2}}", "cells is for backbone: cells"),
         ("model.drop_path=0.1", "drop_path does nothing in resnet8"),
         (
             "model={backbone: cells, cells: {normal: [{inputs: [0, 2],"

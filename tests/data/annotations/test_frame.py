@@ -31,7 +31,7 @@ from cvpipe.data.sources.yolo import yolo
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 
 HEIGHT, WIDTH = 24, 40
-# Top, left, bottom, right on the stored photo: nowhere near the middle.
+# Top, left, bottom, right on the stored photo, far from the middle.
 STORED = (4, 24, 12, 36)
 SQUARE = "square"
 
@@ -53,7 +53,7 @@ def saved(image: Image.Image, kind: str = "PNG") -> bytes:
 
 
 def bright(image: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, left, bottom and right of what is bright."""
+    """Top, left, bottom and right of the bright pixels."""
     rows, columns = np.nonzero(image[..., 0] > 128)
     return int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
 
@@ -120,7 +120,7 @@ def as_yolo(root: Path, size: list[int], box: tuple[float, ...], **settings: Any
 
 
 def shown(source: Source) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The upright image, and its annotations as everything behind the source sees them."""
+    """Return the upright image, and its annotations converted to the upright image."""
     assert why_unreadable(source, 0) == "the file could be read on a second try"
     example = source.read(tf.constant(0, tf.int64))
     image = decode_image(example["bytes"], 3)

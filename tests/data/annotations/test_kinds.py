@@ -1,4 +1,4 @@
-"""Guards kinds of annotation: a new one, beside others, needs no line anywhere else."""
+"""Guards kinds of annotation: a new kind, beside others, needs no changes in other code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ MOVES: list[dict[str, Any]] = [
 
 
 class Ends(Annotation):
-    """Two points of each object, of which left and right change places in a mirror image.
+    """Two points of each object, left and right, which change places in a mirror image.
 
     An example has "ends" float32 [n, 2, 2] (y, x), a column of the objects, and "ends_order" int32
     [2]: the order of the ends in a mirror image.
@@ -117,7 +117,7 @@ def objects_with_ends() -> Boxes:
     rows = len(corners)
     return collect(
         [f"{n}.xml" for n in range(RECORDS)],
-        # Mixed, as some formats have them: columns must be sorted alike.
+        # Records are interleaved, as in some formats, so all columns must be sorted alike.
         np.arange(rows) % RECORDS,
         corners,
         np.arange(rows) // RECORDS % 2,
@@ -159,7 +159,7 @@ def test_annotations_of_an_object_move_and_leave_together(given: dict[str, Any])
         assert len(example["ends"]) == len(example["labels"]) == len(example["boxes"])
         around = spans(example)
         if given["op"] == "mosaic":
-            # Boxes end where their quarter does, points needn't.
+            # Boxes are clipped to their quarter; points aren't.
             assert (around[:, :2] <= example["boxes"][:, :2] + 1e-5).all()
             assert (around[:, 2:] >= example["boxes"][:, 2:] - 1e-5).all()
         else:
@@ -212,7 +212,7 @@ def test_examples_of_a_label_and_objects_are_held_out_by_label() -> None:
     source = make_source(Facts(CLASSES), [label, objects_with_ends()], RECORDS, read_record, str)
     assert source.strata().tolist() == [0, 1, 1, 0, 1, 0]
     assert source.describe(1) == "dog; 2 cat, 1 dog"
-    # The label of images of other classes leaves, and the image with it.
+    # Images of other classes are left out.
     assert source.relabel(("dog",)).names() == ["1", "2", "4"]
     assert {"label", "boxes"} <= source.read(at(0)).keys()
 
@@ -235,7 +235,7 @@ def test_a_source_without_a_kind_says_so() -> None:
         with_ends().annotation(Mask)
 
 
-# -- nobody else knows the kinds
+# -- no other code knows the kinds
 
 DATA = ROOT / "cvpipe" / "data"
 # Operations whose subject is objects or masks.

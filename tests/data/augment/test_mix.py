@@ -140,7 +140,7 @@ def test_of_several_operations_each_example_takes_one_at_random() -> None:
     pure = (out["image"] == given["image"]) | (out["image"] == swapped(given["image"]))
     cut = pure.all((1, 2, 3))
     assert abs(cut.sum() - 200) < 4 * np.sqrt(100)
-    # Each pair's two examples choose for themselves.
+    # The two examples of a pair draw independently.
     assert 0 < (cut[::2] != cut[1::2]).sum() < 200
     share = out["share"][~cut][:, None, None, None]
     expected = share * given["image"][~cut] + (1 - share) * swapped(given["image"])[~cut]

@@ -1,4 +1,6 @@
-"""Guards how formats are told by files: each tool's layout, read by the source that is found."""
+"""Guards detection of formats: each tool's layout is recognized, and the detected source reads
+it.
+"""
 
 from __future__ import annotations
 
@@ -630,9 +632,9 @@ def test_two_formats_that_fit_equally_are_named_with_the_way_to_choose(tmp_path:
     [
         ({"1.jpg": JPEG, "2.jpg": JPEG}, r"2 images among 2 files \(2 \.jpg\)"),
         ({"notes.md": ""}, r"0 images among 1 file \(1 \.md\)"),
-        ({"1.jpg": JPEG, "c.json": coco("7.jpg")}, "1 image such as 7.jpg, but none of them is"),
+        ({"1.jpg": JPEG, "c.json": coco("7.jpg")}, "1 image such as 7.jpg, but none of these"),
         ({"1.jpg": JPEG, "c.json": "{"}, r"c\.json is not valid JSON"),
-        ({"1.jpg": JPEG, "2.xml": XML}, r"such as 2\.xml, but no image has the name of one"),
+        ({"1.jpg": JPEG, "2.xml": XML}, r"such as 2\.xml, but no image has the same name"),
         ({"1.jpg": JPEG, "1.xml": "<annotation>"}, r"1\.xml:1: not valid XML"),
         ({"1.jpg": JPEG, "data.yaml": "names: [cat]\n"}, "no image has a text file of objects"),
         (

@@ -59,7 +59,7 @@ def test_shards_that_failed_are_all_that_is_written_again(
     assert contents(tmp_path / "packed") == whole
     finished = [name for name in there if name.endswith(".npz")]
     assert len(finished) == 2 and len(written) == tried + len(whole) // 2 - 2
-    # And once it is complete, nothing is.
+    # Once packing is complete, nothing is written again.
     written.clear()
     pack_all(config, tmp_path / "packed")
     assert not written
@@ -114,7 +114,7 @@ def test_packing_that_is_killed_again_and_again_ends_with_the_same_files(tmp_pat
             [*command, "--to", str(packed), *options], env=environment, stderr=subprocess.DEVNULL
         )
         before = len(list(packed.glob("*.npz")))
-        # Until it has written something more.
+        # Wait until it has written more files.
         while process.poll() is None and len(list(packed.glob("*.npz"))) < before + 2:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)

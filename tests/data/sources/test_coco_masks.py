@@ -22,7 +22,7 @@ from image_files import encode, noise
 
 HEIGHT, WIDTH = 10, 12
 SQUARE = [[2, 1, 8, 1, 8, 7, 2, 7]]
-# Column by column: nothing for five pixels, ten of it, and so on.
+# Column by column: five pixels of background, ten of the object, and so on.
 RUNS = {"size": [HEIGHT, WIDTH], "counts": [5, 10, 20, 3, 82]}
 
 

@@ -26,7 +26,7 @@ TEST = "file,kind\nimages/4.png,dog\n"
 
 
 def write(root: Path, **tables: str | bytes) -> Path:
-    """Tables, `train` being train.csv, and images that hold their own names."""
+    """Write tables, such as `train` to train.csv, and images that contain their own names."""
     (root / "images").mkdir(parents=True, exist_ok=True)
     for number in range(1, 7):
         (root / "images" / f"{number}.png").write_text(f"images/{number}.png")
@@ -206,11 +206,11 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
         {},
         "train.csv:5: column 1, counted from 0, is empty; correct or remove the row",
     ),
-    "empty": ({"train": ""}, {}, "train.csv: no row; add some"),
+    "empty": ({"train": ""}, {}, "train.csv: no row; add rows"),
     "headings alone": (
         {"train": "file,kind\n"},
         {},
-        "train.csv: no row below the headings; add some",
+        "train.csv: no row below the headings; add rows",
     ),
     "no headings": (
         {"train": TRAIN[TRAIN.index("images") :]},

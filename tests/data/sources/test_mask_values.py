@@ -202,7 +202,7 @@ def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
             png(TABLE[LABELS]),
             BY_INDEX,
             (
-                r"the mask has colors \(RGB\), but no class of the pipeline has: give each class"
+                r"the mask has colors \(RGB\), but no class of the pipeline has a color: give each"
                 r" its color"
             ),
         ),
@@ -275,7 +275,7 @@ SEA, LAND = {"name": "sea", "color": "#0000FF"}, {"name": "land"}
     [
         (
             {"classes": (SEA, LAND)},
-            "the class land has no color, though others have; give each one, in quotes",
+            "the class land has no color, but other classes have; give every class a color",
         ),
         (
             {"classes": (SEA, {"name": "lake", "color": "#0000ff"})},

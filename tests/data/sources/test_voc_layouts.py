@@ -150,7 +150,7 @@ def test_the_error_of_missing_xml_files_says_where_some_are(tmp_path: Path) -> N
     write(tmp_path / "VOC2007/JPEGImages", "1")
     (tmp_path / "VOC2007/Annotations").mkdir()
     (tmp_path / "VOC2007/JPEGImages/1.xml").rename(tmp_path / "VOC2007/Annotations/1.xml")
-    with pytest.raises(DataError, match="no XML .*; there are some in VOC2007/Annotations$"):
+    with pytest.raises(DataError, match="no XML .*; there are XML files in VOC2007/Annotations$"):
         opened(tmp_path)
 
 
