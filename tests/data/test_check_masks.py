@@ -20,7 +20,7 @@ from image_files import encode, noise
 def opened(
     root: Path, drawn: list[np.ndarray], photos: list[bytes] | None = None
 ) -> dict[str, Source]:
-    """Masks uint8 [H, W], with images of noise unless others are given."""
+    """Write masks, uint8 [H, W], and photos, or images of noise if there are none."""
     for kind in ("images", "masks"):
         (root / kind).mkdir(parents=True)
     for number, mask in enumerate(drawn):

@@ -1,4 +1,4 @@
-"""Guards decoding: PIL's pixels, in a graph as well as eagerly, and a refusal of all the rest."""
+"""Guards decoding: PIL's pixels, eagerly and in a graph, and errors for all other files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SMOOTH = smooth(24, 34)
 
 
 def bmp_with_masks(*masks: int, header: int = 56, bits: int = 32) -> bytes:
-    """RGB as a BMP whose masks say which bits of a pixel are red, green and blue."""
+    """Return RGB as a BMP whose masks state the bits of red, green and blue in a pixel."""
     pixels = np.zeros(RGB.shape[:2], np.uint32)
-    # All zeros means the usual order.
+    # Masks of zeros mean the usual order of channels.
     for channel, mask in enumerate(masks if any(masks) else (0xFF0000, 0xFF00, 0xFF)):
         lowest = (mask & -mask).bit_length() - 1
         pixels |= (RGB[..., channel].astype(np.uint32) << lowest) & mask
@@ -76,7 +76,7 @@ LOSSY = {
 
 
 def top_down(bmp: bytes, row_bytes: int) -> bytes:
-    """The same image with its top row first, which a negative height says."""
+    """Return the same image with its top row first, marked by a negative height."""
     begin = struct.unpack("<i", bmp[10:14])[0]
     height = struct.unpack("<i", bmp[22:26])[0]
     rows = [bmp[at : at + row_bytes] for at in range(begin, len(bmp), row_bytes)]
@@ -90,7 +90,7 @@ def channels(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="module")
 def in_graph(channels: int) -> dict[str, np.ndarray]:
-    """All good files decoded inside one Dataset."""
+    """Decode all good files inside one Dataset."""
     files = {**LOSSLESS, **LOSSY}
     decoded = tf.data.Dataset.from_tensor_slices(list(files.values())).map(
         lambda encoded: decode_image(encoded, channels)
@@ -104,8 +104,8 @@ def eagerly(encoded: bytes, channels: int) -> np.ndarray:
 
 
 def by_pil(encoded: bytes, channels: int) -> np.ndarray:
-    """uint8 [H, W, channels] as integers that can be subtracted."""
-    # Of these BMPs PIL doesn't know the masks; they were made of RGB.
+    """Return PIL's pixels [H, W, channels] as signed integers, which can be subtracted."""
+    # PIL can't read the masks of these BMPs; their pixels are those of RGB.
     refused = encoded in (LOSSLESS["BMP masks RGBA"], LOSSLESS["BMP masks, long header"])
     image = Image.fromarray(RGB) if refused else Image.open(io.BytesIO(encoded)).convert("RGB")
     return (
@@ -120,7 +120,7 @@ def test_lossless_files_have_the_pixels_that_pil_finds(
     name: str, channels: int, in_graph: dict[str, np.ndarray]
 ) -> None:
     expected = by_pil(LOSSLESS[name], channels)
-    # Colors are exact; a gray made of three colors may be rounded the other way.
+    # Colors are equal; gray computed from three colors may differ by rounding.
     for pixels in (eagerly(LOSSLESS[name], channels), in_graph[name]):
         assert pixels.dtype == np.uint8 and pixels.shape == expected.shape
         assert abs(pixels - expected).max() <= (0 if channels == 3 or "gray" in name else 1)

@@ -1,4 +1,4 @@
-"""Guards the kind of a file, told by its bytes."""
+"""Guards recognition of an image file's kind from its bytes."""
 
 from __future__ import annotations
 

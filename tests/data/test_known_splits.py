@@ -1,4 +1,4 @@
-"""Guards known data: what a model was trained on is never scored, all else may be."""
+"""Guards known data: training images of a model are never scored, and all others may be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvpipe.errors import DataError
 
 
 def photos(folder: Path, count: int, first: int = 0, classes: str = "ab") -> None:
-    """Empty files, as many of each class: nothing reads them here."""
+    """Write `count` empty files of each class; no test here decodes them."""
     for name in classes:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(first, first + count):

@@ -1,4 +1,4 @@
-"""Guards bad records: each named once with its reason, never more than allowed."""
+"""Guards bad records: each is named once with its reason, and too many are an error."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_table_with_bad_files_is_opened_and_each_is_named_when_it_is_read(
     for index, (image, readable) in enumerate(
         tf.data.Dataset.range(len(source)).map(load).as_numpy_iterator()
     ):
-        # What a file holds counts, not what it is called.
+        # The content of a file counts, not its extension.
         assert readable == source.names()[index].startswith("good") == (image > 0).any()
         if not readable:
             quarantine.note(index)

@@ -1,4 +1,4 @@
-"""Guards attacks: they work, and stay inside the ball and the range of pixels, also in a file."""
+"""Guards attacks: they lower accuracy, within the ball and pixel range, even as a PNG file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS = tf.constant([0, 2, 1, 1])
 def pixels(count: int = 4) -> tf.Tensor:
     random = np.random.default_rng(0)
     drawn = random.integers(0, 256, (count, SIZE, SIZE, 2))
-    # Some at the ends of the range, where a ball is cut off.
+    # Some pixels are at the ends of their range, which cuts the ball off.
     drawn[0, :3], drawn[1, :3] = 0, 255
     return tf.constant(drawn, tf.uint8)
 

@@ -1,4 +1,4 @@
-"""Guards overlaps of boxes, against their definitions, and their gradients."""
+"""Guards overlaps of boxes and their gradients, against their definitions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def some_boxes(seed: int, *shape: int) -> np.ndarray:
 
 
 def by_hand(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """All four overlaps of two boxes in float64, from the papers."""
+    """Return the four overlaps of two boxes in float64, by the papers' equations."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     shared = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
     union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared

@@ -1,4 +1,4 @@
-"""Guards `cvpipe init --model-garden`: experiments become pipelines that load, with the same
+"""Guards `cvpipe init --model-garden`: translated experiments load as pipelines with the same
 learning rates, and no key is dropped silently.
 """
 
@@ -51,7 +51,7 @@ REGISTERED = {
     ),
 }
 TASKS = {"image_classification": "classification", "retinanet": "detection"}
-# Shortened from Model Garden's EfficientNet-B0, with a key that it doesn't have.
+# Shortened from Model Garden's EfficientNet-B0, plus `colour_jitter`, which isn't one of its keys.
 EFFICIENTNET = """
 runtime: {distribution_strategy: tpu, mixed_precision_dtype: bfloat16}
 task:
@@ -135,7 +135,7 @@ def test_an_experiment_keeps_its_numbers(tmp_path: Path) -> None:
         "nesterov": False,
     }
     assert own["schedule"]["at"] == [30, 60, 80] and own["schedule"]["warmup_epochs"] == 5
-    # Model Garden adds half the sum of squares.
+    # Model Garden's L2 penalty is half the sum of squares.
     assert own["loss"]["l2"] == 5e-5
     assert own["test_time"] == {"views": "center", "sides": [256]}
 
@@ -152,7 +152,7 @@ def test_learning_rates_are_those_of_model_garden(name: str, tmp_path: Path) -> 
     config = loaded(translate([name]), tmp_path)
     steps_per_epoch, steps = trainer.validation_interval, trainer.train_steps
     ours = make_schedule(config, steps_per_epoch, steps)
-    # After the warm-up, and not where the rate changes.
+    # Steps after the warm-up, away from the steps where the rate changes.
     sampled = np.linspace(6.5 * steps_per_epoch, steps - 2, 40).astype(int)
     found = [float(ours(step)) for step in sampled]
     expected = [float(theirs(step)) for step in sampled]
@@ -180,7 +180,7 @@ def test_a_file_keeps_its_numbers(tmp_path: Path) -> None:
     assert own["model"]["conventions"] == "model_garden"
     assert own["train"]["ema"] == 0.9999 and own["train"]["precision"] == "mixed_bfloat16"
     assert {"op": "rand_augment", "layers": 2, "magnitude": 10.0} in own["augment"]
-    # 0.97 ^ (312 / 748) an epoch.
+    # The rate decays by 0.97 ^ (312 / 748) per epoch.
     assert np.exp(-own["schedule"]["decay"]) == pytest.approx(0.97 ** (312 / 748), rel=1e-6)
     assert own["optimizer"]["epsilon"] == 0.001 and own["optimizer"]["rho"] == 0.9
 

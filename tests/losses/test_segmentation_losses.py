@@ -19,7 +19,7 @@ CLASSES, SHAPE = 4, (3, 5, 6)
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(*SHAPE, CLASSES)) * 2
 MASK = RANDOM.integers(0, CLASSES, SHAPE).astype(np.uint8)
-# The first image has every class, the second but one and ignored pixels, the third two.
+# The first image has every class, the second one class and ignored pixels, the third two classes.
 MASK[1] = np.where(RANDOM.random(SHAPE[1:]) < 0.5, 2, IGNORED)
 MASK[2] = np.where(MASK[2] == 0, IGNORED, MASK[2] // 2)
 WEIGHTS = (1.0, 0.25, 3.0, 2.0)
@@ -48,7 +48,7 @@ def section_of(**keys: Any) -> SegmentationLoss:
 def brute_force(
     logits: np.ndarray, mask: np.ndarray, section: SegmentationLoss
 ) -> dict[str, float]:
-    """The loss of one image by its definition."""
+    """Return the loss of one image by its definition."""
     pixels = [place for place in np.ndindex(*mask.shape) if mask[place] != IGNORED]
     probabilities = {place: np.exp(logits[place]) / np.exp(logits[place]).sum() for place in pixels}
     parts = {}

@@ -1,4 +1,4 @@
-"""Guards anomaly metrics: AUROC of scikit-learn, whatever is padded or ignored, and thresholds."""
+"""Guards anomaly metrics: scikit-learn's AUROC, without padded and ignored pixels; thresholds."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CLASSES = ("good", "scratch", "hole")
 
 
 def batch(seed: int, labels: list[int], side: int = 8) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Answers and targets; anomalous images and pixels have higher values on the whole."""
+    """Return predictions and targets; anomalies have higher scores on average."""
     random = np.random.default_rng(seed)
     number = np.array(labels)
     mask = np.zeros((len(labels), side, side), np.uint8)
     mask[:, 2:4, 1:5] = number[:, np.newaxis, np.newaxis]
     scores = (random.random(len(labels)) + 0.4 * (number > 0)).astype(np.float32)
-    # Few values, so that many are equal.
+    # Few distinct values, so that many are equal.
     heat = np.round(8 * (random.random(mask.shape) + 0.3 * (mask > 0))).astype(np.float32) / 8
     answers = {
         "anomaly_score": scores,

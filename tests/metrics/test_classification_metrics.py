@@ -12,7 +12,7 @@ from cvpipe.metrics.classification import ClassificationMetrics
 
 
 def answers(images: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities float32 [images, classes], right more often than not, and labels."""
+    """Return probabilities float32 [images, classes], mostly right, and labels."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes, images)
     logits = random.normal(size=(images, classes)) + 1.5 * np.eye(classes)[labels]

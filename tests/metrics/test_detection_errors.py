@@ -1,4 +1,4 @@
-"""Guards TIDE's kinds of error, one by one and as a whole."""
+"""Guards TIDE's kinds of error, one by one and together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ FAR = [60, 60, 100, 100]
 def errors(
     objects: list[tuple], answers: list[tuple], score_threshold: float = 0.3
 ) -> dict[str, float]:
-    """Of one image of 100 pixels: objects (box, label, crowd), answers (box, label, score)."""
+    """Return the errors in an image of 100 × 100 pixels with objects (box, label, crowd) and
+    answers (box, label, score).
+    """
     metrics = DetectionMetrics(("a", "b"), score_threshold)
     metrics.update(
         {

@@ -1,4 +1,4 @@
-"""Guards mask scores, against NumPy pixel by pixel and scikit-learn."""
+"""Guards mask scores, against scikit-learn and NumPy, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NAMES = tuple(f"class {n}" for n in range(CLASSES))
 
 
 def regions(images: int, height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Answers and truths uint8 [images, height, width]: blocks of classes, some ignored, and
-    answers that are mostly right.
+    """Return answers and truths, uint8 [images, height, width]: truths are blocks of classes, some
+    of them ignored, and answers are mostly right.
     """
     random = np.random.default_rng(seed)
     blocks = random.integers(0, CLASSES, (images, -(-height // 6), -(-width // 6)))
@@ -75,8 +75,8 @@ def test_the_scores_equal_scikit_learns() -> None:
 
 
 def band(mask: np.ndarray, label: int, width: int) -> np.ndarray:
-    """The pixels of a class with one that isn't, or lies outside of the image, at most `width` rows
-    and columns away.
+    """Return a class's pixels with another class or the image's outside at most `width` rows and
+    columns away.
     """
     is_other = np.pad(mask != label, width, constant_values=True)
     near = [

@@ -30,7 +30,7 @@ from cvpipe.models.norms import Norm
 from cvpipe.models.pyramid import Extra
 
 CONSTANT = Style(initializer=Initializer("constant"))
-"""To build large networks quickly."""
+"""Constant kernels, so that large networks are built quickly."""
 BIASES = CONSTANT._replace(norm=Norm("none"))
 SSD300_BOXES, SSD512_BOXES = (4, 6, 6, 6, 4, 4), (4, 6, 6, 6, 6, 4, 4)
 LITTLE = SsdMaps((4,), (Extra(512), Extra(256)))
@@ -99,15 +99,15 @@ SMALL = {
         backbone("darknet53"), (64, 32, 3), 3, width=1 / 32, **own
     ),
 }
-"""Networks that run in a moment."""
+"""Small networks, which run quickly."""
 QUICK = ["ssd", "ssdlite", "yolo_v1", "yolo_v2", "yolo_v3"]
 EACH = [*QUICK, *soaked(*(name for name in SMALL if name not in QUICK))]
 
 
 @cache
 def small(name):
-    """One of `SMALL`, the same for every test that leaves its weights alone."""
-    # Whichever test asks first, and whatever it built before.
+    """Return a network of `SMALL`, shared by all tests that don't change its weights."""
+    # The seed makes the weights independent of the order of tests.
     keras.utils.set_random_seed(0)
     return SMALL[name]()
 
@@ -190,8 +190,8 @@ def test_yolo_v3_has_the_published_parameters_and_10647_boxes(classes, parameter
 
 @without_weights()
 def test_ssdlite_on_mobilenet_v2_is_about_as_large_as_the_papers():
-    # Only about: the paper's map of stride 16 is the expansion inside a block, ours is a block's
-    # output.
+    # The counts differ slightly: the paper's map of stride 16 is the expansion inside a block, and
+    # cvpipe's is the output of a block.
     maps = ssd_maps((320, 320), (16, 32))
     model = ssd(
         backbone("mobilenet_v2"),

@@ -28,7 +28,7 @@ def normalize(norm, x):
 
 @pytest.fixture
 def maps():
-    # A mean and a deviation of its own for each channel and each example.
+    # Each channel and example has its own mean and deviation.
     draw = np.random.default_rng(0)
     return (
         draw.normal(size=(3, *SHAPE)) * draw.uniform(0.5, 3, (3, 1, 1, 12))
@@ -72,7 +72,7 @@ def test_half_precision_has_float32_statistics_and_weights(kind, maps):
     try:
         image = keras.Input(SHAPE)
         model = keras.Model(image, Norm(kind, groups=4)(image, "norm"))
-        # float16 ends at 65504: the squares of these don't fit.
+        # The squares of these values exceed float16's maximum of 65504.
         given = model(tf.constant(maps * 1000))
     finally:
         keras.config.set_dtype_policy(before)

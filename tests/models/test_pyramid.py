@@ -1,4 +1,4 @@
-"""Guards feature pyramids: shapes, and which map reaches which."""
+"""Guards feature pyramids: shapes, and the maps that each map depends on."""
 
 import keras
 import numpy as np

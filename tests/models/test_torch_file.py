@@ -108,7 +108,7 @@ def test_a_pickle_that_would_run_code_runs_nothing(tmp_path: Path, protocol: int
     with pytest.raises(DataError, match="no code in it was run"):
         read_torch_file(tmp_path / "a.pth")
     assert not marker.exists()
-    # The same bytes do write it where they are trusted.
+    # Python's own pickle would run the same bytes.
     pickle.loads(attack)
     assert marker.exists()
 
@@ -163,7 +163,7 @@ def test_changed_bytes_give_tensors_or_a_sentence(tmp_path: Path, written: Any) 
 
 
 def test_a_pickle_that_asks_for_room_it_does_not_need_is_refused(tmp_path: Path) -> None:
-    # LONG_BINPUT makes the unpickler reserve room for as many objects.
+    # LONG_BINPUT makes the unpickler allocate memory for this number of objects.
     data = pickled({})[:-1] + b"r\xff\xff\xff\x7f."
     with pytest.raises(DataError, match="refers to more objects"):
         read(tmp_path, data)

@@ -58,7 +58,7 @@ def test_the_network_has_biases_and_no_norm_whatever_the_style():
 
 
 def fc6_of(size, channels):
-    """SSD's fc6 alone, [B, size, size, channels] -> the same before its ReLU."""
+    """Return a model of SSD's fc6 alone, before its ReLU, with equal input and output shapes."""
     layer = small(ssd_vgg16, (32, 32, 3), width=channels / 512).get_layer("fc6")
     alone = keras.layers.Conv2D.from_config({**layer.get_config(), "activation": None})
     image = keras.Input((size, size, channels))

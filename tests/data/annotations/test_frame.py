@@ -243,7 +243,7 @@ def test_a_size_of_another_ratio_makes_a_bad_record_and_data_that_is_not_clean(
 
 def test_a_size_rounded_to_whole_pixels_fits(tmp_path: Path) -> None:
     write(tmp_path, 6)
-    # A seventh of 280 × 168, and some more than that.
+    # Seven times 40 × 24 is 280 × 168; the stated size is slightly larger.
     source = as_coco(tmp_path, [283, 169], (1.0, 1.0, 9.0, 9.0))
     assert check({"train": source}, 3)["clean"]
 

@@ -43,7 +43,7 @@ def as_zip(path: Path, method: int = zipfile.ZIP_DEFLATED) -> Path:
 
 
 def after_other_bytes(path: Path) -> Path:
-    """As archives that unpack themselves begin."""
+    """With other bytes before the archive, as in self-extracting archives."""
     whole = as_zip(path)
     whole.write_bytes(b"#!/bin/sh\n" + whole.read_bytes())
     return whole

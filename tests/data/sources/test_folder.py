@@ -21,7 +21,7 @@ from labels import labels_of
 
 
 def make(root: Path, *files: str) -> Path:
-    """Files that hold their own names."""
+    """Write files whose content is their own path."""
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text(file)

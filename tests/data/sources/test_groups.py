@@ -1,4 +1,4 @@
-"""Guards groups of images: no group is in two splits, and splits have about the sizes asked for."""
+"""Guards groups of images: no group is in two splits, and splits have about the set sizes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def largest(source: Source) -> int:
     return int(np.unique(group_names(source, BY_FOLDER), return_counts=True)[1].max())
 
 
-# -- Sharing out
+# -- Distribution of groups over parts
 
 
 @pytest.mark.parametrize("seed", range(6))

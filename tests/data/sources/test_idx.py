@@ -1,4 +1,4 @@
-"""Guards MNIST's format: its layouts, its damages, and a real data set."""
+"""Guards MNIST's format: its layouts, damaged files, and a real data set."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def zipped(contents: Files) -> Files:
 
 
 def nested(contents: Files) -> Files:
-    """As some archives unpack: a folder of the file's own name around it."""
+    """Put each file into a folder of its own name, as some tools unpack archives."""
     return {f"raw/{name}/{name}": content for name, content in contents.items()}
 
 
@@ -226,5 +226,5 @@ def test_fashion_mnist_is_60000_and_10000_images_of_ten_classes_alike(
             for n in range(0, 57000, 570)
         ]
     )
-    # The mean of all training pixels is 0.286 of 255; a sample of 100 images comes near.
+    # The mean of all training pixels, divided by 255, is 0.286; that of 100 images is near it.
     assert mean / 255 == pytest.approx(0.286, abs=0.06)

@@ -57,7 +57,7 @@ def test_a_table_says_where_points_are(tmp_path: Path, place: Callable[[Path], P
     np.testing.assert_allclose(first["boxes"], [[0.125, 0.25, 0.5, 0.75]])
     second = read(source, 1)
     assert second["visibility"].tolist() == [[0, 2, 0]]
-    # One point has no extent: its box is a pixel.
+    # A single point has no extent, so its box is one pixel.
     np.testing.assert_allclose(second["boxes"] * 16, [[7.5, 3.5, 8.5, 4.5]])
     assert read(source, 2)["visibility"].shape == (0, 3)
 

@@ -1,4 +1,4 @@
-"""Guards training against data that leaves nothing to learn, or lost most of what it had."""
+"""Guards the refusal to train on data with nothing to learn or with most objects unusable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from image_files import encode, noise
 
 
 def yolo_data(root: Path, rows: list[str], **settings: Any) -> DetectionData:
-    """Four images with these rows each."""
+    """Write four images, each annotated with these rows."""
     for folder in ("images", "labels"):
         (root / folder).mkdir()
     for n in range(4):

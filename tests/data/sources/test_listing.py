@@ -106,7 +106,7 @@ def test_the_error_of_a_missing_file_says_what_nearly_matched(tmp_path: Path) ->
 
 
 def raw_zip(path: Path, names: dict[bytes, bytes]) -> Path:
-    """An archive whose names are these bytes, without the flag that they are UTF-8."""
+    """Write an archive whose file names are these bytes, without the flag for UTF-8."""
     stand_ins = [bytes([97 + number]) * len(name) for number, name in enumerate(names)]
     with zipfile.ZipFile(path, "w") as archive:
         for stand_in, content in zip(stand_ins, names.values(), strict=True):

@@ -25,7 +25,7 @@ from cvpipe.geometry.masks import IGNORED
 from image_files import encode, noise
 
 NAMES = ("sky", "tree", "road")
-# Orientation 6: the camera was turned by a quarter.
+# Orientation 6: the camera was turned by 90°.
 TURNED = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 
 
@@ -221,7 +221,7 @@ def test_values_without_meaning_are_refused_when_the_source_is_opened(tmp_path: 
 
 
 def drawn(root: Path, *values: list[int]) -> Path:
-    """Images with masks of one row each."""
+    """Write images whose masks have one row of pixels, with these values."""
     write(root, len(values))
     for number, row in enumerate(values):
         (root / f"train/masks/{number}.png").write_bytes(
@@ -454,7 +454,7 @@ def test_aerial_tiles_are_read_by_their_colors(public_data: FindData) -> None:
 def test_a_color_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_share(
     public_data: FindData,
 ) -> None:
-    # In the six tiles that are here; in all eight it is said to cover 0.56 %.
+    # The message counts six tiles; in all eight, the color is said to cover 0.56 %.
     message = (
         r"5 of 54 masks inspected, .* color that no class has: #000000, under 0.01% of the"
         r" pixels.*\(nearest: Building, #3C1098\)"
@@ -464,7 +464,7 @@ def test_a_color_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_sh
 
 
 def with_suffix(root: Path, suffix: str, beside: bool = False) -> Path:
-    """The folder of `write`, with masks of longer names, in a folder of their own or not."""
+    """Write images and masks whose names end in `suffix`, in two folders or in the same one."""
     write(root, 3)
     for file in sorted((root / "train/masks").iterdir()):
         folder = root / "train" / ("images" if beside else "masks")

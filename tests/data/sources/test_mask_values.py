@@ -1,4 +1,4 @@
-"""Guards the meaning of mask pixels: every kind of picture, every value that means nothing."""
+"""Guards the labels of mask pixels: every kind of PNG, and every value without a class."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_indices_are_labels_whatever_colors_a_palette_has(encoded: bytes) -> Non
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_indices_of_few_bits_are_not_stretched(bits: int) -> None:
     labels = LABELS % 2 if bits == 1 else LABELS % 3
-    # Pillow writes gray of two or four bits for no one: its palettes of as many bits, called gray.
+    # Pillow can't write gray of two or four bits, so a palette PNG's header is changed to gray.
     encoded = (
         png(labels.astype(bool)) if bits == 1 else palette_png(labels, TABLE[: 2**bits], bits=bits)
     )
@@ -105,7 +105,7 @@ def test_indices_of_few_bits_are_not_stretched(bits: int) -> None:
 
 
 def as_gray(encoded: bytes) -> bytes:
-    """A palette PNG whose header says gray; decoders pass over the palette."""
+    """Return a palette PNG with gray in its header; decoders then ignore the palette."""
     from image_files import chunk
 
     header = bytearray(encoded[16:29])
@@ -244,7 +244,7 @@ def test_what_is_no_mask_is_an_error(name: str) -> None:
         labels_of(BAD[name], BY_INDEX)
 
 
-# Pillow's, on the way.
+# Pillow warns when it writes the large image.
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_no_memory_is_taken_for_a_mask_that_is_too_large() -> None:
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Guards several sources as one: nothing is lost, mislabeled or used for two things."""
+"""Guards merged sources: no example is lost, mislabeled or in two splits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIGITS = Digits(kind="digits")
 
 
 def photos(root: Path, counts: dict[str, int]) -> Folder:
-    """Images of one value, which says which they are: a folder per class."""
+    """Write a folder of images per class; each image has one gray value that identifies it."""
     for number, (name, count) in enumerate(counts.items()):
         (root / name).mkdir(parents=True)
         for n in range(count):

@@ -33,7 +33,7 @@ SCENES = DigitScenes(
 
 
 def collected(*annotations: tuple[int, int, tuple[float, ...]], records: int = 3) -> Boxes:
-    """Of annotations (record, label, box)."""
+    """Return the objects of annotations (record, label, box)."""
     record, labels, boxes = zip(*annotations) if annotations else ((), (), ())
     rows = len(record)
     return collect(

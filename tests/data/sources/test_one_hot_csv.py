@@ -13,7 +13,7 @@ from cvpipe.data.sources.one_hot_csv import one_hot_csv
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 
-# As Roboflow writes it, a blank behind each comma.
+# Roboflow writes a blank behind each comma.
 TRAIN = "filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n3.jpg, 1, 1\n4.jpg, 0, 0\n"
 VALID = "filename, dog, cat\n1.jpg, 1, 0\n"
 

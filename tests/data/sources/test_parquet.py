@@ -1,4 +1,4 @@
-"""Guards Parquet files with images: as public hubs write them, and with what can be wrong there."""
+"""Guards Parquet files with images: as public hubs write them, and with faults."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OBJECTS = {"objects": {"feature": {"category": {"names": ["yak", "ant"]}}, "_typ
 def write(
     file: Path, images: Sequence[Any], features: dict[str, Any] | None = None, **columns: list[Any]
 ) -> None:
-    """Write a Parquet file as the `datasets` library does, two rows a group."""
+    """Write a Parquet file as the `datasets` library does, with two rows per row group."""
     table = pa.table({"image": images, **columns})
     if features:
         metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}

@@ -1,4 +1,4 @@
-"""Guards labels with scratches: the same every time, and masks that lie on the defects."""
+"""Guards drawn labels with scratches: reproducible, with masks that lie on the defects."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_all_of_a_visible_figure_has_its_colors_where_its_joints_are() -> None:
             continue
         rows, columns = joints.astype(int).T
         colors = image[rows, columns].astype(float)
-        # Joints share a color but for its shades and their smooth edges.
+        # A joint's pixels have one color, apart from its shades and smoothed edges.
         middle = np.median(colors, axis=0)
         assert (np.abs(colors - middle).max(1) <= 80).mean() > 0.8
         seen += 1

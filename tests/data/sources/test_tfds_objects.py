@@ -21,7 +21,7 @@ NAMES = ("cup", "plate", "spoon")
 
 
 def objects_of(split: str, number: int) -> list[dict[str, Any]]:
-    """As many objects as the remainder by 4, so that some images have none."""
+    """Return number % 4 objects, so that some images have none."""
     random = np.random.default_rng([len(split), number])
     corners = random.uniform(0, 0.5, (number % 4, 2)).astype(np.float32)
     box = tensorflow_datasets.features.BBox
@@ -37,7 +37,7 @@ def objects_of(split: str, number: int) -> list[dict[str, Any]]:
 
 
 class SmallTables(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registration=True):
-    """Images with objects, as coco has them."""
+    """Images with objects, in the features of the data set coco."""
 
     VERSION = tensorflow_datasets.core.Version("1.0.0")
 

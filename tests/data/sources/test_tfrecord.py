@@ -69,7 +69,7 @@ def contents(source: Source) -> list[bytes]:
 
 
 def flipped(file: Path, content: bytes) -> None:
-    """Change a byte in the middle of some content of a file."""
+    """Flip a byte in the middle of this content inside a file."""
     data = bytearray(file.read_bytes())
     data[data.index(content) + len(content) // 2] ^= 1
     file.write_bytes(data)

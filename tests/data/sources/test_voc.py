@@ -1,4 +1,4 @@
-"""Guards Pascal VOC's XML: pixels from 1, what people leave out, and a real data set."""
+"""Guards Pascal VOC's XML: pixels counted from 1, missing elements, and a real data set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIZE = "<size><width>40</width><height>20</height><depth>3</depth></size>"
 
 
 def item(name: str, *corners: Any, more: str = "") -> str:
-    """An object; corners xmin, ymin, xmax, ymax."""
+    """Return an object element; the corners are xmin, ymin, xmax, ymax."""
     sides = "".join(
         f"<{side}>{value}</{side}>"
         for side, value in zip(("xmin", "ymin", "xmax", "ymax"), corners)
@@ -37,7 +37,7 @@ def item(name: str, *corners: Any, more: str = "") -> str:
 def write(
     root: Path, annotations: dict[str, str], images: Sequence[str] | None = None, **lists: str
 ) -> Path:
-    """XML files of these contents, gray images of 20 × 40, and lists."""
+    """Write XML files with these contents, gray images of 20 × 40 pixels, and lists."""
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
     for name, content in annotations.items():
@@ -54,7 +54,7 @@ def opened(path: Path, **settings: Any) -> dict[str, Source]:
 
 
 def boxes(source: Source, index: int) -> list[list[float]]:
-    """In pixels of an image of 20 × 40."""
+    """Return boxes in pixels of an image of 20 × 40."""
     values: list[list[float]] = np.round(
         source.read(tf.constant(index, tf.int64))["boxes"].numpy() * [20, 40, 20, 40], 3
     ).tolist()

@@ -26,7 +26,7 @@ def xml(name: str = "cat") -> str:
 
 
 def write(root: Path, *stems: str, **lists: str) -> Path:
-    """Images and XML files side by side, and lists beside them."""
+    """Write images and XML files into the same folder, and lists beside them."""
     for stem in stems:
         (root / stem).parent.mkdir(parents=True, exist_ok=True)
         (root / f"{stem}.jpg").write_text("x")

@@ -1,4 +1,4 @@
-"""Guards YOLO's text files in both layouts, and the faults of their lines."""
+"""Guards YOLO's text files in both folder layouts, and errors about faulty lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards YOLO's files as tools write them: splits of data.yaml, lists, names, kinds of lines."""
+"""Guards YOLO's files as tools write them: splits in data.yaml, lists, names, kinds of lines."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def names(splits: dict[str, Source]) -> dict[str, list[str]]:
 
 
 def pairs(*stems: str) -> dict[str, str]:
-    """Images and their text files."""
+    """Return images and their text files by path."""
     files = {f"{stem}.jpg": "x" for stem in stems}
     return files | {f"{stem.replace('images', 'labels')}.txt": LINE for stem in stems}
 
 
 def boxes(path: Path, line: str, **settings: Any) -> list[list[float]]:
-    """The boxes of one image with these lines."""
+    """Return class and box of each object of an image with these lines."""
     files = {"images/1.jpg": "x", "labels/1.txt": line, "data.yaml": "names: [a, b]\n"}
     example = opened(write(path, files | settings))["all"].read(tf.constant(0, tf.int64))
     return np.round(np.column_stack([example["labels"], example["boxes"]]), 4).tolist()  # type: ignore[no-any-return]
 
 
-# Images, data.yaml, images of each split.
+# Files, the content of data.yaml, and the images of each split.
 GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
     "other folders": (
         pairs("images/first/1", "images/second/2", "images/third/3"),

@@ -1,5 +1,5 @@
-"""Guards data sets written as other tools read them: read again by what is found in the files, they
-have the same images, boxes, labels, points and masks.
+"""Guards converted data sets: read again in the detected format, they have the same images, boxes,
+labels, keypoints and masks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Cvpipe = Callable[..., tuple[int, str, str]]
 SIZE = (37, 53)
 SPLITS = ("train", "train", "validation", "test")
 CLASSES = ("zebra", "ant", "yak")
-# Largest difference of a box's side in pixels: what the format's digits can't hold.
+# Largest error of a box's side in pixels, due to the precision of the format.
 TOLERANCE = {"coco": 0.0, "csv": 0.0, "labelme": 0.0, "yolo": 1e-5, "voc": 0.501}
 POINTS = Facts(("person",), ("nose", "left eye", "right eye"), ((1, 2),), ((0, 1),))
 
@@ -48,7 +48,7 @@ def image(
 
 
 def boxes(n: int, count: int = 5, size: tuple[int, int] = SIZE) -> Objects:
-    """Objects of hundredths of a pixel, at least two pixels large, of all classes."""
+    """Return objects of all classes: sides in hundredths of a pixel, at least two pixels long."""
     random = np.random.default_rng(n)
     low = random.uniform(0, 0.5, (count, 2)) * size
     corners = np.round(
@@ -62,7 +62,7 @@ def boxes(n: int, count: int = 5, size: tuple[int, int] = SIZE) -> Objects:
 
 
 def read_again(folder: Path, task: str | None = None) -> tuple[Facts, dict[str, Annotated]]:
-    """Return the images of a folder by the stem of their names, read by what is found in it."""
+    """Read a folder in its detected format; return facts, and images by the stem of their names."""
     data = data_of(find_formats(str(folder), task)[0])
     splits = open_source(data.source, data)
     unreadable: list[Unreadable] = []
@@ -282,7 +282,7 @@ def test_images_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turning_back_undoes_what_turns_a_photo_upright(orientation: int) -> None:
-    """A mark in the upright photo lies, turned back, where the stored file has it."""
+    """A marked pixel of the upright photo is turned to its place in the stored file."""
     upright = np.zeros((32, 32), np.uint8)
     upright[4:9, 20:30] = 1
     stored = np.array(_as_camera_stores(Image.fromarray(upright), orientation))
@@ -331,7 +331,7 @@ def test_the_command_offers_every_format() -> None:
 
 
 def write_photos(root: Path) -> Path:
-    """LabelMe's files: three images with a cat, one of them damaged."""
+    """Write LabelMe files: three images with a cat, one of them damaged."""
     root.mkdir()
     shape = {"label": "cat", "points": [[1, 2], [20, 30.5]], "shape_type": "rectangle"}
     for n in range(3):
