@@ -77,8 +77,8 @@ def test_maps_of_gradients_are_xpliques(xplique: Arrays) -> None:
 
 
 def test_integrated_gradients_are_xpliques_in_the_limit_of_many_steps(xplique: Arrays) -> None:
-    # Xplique integrates by the trapezoidal rule, cvpipe by the midpoint rule. The first point of a
-    # baseline of zeros, all ReLUs are off. Ours is the midpoint rule.
+    # Xplique integrates by the trapezoidal rule, whose first point, a baseline of zeros, has half
+    # the weight of a step; there, all ReLUs are off. cvpipe's rule is the midpoint rule.
     found = integrated_gradients(convolutional().score, images(), CLASSES, steps=STEPS)
     same(found, xplique["integrated_gradients"].sum(-1), 1 / STEPS, 1e-5)
 

@@ -1,4 +1,4 @@
-"""Guards files of PyTorch: their numbers, and that nothing in them is run."""
+"""Guards PyTorch files: their tensors are read, and no code in them is run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from torch_peer import ask_peer
 
 TENSORS = {
     "conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
-    # As PyTorch keeps tensors that were transposed: columns first.
+    # PyTorch stores transposed tensors like this, column by column.
     "fc.weight": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
     "fc.bias": np.arange(2, dtype=np.float32),
     "empty": np.zeros((0, 3), np.float32),
@@ -88,7 +88,7 @@ def test_a_pickle_that_names_anything_else_is_refused(
 
 
 class Attack:
-    """Writes a file when it is unpickled."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, marker: Path):
         self.marker = marker
