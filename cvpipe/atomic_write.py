@@ -27,7 +27,8 @@ def atomic_path(file: Path) -> Iterator[Path]:
 
     On an error `file` keeps its old content and the temporary file is removed.
     """
-    # The temporary file is hidden. It keeps the extension, by which some writers choose the format.
+    # The temporary file is hidden, and has the same extension, by which some writers choose a
+    # format.
     partial = file.with_name(f".{file.stem}-partial{file.suffix}")
     try:
         yield partial

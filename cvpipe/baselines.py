@@ -40,8 +40,8 @@ ALWAYS_SHOWN = 5
 METRICS = {"L2": "euclidean", "L1": "manhattan"}
 # Largest number of training images used to choose a setting.
 CHOOSING_IMAGES = 10_000
-# Limit of N·M·D, the number of absolute differences, for L1 distances. No matrix product computes
-# them, and this number takes minutes.
+# Limit of N·M·D, the number of absolute differences that L1 distances need. They can't be computed
+# by a matrix product; at this limit they take minutes.
 MOST_DIFFERENCES = 10**11
 # Limit of N·D. All images are held in memory at once, and some classifiers convert them to float64.
 MOST_VALUES = 5 * 10**8

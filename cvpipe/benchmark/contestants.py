@@ -39,7 +39,7 @@ class Contestant:
     """A running process of a plan."""
 
     def __init__(self, plan: Plan):
-        """Start the process. It takes seconds to get ready; `wait` waits for it."""
+        """Start the process, which loads for some seconds; `wait` returns when it is ready."""
         self.plan = plan
         self.times: dict[int, list[float]] = {size: [] for size in plan.batches}
         """Seconds of each call by batch size."""

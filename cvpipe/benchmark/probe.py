@@ -51,7 +51,7 @@ class Probe:
         self._signature = self._loaded.signatures[plan["signature"]]
 
     def call(self, size: int) -> None:
-        """Answer one batch of the next images in turn, and fetch all answers."""
+        """Call the signature on the next batch of this size, and fetch all outputs."""
         batches = self._batches[size]
         request = {self._input: batches[self._calls % len(batches)]}
         self._calls += 1

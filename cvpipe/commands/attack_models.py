@@ -30,7 +30,7 @@ class AttackedModel(NamedTuple):
     config: Config
     facts: Facts
     known: KnownData
-    """Description of the data that it was trained on."""
+    """Description of the model's training data."""
     loaded: Trained | Artifact
 
     def subject(self) -> Subject:

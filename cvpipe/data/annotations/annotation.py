@@ -1,8 +1,9 @@
 """Interface of a kind of annotation: every method that the rest of the package calls.
 
-A kind is a subclass of `Annotation` in its own file; `cvpipe.data.annotations` lists them. An
-instance annotates all records of a source. It holds their arrays, or nothing if the source's
-`read_record` yields the annotation. Class and static methods are graph code on one example.
+A kind is a subclass of `Annotation` in its own file; `cvpipe.data.annotations` lists all kinds. An
+instance annotates all records of a source: it holds arrays over the records, or nothing if the
+source's `read_record` yields the annotation. Class and static methods are graph code on one
+example.
 
 An example carries all data needed to move its annotations with the image. A mirror image swaps left
 and right eyes, for instance, so keypoints put their mirrored order into every example.

@@ -33,7 +33,7 @@ class Coming(NamedTuple):
     """A record that was announced."""
 
     request: Future[list[bytes]]
-    """The request that reads it."""
+    """The request that reads the record."""
     number: int
     """Index of the record in the request."""
     readers: int

@@ -1,7 +1,7 @@
 """Labels of mask images: the mapping from pixel values or colors to classes, and its errors.
 
-A pixel's value is a gray value, a palette index, or a color as R + 2⁸·G + 2¹⁶·B. It is the index
-into a table of labels.
+A pixel's value is a gray value, a palette index, or a color as R + 2⁸·G + 2¹⁶·B. A table maps each
+value to a label.
 """
 
 from __future__ import annotations

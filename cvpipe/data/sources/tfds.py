@@ -1,7 +1,7 @@
-"""Data sets of TensorFlow Datasets (tensorflow.org/datasets), read by index from its files.
-Images stay encoded.
+"""Data sets of the library TensorFlow Datasets (tensorflow.org/datasets), whose files are read by
+index. Images stay encoded.
 
-Dimensions: R records of a split, in the order of its expression.
+Dimensions: R records of a split, in the order of the split's expression.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ def _source(
 
 
 def _image(read: Callable[[int], bytes], config: Tfds) -> Reader:
-    """Read the image of a record."""
+    """Return a reader of records' images."""
     wanted = {config.image: tf.io.FixedLenFeature([], tf.string)}
 
     def read_record(record: tf.Tensor) -> Example:
@@ -281,7 +281,7 @@ def _image(read: Callable[[int], bytes], config: Tfds) -> Reader:
 
 
 def _image_and_mask(read: Callable[[int], bytes], config: TfdsMasks, known: MaskValues) -> Reader:
-    """Read the image of a record and its mask, whose values are `known`."""
+    """Return a reader of records' images and masks, whose values are `known`."""
     wanted = {name: tf.io.FixedLenFeature([], tf.string) for name in (config.image, config.mask)}
 
     def read_record(record: tf.Tensor) -> Example:

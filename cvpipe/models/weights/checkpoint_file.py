@@ -25,7 +25,7 @@ BEST = "best_ckpt"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _AVERAGE = "/.OPTIMIZER_SLOT/optimizer/average"
 _BACKBONES = ("backbone/", "model/layer_with_weights-0/")
-"""Possible prefixes of the backbone's tensors: saved beside the model, or as part of it."""
+"""Prefixes of the backbone's tensors, if it is saved beside the model, or as part of the model."""
 
 
 def find_checkpoint(path: Path) -> Path | None:
