@@ -1,5 +1,5 @@
-"""Batch normalization in one operation. Keras 3 uses eight, each of which reads the whole feature
-map.
+"""Batch normalization by one operation. Keras 3 uses eight operations, each of which reads the
+whole feature map.
 
 Dimensions: B examples; H, W, C of a feature map; n = B·H·W.
 """

@@ -1,5 +1,5 @@
-"""Networks of searched cells (Zoph et al. 2018, Learning transferable architectures): operation →
-cell → network.
+"""Networks of searched cells (Zoph et al. 2018, Learning transferable architectures): operations,
+cells, and whole networks.
 
 A genotype, `config.cells.Cells`, lists the blocks of the cells. Image tensors are [B, H, W, C].
 """

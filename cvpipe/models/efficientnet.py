@@ -1,5 +1,5 @@
-"""EfficientNet (Tan and Le 2019): MBConv → stage → network, scaled in width, depth and
-resolution.
+"""EfficientNet (Tan and Le 2019), built from stages of MBConv blocks, and scaled in width, depth
+and resolution.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""FractalNet (Larsson et al. 2017): join → fractal block → network, with drop-path.
+"""FractalNet (Larsson et al. 2017) with drop-path: joins, fractal blocks, and the network.
 
 Dimensions: B images, H, W, C of a map, K columns.
 """

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018): inverted residual → stack → network."""
+"""MobileNetV2 (Sandler et al. 2018), built from stacks of inverted residuals."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Indexes of large files, cached as long as the files don't change.
 
-The index of a file is in $XDG_CACHE_HOME/cvpipe/ROOM, or ~/.cache/cvpipe/ROOM, where `room` is a
-folder for each format. It is valid while the file has the same size and modification time.
+Indexes are in $XDG_CACHE_HOME/cvpipe/ROOM, or ~/.cache/cvpipe/ROOM: each format has its folder, the
+argument `room`. An index is valid while the file has the same size and modification time.
 """
 
 from __future__ import annotations
