@@ -111,7 +111,7 @@ def _at_input(measures: Measures, size: tuple[int, int], letterbox: bool) -> np.
 
 def _anchors(sizes: np.ndarray, number: int) -> tuple[list[list[float]], float]:
     """Return anchors from small to large, and the mean IoU of objects with their best anchor. If
-    objects have too few different sizes, scaled copies of the anchors make up the number.
+    objects have too few different sizes, scaled copies of these sizes are added.
     """
     different = np.unique(sizes, axis=0)
     if len(different) < number:

@@ -70,7 +70,8 @@ def nasnet(
 
 
 def normal_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps:
-    """Apply the normal cell (figure 4, left): [B, H, W, C] -> [B, H, W, 6 × filters]. Return the cell's     output, and its input for the next cell.
+    """Apply the normal cell (figure 4, left): [B, H, W, C] -> [B, H, W, 6 × filters]. Return the
+    cell's output, and its input for the next cell.
     """
     x, p = maps
     p = fit(p, x, filters, style=style, name=f"{name}_before")
@@ -96,7 +97,8 @@ def normal_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps:
 
 
 def reduction_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps:
-    """Apply the reduction cell (figure 4, right): [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), 4 ×     filters]. Return the cell's output, and its input for the next cell.
+    """Apply the reduction cell (figure 4, right): [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), 4 ×
+    filters]. Return the cell's output, and its input for the next cell.
     """
     x, p = maps
     p = fit(p, x, filters, style=style, name=f"{name}_before")

@@ -179,7 +179,7 @@ def _instructions(info: Any, split: str, expression: str) -> list[Any]:
         instructions = list(info.splits[expression].file_instructions)
     except (ValueError, AssertionError, KeyError) as error:
         known = f"it has {', '.join(info.splits)}" + (
-            "" if split == "train" else "; null: hold out some images"
+            "" if split == "train" else "; give null to hold out some images"
         )
         raise DataError(
             f"data.source.{split}: {info.full_name} has no split '{expression}'"

@@ -1,7 +1,7 @@
 """File layout of a voc source: pairs images with XML files and assigns both to splits.
 
-An image and its XML file have the same relative path without extension, below the folder of images
-and below that of annotations. This path is called their key.
+An image and its XML file have the same path without extension, relative to their folders. This path
+is called their key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cvpipe.user_paths import same_form
 
 log = logging.getLogger(__name__)
 
-# Split → names of its list. Pascal VOC's trainval is used if there is no list for training.
+# Possible names of each split's list. Pascal VOC's trainval is used if there is no train.txt.
 LISTS = {
     "train": ("train.txt", "trainval.txt"),
     "validation": ("val.txt", "valid.txt", "validation.txt"),
@@ -156,7 +156,7 @@ def _lists(files: Files, config: Voc) -> dict[str, str]:
         raise DataError(
             f"{files.locate(missing)}: no such list, although there is"
             f" {' and '.join(present.values())}; add the list, or set data.source.lists to a folder"
-            " without lists to have images held out"
+            " without lists, so that images are held out"
         )
     return present
 

@@ -184,7 +184,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "split": (
         {"validation": "val"},
-        r"data.source.validation: .* has no split 'val' .*it has .*train.*; null: hold out some",
+        r"data.source.validation: .* has no split 'val' .*it has .*train.*; give null to hold out",
     ),
     "training split": (
         {"train": "trian"},
