@@ -54,7 +54,7 @@ def segmentation_loss(
 
     Returns:
         float32 [B] for each of `part_names`: "cross_entropy" or "focal" in nats; "dice" in 0 … 1,
-        multiplied by `dice_weight` if it is a second part.
+        multiplied by `dice_weight` if it is an additional part.
 
     Raises:
         ConfigError: the number of `class_weights` is neither 0 nor K.
@@ -90,8 +90,8 @@ def segmentation_loss(
 def cross_entropy(scores: tf.Tensor, probabilities: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
     """Compute −ln p of the true class, with an explicit gradient p − g.
 
-    TensorFlow's op computes the softmax again and, in deterministic mode, takes twice as long: a
-    quarter of a training step in segmentation.
+    TensorFlow's op computes the softmax again. In deterministic mode it takes twice as long, which
+    is a quarter of the time of a training step in segmentation.
 
     Args:
         scores: float32 [..., K].
