@@ -36,9 +36,8 @@ class Model(Section):
     """
     drop_path: Share | None = None
     """Share of the paths dropped in training. fractalnet20: share of the inputs of each join
-    (Larsson et al. 2017); 0.15 if omitted; with 0, columns aren't dropped either. cells: share of
-    the operations in the last cell, which decreases linearly toward the first cell (Zoph et al.
-    2018).
+    (Larsson et al. 2017); 0.15 if omitted; 0 also keeps all columns. cells: share of the operations
+    in the last cell, which decreases linearly toward the first cell (Zoph et al. 2018).
     """
     norm: Literal["batch", "layer", "instance", "group", "none"] = "batch"
     """Normalization after each convolution.
@@ -77,8 +76,7 @@ class Model(Section):
     conventions: Conventions = "papers"
     """Padding and other details that papers leave open. papers: strided convolutions pad both sides
     equally, except in EfficientNet-Lite, which pads as with tensorflow. torch, as in torchvision
-    and timm: all strided convolutions pad both sides equally, and the average poolings of Inception
-    count the zeros. tensorflow, as in timm's tf_ networks: strided convolutions, and the pooling
+    and timm: all strided convolutions pad both sides equally, and the average poolings of Inception     include the zeros of the padding. tensorflow, as in timm's tf_ networks: strided convolutions, and the pooling
     after a ResNet's stem, pad an image of even size on one side only. model_garden, needed for
     checkpoints of TensorFlow Model Garden: pads as with tensorflow; each stage of a ResNet begins
     with a projection; squeeze-and-excitation uses ReLU.
@@ -113,7 +111,7 @@ class Model(Section):
     """
     freeze_norms: bool = False
     """Keep statistics, scale and shift of the backbone's BatchNorms as in `weights`, also in stages
-    that are trained. Frozen stages always keep theirs.
+    that are trained. Frozen stages always keep these values.
     """
 
     @field_validator("backbone")

@@ -14,7 +14,7 @@ UnpoolingKind = Literal["max", "bed_of_nails", "nearest"]
 
 class Fcn(Section):
     """FCN: scores of the backbone's coarse maps, upsampled by transposed convolutions and added
-    (Long et al. 2015). Backbone fcn_vgg16 is the paper's.
+    (Long et al. 2015). The paper's backbone is fcn_vgg16.
     """
 
     kind: Literal["fcn"]
@@ -33,7 +33,7 @@ class Fcn(Section):
 
 class Unet(Section):
     """U-Net: upsampled maps are concatenated with the backbone's, from coarse to fine (Ronneberger
-    et al. 2015). Backbone unet, without norm, is the paper's.
+    et al. 2015). The paper's backbone is unet, without norm.
     """
 
     kind: Literal["unet"]

@@ -18,7 +18,8 @@ def describe(name: str) -> dict[str, Any]:
     """Describe the published form of the network `name`, in plain JSON values.
 
     Returns:
-        "name", "task", "paper", the values of `describe_model`, and "published": the figures of         `published.Published` by name, or None.
+        "name", "task", "paper", the values of `describe_model`, and "published": the figures of
+        `published.Published` by name, or None.
 
     Raises:
         ConfigError: the catalog has no such network.

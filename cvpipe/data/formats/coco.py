@@ -29,7 +29,7 @@ class _File(NamedTuple):
     name: str
     content: Mapping[str, Any]
     images: str
-    """Folder that its file names are relative to."""
+    """Folder that the image paths in the file are relative to."""
 
 
 def find(place: Place) -> Iterator[Found]:
