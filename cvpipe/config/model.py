@@ -76,10 +76,11 @@ class Model(Section):
     conventions: Conventions = "papers"
     """Padding and other details that papers leave open. papers: strided convolutions pad both sides
     equally, except in EfficientNet-Lite, which pads as with tensorflow. torch, as in torchvision
-    and timm: all strided convolutions pad both sides equally, and the average poolings of Inception     include the zeros of the padding. tensorflow, as in timm's tf_ networks: strided convolutions, and the pooling
-    after a ResNet's stem, pad an image of even size on one side only. model_garden, needed for
-    checkpoints of TensorFlow Model Garden: pads as with tensorflow; each stage of a ResNet begins
-    with a projection; squeeze-and-excitation uses ReLU.
+    and timm: all strided convolutions pad both sides equally, and the average poolings of Inception
+    include the zeros of the padding. tensorflow, as in timm's tf_ networks: strided convolutions,
+    and the pooling after a ResNet's stem, pad an image of even size on one side only. model_garden,
+    needed for checkpoints of TensorFlow Model Garden: pads as with tensorflow; each stage of a
+    ResNet begins with a projection; squeeze-and-excitation uses ReLU.
     """
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
     """Kernel initializer (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers use xavier
