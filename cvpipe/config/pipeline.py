@@ -53,7 +53,7 @@ class Config(Section):
 
     @property
     def mixing(self) -> tuple[Mix, ...]:
-        """Random mixing of two prepared training images; none unless the task has it."""
+        """Random mixing of two prepared training images; none unless the task supports it."""
         return ()
 
     @property
@@ -133,8 +133,8 @@ class Config(Section):
         if packaged and normalize != "weights":
             raise misfit(
                 "prepare.normalize",
-                "prepare.normalize must be weights for model.weights: imagenet, which brings the"
-                " mean and std of its images; leave prepare.mean and prepare.std out",
+                "prepare.normalize must be weights for model.weights: imagenet, which includes the"
+                " mean and std of its training images; leave prepare.mean and prepare.std out",
             )
         return self
 

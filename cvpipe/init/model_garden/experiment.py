@@ -111,7 +111,7 @@ def _registered(name: str) -> dict[str, Any]:
         raise ConfigError(f"{name}: no such file; give an experiment's YAML file")
     # Imported here, because the import takes seconds and only names of experiments need it.
     from official.core import exp_factory
-    from official.vision.configs import image_classification, retinanet, semantic_segmentation  # noqa: F401  They register their experiments.
+    from official.vision.configs import image_classification, retinanet, semantic_segmentation  # noqa: F401  The modules register experiments.
 
     try:
         return dict(exp_factory.get_exp_config(name).as_dict())
