@@ -77,8 +77,8 @@ def _check_not_trained_on(name: str, splits: Mapping[str, Source], known: KnownD
         raise DataError(
             f"the data changed since the model was trained: it was trained on"
             f" {counted(len(seen), 'image')} of the {len(images):,} in the {name} split, such as"
-            f" {_some(images, seen)}. Restore the data or train again; if the split is held out"
-            f" by data.{name}, these images leave it first: try a smaller --set data.{name}=SHARE"
+            f" {_some(images, seen)}. Restore the data or train again; if data.{name} sets the"
+            f" split's share, a smaller --set data.{name}=SHARE drops these images first"
         )
     gone = ~np.isin(trained, np.concatenate([split.digests for split in splits.values()]))
     everything = np.concatenate([_digests(known, split) for split in known["images"]])
