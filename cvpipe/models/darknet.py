@@ -90,8 +90,8 @@ def darknet19(
     """Build the network of YOLOv2's table 6 without its last convolution.
 
     Returns:
-      {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 32, 64, 128, 256, 512, 1024 ×
-    width]}.
+        {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 32, 64, 128, 256, 512, 1024 ×
+        width]}.
     """
     x, features = image, {}
     for index, convolutions in enumerate(DARKNET19):

@@ -116,7 +116,7 @@ def test_a_missing_file_and_a_missing_manifest_are_told(photos: tuple[Source, Co
     folder = Path(photos[1].data.source.path)
     shard = sorted(folder.glob("*.array_record"))[1]
     shard.unlink()
-    with pytest.raises(DataError, match=f"{shard.name} is missing, one of 1 such files"):
+    with pytest.raises(DataError, match=f"{shard.name} is missing, one of 1 missing files"):
         splits_of(photos[1])
     (folder / MANIFEST).unlink()
     with pytest.raises(DataError, match=r"manifest.json: can't be read \(No such file"):
