@@ -87,7 +87,7 @@ def find(place: Place) -> Iterator[Found]:
 
 
 def _look(place: Place, names: Sequence[str]) -> _Seen | None:
-    """Look at some examples of the first file that has any; None if it is another format."""
+    """Return some examples of the first file that begins like a TFRecord; None if no file does."""
     for name in names:
         shard = open_shard(place.files, name)
         if not begins_as_tfrecord(shard):
