@@ -86,7 +86,7 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
 
 
 def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Return the parsers of commands without subcommands."""
+    """Yield the parsers of commands without subcommands."""
     below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not below:
         yield parser
