@@ -46,7 +46,7 @@ def epochs(examples: int, block: int, count: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize(
     ("examples", "block"), [(1, 4), (3, 4), (4, 4), (37, 4), (64, 16), (50, 7)]
 )
-def test_every_epoch_is_a_permutation_whatever_the_blocks(examples: int, block: int) -> None:
+def test_every_epoch_is_a_permutation_for_any_block_size(examples: int, block: int) -> None:
     for epoch in epochs(examples, block, 3):
         assert sorted(epoch) == list(range(examples))
 
@@ -104,7 +104,7 @@ def mixed(count: int, block: int) -> tuple[Source, list[np.ndarray]]:
     )
 
 
-def test_blocks_are_of_neighboring_records_whatever_the_examples_order() -> None:
+def test_blocks_are_neighboring_records_in_any_order_of_examples() -> None:
     source, _ = mixed(100, 5)
     index, epoch = batch_examples(source, tf.constant(0, tf.int64), seed=0, batch_size=100)
     assert sorted(index.numpy()) == list(range(100)) and not epoch.numpy().any()
@@ -112,7 +112,7 @@ def test_blocks_are_of_neighboring_records_whatever_the_examples_order() -> None
     assert ((np.diff(records, axis=1) % 100) == 1).all()
 
 
-def test_a_stream_announces_what_it_reads_and_no_more_than_it_was_told_to() -> None:
+def test_a_stream_announces_the_examples_it_reads_within_the_limit() -> None:
     source, announced = mixed(60, 4)
     config = small_config("train.batch_size=8", "prepare.size=[8, 8]")
     batches = training_batches(source, config, encode, None, first_step=3, last_step=6)

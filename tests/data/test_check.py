@@ -219,7 +219,7 @@ def test_the_first_few_of_many_are_printed_and_all_are_written(tmp_path: Path) -
     )
 
 
-def test_a_name_that_is_no_utf_8_can_be_printed_and_written(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_can_be_printed_and_written(tmp_path: Path) -> None:
     write_classes(tmp_path / "photos", {"a": [png(1)], "b": [png(2)]})
     (tmp_path / "photos" / "a" / "b\udcff.jpg").write_bytes(b"")
     result = check(opened(tmp_path / "photos"), 3)
@@ -308,7 +308,7 @@ class Plain(Annotation):
         return cls()
 
 
-def test_data_without_classes_is_told_and_shown_without_them(
+def test_data_without_classes_is_reported_and_drawn_without_classes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(check_report, "SHEET_EPOCHS", 1)

@@ -224,7 +224,7 @@ def batch_of(path: Path, *augment: str, quarantine: bool = False) -> tuple[dict[
     return tf.nest.map_structure(lambda values: values[order], batch), len(bad)
 
 
-def test_operations_behind_the_crop_draw_the_same_as_behind_any_crop(tmp_path: Path) -> None:
+def test_operations_after_the_crop_draw_the_same_numbers_as_after_any_crop(tmp_path: Path) -> None:
     write_photos(tmp_path)
     crop, jitter = "{op: random_resized_crop}", "{op: color_jitter, brightness: 0.5}"
     cropped, flipped = (

@@ -157,7 +157,7 @@ def test_bmp_with_its_top_row_first_is_the_same_image(
 @pytest.mark.parametrize(
     "gamma", [chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"sRGB", b"\0")], ids=["gAMA", "sRGB"]
 )
-def test_a_png_has_the_same_gray_whatever_gamma_it_claims(gamma: bytes) -> None:
+def test_a_pngs_gray_does_not_depend_on_its_gamma(gamma: bytes) -> None:
     encoded = LOSSLESS["PNG"]
     # Chunks before the pixels follow the header, which ends at byte 33.
     np.testing.assert_array_equal(
@@ -176,12 +176,12 @@ def test_the_same_pixels_have_the_same_gray_in_every_format() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_sound_image_is_refused(name: str, channels: int) -> None:
+def test_a_file_that_is_no_valid_image_is_refused(name: str, channels: int) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         eagerly(BAD[name], channels)
 
 
-def test_what_is_no_sound_image_is_refused_in_a_graph(channels: int) -> None:
+def test_a_file_that_is_no_valid_image_is_refused_in_a_graph(channels: int) -> None:
     decoded = tf.data.Dataset.from_tensor_slices(list(BAD.values())).map(
         lambda encoded: decode_image(encoded, channels)
     )

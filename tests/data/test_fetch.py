@@ -197,7 +197,7 @@ def test_an_interrupted_copy_is_made_anew(
     assert [path.name for path in place.iterdir()] == ["bccd"]
 
 
-def test_a_changed_copy_is_refused_and_left_as_it_is(bccd: PublicSet, place: Path) -> None:
+def test_a_changed_copy_is_refused_and_not_modified(bccd: PublicSet, place: Path) -> None:
     (fetch("bccd") / "LICENSE").write_text("changed")
     with pytest.raises(DataError, match="move the folder away and fetch the data set again"):
         fetch("bccd")
@@ -210,7 +210,7 @@ def test_an_archive_in_the_data_folder_is_used_instead(bccd: PublicSet, place: P
     assert fetch("bccd") == place / "bccd.zip"
 
 
-def test_a_package_of_the_system_is_copied_where_it_is_installed(
+def test_an_installed_package_of_the_system_is_copied(
     place: Path, tmp_path: Path, listed: Callable[..., PublicSet]
 ) -> None:
     package = tmp_path / "installed"

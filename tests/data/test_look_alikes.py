@@ -71,7 +71,7 @@ def test_copies_are_found_among_many_and_nothing_else_is() -> None:
     assert (np.diff(found.difference) >= 0).all()
 
 
-def test_few_and_blank_images_resemble_none() -> None:
+def test_few_or_blank_images_have_no_near_duplicates() -> None:
     blank = np.full((5, SIDE, SIDE), 200, np.uint8)
     for thumbnails in (blank[:0], blank[:1], blank, thumbnail(cloudy(0))[np.newaxis]):
         assert not len(near_duplicates(thumbnails, np.arange(len(thumbnails))).first)

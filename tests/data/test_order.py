@@ -87,13 +87,13 @@ def test_every_example_is_as_often_at_every_position(examples: int) -> None:
 
 
 @pytest.mark.parametrize("examples", [50, 1437, 2**16])
-def test_an_epoch_says_nothing_about_the_next(examples: int) -> None:
+def test_an_epoch_is_independent_of_the_next(examples: int) -> None:
     epochs = order(examples, examples, 0, 6)[0]
     for before, after in zip([np.arange(examples), *epochs], epochs):
         assert abs(np.corrcoef(before, after)[0, 1]) < 4 / np.sqrt(examples)
 
 
-def test_an_example_says_nothing_about_the_one_after_it() -> None:
+def test_successive_examples_are_independent() -> None:
     [epoch] = order(2**16, 2**16, 0, 1)[0]
     # Differences of successive indices, modulo N, are uniform: chi-square within five standard
     # deviations.

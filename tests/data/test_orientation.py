@@ -82,7 +82,7 @@ def test_boxes_turn_with_their_image(orientation: int, graph: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
-def test_other_formats_stand_as_they_are_stored(kind: str) -> None:
+def test_other_formats_are_not_rotated(kind: str) -> None:
     assert int(stored_orientation(tf.constant(encode(noise(4, 4), kind)))) == 1
 
 
@@ -101,7 +101,7 @@ def test_other_segments_before_it_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 0, 9, 65535])
-def test_no_orientation_or_a_senseless_one_leaves_the_image_as_it_is(value: int | None) -> None:
+def test_a_missing_or_invalid_orientation_does_not_rotate_the_image(value: int | None) -> None:
     given, plain = (decode_image(tf.constant(photo(n)), 3).numpy() for n in (value, 1))
     np.testing.assert_array_equal(given, plain)
 
@@ -158,7 +158,7 @@ def test_any_integer_type_and_byte_order_is_understood_in_every_format(
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("kind", [2, 5, 7, 12])
-def test_an_orientation_that_is_no_integer_says_nothing(container: str, kind: int) -> None:
+def test_an_orientation_that_is_no_integer_is_ignored(container: str, kind: int) -> None:
     name, prefix, options = CONTAINERS[container]
     content = bytearray(tiff(3, 6, "II"))
     content[12:14] = struct.pack("<H", kind)
@@ -183,7 +183,7 @@ def test_exif_behind_the_pixels_of_a_png_counts() -> None:
     assert decode_image(tf.constant(with_exif), 3).shape == (5, 3, 3)
 
 
-def test_the_name_of_exif_in_another_chunk_is_none() -> None:
+def test_the_name_of_exif_inside_another_chunk_is_ignored() -> None:
     encoded = encode(noise(3, 5), "PNG")
     text = chunk(b"tEXt", b"Comment\0" + chunk(b"eXIf", tiff(3, 6, "II")))
     assert int(stored_orientation(tf.constant(encoded[:33] + text + encoded[33:]))) == 1

@@ -286,7 +286,7 @@ def test_mirrored_views_are_the_prepared_image_and_its_mirror_image() -> None:
     np.testing.assert_array_equal(both, [one, one[:, ::-1]])
 
 
-def test_every_side_gives_views_of_its_own() -> None:
+def test_every_side_gives_different_views() -> None:
     image = noise(30, 40)
     many = views_of(image, "ten", 10, 16)
     assert many.shape[0] == 20

@@ -129,7 +129,7 @@ def test_a_file_that_became_a_folder_has_a_reason_too(tmp_path: Path) -> None:
     assert quarantine.names[str(file)].startswith("the file can't be read")
 
 
-def test_what_can_be_read_after_all_says_so(tmp_path: Path) -> None:
+def test_a_record_readable_at_the_next_try_has_its_own_reason(tmp_path: Path) -> None:
     for source in (make(tmp_path, [JPEG])[0], digits(Digits(kind="digits"))["all"]):
         quarantine = Quarantine(source, "train", 1.0)
         quarantine.note(0)
@@ -168,7 +168,7 @@ def test_what_was_noted_before_counts_again_only_if_it_is_still_bad_and_is_not_w
     ]
 
 
-def test_a_line_cut_off_by_a_crash_spoils_no_other(tmp_path: Path) -> None:
+def test_a_line_cut_off_by_a_crash_does_not_affect_others(tmp_path: Path) -> None:
     source, files = make(tmp_path, [b"", b"text", JPEG])
     file = tmp_path / "quarantine.jsonl"
     Quarantine(source, "train", 1.0, file).note(0)
@@ -194,7 +194,7 @@ def test_exactly_the_allowed_share_passes(
     assert len(quarantine) == bad
 
 
-def test_more_than_the_allowed_share_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_more_than_the_allowed_share_is_an_error_with_advice(tmp_path: Path) -> None:
     source, files = make(tmp_path, [b"", b"text"] + [JPEG] * 18)
     file = tmp_path / "quarantine.jsonl"
     quarantine = Quarantine(source, "validation", 0.05, file)

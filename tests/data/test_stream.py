@@ -225,7 +225,7 @@ def test_encoded_batches_decode_to_the_evaluated_images(
         assert_same(encoded, evaluated)
 
 
-def test_gray_arrays_become_rgb_where_the_pipeline_says_so(arrays: Source) -> None:
+def test_gray_arrays_become_rgb_if_the_pipeline_says_so(arrays: Source) -> None:
     gray, rgb = (
         evaluate(arrays, small_config(f"prepare.channels={channels}"))["image"]
         for channels in (1, 3)
@@ -233,7 +233,7 @@ def test_gray_arrays_become_rgb_where_the_pipeline_says_so(arrays: Source) -> No
     np.testing.assert_array_equal(np.repeat(gray, 3, -1), rgb)
 
 
-def test_rgb_arrays_become_gray_where_the_pipeline_says_so() -> None:
+def test_rgb_arrays_become_gray_if_the_pipeline_says_so() -> None:
     images = np.stack([noise(6, 6, seed=n) for n in range(4)])
     source = classification_source(
         ("a", "b"), np.zeros(4, np.int32), lambda n: {"image": tf.gather(images, n)}, str
@@ -387,7 +387,7 @@ def test_what_is_measured_of_images_for_tiles_is_that_of_whole_images() -> None:
     np.testing.assert_allclose(found["mean"], shown.mean((0, 1, 2)), rtol=1e-4)
 
 
-def test_training_for_tiles_shows_crops_whatever_comes_before_and_after() -> None:
+def test_training_for_tiles_shows_crops_with_other_operations_before_and_after() -> None:
     ops = (
         "expand",
         "scale_crop",
@@ -420,7 +420,7 @@ def test_training_for_tiles_shows_crops_whatever_comes_before_and_after() -> Non
 # -------------------------------------------------------------------------------------------------
 
 
-def test_mixed_batches_are_the_same_whatever_the_number_of_shards(source: Source) -> None:
+def test_mixed_batches_do_not_depend_on_the_number_of_shards(source: Source) -> None:
     config = pipeline("mix=[{op: mixup}, {op: cutmix}]")
     whole = joined(train(source, config))
     assert (whole["share"] < 1).any() and whole["share"].min() >= 0

@@ -96,7 +96,7 @@ def test_deep_fool_finds_the_nearest_boundary_of_a_linear_network() -> None:
     np.testing.assert_allclose(length, 1.02 * min(distances), rtol=0.02)
 
 
-def test_accuracy_falls_with_the_strength_and_none_is_no_attack() -> None:
+def test_accuracy_falls_with_the_strength_and_strength_0_is_no_attack() -> None:
     subject, original = convolutional(), pixels(8)
     images = normalize(original, TWO)
     labels = tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)

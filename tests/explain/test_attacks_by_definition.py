@@ -146,7 +146,7 @@ def model(subject: Subject) -> Model:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("target", [None, 1])
-def test_no_method_leaves_its_limits_and_none_is_no_attack(
+def test_no_method_exceeds_its_limits_and_strength_0_is_no_attack(
     method: Method, target: int | None
 ) -> None:
     images, ball = normalize(pixels(), TWO), make_ball(0.1, "linf", TWO)

@@ -93,7 +93,7 @@ def test_fewer_images_than_patches_are_all_kept() -> None:
     assert watched.tops["second"].values.shape == (6, 2)
 
 
-def test_the_last_layer_of_each_size_stands_for_a_stage() -> None:
+def test_the_last_layer_of_each_size_represents_a_stage() -> None:
     assert [layer.name for layer in stage_layers(convolutional().network)] == ["smooth", "second"]
     with pytest.raises(ConfigError, match="no feature map"):
         stage_layers(linear().network)

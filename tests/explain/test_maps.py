@@ -239,7 +239,7 @@ def test_guided_gradients_let_through_what_is_positive_alone() -> None:
         np.testing.assert_array_equal(gradient, expected)
 
 
-def test_deletion_and_insertion_tell_a_good_map_from_its_opposite() -> None:
+def test_deletion_and_insertion_distinguish_a_good_map_from_its_opposite() -> None:
     subject, x = linear(), tf.abs(images())
     good = gradient_input(subject.score, x, CLASSES)
     best = faithfulness(subject.score, x, CLASSES, good)

@@ -69,7 +69,7 @@ def test_weights_are_shuffled_from_the_last_layer_to_the_first_and_the_network_s
         np.testing.assert_array_equal(own, kept)
 
 
-def test_the_sanity_check_tells_gradients_from_a_map_of_the_image_alone() -> None:
+def test_the_sanity_check_distinguishes_gradients_from_a_map_of_the_image_alone() -> None:
     subject, x = convolutional(), images()
     found = similarities(subject, x, CLASSES, "saliency", points=3)
     assert list(found) == ["logits", "second", "first"] and found["first"] < 0.5
@@ -175,7 +175,9 @@ def test_wrong_words_are_sentences(
     assert (code, out) == (2, "") and said in err
 
 
-def test_without_its_library_a_method_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_without_its_library_names_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     with pytest.raises(ConfigError, match=r"pip install\s+'cvpipe\[explain\]'"):
         explain(planted(), images(1), CLASSES[:1], ["superpixels"])

@@ -99,7 +99,7 @@ def test_the_largest_difference_is_returned_and_relative_above_one() -> None:
     assert difference(expected[:, :0], given[:, :0], CLOSE) == 0
 
 
-def test_bytes_that_are_no_mask_are_held_to_their_field() -> None:
+def test_bytes_that_are_not_a_mask_have_the_tolerance_of_their_field() -> None:
     # One value of 40,000 differs, which only the tolerance for pixels allows.
     expected = np.zeros((1, 200, 200), np.uint8)
     given = expected.copy()

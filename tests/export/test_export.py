@@ -128,7 +128,7 @@ def test_the_run_and_its_artifact_score_the_same(run_copy: Path, artifact: Path)
         assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-5)
 
 
-def test_an_artifact_says_what_it_was_made_from(trained_run: Path, artifact: Path) -> None:
+def test_an_artifact_records_its_origin(trained_run: Path, artifact: Path) -> None:
     assert artifact_config(artifact) == Run(trained_run).config
     about = read_about(artifact)
     assert about["trained_on"] == Run(trained_run).known
@@ -214,7 +214,7 @@ def test_the_gate_refuses_what_cant_be_loaded(
 
 
 @pytest.mark.usefixtures("gate_in_this_process")
-def test_a_refused_export_leaves_nothing_behind(
+def test_a_refused_export_leaves_no_files(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cvpipe.export.export.tolerance_of", lambda _: Tolerance(close=-1.0))
@@ -286,7 +286,7 @@ def test_an_export_into_a_version_or_a_file_is_refused(
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
-def test_an_artifact_that_moved_away_from_its_data_is_told_where_they_are(
+def test_an_artifact_away_from_its_data_can_be_given_their_path(
     cvpipe: Any, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"

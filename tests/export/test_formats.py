@@ -234,7 +234,7 @@ def test_an_operation_that_a_runtime_lacks_is_named(name: str, tmp_path: Path) -
 
 
 @pytest.mark.soak
-def test_the_command_tells_of_each_file(
+def test_the_command_prints_each_file(
     trained_run: Path, cvpipe: Any, tmp_path: Path, gate_in_this_process: None
 ) -> None:
     skip_where_absent("litert")

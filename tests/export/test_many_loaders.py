@@ -51,7 +51,7 @@ def picture() -> bytes:
 
 
 @pytest.mark.parametrize("image", [picture(), b"not an image"], ids=["a photo", "no image"])
-def test_one_artifact_answers_alike_through_both_loaders_and_from_c(
+def test_an_artifact_gives_the_same_answers_through_both_loaders_and_from_c(
     artifact: Path, answer_in_c: Path, tmp_path: Path, image: bytes
 ) -> None:
     (tmp_path / "image").write_bytes(image)

@@ -133,7 +133,7 @@ def variant_of(trained_run: Path, once: Once) -> Callable[[str], Path]:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ["bfloat16", "tpu", "float16", "gpu, batched"])
-def test_a_variant_answers_as_evaluation_and_says_what_it_is(
+def test_a_variant_answers_as_evaluation_and_describes_itself(
     name: str, variant_of: Callable[[str], Path], artifact: Path
 ) -> None:
     variant = variant_of(name)

@@ -105,7 +105,7 @@ def test_centers_and_corners_turn_into_each_other() -> None:
     )
 
 
-def test_clipping_keeps_what_lies_within_the_image() -> None:
+def test_clipping_keeps_the_part_within_the_image() -> None:
     clipped = geometry.clip([[-0.5, 0.25, 0.5, 1.5], [1.5, 1.5, 2.0, 2.0]])
     assert clipped.numpy().tolist() == [[0, 0.25, 0.5, 1], [1, 1, 1, 1]]
     assert geometry.clip([[-5.0, 3.0, 90.0, 70.0]], (50, 60)).numpy().tolist() == [[0, 3, 50, 60]]

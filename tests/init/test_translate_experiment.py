@@ -117,7 +117,7 @@ def test_a_registered_experiment_becomes_a_pipeline_that_loads(
 
 
 @pytest.mark.parametrize("name", ["image_classification", "semantic_segmentation", "retinanet"])
-def test_nothing_is_said_of_values_that_nobody_gave(name: str) -> None:
+def test_default_values_are_not_reported(name: str) -> None:
     said = "\n".join(translate([name]).notes)
     assert "Decided by" not in said and "No counterpart" not in said
 
@@ -160,7 +160,7 @@ def test_learning_rates_are_those_of_model_garden(name: str, tmp_path: Path) -> 
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_file_stands_over_a_registered_experiment(tmp_path: Path) -> None:
+def test_a_file_overrides_a_registered_experiment(tmp_path: Path) -> None:
     changes = "task: {model: {backbone: {type: mobilenet}}, train_data: {global_batch_size: 64}}"
     config = loaded(translate(["resnet_imagenet", written(tmp_path, changes)]), tmp_path)
     assert config.model.backbone == "mobilenet_v2" and config.train.batch_size == 64
@@ -209,7 +209,7 @@ def test_input_paths_become_patterns(
     assert bool(bucket) == source["path"].startswith("gs://")
 
 
-def test_paths_without_a_common_folder_are_told(tmp_path: Path) -> None:
+def test_paths_without_a_common_folder_are_reported(tmp_path: Path) -> None:
     text = "task: {model: {num_classes: 3}, train_data: {input_path: '/a/t*,b/t*'}}"
     translated = translate([written(tmp_path, text)])
     assert loaded(translated, tmp_path).data.source.kind == "auto"
@@ -253,14 +253,14 @@ def test_each_key_that_is_not_understood_is_named_with_its_line(tmp_path: Path) 
     assert "runtime.distribution_strategy: tpu" in notes
 
 
-def test_a_switch_that_is_usually_on_is_named_where_it_is_off(tmp_path: Path) -> None:
+def test_a_switch_that_is_usually_on_is_reported_if_it_is_off(tmp_path: Path) -> None:
     text = "task: {annotation_file: a.json, model: {head: {share_level_convs: SWITCH}}}"
     for switch, named in {"true": False, "false": True}.items():
         notes = translate([written(tmp_path, text.replace("SWITCH", switch))]).notes
         assert ("share_level_convs" in "\n".join(notes)) == named
 
 
-def test_notes_stand_in_the_pipeline_file_too(tmp_path: Path) -> None:
+def test_notes_are_written_to_the_pipeline_file_too(tmp_path: Path) -> None:
     translated = translate([written(tmp_path, EFFICIENTNET)])
     text = " ".join(line.removeprefix("#").strip() for line in translated.text.splitlines())
     assert translated.notes and all(note in text for note in translated.notes)
@@ -312,9 +312,7 @@ def test_crops_of_segmentation_become_tiles(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_experiment_of_these_tasks_is_refused(
-    text: str, sentence: str, tmp_path: Path
-) -> None:
+def test_experiments_of_other_tasks_are_refused(text: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=sentence):
         translate([written(tmp_path, text)])
 
@@ -343,7 +341,7 @@ def test_the_experiment_on_the_page_becomes_the_pipeline_on_the_page(
 # -- The command
 
 
-def test_the_command_writes_a_pipeline_and_says_what_is_not_in_it(
+def test_the_command_writes_a_pipeline_and_prints_what_is_missing_in_it(
     cvpipe: Cvpipe, tmp_path: Path
 ) -> None:
     file, to = written(tmp_path, EFFICIENTNET), tmp_path / "b0.yaml"
@@ -354,7 +352,9 @@ def test_the_command_writes_a_pipeline_and_says_what_is_not_in_it(
     assert code != 0 and "exists already" in error
 
 
-def test_the_command_says_what_has_to_be_corrected_by_hand(cvpipe: Cvpipe, tmp_path: Path) -> None:
+def test_the_command_prints_what_has_to_be_corrected_by_hand(
+    cvpipe: Cvpipe, tmp_path: Path
+) -> None:
     file = written(tmp_path, "task: {model: {num_classes: 3, dropout_rate: 7}}")
     code, out, _ = cvpipe("init", "--model-garden", file, "--to", tmp_path / "own.yaml")
     assert code == 0 and re.search(r"correct .*own\.yaml:\d+: 'model.dropout' should be", out)

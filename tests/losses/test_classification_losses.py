@@ -86,7 +86,7 @@ def test_a_loss_equals_its_definition_and_so_does_its_gradient(section: Classifi
 
 
 @pytest.mark.parametrize("classes", [2, 10])
-def test_equal_scores_cost_what_the_lectures_say(classes: int) -> None:
+def test_the_loss_of_equal_scores_is_that_of_the_lectures(classes: int) -> None:
     logits, labels = tf.zeros([3, classes]), tf.constant([0, 1, classes - 1])
     np.testing.assert_allclose(softmax_cross_entropy(logits, labels), log(classes), rtol=1e-6)
     np.testing.assert_allclose(hinge(logits, labels), classes - 1, rtol=1e-6)

@@ -99,7 +99,7 @@ def test_focal_counts_every_box_that_no_crowd_covers() -> None:
 
 
 @pytest.mark.parametrize("box", ["offsets", "giou", "diou", "ciou"])
-def test_boxes_that_are_right_cost_nothing(box: str) -> None:
+def test_correct_boxes_have_no_loss(box: str) -> None:
     objects = some_objects()
     raw = np.zeros((3, 9, 4), np.float32)
     for image, default, slot in ((0, 0, 0), (0, 7, 1), (2, 4, 0)):

@@ -120,9 +120,7 @@ def test_a_gradient_is_the_slope_of_the_loss_and_0_where_pixels_are_ignored(
 
 
 @sections
-def test_an_image_of_ignored_pixels_costs_nothing_and_teaches_nothing(
-    given: dict[str, Any],
-) -> None:
+def test_an_image_of_ignored_pixels_has_no_loss_and_no_gradient(given: dict[str, Any]) -> None:
     mask = MASK.copy()
     mask[1] = IGNORED
     parts, gradient = losses_and_gradient(LOGITS.astype(np.float32), mask, section_of(**given))
@@ -158,7 +156,7 @@ def test_huge_scores_stay_finite_with_their_gradients(given: dict[str, Any]) -> 
 
 
 @sections
-def test_a_network_that_diverged_has_a_loss_that_is_no_number(given: dict[str, Any]) -> None:
+def test_a_network_that_diverged_has_a_loss_of_nan(given: dict[str, Any]) -> None:
     logits = LOGITS.astype(np.float32)
     logits[0] = np.nan
     for values in segmentation_loss(
@@ -205,7 +203,7 @@ def test_the_number_of_images_and_their_size_may_be_unknown() -> None:
         np.testing.assert_allclose(values, expected[name], rtol=1e-6)
 
 
-def test_of_pixels_that_cost_the_same_no_more_than_the_share_is_learned_from() -> None:
+def test_among_pixels_of_equal_loss_no_more_than_the_share_is_learned() -> None:
     mask = np.zeros((1, 4, 5), np.uint8)
     _, gradient = losses_and_gradient(
         np.zeros((1, 4, 5, CLASSES)), mask, section_of(hard_pixels=0.25)

@@ -155,7 +155,7 @@ def test_a_box_learns_its_center_also_where_the_sigmoid_is_saturated(rules: Yolo
 
 
 @RULES
-def test_empty_boxes_weigh_what_the_pipeline_says_else_as_much_as_in_the_code(
+def test_empty_boxes_have_the_configured_weight_or_that_of_the_authors_code(
     rules: YoloRules,
 ) -> None:
     by_default, half, one = (

@@ -260,7 +260,7 @@ def test_batching_changes_no_score(batch: int) -> None:
     assert repr(scored(images, 4, batch)) == repr(scored(images, 4))
 
 
-def test_images_of_weight_zero_and_slots_behind_the_count_dont_count() -> None:
+def test_images_of_weight_zero_and_slots_after_the_count_are_ignored() -> None:
     images = scene(4)
     weight = np.arange(len(images)) % 3 > 0
     answers, truths = batch_of(images)

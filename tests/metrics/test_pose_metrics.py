@@ -115,7 +115,7 @@ def test_average_precision_is_that_of_the_definition(seed: int) -> None:
     assert scores["figures"] == known.sum() and 0.05 < scores["oks_ap"] < 0.95
 
 
-def test_the_truth_scores_1_and_points_without_annotation_cost_nothing() -> None:
+def test_the_truth_scores_1_and_points_without_annotation_are_ignored() -> None:
     answers, targets = batch()
     right = targets["keypoints"] * answers["image_size"][:, np.newaxis]
     wrong = np.where(targets["visibility"][..., np.newaxis] > 0, right, 1e4)

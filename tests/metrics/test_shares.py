@@ -54,7 +54,7 @@ def shares(scores: dict[str, Any], which: str) -> list[float]:
     return [own[which] for own in scores["per_class"].values()]
 
 
-def test_each_classs_share_of_the_answers_stands_beside_that_of_the_labels() -> None:
+def test_each_class_has_its_shares_of_answers_and_of_labels() -> None:
     scores = classified([0, 0, 0, 1], [0, 1, 1, 1])
     assert shares(scores, "label_share") == [0.75, 0.25, 0]
     assert shares(scores, "answer_share") == [0.25, 0.75, 0]

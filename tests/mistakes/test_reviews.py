@@ -83,7 +83,7 @@ def test_of_detection_each_kind_of_box_has_its_color() -> None:
     assert [text.get_text().strip() for text in legend.get_texts()] == ["wrong", "missed"]
 
 
-def test_of_segmentation_padding_and_ignored_pixels_are_no_mistakes() -> None:
+def test_padding_and_ignored_pixels_of_masks_are_no_mistakes() -> None:
     review = SegmentationReview(["land", "water"])
     truth = np.full((2, 4, 6), IGNORED, np.uint8)
     truth[0, :4, :4] = [[0, 0, 1, 1]] * 4

@@ -94,7 +94,7 @@ def test_auxiliary_classifiers_have_the_published_parameters(name: str, paramete
     assert {x.shape for x in model.output.values()} == {(None, 1000)}
 
 
-def test_a_network_without_auxiliary_classifiers_says_so() -> None:
+def test_auxiliary_classifiers_of_a_network_without_them_are_an_error() -> None:
     with pytest.raises(ConfigError, match="auxiliary.*resnet8.*googlenet, inception_v3"):
         classification_network("resnet8", (8, 8, 3), 2, auxiliary=True)
 
@@ -291,7 +291,7 @@ def test_the_rows_of_a_table_add_up_to_the_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["alexnet", "inception_v3", "nin_imagenet"])
 @without_weights()
-def test_a_family_without_padding_is_no_backbone_of_an_fcn_and_says_so(name: str) -> None:
+def test_a_family_without_padding_as_backbone_of_an_fcn_is_an_error(name: str) -> None:
     with pytest.raises(ConfigError):
         fcn(backbone(name), (128, 128, 3), 5, stride=8, width=0.25)
 

@@ -76,7 +76,7 @@ HEADS = {
 }
 
 
-def test_these_are_the_families_that_the_page_says_serve() -> None:
+def test_these_are_the_families_that_the_page_marks_as_backbones() -> None:
     lines = (ROOT / "docs/canon.md").read_text(encoding="utf-8").splitlines()
     assert {line.split("`")[1] for line in lines if line.endswith("| yes |")} == set(MAPPED)
 

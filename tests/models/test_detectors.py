@@ -395,7 +395,7 @@ def test_the_prior_is_the_class_heads_and_not_the_box_heads(name):
     assert np.mean(probabilities) == pytest.approx(0.01, abs=0.005)
 
 
-def test_objectness_has_a_prior_of_its_own():
+def test_objectness_has_its_own_prior():
     model = SMALL["yolo_v3"](objectness_bias=prior_bias(0.01))
     outputs = tf.nest.map_structure(tf.sigmoid, model(images(model, 2), training=True))
     assert np.mean(outputs["objectness"]) == pytest.approx(0.01, abs=0.005)
@@ -419,6 +419,6 @@ def test_an_image_too_small_for_the_extra_layers_is_an_error():
         ssd(backbone("ssd_vgg16"), (128, 128, 3), 4, maps=SSD300, boxes=SSD300_BOXES, width=1 / 64)
 
 
-def test_a_backbone_whose_cells_lie_elsewhere_is_an_error():
+def test_a_backbone_with_maps_of_another_size_is_an_error():
     with pytest.raises(ConfigError, match="28×28 cells.*32×32.*model.backbone"):
         yolo_v2(backbone("lenet5"), (32, 32, 1), 4, stride=2)

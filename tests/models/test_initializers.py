@@ -53,7 +53,7 @@ def test_xavier_is_uniform():
     assert 0.99 * limit < np.abs(kernel).max() <= limit * (1 + 1e-6)
 
 
-def test_no_two_layers_start_out_alike():
+def test_no_two_layers_start_with_equal_weights():
     model = classification_network(
         "resnet20", (16, 16, 3), 10, width=0.5, style=Style(initializer=Initializer("gaussian"))
     )
@@ -106,7 +106,7 @@ def trained_units(initializer):
     return model.get_layer("hidden").kernel.numpy()
 
 
-def test_units_that_start_out_alike_stay_alike_and_others_do_not():
+def test_units_that_start_equal_stay_equal_and_others_do_not():
     alike, different = (
         trained_units(Initializer("constant", 0.1)),
         trained_units(Initializer("gaussian", 0.1)),

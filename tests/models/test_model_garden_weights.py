@@ -236,7 +236,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("garden"), file_of("mobilenet_v1", shapes))
 
 
-def test_a_checkpoint_says_how_its_images_were_normalized(small: Path) -> None:
+def test_a_checkpoint_includes_the_normalization_of_its_images(small: Path) -> None:
     weights, provenance = garden_weights(small, MOBILE)
     np.testing.assert_allclose(weights["normalize/mean"], [0.485, 0.456, 0.406])
     np.testing.assert_allclose(1 / weights["normalize/scale"], [0.229, 0.224, 0.225], rtol=1e-6)
@@ -320,7 +320,7 @@ def test_a_checkpoint_without_a_backbone_is_refused(tmp_path: Path) -> None:
         read_checkpoint(prefix)
 
 
-def test_a_folder_stands_for_its_last_checkpoint(tmp_path: Path) -> None:
+def test_a_folder_means_its_last_checkpoint(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path) is None
     for name in ("ckpt-900", "ckpt-1000"):
         (tmp_path / f"{name}.index").touch()

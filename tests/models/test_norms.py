@@ -88,7 +88,7 @@ def test_half_precision_has_float32_statistics_and_weights(kind, maps):
 
 @pytest.mark.parametrize("kind", ["batch", "layer", "instance", "group", "none"])
 @pytest.mark.parametrize("block", ["conv", "depthwise"])
-def test_a_convolution_has_a_shift_of_its_own_only_without_norm(kind, block):
+def test_a_convolution_has_a_bias_only_without_norm(kind, block):
     image, style = keras.Input(SHAPE), Style(Norm(kind))
     if block == "conv":
         output = conv_norm(image, 8, 3, 1, style=style, activation="relu", name="c")

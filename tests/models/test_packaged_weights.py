@@ -88,7 +88,7 @@ def test_weights_are_converted_once_and_a_damaged_copy_is_made_again(
     assert cached.read_bytes() == whole
 
 
-def test_a_cache_that_cannot_be_written_costs_only_time(
+def test_a_cache_that_cannot_be_written_is_no_error(
     copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -105,7 +105,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
         ("vgg16", "MIT", "fine-tuned to find edges"),
     ],
 )
-def test_weights_say_where_they_come_from(backbone: str, license: str, words: str) -> None:
+def test_weights_have_their_provenance(backbone: str, license: str, words: str) -> None:
     _, provenance = packaged_weights(installed(backbone))
     assert provenance.license == license
     assert words in provenance.source and PACKAGES[backbone].distribution in provenance.source

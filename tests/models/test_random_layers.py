@@ -144,7 +144,7 @@ def everything(name):
     )
 
 
-def test_the_state_is_named_after_its_layer_whatever_was_built_before():
+def test_the_state_is_named_after_its_layer_not_after_earlier_layers():
     first, second = [
         [variable.path for variable in everything("resnet20").variables] for _ in range(2)
     ]

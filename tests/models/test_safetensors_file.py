@@ -76,7 +76,9 @@ def test_bfloat16_becomes_float32(tmp_path: Path) -> None:
         {"dtype": None},
     ],
 )
-def test_a_header_that_lies_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_header_that_contradicts_the_data_is_refused(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
     with pytest.raises(DataError, match="damaged, or not a safetensors file"):
         read(tmp_path, written(**change))
 

@@ -362,7 +362,7 @@ def test_fcn_16s_takes_over_what_fcn_32s_has_learned():
     ],
     ids=["fcn", "unet", "segnet"],
 )
-def test_a_few_steps_tell_bright_squares_from_dark_ones(build):
+def test_a_few_steps_learn_to_distinguish_bright_squares_from_dark_ones(build):
     model = build((48, 32, 3))
     draw = np.random.default_rng(0)
     truth = np.repeat(np.repeat(draw.integers(0, 2, (4, 3, 2)), 16, axis=1), 16, axis=2)
@@ -454,7 +454,7 @@ def test_a_map_that_the_backbone_lacks_is_an_error():
 
 
 @pytest.mark.parametrize("network", [fcn, unet])
-def test_a_backbone_whose_cells_lie_elsewhere_is_an_error(network):
+def test_a_backbone_with_maps_of_another_size_is_an_error(network):
     with pytest.raises(ConfigError, match="cells.*model.backbone"):
         network(backbone("fmp6_sqrt2"), (64, 64, 3), 2, width=0.1)
 

@@ -46,9 +46,7 @@ def read(tmp_path: Path, data: bytes) -> dict[str, np.ndarray]:
     return read_torch_file(tmp_path / "a.pth")
 
 
-def test_tensors_come_back_whatever_the_order_of_their_elements(
-    tmp_path: Path, written: Any
-) -> None:
+def test_tensors_are_read_in_any_order_of_elements(tmp_path: Path, written: Any) -> None:
     found = read(tmp_path, written(described(TENSORS), storages_of(TENSORS)))
     assert found.keys() == TENSORS.keys()
     for name, array in TENSORS.items():

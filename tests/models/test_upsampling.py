@@ -168,7 +168,7 @@ def test_the_gradient_of_unpooling_gathers_what_each_value_became(kind):
 
 @pytest.mark.parametrize("kind", ["max", "bed_of_nails", "nearest"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_xla_pools_and_unpools_alike_in_every_dtype(kind, dtype):
+def test_xla_pools_and_unpools_equally_in_every_dtype(kind, dtype):
     pool, unpool = (
         MaxPoolingWithPositions(name="pool", dtype=dtype),
         Unpooling(kind, (5, 7), name="unpool"),

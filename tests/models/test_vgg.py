@@ -46,7 +46,7 @@ def test_a_map_has_a_pixel_for_every_stride_pixels_of_the_image(backbone, stride
         assert tuple(x.shape[1:3]) == (ceil(height / stride), ceil(width / stride))
 
 
-def test_the_network_has_biases_and_no_norm_whatever_the_style():
+def test_the_network_has_biases_and_no_norm_in_any_style():
     for backbone in (vgg16, ssd_vgg16):
         kinds = {
             variable.path.split("/")[-1] for variable in small(backbone, (32, 32, 3)).variables

@@ -149,9 +149,7 @@ LIBRARIES: tuple[Conventions, ...] = ("torch", "tensorflow")
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v3_small"])
-def test_a_file_that_two_networks_have_alike_is_refused_until_the_pipeline_says_which(
-    name: str,
-) -> None:
+def test_a_file_that_fits_two_networks_is_refused_without_conventions(name: str) -> None:
     table, _ = (table for table in tables_of(name) if table.library == "timm")
     file = file_of(name, table)
     sentence = (
@@ -269,7 +267,7 @@ def test_numbers_of_another_file_are_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n" + bytes(100)])
-def test_what_is_no_hdf5_file_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_hdf5_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.h5").write_bytes(data)
     with pytest.raises(DataError, match=r"a\.h5: damaged, or not weights saved by Keras"):
         read_hdf5_file(tmp_path / "a.h5")

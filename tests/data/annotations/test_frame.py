@@ -141,7 +141,7 @@ FRAMES = [("stored", 1), ("stored", 2), ("upright", 1), ("upright", 3), ("uprigh
 @pytest.mark.parametrize("frame, times", FRAMES)
 @pytest.mark.parametrize("orientation", [6, 7])
 @pytest.mark.parametrize("make", [as_voc, as_coco])
-def test_boxes_lie_in_the_frame_that_their_size_fits(
+def test_boxes_refer_to_the_frame_that_the_stated_size_fits(
     tmp_path: Path, make: Any, orientation: int, frame: str, times: float
 ) -> None:
     write(tmp_path, orientation)
@@ -156,7 +156,7 @@ def test_areas_are_those_of_the_image(tmp_path: Path, frame: str, times: float) 
 
 
 @pytest.mark.parametrize("frame, times", FRAMES)
-def test_outlines_lie_in_the_frame_that_their_size_fits(
+def test_outlines_refer_to_the_frame_that_the_stated_size_fits(
     tmp_path: Path, frame: str, times: float
 ) -> None:
     write(tmp_path, 5)
@@ -166,7 +166,7 @@ def test_outlines_lie_in_the_frame_that_their_size_fits(
 
 @pytest.mark.parametrize("frame", ["stored", "upright"])
 @pytest.mark.parametrize("orientation", [6, 8])
-def test_points_lie_in_the_frame_that_their_size_fits(
+def test_points_refer_to_the_frame_that_the_stated_size_fits(
     tmp_path: Path, orientation: int, frame: str
 ) -> None:
     write(tmp_path, orientation)
@@ -193,7 +193,7 @@ def test_a_size_that_fits_both_frames_is_that_of_the_stored_photo(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_without_sizes_annotations_lie_on_the_upright_photo(tmp_path: Path, kind: str) -> None:
+def test_without_sizes_annotations_refer_to_the_upright_photo(tmp_path: Path, kind: str) -> None:
     for name, make in (("yolo", as_yolo), ("voc", as_voc)):
         write(tmp_path / name, 6, kind)
         size, box = drawn(6, "upright", 1)
@@ -203,13 +203,13 @@ def test_without_sizes_annotations_lie_on_the_upright_photo(tmp_path: Path, kind
         np.testing.assert_allclose(found, bright(image), atol=1)
 
 
-def test_a_key_says_that_fractions_are_those_of_the_stored_photo(tmp_path: Path) -> None:
+def test_a_key_makes_fractions_refer_to_the_stored_photo(tmp_path: Path) -> None:
     write(tmp_path, 8)
     assert_on_the_bright(as_yolo(tmp_path, *drawn(8, "stored", 1), upright=False))
 
 
 @pytest.mark.parametrize("on_upright", [False, True])
-def test_points_of_a_table_lie_on_the_upright_photo_unless_a_key_says_otherwise(
+def test_points_of_a_table_refer_to_the_upright_photo_unless_a_key_is_set(
     tmp_path: Path, on_upright: bool
 ) -> None:
     write(tmp_path, 6)

@@ -162,7 +162,7 @@ def test_a_mirror_image_swaps_left_and_right_and_twice_is_the_same(direction: st
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_points_of_photos_stand_upright_with_them(orientation: int) -> None:
+def test_points_are_rotated_upright_with_their_photos(orientation: int) -> None:
     example = marked()
     exif = Image.Exif()
     exif[0x0112] = orientation

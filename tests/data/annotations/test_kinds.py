@@ -175,7 +175,7 @@ def test_a_lost_object_takes_all_its_columns_along() -> None:
     np.testing.assert_array_equal(kept["ends"][0].numpy().ravel(), kept["boxes"][0])
 
 
-def test_a_source_of_two_kinds_is_read_told_limited_relabeled_and_merged() -> None:
+def test_a_source_of_two_kinds_is_read_reported_limited_relabeled_and_merged() -> None:
     source = with_ends()
     np.testing.assert_allclose(
         source.read(at(3))["ends"].numpy().reshape(-1, 4) * np.tile(SIZE, 2), RECTANGLES, rtol=1e-5
@@ -193,7 +193,7 @@ def test_a_source_of_two_kinds_is_read_told_limited_relabeled_and_merged() -> No
     assert [len(merged.read(at(index))["ends"]) for index in (0, 1)] == [1, 3]
 
 
-def test_a_digest_tells_every_column_of_the_objects() -> None:
+def test_a_digest_depends_on_every_column_of_the_objects() -> None:
     source, boxes = with_ends(), objects_with_ends()
     shifted = Boxes(
         boxes.boxes,
@@ -217,7 +217,7 @@ def test_examples_of_a_label_and_objects_are_held_out_by_label() -> None:
     assert {"label", "boxes"} <= source.read(at(0)).keys()
 
 
-def test_a_check_tells_the_findings_of_every_kind() -> None:
+def test_a_check_reports_the_findings_of_every_kind() -> None:
     def read_with_mask(record: tf.Tensor) -> Example:
         mask = tf.fill([*SIZE, 1], tf.constant(1, tf.uint8))
         return {**read_record(record), "mask": mask}
@@ -230,7 +230,7 @@ def test_a_check_tells_the_findings_of_every_kind() -> None:
     assert "  pixels   cat 0.00%, dog 100.00%; ignored 0.00% of all" in summary(result)
 
 
-def test_a_source_without_a_kind_says_so() -> None:
+def test_a_source_without_a_kind_is_an_error() -> None:
     with pytest.raises(LookupError, match="the source has no Mask"):
         with_ends().annotation(Mask)
 
@@ -262,7 +262,7 @@ def knows_a_kind(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", BLIND, ids=lambda path: str(path.relative_to(DATA)))
-def test_the_core_of_the_data_rooms_names_no_kind(path: Path) -> None:
+def test_the_core_of_data_names_no_kind(path: Path) -> None:
     assert knows_a_kind(path) == []
 
 

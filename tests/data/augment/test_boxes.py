@@ -168,7 +168,7 @@ def test_an_image_without_objects_passes(given: dict[str, Any]) -> None:
         assert changed["boxes"].shape == (0, 4) and np.isfinite(changed["image"]).all()
 
 
-def test_an_object_that_is_mostly_gone_is_left_out_with_all_that_is_said_of_it() -> None:
+def test_an_object_mostly_outside_is_dropped_with_all_its_annotations() -> None:
     example = painted((10, 10, 30, 30), (40, 40))
     example = {**example, "area": tf.constant([7.0]), "name": tf.constant("x")}
     for changed in in_map(

@@ -73,7 +73,7 @@ def test_each_change_is_its_formula(name: str, channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_no_strength_is_no_change(channels: int) -> None:
+def test_a_strength_of_0_changes_nothing(channels: int) -> None:
     for changed in in_map(noise(channels), jitter(), 3):
         np.testing.assert_allclose(changed, noise(channels), atol=1e-4)
 
@@ -95,7 +95,7 @@ def test_color_means_nothing_to_a_gray_image(strengths: dict[str, float]) -> Non
             np.testing.assert_allclose(changed, image, atol=0.05)
 
 
-def test_floats_and_integers_of_the_same_pixels_are_treated_alike() -> None:
+def test_floats_and_integers_of_the_same_pixels_change_equally() -> None:
     op = jitter(**ALL)
     assert (
         in_map(noise(3), op, 1)[0].tobytes()
@@ -119,7 +119,7 @@ def test_factors_are_spread_over_their_whole_range() -> None:
     assert abs(factors.mean() - 1) < 4 * 0.5 / np.sqrt(3 * 300)
 
 
-def test_labels_stay_as_they_are() -> None:
+def test_labels_do_not_change() -> None:
     example = {"image": tf.constant(noise(3)), "label": tf.constant(3)}
     changed = color_jitter(example, seed(0), jitter(**ALL))
     assert changed.keys() == example.keys() and changed["label"] is example["label"]
@@ -176,7 +176,7 @@ def lit(
     return np.stack(list(tf.data.Dataset.range(count).map(one).as_numpy_iterator()))
 
 
-def test_lighting_shifts_all_pixels_alike_along_the_principal_components() -> None:
+def test_lighting_shifts_all_pixels_equally_along_the_principal_components() -> None:
     gray = np.full((3, 2, 3), 128, np.uint8)
     change = (
         lit(gray, PcaLighting(op="pca_lighting", std=0.5), 1000, EIGENVALUES, EIGENVECTORS) / 255

@@ -132,7 +132,7 @@ def test_noise_is_any_pixel_at_all_and_new_for_every_image() -> None:
     assert abs(np.corrcoef(erased.reshape(-1, 3).T) - np.eye(3)).max() < 5 / np.sqrt(20000)
 
 
-def test_floats_and_integers_of_the_same_pixels_are_covered_alike() -> None:
+def test_floats_and_integers_of_the_same_pixels_are_covered_equally() -> None:
     for fill in ("zeros", "noise"):
         one, two = (
             images(erase, WHITE.astype(dtype), 3, section(fill=fill))

@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_bits_eagerly_and_in_a_graph(op: Any, optio
 
 
 @pytest.mark.parametrize("op, options", OPERATIONS)
-def test_everything_but_the_image_stays_as_it_is(op: Any, options: Any) -> None:
+def test_only_the_image_changes(op: Any, options: Any) -> None:
     example = {
         "image": tf.constant(noise(12, 10)),
         "label": tf.constant(7),
@@ -402,7 +402,7 @@ def test_displacements_are_normal_smooth_and_as_large_as_asked_for() -> None:
         (elastic, Elastic(op="elastic", share=0)),
     ],
 )
-def test_no_strength_is_no_change(op: Any, options: Any) -> None:
+def test_a_strength_of_0_changes_nothing(op: Any, options: Any) -> None:
     image = noise(9, 8)
     for unchanged in images(op, image, 2, options):
         np.testing.assert_array_equal(unchanged, image)

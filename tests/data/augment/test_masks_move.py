@@ -232,7 +232,7 @@ def test_without_resizing_every_pixel_keeps_its_label_and_all_places_have_their_
         )
 
 
-def test_a_smaller_image_lies_anywhere_on_its_mean_color() -> None:
+def test_a_smaller_image_is_placed_anywhere_on_its_mean_color() -> None:
     example, corners = coordinates((10, 8)), set()
     for crop in crops(example, section(scale=(1, 1)), (13, 10), 100):
         is_inside = crop["mask"][..., 0] != IGNORED

@@ -68,7 +68,7 @@ def test_it_is_the_same_bits_eagerly_and_in_a_graph(ops: list[Mix], channels: in
 
 
 @pytest.mark.parametrize("ops", [[MIXUP], [CUTMIX]])
-def test_partners_are_neighbors_and_everything_else_stays_as_it_is(ops: list[Mix]) -> None:
+def test_partners_are_neighbors_and_nothing_else_changes(ops: list[Mix]) -> None:
     given = batch(6)
     out = mixed(given, ops)
     assert out.keys() == given.keys() | {"partner_targets", "share"}

@@ -128,7 +128,7 @@ def test_what_model_garden_defines_as_pil_does_is_equal(model_garden: ModuleType
             np.testing.assert_allclose(ours.astype(int), theirs.numpy().astype(int), atol=2)
 
 
-def test_translations_are_whole_pixels_with_gray_behind() -> None:
+def test_translations_are_whole_pixels_with_gray_outside() -> None:
     for share, pixels in ((0.3, 6), (-0.3, -6), (0.01, 0), (0.9, 17)):
         expected = np.roll(NOISE, pixels, 1)
         expected[:, slice(pixels) if pixels >= 0 else slice(pixels, None)] = 128

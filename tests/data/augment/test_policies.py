@@ -286,7 +286,7 @@ def test_images_of_any_size_keep_it(op: Any, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     "op, function", zip(BOTH, [rand_augment, auto_augment]), ids=["rand_augment", "auto_augment"]
 )
-def test_floats_are_rounded_and_then_treated_alike(op: Any, function: Any) -> None:
+def test_floats_are_rounded_first(op: Any, function: Any) -> None:
     floats = (IMAGE + np.random.default_rng(1).uniform(-0.4, 0.4, IMAGE.shape)).astype(np.float32)
     for index in range(8):
         of_floats, of_bytes = (
@@ -307,9 +307,7 @@ def test_no_magnitude_moves_everything_out_of_sight() -> None:
 @pytest.mark.parametrize(
     "op, function", zip(BOTH, [rand_augment, auto_augment]), ids=["rand_augment", "auto_augment"]
 )
-def test_everything_but_the_image_stays_as_it_is_and_the_shape_is_known(
-    op: Any, function: Any
-) -> None:
+def test_only_the_image_changes_and_its_shape_is_known(op: Any, function: Any) -> None:
     example = {"image": tf.constant(IMAGE), "label": tf.constant(3)}
     changed = function(example, key(0), op)
     assert changed.keys() == example.keys() and changed["label"] is example["label"]

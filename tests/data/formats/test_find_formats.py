@@ -594,7 +594,7 @@ def test_classes_have_the_names_that_files_give(
     assert next(iter(opened(found.source, task).values())).classes == classes
 
 
-def test_outlines_are_found_for_segmentation_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_outlines_are_found_if_segmentation_is_requested(tmp_path: Path) -> None:
     path = str(in_a_folder(tmp_path, LAYOUTS["CVAT COCO"][0]))
     assert [found.task for found in find_formats(path)] == ["detection", "segmentation"]
     found = find_formats(path, task="segmentation")[0]
@@ -665,7 +665,7 @@ def test_labels_for_another_task_are_named(tmp_path: Path) -> None:
         find_formats(path, task="detection")
 
 
-def test_kind_auto_reads_what_is_found_and_says_so(
+def test_kind_auto_reads_the_detected_format_and_logs_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = str(in_a_folder(tmp_path, LAYOUTS["labelImg VOC"][0]))

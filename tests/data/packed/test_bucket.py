@@ -139,7 +139,7 @@ def test_what_fails_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(("codes", "said"), [([404], "HTTP 404"), ([500] * 9, "HTTP 500")])
-def test_what_goes_on_failing_is_told(
+def test_a_repeated_failure_is_reported(
     codes: list[int], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = answers(monkeypatch, *map(Answer, codes))

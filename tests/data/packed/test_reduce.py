@@ -70,7 +70,7 @@ def test_annotations_stay_where_they_were_on_the_image(name: str, tmp_path: Path
     assert compared >= 6
 
 
-def test_files_of_small_images_stay_as_they_are_and_others_keep_their_kind(tmp_path: Path) -> None:
+def test_small_images_keep_their_files_and_large_ones_keep_their_format(tmp_path: Path) -> None:
     config = CASES["labels of photos"](tmp_path / "plain")
     plain = splits_of(config)["all"]
     pack_all(config, tmp_path / "same", Reduction(longest_side=44), shard_bytes=10**6)

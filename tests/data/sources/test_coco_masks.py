@@ -70,7 +70,7 @@ def test_runs_are_unrolled_column_by_column_as_numbers_and_as_text() -> None:
     np.testing.assert_array_equal(painted({"size": [HEIGHT, WIDTH], "counts": text}), expected)
 
 
-def test_smaller_objects_stay_visible_whatever_the_order() -> None:
+def test_smaller_objects_stay_visible_in_any_order() -> None:
     whole, small = [[0, 0, 12, 0, 12, 10, 0, 10]], [[3, 3, 5, 3, 5, 5, 3, 5]]
     first, last = painted(whole, small), painted(small, whole)
     assert (first == 2).sum() == (last == 1).sum() == 4 and (first == 1).sum() == (
@@ -93,7 +93,7 @@ RECTANGLE = [1, 1, 5, 1, 5, 6, 1, 6]
 
 
 @pytest.mark.parametrize("given", [RECTANGLE, [RECTANGLE, []], [[], RECTANGLE]])
-def test_one_polygon_may_stand_alone_and_empty_ones_beside_it(given: Any) -> None:
+def test_a_single_polygon_needs_no_list_and_empty_polygons_are_ignored(given: Any) -> None:
     assert outline_fault(given, HEIGHT, WIDTH) is None
     np.testing.assert_array_equal(painted(given), painted([RECTANGLE]))
 

@@ -45,7 +45,7 @@ def rows(source: Source) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
-def test_a_table_says_which_image_is_what(tmp_path: Path, place: Callable[[Path], Path]) -> None:
+def test_a_table_maps_images_to_classes(tmp_path: Path, place: Callable[[Path], Path]) -> None:
     path = place(write(tmp_path / "data", train=TRAIN, test=TEST))
     splits = opened(path, test="test.csv")
     assert {split: rows(source) for split, source in splits.items()} == {

@@ -103,7 +103,7 @@ def test_a_folder_gives_files_outside_it_too(tmp_path: Path) -> None:
     assert opened.locate(names[1]) == str(tmp_path / "other.txt")
 
 
-def test_a_damaged_entry_spoils_no_other(tmp_path: Path) -> None:
+def test_a_damaged_entry_does_not_affect_others(tmp_path: Path) -> None:
     path = as_zip(tmp_path)
     content, packed = path.read_bytes(), zlib.compress(CONTENTS["b/räumlich.txt"], wbits=-15)
     at = content.index(packed[:8])

@@ -188,7 +188,7 @@ def test_a_label_beyond_the_named_classes_is_an_error(tmp_path: Path) -> None:
         opened(as_folder(tmp_path, files()), "shirt", "shoe")
 
 
-def test_a_damaged_zip_and_what_is_no_zip_are_errors(tmp_path: Path) -> None:
+def test_a_damaged_zip_and_another_file_are_errors(tmp_path: Path) -> None:
     (tmp_path / "no.zip").write_bytes(b"PK no zip at all")
     with pytest.raises(DataError, match="neither a folder nor a zip archive"):
         opened(tmp_path / "no.zip")
@@ -205,7 +205,7 @@ def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
         opened(tmp_path / "missing")
 
 
-def test_fashion_mnist_is_60000_and_10000_images_of_ten_classes_alike(
+def test_fashion_mnist_is_60000_and_10000_images_of_ten_balanced_classes(
     public_data: FindData,
 ) -> None:
     source = Idx(kind="idx", path=str(public_data("fashion-mnist")))

@@ -259,7 +259,7 @@ def test_what_is_advised_where_255_is_the_first_class_reads_masks_too(tmp_path: 
     assert example["mask"].ravel().tolist() == [1, 1, 0]
 
 
-def test_a_color_of_a_class_that_is_ignored_is_told_if_one_class_is_left(tmp_path: Path) -> None:
+def test_an_ignored_color_of_a_class_is_named_if_one_class_is_left(tmp_path: Path) -> None:
     classes = [{"name": "ground", "color": "#000000"}, {"name": "object", "color": "#00FF00"}]
     advice = (
         "If this is the color of a class, remove it there and write it as that class's `color`"
@@ -451,7 +451,7 @@ def test_aerial_tiles_are_read_by_their_colors(public_data: FindData) -> None:
     assert (pixels[:5] > 0).all() and not pixels[5:255].any()
 
 
-def test_a_color_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_share(
+def test_an_undocumented_color_of_the_aerial_tiles_is_named_with_its_share(
     public_data: FindData,
 ) -> None:
     # The message counts six tiles; in all eight, the color is said to cover 0.56 %.

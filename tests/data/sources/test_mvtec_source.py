@@ -109,7 +109,7 @@ def test_a_missing_root_is_a_sentence(bottle: Path) -> None:
         mvtec(opened(bottle, "cable"))
 
 
-def test_the_layout_is_told_by_its_files(bottle: Path) -> None:
+def test_the_layout_is_detected_from_its_files(bottle: Path) -> None:
     found = find_formats(str(bottle))[0]
     assert (found.task, found.source["kind"], found.source["root"]) == (
         "anomaly",

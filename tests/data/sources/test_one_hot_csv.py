@@ -51,7 +51,7 @@ def test_the_marked_column_is_the_class_and_images_lie_beside_their_table(
     assert "left out 2 images of no class or of several, such as 3.jpg" in caplog.text
 
 
-def test_the_format_is_told_from_a_table_of_labels(tmp_path: Path) -> None:
+def test_the_format_is_distinguished_from_a_table_of_labels(tmp_path: Path) -> None:
     root = write(tmp_path, "filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n")
     found = find_formats(str(root))[0]
     assert found.source["kind"] == "one_hot_csv"

@@ -112,7 +112,7 @@ def test_digests_of_other_annotations_are_found_anew(tmp_path: Path) -> None:
     assert packed.at_most(1_000).known_digests is not None
 
 
-def test_a_missing_file_and_a_missing_manifest_are_told(photos: tuple[Source, Config]) -> None:
+def test_a_missing_file_and_a_missing_manifest_are_errors(photos: tuple[Source, Config]) -> None:
     folder = Path(photos[1].data.source.path)
     shard = sorted(folder.glob("*.array_record"))[1]
     shard.unlink()

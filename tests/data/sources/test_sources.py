@@ -81,7 +81,7 @@ def test_a_subset_reads_and_names_its_own_examples() -> None:
         assert int(one["label"]) == int(other["label"])
 
 
-def test_a_digest_tells_examples_order_and_labels_but_not_the_place() -> None:
+def test_a_digest_depends_on_examples_order_and_labels_but_not_the_location() -> None:
     source = labeled([5, 5])
     assert (
         source.digest()
@@ -177,7 +177,7 @@ def names(splits: dict[str, Source]) -> dict[str, set[str]]:
     return {name: set(split.names()) for name, split in splits.items()}
 
 
-def test_chosen_classes_are_split_as_they_are_among_all() -> None:
+def test_chosen_classes_have_the_same_splits_as_among_all_classes() -> None:
     every, chosen = (open_splits(Data(source=DIGITS, only=only)) for only in ((), ("7", "1")))
     for name, split in chosen.items():
         assert split.classes == ("7", "1") and set(labels_of(split)) == {0, 1}

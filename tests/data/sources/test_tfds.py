@@ -239,7 +239,7 @@ def test_a_mistake_is_named_with_what_there_is(folder: Path, mistake: str) -> No
         opened(folder, **settings)
 
 
-def test_what_isnt_there_is_fetched_only_where_the_pipeline_says_so(
+def test_a_missing_data_set_is_fetched_only_if_the_pipeline_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(DataError, match="set data.source.download: true"):

@@ -132,6 +132,6 @@ def test_splits_have_boxes_and_expressions_choose_records(folder: Path) -> None:
         ("things", "no feature 'things' of the type Sequence; it has .*objects"),
     ],
 )
-def test_what_is_no_feature_of_objects_is_said(folder: Path, feature: str, message: str) -> None:
+def test_a_feature_without_objects_is_an_error(folder: Path, feature: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         tfds(section(folder, objects=feature))

@@ -308,7 +308,7 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path, tool: str) -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_coordinate_that_is_no_number_is_named(tmp_path: Path, tool: str) -> None:
+def test_an_invalid_coordinate_is_named(tmp_path: Path, tool: str) -> None:
     writer, keys = TOOLS[tool]
     marked = writer({"a.jpg": [("cat", (8, 5, 24, float("nan")))], "b.jpg": SET["b.jpg"]})
     with pytest.raises(DataError, match="not a number"):

@@ -69,7 +69,7 @@ THREE = {
 
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
-def test_lists_say_which_image_is_for_what(tmp_path: Path, place: Callable[[Path], Path]) -> None:
+def test_lists_assign_images_to_splits(tmp_path: Path, place: Callable[[Path], Path]) -> None:
     path = place(write(tmp_path / "data", THREE, train="a\nb\n\n", test="c -1\n"))
     splits = opened(path)
     assert {split: source.names() for split, source in splits.items()} == {
@@ -101,14 +101,14 @@ def test_without_lists_all_annotated_images_are_used(
     ]
 
 
-def test_boxes_that_count_from_0_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_boxes_counted_from_0_are_not_shifted(tmp_path: Path) -> None:
     path = write(
         tmp_path / "data", {"a": SIZE + item("cat", 0, 0, 40, 20) + item("cat", 2.5, 3, 4, 5)}
     )
     assert boxes(opened(path, one_based=False)["all"], 0) == [[0, 0, 20, 40], [3, 2.5, 5, 4]]
 
 
-def test_difficult_objects_are_crowd_and_parts_are_no_objects(tmp_path: Path) -> None:
+def test_difficult_objects_are_crowds_and_parts_are_ignored(tmp_path: Path) -> None:
     part = (
         "<part><name>head</name><bndbox>"
         "<xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
@@ -124,7 +124,7 @@ def test_difficult_objects_are_crowd_and_parts_are_no_objects(tmp_path: Path) ->
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>", "<size/>"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])
-def test_where_no_size_is_given_the_image_says_it(tmp_path: Path, size: str, kind: str) -> None:
+def test_a_missing_size_is_read_from_the_image(tmp_path: Path, size: str, kind: str) -> None:
     path = write(tmp_path / "data", {"a": size + item("cat", 11, 6, 20, 10)})
     (path / "JPEGImages" / "a.jpg").write_bytes(encode(noise(20, 40), kind))
     assert boxes(opened(path)["all"], 0) == [[5, 10, 10, 20]]
@@ -227,7 +227,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> None:
+def test_each_fault_is_named_with_its_place(tmp_path: Path, mistake: str) -> None:
     files, message = MISTAKES[mistake]
     with pytest.raises(DataError, match=message):
         opened(write(tmp_path / "data", **files))
@@ -248,7 +248,9 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_another_format_is_told_from_an_image_without_objects(tmp_path: Path, other: str) -> None:
+def test_another_format_is_distinguished_from_an_image_without_objects(
+    tmp_path: Path, other: str
+) -> None:
     content, message = OTHERS[other]
     path = write(tmp_path / "data", {"a": SIZE})
     (path / "Annotations" / "a.xml").write_text(content)

@@ -170,7 +170,7 @@ def test_more_files_than_there_can_be_are_refused() -> None:
             expand_braces(pattern)
 
 
-def test_an_archive_in_an_archive_is_read_alike(tmp_path: Path) -> None:
+def test_an_archive_in_an_archive_is_read_like_a_plain_one(tmp_path: Path) -> None:
     write_tar(tmp_path / "d/train.tar", labeled("0", "1"))
     plain, packed = (labels(own)["train"] for own in (tmp_path / "d", zipped(tmp_path / "d")))
     assert contents(packed) == contents(plain) == FILES[:2] and packed.digest() == plain.digest()
@@ -227,7 +227,7 @@ def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -
     }
 
 
-def test_boxes_lie_on_the_photo_turned_upright(tmp_path: Path) -> None:
+def test_boxes_refer_to_the_upright_photo(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = encode(noise(40, 50), "JPEG", exif=exif.tobytes())
@@ -318,7 +318,7 @@ def test_empty_archives_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert "left out 1 empty file, such as train-2.tar" in caplog.text
 
 
-def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+def test_each_fault_is_an_error_sentence(tmp_path: Path) -> None:
     file = tmp_path / "train.tar"
 
     def fails(match: str, **more: Any) -> None:

@@ -116,7 +116,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> None:
+def test_each_fault_is_named_with_its_place(tmp_path: Path, mistake: str) -> None:
     changes, message = MISTAKES[mistake]
     with pytest.raises(DataError, match=message):
         opened(write(tmp_path, {**FILES, **changes}))
@@ -141,7 +141,7 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> N
         ),
     ],
 )
-def test_what_is_missing_is_said(
+def test_missing_files_are_an_error_sentence(
     tmp_path: Path, without: str, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):

@@ -113,7 +113,7 @@ GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
 @pytest.mark.parametrize("layout", GIVEN)
-def test_splits_are_taken_as_they_are_given(
+def test_splits_of_data_yaml_are_read(
     tmp_path: Path, layout: str, place: Callable[[Path], Path]
 ) -> None:
     files, text, expected = GIVEN[layout]
@@ -170,7 +170,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_is_wrong_in_data_yaml_is_said(tmp_path: Path, mistake: str) -> None:
+def test_each_fault_in_data_yaml_is_an_error_sentence(tmp_path: Path, mistake: str) -> None:
     text, message = MISTAKES[mistake]
     path = write(tmp_path, pairs("images/a/1", "images/b/2"))
     given = text if "names" in text or text[0] == "-" else f"names: [a]\n{text}"
@@ -212,7 +212,7 @@ def test_other_text_files_among_the_labels_are_counted(
     ) in caplog.text
 
 
-def test_text_files_may_lie_beside_their_images(tmp_path: Path) -> None:
+def test_text_files_may_be_beside_their_images(tmp_path: Path) -> None:
     flat = write(tmp_path / "flat", pairs("1", "2") | {"classes.txt": "a\n"})
     assert opened(flat)["all"].counts().tolist() == [2]
     named = {"images/1.jpg": "x", "images/1.txt": LINE}
@@ -237,7 +237,7 @@ def test_a_line_gives_its_box(tmp_path: Path, kind: str) -> None:
     assert boxes(tmp_path, f"{line}\n") == [expected]
 
 
-def test_keypoints_behind_a_box_are_no_polygon(tmp_path: Path) -> None:
+def test_keypoints_after_a_box_are_not_a_polygon(tmp_path: Path) -> None:
     about = {"data.yaml": "names: [a]\nkpt_shape: [2, 2]\n"}
     assert boxes(tmp_path, "0 0.5 0.5 0.2 0.4 0 0 1 1\n", **about) == [[0, 0.3, 0.4, 0.7, 0.6]]
 

@@ -114,7 +114,7 @@ def test_boxes_stay_where_exif_turns_a_photo_in_a_way_that_its_size_does_not_tel
     assert np.abs(one.boxes - two.boxes).max() * 40 <= TOLERANCE[target] + 1e-4
 
 
-def test_crowds_are_held_or_left_out_and_told(tmp_path: Path) -> None:
+def test_crowds_are_written_or_left_out_with_a_remark(tmp_path: Path) -> None:
     crowded = boxes(0)._replace(crowd=np.array([True, False, True, False, False]))
     images = [image(n, Annotations(objects=crowded)) for n in range(2)]
     for target in TOLERANCE:
@@ -128,7 +128,7 @@ def test_crowds_are_held_or_left_out_and_told(tmp_path: Path) -> None:
         )
 
 
-def test_voc_says_how_far_boxes_move_and_keeps_those_of_a_pixel(tmp_path: Path) -> None:
+def test_voc_reports_how_far_boxes_move_and_keeps_boxes_of_one_pixel(tmp_path: Path) -> None:
     small = np.array([[3.2, 4.0, 3.9, 9.0], [36.5, 52.5, 37, 53]]) / [*SIZE, *SIZE]
     objects = boxes(0, 2)._replace(boxes=small.astype(np.float32))
     images = [image(n, Annotations(objects=objects)) for n in range(2)]
@@ -251,7 +251,7 @@ def test_what_a_format_has_no_place_for_is_counted_and_nothing_at_all_is_refused
     assert sorted(path.name for path in tmp_path.iterdir()) == ["csv"]
 
 
-def test_images_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
+def test_images_of_the_same_name_get_different_names(tmp_path: Path) -> None:
     names = [
         "a/1.jpg",
         "b/1.jpg",
