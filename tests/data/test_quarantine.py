@@ -215,7 +215,7 @@ def test_an_error_without_a_file_names_no_file(tmp_path: Path) -> None:
     source, _ = make(tmp_path, [b"", JPEG])
     quarantine = Quarantine(source, "train", 0.0)
     quarantine.note(0)
-    with pytest.raises(DataError, match=r"the file is empty\. Mend"):
+    with pytest.raises(DataError, match=r"the file is empty\. Correct"):
         quarantine.check()
 
 

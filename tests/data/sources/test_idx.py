@@ -133,11 +133,11 @@ DAMAGES = {
     "only magic": (damaged(IMAGES, packed(TRAIN)[:10]), f"{IMAGES}: not an IDX file"),
     "too short": (
         damaged(IMAGES, packed(TRAIN)[:-7]),
-        r"states \(12, 5, 4\), 240 bytes, but 233 are there; fetch it again",
+        r"states \(12, 5, 4\), 240 bytes, but the file has 233; fetch it again",
     ),
     "too long": (
         damaged(IMAGES, packed(TRAIN) + b"x"),
-        r"states \(12, 5, 4\), 240 bytes, but 241 are there",
+        r"states \(12, 5, 4\), 240 bytes, but the file has 241",
     ),
     "absurd sizes": (
         damaged(IMAGES, packed(TRAIN)[:4] + b"\xff" * 12),

@@ -112,7 +112,7 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, fault: str) -> None:
 
 def test_tables_of_other_points_are_refused(tmp_path: Path) -> None:
     write(tmp_path, train=TABLE, test="file,nose_x,nose_y\nc.png,1,2\n")
-    with pytest.raises(DataError, match="has the keypoints nose, and .* nose, left_eye, right_eye"):
+    with pytest.raises(DataError, match="has the keypoints nose, but .* nose, left_eye, right_eye"):
         opened(tmp_path, test="test.csv")
 
 

@@ -293,7 +293,7 @@ def test_classes_that_no_mask_shows_are_warned_of(
     assert said == ["road", "tree, road"]
     assert caplog.messages[0].startswith(
         "no pixel of road in 20 masks inspected, such as"
-        f" {tmp_path / 'many/train/masks/0.png'}; add some"
+        f" {tmp_path / 'many/train/masks/0.png'}; add images"
     )
 
 

@@ -203,7 +203,7 @@ def test_the_error_of_masks_saved_with_loss_names_the_cause_and_few_colors() -> 
             BY_INDEX,
             (
                 r"the mask has colors \(RGB\), but no class of the pipeline has a color: give each"
-                r" its color"
+                r" class its color"
             ),
         ),
         (

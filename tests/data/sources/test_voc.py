@@ -209,7 +209,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no image": (
         {"annotations": THREE, "images": []},
-        "JPEGImages: none of the annotated images is there; set data.source.images to their folder",
+        "JPEGImages: none of the annotated images exists; set data.source.images to their folder",
     ),
     "no training list": (
         {"annotations": THREE, "test": "a\n"},

@@ -159,7 +159,7 @@ def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
     (path / "test/2.jpg").unlink()
     with pytest.raises(
         DataError,
-        match="test: none of the annotated images of the test split is there; set"
+        match="test: none of the annotated images of the test split exists; set"
         " data.source.images to their folder",
     ):
         opened(path)
