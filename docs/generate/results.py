@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +85,7 @@ def caption(*names: str) -> str:
     for name in names:
         dates.setdefault(result(name)["machine"], set()).add(result(name)["date"])
     spans = (f"{at}, {' to '.join(sorted({min(days), max(days)}))}" for at, days in dates.items())
-    return "; ".join(spans) + "."
+    return textwrap.fill("; ".join(spans) + ".", 100)
 
 
 def race(run: Race) -> tuple[str, str, str, str, str]:
@@ -255,6 +256,24 @@ def canon_depth() -> str:
     return table(head, rows)
 
 
+def canon_dropped() -> str:
+    """Return the table of networks that drop parts of themselves while they learn few images."""
+    values, within = result("canon")["values"], " on 1000 images, drops "
+    titles = [name.partition(":")[0] for name in values if name.endswith(": last training loss")]
+    rows = [
+        (
+            *title.split(within),
+            f"{values[f'{title}: last training loss']:.2f}",
+            f"{values[f'{title}: test accuracy']:.1%}",
+            f"{100 * values[f'{title}: range of test accuracies']:.1f} points",
+            f"{values[f'{title}: cvpipe train, CPU time']:,.0f} s",
+        )
+        for title in titles
+    ]
+    head = ("Network", "Drops", "Last training loss", "Test accuracy", "Range", "CPU time")
+    return table(head, rows) + f"\n{caption('canon')}\n"
+
+
 def losses(name: str) -> dict[int, float]:
     """Return the training losses by step of a network in DEPTHS."""
     begin = f"{name} at 16×16: training loss, step "
@@ -265,6 +284,7 @@ def losses(name: str) -> dict[int, float]:
 RESULTS: dict[str, Callable[[], str]] = {
     "canon-scores": canon_scores,
     "canon-depth": canon_depth,
+    "canon-dropped": canon_dropped,
     "speed": speed,
     "performance": performance,
     "memory": memory,
