@@ -40,10 +40,11 @@ class Measured(NamedTuple):
 
 
 def check_scored(config: Config) -> None:
-    """Raise ConfigError if images of the pipeline's task have no score each."""
+    """Raise ConfigError if the pipeline's task has no scores of single images."""
     if not has_review(config):
         raise ConfigError(
-            f"task: {config.task}: its images have no scores, which corruptions could lower"
+            f"task: {config.task}: can't be corrupted, because the task has no scores of single"
+            " images"
         )
 
 
@@ -72,7 +73,7 @@ def measure(
         DataError: more records are bad than the pipeline allows.
     """
     clean = _score(subject, subject.source, split)
-    # Unreadable images are told once, not once for each corruption.
+    # Unreadable images are reported once, not once for each corruption.
     usable = subject.source.subset(np.array(sorted(clean.images)))
     place = dict(enumerate(sorted(clean.images)))
     corrupted = {}
@@ -95,18 +96,19 @@ def measure(
 def summarize(
     models: Sequence[Measured], kinds: Sequence[str], severities: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Return the errors of models on the images that all could read and score.
+    """Return the errors of models on the images that could be scored for all models and
+    corruptions.
 
     An error is 1 − the mean score of images. Intervals are bootstrapped over images.
 
     Returns:
-        For each model "images" (number), "clean" and "corruptions" by name. Each has the error of
-        "image"s with its "interval" and the task's "score"; corruptions have a list of them by
-        severity, "severities", and the "error" of their mean with its "interval". "mean_error", the
-        mean over corruptions, with "mean_error_interval"; for all but the first model also "mce",
-        the mean over corruptions of the error over that of the first model (equation 1), and
-        "relative_mce", the same for the increase of the error over the clean one (equation 2),
-        with intervals.
+        A row for each model: "images", their number; "clean" with "error", "interval" and "score",
+        the task's score; "corruptions" by name, each with "error" and "interval" of the mean over
+        severities, and "severities", a list with "severity", "error", "interval" and "score";
+        "mean_error", the mean over corruptions, with "mean_error_interval". Rows after the first
+        also have "mce", the mean over corruptions of the error divided by the first model's
+        (equation 1), and "relative_mce", the same ratio of the increases over the clean error
+        (equation 2), both with intervals.
 
     Raises:
         ConfigError: no image has a score.
@@ -165,7 +167,7 @@ def mean_ratio(errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _error(values: np.ndarray, name: str = "error") -> dict[str, Any]:
-    """Return a number and its interval, from the number and resampled ones."""
+    """Return a number and its interval, given the number followed by its resampled values."""
     bounds = interval(values[1:]) if np.isfinite(values).all() else (np.nan, np.nan)
     return {name: float(values[0]), f"{name}_interval" if name != "error" else "interval": bounds}
 

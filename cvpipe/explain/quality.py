@@ -75,10 +75,10 @@ def random_cells(
 
     Args:
         size: height and width.
-        seed: int64 [2].
+        seed: int64 [2], random seed of the cells.
         subsets: number of sets.
         cells: rows and columns of the grid.
-        share: of the cells that are hidden.
+        share: share of the cells that are hidden.
     """
     grid = tf.random.stateless_uniform([subsets, cells, cells, 1], seed) < share
     hidden = tf.image.resize(tf.cast(grid, tf.float32), size, "nearest")[..., 0]
@@ -92,7 +92,7 @@ def score_falls(
     Its `rank_correlation` with `map_sums` is the μ-fidelity of a method.
 
     Args:
-        score: of a class.
+        score: score of a class.
         images: prepared.
         classes: one for each image.
         hidden: float32 [N, H, W].

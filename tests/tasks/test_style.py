@@ -160,5 +160,5 @@ def test_corruptions_of_pictures_without_a_score_are_a_sentence(
 ) -> None:
     code, out, err = cvpipe("corrupt", run, "--to", tmp_path / "corruptions")
     assert (code, out) == (2, "")
-    assert "task: style: its images have no scores, which corruptions could lower" in err
+    assert "task: style: can't be corrupted, because the task has no scores of single images" in err
     assert not (tmp_path / "corruptions").exists()
