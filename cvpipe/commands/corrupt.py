@@ -85,12 +85,13 @@ def corrupt(options: argparse.Namespace) -> int:
     check_counts(options, "limit")
     if options.seed < 0:
         raise ConfigError("--seed: must be at least 0")
-    prepare_process(config_of(options.sources[0]))
+    config = config_of(options.sources[0])
+    prepare_process(config)
 
     from cvpipe.data.stream import read_original
     from cvpipe.explain.corruption import CORRUPTIONS
     from cvpipe.explain.corruption import corrupt as corrupt_image
-    from cvpipe.explain.corruption_errors import measure, summarize
+    from cvpipe.explain.corruption_errors import check_scored, measure, summarize
     from cvpipe.pictures.corruption import draw_corruptions, error_curves
     from cvpipe.pictures.drawing import to_png
 
@@ -98,6 +99,7 @@ def corrupt(options: argparse.Namespace) -> int:
     for kind in kinds:
         if kind not in CORRUPTIONS:
             raise ConfigError(f"--kind {kind}: unknown; {suggest(kind, CORRUPTIONS)}")
+    check_scored(config)
     own_folder(options.to, JSON, "--to")
     measured, first = [], None
     for path in options.sources:

@@ -36,7 +36,11 @@ def with_maps(predict: Predict, members: Sequence[Networks], task: Task, config:
     try:
         check_single_map(config)
         subject = subject_of(task, dict(members[0]))
-        methods = {str(name): method_of(name, subject) for name in config.export.explain}
+        methods = {
+            # An artifact has the weights only once.
+            str(name): method_of(name, subject, fold=False)
+            for name in config.export.explain
+        }
     except ConfigError as error:
         raise ConfigError(f"export.explain: {error}") from None
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from lines import table
 
 FOLDER = Path(__file__).parents[2] / "benchmarks/results"
+LONGEST_LINE = 100
 # Contestants that aren't peers: upper bounds, and code written for the comparison.
 BOUNDS = {
     "limit",
@@ -68,6 +69,13 @@ OTHERS = (
         "cvpipe serve",
     ),
 )
+EXPLANATIONS = (
+    Race("explain", "occlusion, small", "occlusion, 4 convolutions, 32×32"),
+    Race("explain", "occlusion, mobilenet_v2", "the same, MobileNetV2, 224×224"),
+    Race("explain", "rise, small", "RISE, 4 convolutions, 32×32"),
+    Race("explain", "rise, mobilenet_v2", "the same, MobileNetV2, 224×224"),
+    Race("explain", "dream, resnet50", "a step of DeepDream, ResNet-50, 224×224"),
+)
 
 
 @functools.cache
@@ -85,7 +93,7 @@ def caption(*names: str) -> str:
     for name in names:
         dates.setdefault(result(name)["machine"], set()).add(result(name)["date"])
     spans = (f"{at}, {' to '.join(sorted({min(days), max(days)}))}" for at, days in dates.items())
-    return textwrap.fill("; ".join(spans) + ".", 100)
+    return textwrap.fill("; ".join(spans) + ".", LONGEST_LINE)
 
 
 def race(run: Race) -> tuple[str, str, str, str, str]:
@@ -132,7 +140,7 @@ def speed() -> str:
 
 def performance() -> str:
     """Return the table of all comparisons."""
-    return races((*STEPS, *INPUTS, *OTHERS))
+    return races((*STEPS, *INPUTS, *OTHERS, *EXPLANATIONS))
 
 
 def memory() -> str:
