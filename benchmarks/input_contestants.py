@@ -220,7 +220,7 @@ def _decoded_window(encoded: Any) -> Any:
     """Return a random window of a JPEG, uint8, decoded as in cvpipe."""
     import tensorflow as tf
 
-    from cvpipe.config.augment import RandomResizedCrop
+    from cvpipe.config.augment.crops import RandomResizedCrop
     from cvpipe.data.augment.geometry import random_window
     from cvpipe.data.crop import decode_window, reduction_of
 

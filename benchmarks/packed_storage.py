@@ -157,6 +157,7 @@ def measured(folder: Path) -> list[dict[str, Any]]:
     import tensorflow as tf
 
     from cvpipe.config.packed import PackedLabels
+    from cvpipe.data.batching import PARALLEL, announced, prefetch
     from cvpipe.data.graph import read_in_python
     from cvpipe.data.order import batch_examples
     from cvpipe.data.packed import shards
@@ -164,7 +165,6 @@ def measured(folder: Path) -> list[dict[str, Any]]:
     from cvpipe.data.packed.reduce import Reduction
     from cvpipe.data.sources.constructors import classification_source
     from cvpipe.data.sources.packed import packed
-    from cvpipe.data.stream import PARALLEL, _announced, prefetch
 
     examples = 1_024
     plain = tf.autograph.experimental.do_not_convert
@@ -196,7 +196,7 @@ def measured(folder: Path) -> list[dict[str, Any]]:
             )
         )
         stream = prefetch(
-            _announced(own, order)
+            announced(own, order)
             .map(plain(lambda index, epoch, own=own: own.read(index)), PARALLEL, deterministic=True)
             .batch(64)
         )

@@ -20,7 +20,8 @@ from cvpipe.evaluation import batches_of
 from cvpipe.explain.robustness import LEARNED, Model, Plan, Point, Watch, accuracies
 from cvpipe.explain.universal import Batches
 from cvpipe.markdown import interval_text
-from cvpipe.pictures.drawing import image_grid, to_png
+from cvpipe.pictures.drawing.grids import image_grid
+from cvpipe.pictures.drawing.render import to_png
 from cvpipe.pictures.heat import robustness_curves
 
 MARK, EXAMPLES = "attack.png", "examples.png"

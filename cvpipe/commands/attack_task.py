@@ -11,7 +11,7 @@ from cvpipe.data.sources import Source
 from cvpipe.errors import ConfigError
 from cvpipe.explain.task_attack import Attacked, Method, scores_under_attack
 from cvpipe.markdown import interval_text
-from cvpipe.pictures.drawing import to_png
+from cvpipe.pictures.drawing.render import to_png
 from cvpipe.pictures.heat import robustness_curves
 from cvpipe.training.trained import Trained
 

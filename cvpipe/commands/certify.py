@@ -88,7 +88,7 @@ def certify(options: argparse.Namespace) -> int:
     from cvpipe.explain.robustness import wilson
     from cvpipe.explain.score import subject_of
     from cvpipe.explain.smoothing import ABSTAIN, certify, class_counts
-    from cvpipe.pictures.drawing import to_png
+    from cvpipe.pictures.drawing.render import to_png
     from cvpipe.pictures.heat import robustness_curves
     from cvpipe.training.trained import load
 

@@ -87,12 +87,12 @@ def corrupt(options: argparse.Namespace) -> int:
         raise ConfigError("--seed: must be at least 0")
     prepare_process(config_of(options.sources[0]))
 
-    from cvpipe.data.stream import read_original
+    from cvpipe.data.samples import read_original
     from cvpipe.explain.corruption import CORRUPTIONS
     from cvpipe.explain.corruption import corrupt as corrupt_image
     from cvpipe.explain.corruption_errors import measure, summarize
     from cvpipe.pictures.corruption import draw_corruptions, error_curves
-    from cvpipe.pictures.drawing import to_png
+    from cvpipe.pictures.drawing.render import to_png
 
     kinds = list(dict.fromkeys(options.kind or CORRUPTIONS))
     for kind in kinds:

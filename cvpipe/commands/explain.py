@@ -118,7 +118,7 @@ def explain(options: argparse.Namespace) -> int:
     of = _of_run if is_run(options.source) else _of_artifact
     explained = of(options, contents)
 
-    from cvpipe.pictures.drawing import to_png
+    from cvpipe.pictures.drawing.render import to_png
     from cvpipe.pictures.heat import draw_maps
 
     own_folder(options.to, MARK, "--to")

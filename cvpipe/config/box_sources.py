@@ -1,4 +1,4 @@
-"""Formats of labeling tools for boxes."""
+"""Sources of images with boxes, and the formats of labeling tools."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from cvpipe.config.masks import all_different
-from cvpipe.config.source import Source
+from cvpipe.config.classes import all_different
+from cvpipe.config.coco import Coco
+from cvpipe.config.digits import DigitScenes
+from cvpipe.config.packed import PackedBoxes
+from cvpipe.config.record_files import TfRecordBoxes, WebDatasetBoxes
+from cvpipe.config.source import Auto, Merge, Source
+from cvpipe.config.tables import ParquetBoxes
+from cvpipe.config.tfds import TfdsObjects
+from cvpipe.config.voc import Voc
+from cvpipe.config.yolo import Yolo
 
 
 class ToolBoxes(Source):
@@ -131,4 +139,39 @@ class BoxCsv(ToolFiles):
     """
 
 
-ToolSource = LabelMe | Kitti | Cvat | LabelStudio | Via | BoxCsv
+class AutoBoxes(Auto):
+    """A folder or zip archive of images with boxes, whose format is detected."""
+
+    task = "detection"
+
+
+class MergedBoxes(Merge):
+    """Several sources of images with boxes. Classes are joined by name, and splits by purpose
+    (training, validation, test).
+    """
+
+    sources: Annotated[tuple[BoxSource, ...], Field(min_length=2)]
+    """The sources, each with its own `kind`."""
+
+
+BoxSource = Annotated[
+    DigitScenes
+    | Voc
+    | Coco
+    | Yolo
+    | LabelMe
+    | Kitti
+    | Cvat
+    | LabelStudio
+    | Via
+    | BoxCsv
+    | ParquetBoxes
+    | TfRecordBoxes
+    | WebDatasetBoxes
+    | TfdsObjects
+    | AutoBoxes
+    | PackedBoxes
+    | MergedBoxes,
+    Field(discriminator="kind"),
+]
+MergedBoxes.model_rebuild()

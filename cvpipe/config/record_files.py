@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from cvpipe.config.masks import Index, all_different, check_mask_classes
+from cvpipe.config.classes import Index, all_different, check_mask_classes
 from cvpipe.config.source import Source
 from cvpipe.config.tables import ObjectKeys
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from cvpipe.config.masks import all_different
+from cvpipe.config.classes import all_different
 from cvpipe.config.section import Section
 from cvpipe.config.source import Source
 

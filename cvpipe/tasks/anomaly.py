@@ -21,10 +21,10 @@ import tensorflow as tf
 
 from cvpipe.config import Anomaly
 from cvpipe.config.prepare import Prepare
+from cvpipe.data.example import Batch
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import restore_rows
 from cvpipe.data.sources import Example
-from cvpipe.data.stream import Batch
 from cvpipe.fields import Field, pad_to
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.geometry.smoothing import smooth

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from cvpipe.config import Style
+from cvpipe.data.example import Batch
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import normalize_colors, restore_colors
 from cvpipe.data.sources import Example
-from cvpipe.data.stream import Batch
 from cvpipe.fields import Field, pad_to
 from cvpipe.losses.style import StyleTargets, perceptual_loss, style_targets
 from cvpipe.metrics.style import StyleMetrics

@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.data.example import Batch
 from cvpipe.data.sources import Example
-from cvpipe.data.stream import Batch
 from cvpipe.fields import Field
 
 Tensors = dict[str, tf.Tensor]

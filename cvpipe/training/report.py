@@ -41,7 +41,8 @@ from cvpipe.json_files import write_json
 from cvpipe.markdown import number
 from cvpipe.metrics.shares import one_sided
 from cvpipe.pictures import load_pictures
-from cvpipe.pictures.drawing import curves, to_png, try_to_draw
+from cvpipe.pictures.drawing.charts import curves
+from cvpipe.pictures.drawing.render import to_png, try_to_draw
 from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.run import Run
 from cvpipe.training.schedules import last_step_of

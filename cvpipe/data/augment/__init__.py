@@ -8,33 +8,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.augment import (
-    Augmentation,
-    AutoAugment,
+from cvpipe.config.augment.augmentation import Augmentation
+from cvpipe.config.augment.color import ColorJitter, Cutout, Erase, Grayscale, PcaLighting
+from cvpipe.config.augment.combined import CopyPaste, Mosaic, ObjectMixUp
+from cvpipe.config.augment.crops import (
     BalancedScaleCrop,
-    ColorJitter,
-    CopyPaste,
-    Cutout,
-    Elastic,
-    Erase,
     Expand,
-    Flip,
-    Grayscale,
     IouCrop,
-    Lens,
-    Mosaic,
-    ObjectMixUp,
     PadCrop,
-    PcaLighting,
-    RandAugment,
     RandomResizedCrop,
-    Rotate,
     ScaleCrop,
     ScaleJitter,
-    Shear,
     ShortSideCrop,
-    Translate,
 )
+from cvpipe.config.augment.geometry import Elastic, Flip, Lens, Rotate, Shear, Translate
+from cvpipe.config.augment.policies import AutoAugment, RandAugment
 from cvpipe.data.augment.color import color_jitter, grayscale, pca_lighting
 from cvpipe.data.augment.erase import cutout, erase
 from cvpipe.data.augment.geometry import (

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.data import Tfds, TfdsLabels, TfdsMasks, TfdsObjects
+from cvpipe.config.tfds import Tfds, TfdsLabels, TfdsMasks, TfdsObjects
 from cvpipe.data.annotations.mask import mask_in_python
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.exif import stored_orientation

@@ -1,0 +1,132 @@
+"""From a source to one example as the network needs it: read, decode, augment, prepare, encode.
+
+Dimensions: H, W, C of an image. All functions are graph code, and fail on a record that can't be
+read.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.config.augment.crops import RandomResizedCrop
+from cvpipe.data.annotations import checked, image_checks, placed_kinds, upright
+from cvpipe.data.augment import augment
+from cvpipe.data.crop import decode_random_crop
+from cvpipe.data.decode import decode_image, upright_extent
+from cvpipe.data.example import Batch, Encode, Example
+from cvpipe.data.guard import or_zeros
+from cvpipe.data.order import example_seed
+from cvpipe.data.prepare import prepare, prepare_views
+from cvpipe.data.seeds import PARTNER_SEED
+from cvpipe.data.sources.source import Source
+
+Colors = tuple[np.ndarray, np.ndarray]
+"""Eigenvalues [C] and eigenvectors [C, C], in columns, of the training set's colors."""
+
+
+def training_example(
+    source: Source,
+    index: tf.Tensor,
+    epoch: tf.Tensor | int,
+    config: Config,
+    encode: Encode,
+    colors: Colors | None,
+    careful: bool,
+) -> Batch:
+    """Return an example for training, augmented as in this epoch.
+
+    Args:
+        epoch: int64 scalar, counted from 0.
+        careful: replace a partner, such as the other image of a blend, by this example if it can't
+            be read.
+    """
+    example, seed, ops, size = (
+        source.read(index),
+        example_seed(config.seed, epoch, index),
+        config.augment,
+        config.prepare.size,
+    )
+
+    def partner(number: int) -> Example:
+        draw = seed + tf.constant([0, PARTNER_SEED + number], tf.int64)
+        other = tf.random.stateless_uniform([], draw, 0, len(source), tf.int64)
+        if careful:
+            _, readable = or_zeros(
+                lambda chosen: tf.size(
+                    decoded(source.read(chosen), config.prepare.channels)["image"]
+                ),
+                other,
+            )
+            other = tf.where(readable, other, index)
+        return decoded(source.read(other), config.prepare.channels)
+
+    first = ops[0] if ops else None
+    is_free = "bytes" in example and not placed_kinds(example)
+    if is_free and isinstance(first, RandomResizedCrop):
+        # Decode only the window to crop, which takes much less time.
+        example["image"] = decode_random_crop(
+            example.pop("bytes"), seed, first, size, config.prepare.channels
+        )
+        example = augment(example, seed, ops, size, colors, done=1)
+    else:
+        example = augment(
+            decoded(example, config.prepare.channels), seed, ops, size, colors, partner=partner
+        )
+    return _loaded(example, prepare(example["image"], config.prepare), index, config, encode)
+
+
+def evaluation_example(source: Source, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
+    """Return an example for evaluation, with the "extent" of its image."""
+    example = decoded(source.read(index), config.prepare.channels)
+    extent = _extent(example["image"])
+    return {
+        **_loaded(example, prepare_views(example["image"], config), index, config, encode),
+        "extent": extent,
+    }
+
+
+def encoded_example(source: Source, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
+    """Return the image as an encoded file, "bytes" (string scalar), with its targets."""
+    example = source.read(index)
+    encoded = example["bytes"] if "bytes" in example else tf.io.encode_png(example["image"])
+    extent = functools.cache(
+        lambda: upright_extent(encoded) if "bytes" in example else _extent(example["image"])
+    )
+    checks = image_checks(example, lambda: _image(example, config.prepare.channels), extent)
+    if checks:
+        with tf.control_dependencies(checks):
+            encoded = tf.identity(encoded)
+    return {"bytes": encoded, "targets": encode(upright(example, extent))}
+
+
+def _loaded(
+    example: Example, image: tf.Tensor, index: tf.Tensor, config: Config, encode: Encode
+) -> Batch:
+    return {"image": image, "targets": encode(example), "weight": tf.constant(1.0), "index": index}
+
+
+def decoded(example: Example, channels: int) -> Example:
+    """Return an example of `Source.read` with its decoded image, uint8 [H, W, `channels`], and with
+    annotations that are upright as it is.
+    """
+    image = checked(example, _image(example, channels))
+    example = upright(example, lambda: _extent(image))
+    if image.shape[-1] == 1 and channels == 3:
+        image = tf.image.grayscale_to_rgb(image)
+    elif image.shape[-1] == 3 and channels == 1:
+        image = tf.image.rgb_to_grayscale(image)
+    return {**{key: value for key, value in example.items() if key != "bytes"}, "image": image}
+
+
+def _image(example: Example, channels: int) -> tf.Tensor:
+    """Return the upright image, uint8 [H, W, C]; an array keeps its channels."""
+    return decode_image(example["bytes"], channels) if "bytes" in example else example["image"]
+
+
+def _extent(image: tf.Tensor) -> tf.Tensor:
+    """Return height and width of an image, int32 [2]."""
+    return tf.shape(image)[:2]
