@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvpipe.commands.command import add_command, add_examples, own_folder, print_result
+from cvpipe.commands.command import (
+    add_command,
+    add_examples,
+    add_output_folder,
+    own_folder,
+    print_result,
+)
 from cvpipe.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -83,13 +89,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the image (default: 0)"
     )
-    parser.add_argument(
-        "--to",
-        metavar="DIR",
-        type=Path,
-        default=Path("visualizations"),
-        help="folder of the pictures (default: %(default)s)",
-    )
+    add_output_folder(parser, "visualizations", "folder of the pictures")
 
 
 def visualize(options: argparse.Namespace) -> int:
