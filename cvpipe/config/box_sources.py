@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from cvpipe.config.classes import all_different
+from cvpipe.config.classes import ClassList
 from cvpipe.config.coco import Coco
 from cvpipe.config.digits import DigitScenes
 from cvpipe.config.packed import PackedBoxes
 from cvpipe.config.record_files import TfRecordBoxes, WebDatasetBoxes
-from cvpipe.config.source import Auto, Merge, Source
+from cvpipe.config.source import Auto, Merge, Source, given_splits
 from cvpipe.config.tables import ParquetBoxes
 from cvpipe.config.tfds import TfdsObjects
 from cvpipe.config.voc import Voc
@@ -25,7 +25,7 @@ class ToolBoxes(Source):
 
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
-    classes: tuple[str, ...] = ()
+    classes: ClassList = ()
     """Class names in the order of their labels; empty: those found in the annotations, in
     alphabetical order.
     """
@@ -33,11 +33,6 @@ class ToolBoxes(Source):
     """true: boxes refer to the photo rotated upright by its Exif orientation; false: to the stored
     photo. Used only if the image size in the annotations fits both or is missing.
     """
-
-    @field_validator("classes")
-    @classmethod
-    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return all_different(names)
 
 
 class ToolFiles(ToolBoxes):
@@ -59,8 +54,7 @@ class ToolFiles(ToolBoxes):
     @property
     def files(self) -> dict[str, str]:
         """Files by split."""
-        given = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {split: name for split, name in given.items() if name}
+        return given_splits(self)
 
 
 class LabelMe(ToolBoxes):

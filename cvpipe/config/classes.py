@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+
+def all_different(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the class names unchanged; raise ValueError if two are equal."""
+    if len(set(names)) < len(names):
+        raise ValueError("two classes have the same name")
+    return names
+
+
+ClassList = Annotated[tuple[str, ...], AfterValidator(all_different)]
 # A 16-bit value.
 Index = Annotated[int, Field(ge=0, lt=2**16)]
 
@@ -25,10 +34,3 @@ def check_mask_classes(names: Sequence[str], ignored: Sequence[int], first: int 
             f"{both[0]} is the value of the class {names[both[0] - first]} and in ignore_indices;"
             " remove it from ignore_indices"
         )
-
-
-def all_different(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the class names unchanged; raise ValueError if two are equal."""
-    if len(set(names)) < len(names):
-        raise ValueError("two classes have the same name")
-    return names

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from cvpipe.config.classes import all_different
+from cvpipe.config.classes import ClassList
 from cvpipe.config.group import Group
 from cvpipe.config.section import Count, Section, Share, misfit
 from cvpipe.config.source import Source
@@ -53,7 +53,7 @@ class Data(Section):
     """Images that belong together, which held-out splits and folds keep in one split. Groups that
     are in several of the source's own splits are reported.
     """
-    only: tuple[str, ...] = ()
+    only: ClassList = ()
     """The classes to use, in this order; empty: all."""
     limit: Count | None = None
     """Largest number of training images, balanced over the classes and chosen at random by
@@ -68,11 +68,6 @@ class Data(Section):
     def most_objects(self) -> int | None:
         """Largest number of objects per image; None: unlimited."""
         return None
-
-    @field_validator("only")
-    @classmethod
-    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return all_different(names)
 
     @model_validator(mode="after")
     def _enough_classes(self) -> Data:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from cvpipe.config.classes import all_different
+from cvpipe.config.classes import ClassList
 from cvpipe.config.digits import Digits
 from cvpipe.config.packed import PackedLabels
 from cvpipe.config.record_files import TfRecord, WebDataset
 from cvpipe.config.section import Section
-from cvpipe.config.source import Auto, Merge, Source
+from cvpipe.config.source import Auto, Merge, Source, given_splits
 from cvpipe.config.tables import Parquet
 from cvpipe.config.tfds import TfdsLabels
 
@@ -26,13 +26,8 @@ class Idx(Source):
 
     Relative to where the command runs.
     """
-    classes: tuple[str, ...] = ()
+    classes: ClassList = ()
     """Class names in the order of the label numbers; empty: the numbers themselves."""
-
-    @field_validator("classes")
-    @classmethod
-    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return all_different(names)
 
 
 class Folder(Source):
@@ -130,8 +125,7 @@ class OneHot(Source):
     @property
     def files(self) -> dict[str, str]:
         """Tables by split."""
-        given = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {split: name for split, name in given.items() if name}
+        return given_splits(self)
 
 
 class AutoLabels(Auto):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,12 @@ class Source(Section):
         """Location of the data, for messages."""
         place: str = getattr(self, "path", self.kind)
         return place
+
+
+def given_splits(section: Source) -> dict[str, Any]:
+    """Return the values of `train`, `validation` and `test`, without missing and empty ones."""
+    values = {split: getattr(section, split) for split in ("train", "validation", "test")}
+    return {split: value for split, value in values.items() if value}
 
 
 class Auto(Source):

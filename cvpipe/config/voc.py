@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
-from cvpipe.config.classes import all_different
+from cvpipe.config.classes import ClassList
 from cvpipe.config.section import Section
-from cvpipe.config.source import Source
+from cvpipe.config.source import Source, given_splits
 
 
 class VocSplit(Section):
@@ -51,7 +51,7 @@ class Voc(Source):
     """Folders of the validation split; omit to hold out some training images."""
     test: VocSplit | None = None
     """Folders of the test split; omit to hold out some images."""
-    classes: tuple[str, ...] = ()
+    classes: ClassList = ()
     """Class names in the order of their labels; empty: those found in the annotations, in
     alphabetical order.
     """
@@ -61,20 +61,15 @@ class Voc(Source):
     """
     upright: bool | None = None
     """true: boxes refer to the photo rotated upright by its Exif orientation; false: to the stored
-    photo. Used only if the size in the XML file fits both, as with squares and rotations by 180°,
-    or is missing. null: the stored photo if the size fits both, the upright photo if it is missing.
+    photo. The size in the XML file decides unless it is missing or fits both, as for squares and
+    rotations by 180°. null: the stored photo if the size fits both, the upright photo if it is
+    missing.
     """
-
-    @field_validator("classes")
-    @classmethod
-    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return all_different(names)
 
     @property
     def splits(self) -> dict[str, VocSplit]:
         """Return splits with their own folders, by name."""
-        given = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: split for name, split in given.items() if split}
+        return given_splits(self)
 
     @property
     def inside(self) -> list[str]:

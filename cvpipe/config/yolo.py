@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import field_validator
-
-from cvpipe.config.classes import all_different
+from cvpipe.config.classes import ClassList
 from cvpipe.config.source import Source
 
 
@@ -31,14 +29,9 @@ class Yolo(Source):
     folder or list of images under `train`, `val` and `test`. Without it, folders named train, val
     and test are the splits, and classes.txt has the class names.
     """
-    classes: tuple[str, ...] = ()
+    classes: ClassList = ()
     """Class names in the order of their numbers; empty: those of the file `names`."""
     upright: bool = True
     """true: coordinates are fractions of the photo rotated upright by its Exif orientation, as in
     labelImg and Ultralytics; false: of the stored photo.
     """
-
-    @field_validator("classes")
-    @classmethod
-    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return all_different(names)

@@ -11,6 +11,7 @@ import dataclasses
 import posixpath
 
 from cvpipe.config.coco import Coco, CocoMasks, CocoSplit
+from cvpipe.config.source import given_splits
 from cvpipe.data.sources.coco_boxes import boxed_source
 from cvpipe.data.sources.coco_entries import grouping_categories, named_categories
 from cvpipe.data.sources.coco_instances import Instances, check_categories, read_instances
@@ -33,8 +34,7 @@ def coco(config: Coco) -> dict[str, Source]:
         DataError: a file is missing, isn't COCO's JSON or lacks keys, no image exists, a number is
             invalid, or a category is unknown.
     """
-    sections = {"train": config.train, "validation": config.validation, "test": config.test}
-    given = {split: section for split, section in sections.items() if section}
+    given: dict[str, CocoSplit] = given_splits(config)
     files = open_files(
         config.path, [path for own in given.values() for path in (own.annotations, own.images)]
     )
