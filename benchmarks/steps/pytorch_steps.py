@@ -115,4 +115,6 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int, lay
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:6]), *(sys.argv[6:] or ["contiguous"]))
+    name, *given = sys.argv[1:6]
+    side, labels, batch, count = map(int, given)
+    main(name, side, labels, batch, count, *(sys.argv[6:] or ["contiguous"]))
