@@ -35,8 +35,8 @@ class Coco(Source):
     """The test split; omit to hold out some images."""
     upright: bool = False
     """true: annotations refer to the photo rotated upright by its Exif orientation; false: to the
-    stored photo. The size in the JSON file decides unless it is missing or fits both, as for squares
-    and rotations by 180°.
+    stored photo. The size in the JSON file decides unless it is missing or fits both, as for
+    squares and rotations by 180°.
     """
 
 

@@ -60,11 +60,13 @@ def load_batches(
     quarantine: Quarantine | None,
     batch_size: int,
     fields: Fields | None = None,
+    inputs: tf.data.Dataset | None = None,
 ) -> tf.data.Dataset:
     """Load examples in parallel, in order, and batch them.
 
     Args:
         examples: inputs of `load`; the first is the example's position in its source.
+        inputs: with a quarantine, other inputs of `load`.
         quarantine: collects unreadable records, which become empty slots of weight 0; None fails at
             the first.
     """
@@ -74,7 +76,7 @@ def load_batches(
     if quarantine is None:
         loaded = examples.map(load, num_parallel_calls=PARALLEL, deterministic=True)
     else:
-        loaded = readable_or_zeros(examples, load, PARALLEL).map(_noting(quarantine))
+        loaded = readable_or_zeros(examples, load, PARALLEL, inputs).map(_noting(quarantine))
     return batched(loaded, batch_size, fields)
 
 

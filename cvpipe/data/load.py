@@ -14,11 +14,12 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.config.augment.crops import RandomResizedCrop
 from cvpipe.data.annotations import checked, image_checks, placed_kinds, upright
-from cvpipe.data.augment import augment
+from cvpipe.data.augment import augment, most_partners, partners_read
 from cvpipe.data.crop import decode_random_crop
 from cvpipe.data.decode import decode_image, upright_extent
 from cvpipe.data.example import Batch, Encode, Example
-from cvpipe.data.guard import or_zeros
+from cvpipe.data.graph import noinline_branch
+from cvpipe.data.guard import loaded_or_zeros
 from cvpipe.data.order import example_seed
 from cvpipe.data.prepare import prepare, prepare_views
 from cvpipe.data.seeds import PARTNER_SEED
@@ -35,14 +36,13 @@ def training_example(
     config: Config,
     encode: Encode,
     colors: Colors | None,
-    careful: bool,
+    partners: tf.Tensor | None = None,
 ) -> Batch:
     """Return an example for training, augmented as in this epoch.
 
     Args:
         epoch: int64 scalar, counted from 0.
-        careful: replace a partner, such as the other image of a blend, by this example if it can't
-            be read.
+        partners: from `readable_partners`; None if all records can be read.
     """
     example, seed, ops, size = (
         source.read(index),
@@ -52,16 +52,7 @@ def training_example(
     )
 
     def partner(number: int) -> Example:
-        draw = seed + tf.constant([0, PARTNER_SEED + number], tf.int64)
-        other = tf.random.stateless_uniform([], draw, 0, len(source), tf.int64)
-        if careful:
-            _, readable = or_zeros(
-                lambda chosen: tf.size(
-                    decoded(source.read(chosen), config.prepare.channels)["image"]
-                ),
-                other,
-            )
-            other = tf.where(readable, other, index)
+        other = _drawn_partner(source, seed, number) if partners is None else partners[number]
         return decoded(source.read(other), config.prepare.channels)
 
     first = ops[0] if ops else None
@@ -77,6 +68,52 @@ def training_example(
             decoded(example, config.prepare.channels), seed, ops, size, colors, partner=partner
         )
     return _loaded(example, prepare(example["image"], config.prepare), index, config, encode)
+
+
+def readable_partners(
+    source: Source, examples: tf.data.Dataset, config: Config, parallel: int
+) -> tf.data.Dataset:
+    """Add the partners of `training_example`, such as the other images of a mosaic, to examples.
+
+    Args:
+        examples: (index, epoch) each. It is read twice, so it should be cheap.
+        parallel: partners that are decoded at once.
+
+    Returns:
+        (index, epoch, partners) for each example; partners int64 [P], positions in the source. One
+        that can't be read is replaced by the example itself.
+    """
+    most, channels = most_partners(config.augment), config.prepare.channels
+
+    def drawn(index: tf.Tensor, epoch: tf.Tensor) -> tf.data.Dataset:
+        seed = example_seed(config.seed, epoch, index)
+        found = tf.stack([_drawn_partner(source, seed, number) for number in range(most)])
+        is_read = tf.range(most) < partners_read(seed, config.augment)
+        return tf.data.Dataset.from_tensor_slices((found, is_read))
+
+    def look(partner: tf.Tensor, is_read: tf.Tensor) -> tf.Tensor:
+        # The number of values depends on all pixels having been decoded.
+        decode = noinline_branch(
+            lambda: tf.size(decoded(source.read(partner), channels)["image"], tf.int64)
+        )
+        with tf.control_dependencies([tf.cond(is_read, decode, lambda: tf.constant(0, tf.int64))]):
+            return tf.identity(partner)
+
+    def with_partners(
+        example: tuple[tf.Tensor, tf.Tensor], found: tuple[tf.Tensor, tf.Tensor]
+    ) -> tuple[tf.Tensor, ...]:
+        partners, are_readable = found
+        return (*example, tf.where(are_readable, partners, example[0]))
+
+    plain = tf.autograph.experimental.do_not_convert
+    looked = loaded_or_zeros(examples.flat_map(plain(drawn)), look, parallel).batch(most, True)
+    return tf.data.Dataset.zip(examples, looked).map(plain(with_partners))
+
+
+def _drawn_partner(source: Source, seed: tf.Tensor, number: int) -> tf.Tensor:
+    """Draw the partner of this number for an example with this seed, int64 scalar."""
+    draw = seed + tf.constant([0, PARTNER_SEED + number], tf.int64)
+    return tf.random.stateless_uniform([], draw, 0, len(source), tf.int64)
 
 
 def evaluation_example(source: Source, index: tf.Tensor, config: Config, encode: Encode) -> Batch:

@@ -11,9 +11,16 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.config.augment.color import PcaLighting
 from cvpipe.config.prepare import Prepare
+from cvpipe.data.augment import most_partners
 from cvpipe.data.batching import PARALLEL, Fields, batched, prefetch
 from cvpipe.data.example import Batch, Encode
-from cvpipe.data.load import Colors, decoded, evaluation_example, training_example
+from cvpipe.data.load import (
+    Colors,
+    decoded,
+    evaluation_example,
+    readable_partners,
+    training_example,
+)
 from cvpipe.data.prepare import prepare, whole_images
 from cvpipe.data.sources.source import Source
 from cvpipe.data.statistics import color_components, evenly_spaced
@@ -39,13 +46,19 @@ def read_examples(
     """
     colors = None if epoch is None else color_components_for(source, config)
 
-    def load(index: tf.Tensor) -> Batch:
-        if epoch is None:
-            return evaluation_example(source, index, config, encode)
-        return training_example(source, index, epoch, config, encode, colors, careful=True)
+    def load(index: tf.Tensor, epoch: tf.Tensor, partners: tf.Tensor | None = None) -> Batch:
+        return training_example(source, index, epoch, config, encode, colors, partners)
 
+    plain = tf.autograph.experimental.do_not_convert
     chosen = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
-    readable = chosen.map(tf.autograph.experimental.do_not_convert(load)).ignore_errors()
+    if epoch is None:
+        loaded = chosen.map(plain(lambda index: evaluation_example(source, index, config, encode)))
+    else:
+        examples = chosen.map(lambda index: (index, tf.constant(epoch, tf.int64)))
+        if most_partners(config.augment):
+            examples = readable_partners(source, examples, config, PARALLEL)
+        loaded = examples.map(plain(load))
+    readable = loaded.ignore_errors()
     readable = batched(readable, max(len(indices), 1), fields, drop_remainder=False)
     nothing = tf.nest.map_structure(
         lambda spec: np.zeros(

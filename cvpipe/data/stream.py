@@ -21,6 +21,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.data.augment import most_partners
 from cvpipe.data.augment.mix import mix
 from cvpipe.data.batching import (
     PARALLEL,
@@ -33,7 +34,12 @@ from cvpipe.data.batching import (
 )
 from cvpipe.data.example import Batch, Encode
 from cvpipe.data.guard import readable_or_zeros
-from cvpipe.data.load import encoded_example, evaluation_example, training_example
+from cvpipe.data.load import (
+    encoded_example,
+    evaluation_example,
+    readable_partners,
+    training_example,
+)
 from cvpipe.data.order import batch_examples, example_seed
 from cvpipe.data.plain_first import PlainFirst
 from cvpipe.data.quarantine import Quarantine
@@ -72,10 +78,8 @@ def training_batches(
         own = slice(first_shard * share, (first_shard + own_shards) * share)
         return tf.data.Dataset.from_tensor_slices((index[own], epoch[own]))
 
-    def load(index: tf.Tensor, epoch: tf.Tensor) -> Batch:
-        loaded = training_example(
-            source, index, epoch, config, encode, colors, careful=quarantine is not None
-        )
+    def load(index: tf.Tensor, epoch: tf.Tensor, partners: tf.Tensor | None = None) -> Batch:
+        loaded = training_example(source, index, epoch, config, encode, colors, partners)
         return (
             {**loaded, "seed": example_seed(config.seed, epoch, index)} if config.mixing else loaded
         )
@@ -83,7 +87,10 @@ def training_batches(
     steps = tf.data.Dataset.range(first_step, last_step)
     # Steps are sequential; only examples are loaded in parallel.
     examples = announced(source, steps.flat_map(order))
-    batches = load_batches(examples, load, quarantine, share)
+    inputs = None
+    if quarantine is not None and most_partners(config.augment):
+        inputs = readable_partners(source, examples, config, PARALLEL)
+    batches = load_batches(examples, load, quarantine, share, inputs=inputs)
     if config.mixing:
         mixed = tf.autograph.experimental.do_not_convert(lambda batch: _mixed(batch, config))
         batches = batches.map(mixed, num_parallel_calls=PARALLEL, deterministic=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -48,7 +48,7 @@ class Picture(NamedTuple):
     pixels: np.ndarray
     """uint8 [H, W, C]."""
     about: dict[str, Any]
-    """What is shown and the values that it reached, as JSON values."""
+    """The class, unit or layer, and the values that it reached; JSON values."""
 
 
 def class_pictures(
@@ -178,7 +178,7 @@ def _of_layer(
     return Picture(f"{kind}-{file.stem}-{layer.name}", _to_bytes(images)[0], about)
 
 
-def _in_graph(make: Callable[[tf.Tensor], Any], seeds: tf.Tensor) -> Any:
+def _in_graph(make: Any, seeds: tf.Tensor) -> Any:
     return tf.function(make, autograph=False)(seeds)
 
 
