@@ -34,7 +34,7 @@ class Ascent(NamedTuple):
     """Settings of the optimization of images."""
 
     by: Literal["spectrum", "pixels"]
-    """What is optimized for classes and units."""
+    """Parameters of the images of classes and units."""
     steps: int | None
     """None for the method's default."""
     seed: int
