@@ -119,6 +119,5 @@ def main(
 
 
 if __name__ == "__main__":
-    name, *given = sys.argv[1:6]
-    side, labels, batch, count = map(int, given)
-    main(name, side, labels, batch, count, *sys.argv[6:])
+    side, labels, batch, count = map(int, sys.argv[2:6])
+    main(sys.argv[1], side, labels, batch, count, *sys.argv[6:])
