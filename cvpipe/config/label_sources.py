@@ -143,7 +143,6 @@ class MergedLabels(Merge):
     """The sources, each with its own `kind`."""
 
 
-# The sources of each kind of annotation.
 LabelSource = Annotated[
     Digits
     | Idx

@@ -37,13 +37,12 @@ EVERYTHING = small_config(
 )
 
 
-def with_partners(probability: float) -> Config:
+def with_partners(probability: float, *ops: str) -> Config:
     """Augmentation by several images, at this probability each."""
-    joined = [f"{{op: {op}, probability: {probability}}}" for op in ("mosaic", "object_mixup")]
-    pasted = f"{{op: copy_paste, probability: {probability}}}"
+    listed = ", ".join(f"{{op: {op}, probability: {probability}}}" for op in ops)
     return config_file.load(
         ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml",
-        [*SIZE, "model.head.strides=[8]", f"augment=[{', '.join(joined)}, {pasted}]"],
+        [*SIZE, "model.head.strides=[8]", f"augment=[{listed}]"],
     )
 
 
@@ -107,11 +106,17 @@ STREAMS: dict[str, Callable[[Meeting], Iterable[Any]]] = {
     "training, guarded": lambda meeting: trained(photos(meeting), FLIPPED, True),
     "windows decoded, guarded": lambda meeting: trained(photos(meeting), WINDOWS, True),
     "every operation, guarded": lambda meeting: trained(photos(meeting), EVERYTHING, True),
-    "partners": lambda meeting: trained(scenes(meeting), with_partners(0.5), False),
-    # The first reads are those of partners, which are checked first.
-    "partners checked, guarded": lambda meeting: trained(scenes(meeting), with_partners(1), True),
+    "partners": lambda meeting: trained(
+        scenes(meeting), with_partners(0.5, "mosaic", "object_mixup"), False
+    ),
+    # The first reads are those of partners, which are checked before.
+    "partners checked, guarded": lambda meeting: trained(
+        scenes(meeting), with_partners(1, "mosaic"), True
+    ),
     # No partner is read, so the first reads are those of the examples.
-    "partners possible, guarded": lambda meeting: trained(scenes(meeting), with_partners(0), True),
+    "partners possible, guarded": lambda meeting: trained(
+        scenes(meeting), with_partners(0, "copy_paste", "object_mixup"), True
+    ),
     "merged": lambda meeting: trained(halves(photos(meeting)), FLIPPED, False),
     "evaluation": lambda meeting: evaluation_batches(
         photos(meeting), FLIPPED, encode_labels, None, batch_size=4
