@@ -13,10 +13,10 @@ from cvpipe.training.trained import Trained
 
 
 def scores_of(opened: Opened) -> Subject:
-    """Return the scores of classes, through which gradients flow.
+    """Return the model's class scores, through which gradients flow.
 
     Raises:
-        ConfigError: the task has none.
+        ConfigError: the task has no class scores.
     """
     if isinstance(opened.loaded, Trained):
         return subject_of(opened.task, dict(opened.loaded.members[0]))
@@ -29,7 +29,7 @@ class _Signature:
     """An artifact's signature for prepared images, called like a network in inference mode."""
 
     def __init__(self, artifact: Artifact):
-        # It holds the variables of the signature.
+        # Kept alive, because the artifact holds the signature's variables.
         self._loaded = artifact.loaded
         self._answer = artifact.loaded.signatures["tensor"]
 

@@ -31,7 +31,7 @@ class Opened(NamedTuple):
     config: Config
     facts: Facts
     known: KnownData
-    """Description of the data that it was trained on."""
+    """Description of the model's training data."""
     loaded: Trained | Artifact
 
     def source(self, split: str) -> Source:

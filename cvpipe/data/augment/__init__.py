@@ -167,7 +167,8 @@ def _joining(operation: Operation) -> Operation:
 
 def _is_applied(seed: tf.Tensor, op: Any) -> tf.Tensor:
     """Return True if an operation on several examples is applied with this seed."""
-    # The operation itself has the other of the two seeds. The same seed would repeat its draws.
+    # The decision and the operation need different seeds, because a seed always draws the same
+    # numbers.
     return tf.random.stateless_uniform([], tf.random.split(seed)[0]) < op.probability
 
 
