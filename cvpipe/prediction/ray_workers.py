@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvpipe.errors import ConfigError, DataError
+from cvpipe.errors import DataError
 from cvpipe.prediction.answers import BATCH, Outputs, Settings, answer_images
 from cvpipe.prediction.images import ImageFile
-from cvpipe.runtime import choose_kernels
+from cvpipe.runtime import choose_kernels, import_ray
 
 # A whole number of batches: the last bits of an answer depend on the batch that it is in.
 CHUNK = 2 * BATCH
@@ -125,21 +125,6 @@ def answer_by_ray(
     finally:
         if begins:
             ray.shutdown()
-
-
-def import_ray() -> Any:
-    """Return Ray, without its usage statistics.
-
-    Raises:
-        ConfigError: it is missing.
-    """
-    # Read when Ray is imported.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError("--ray needs Ray; install it with: pip install 'cvpipe[ray]'") from None
-    return ray
 
 
 def _fetched(ray: Any, result: Any) -> list[dict[str, Any]]:
