@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from record import record, row
 from turns import Contestant, median_turns
@@ -83,7 +83,8 @@ def _has(python: str, module: str) -> bool:
 
 def main() -> None:
     """Print a table and write benchmarks/results/explain.json."""
-    rows, ratios = [], []
+    rows: list[dict[str, Any]] = []
+    ratios: list[float] = []
 
     def compare(what: str, started: dict[str, Contestant], parts: int) -> None:
         seconds = median_turns(started, ROUNDS)

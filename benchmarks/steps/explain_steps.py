@@ -98,4 +98,6 @@ def main(work: str, name: str, pixels: int, count: int, masks: int, library: str
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], *map(int, sys.argv[3:6]), sys.argv[6])
+    work, name, *numbers, library = sys.argv[1:]
+    pixels, count, masks = map(int, numbers)
+    main(work, name, pixels, count, masks, library)
