@@ -16,6 +16,7 @@ from cvpipe.config.record_files import (
     TfRecordMasks,
     WebDataset,
     WebDatasetBoxes,
+    WebDatasetMasks,
 )
 from cvpipe.config.section import Count, Section, Share, misfit
 from cvpipe.config.source import Source
@@ -532,6 +533,7 @@ MaskSource = Annotated[
     | CocoMasks
     | Masks
     | TfRecordMasks
+    | WebDatasetMasks
     | TfdsMasks
     | AutoMasks
     | PackedMasks
