@@ -38,14 +38,14 @@ def choose_backbone(measures: Measures, dense: bool) -> Backbone:
     reason = f"For {measures.train:,} training images; cvpipe models lists others"
     if measures.has_weights and not measures.are_small:
         # The weights expect three channels, so gray images are decoded as color.
-        model = {"backbone": PRETRAINED, "weights": "imagenet"}
-        return Backbone(model, {"normalize": "weights"}, f"{PRETRAINED} of ImageNet", reason)
+        tuned = {"backbone": PRETRAINED, "weights": "imagenet"}
+        return Backbone(tuned, {"normalize": "weights"}, f"{PRETRAINED} of ImageNet", reason)
     prepare = {"channels": 1} if measures.is_gray else {}
     if measures.are_small and not dense:
         return Backbone({"backbone": "resnet20"}, prepare, "resnet20, from scratch", reason)
     on_cpu = 0.5 if dense or measures.train >= MANY else 0.25
     width = 1.0 if measures.has_gpu else on_cpu
-    model = {"backbone": "resnet18"}
+    model: dict[str, Any] = {"backbone": "resnet18"}
     if width != 1:
         model["width"] = width
     size = {1.0: "resnet18", 0.5: "a half-width resnet18", 0.25: "a quarter-width resnet18"}[width]

@@ -19,9 +19,9 @@ def draft(measures: Measures) -> Draft:
     backbone = choose_backbone(measures, dense=False)
     small = measures.are_small
     size = _size(measures, backbone)
-    batch = 128 if small and measures.train >= FEW else 64 if measures.train >= FEW else 32
-    learned = _tuned(measures) if backbone.is_pretrained else _from_scratch(measures)
-    epochs = learned.pop("epochs")
+    batch = 32 if measures.train < FEW else 128 if small else 64
+    learn = _tuned if backbone.is_pretrained else _from_scratch
+    epochs, model, sections = learn(measures)
     values = {
         "augment": _augment(measures, backbone),
         "prepare": {
@@ -29,8 +29,8 @@ def draft(measures: Measures) -> Draft:
             **({} if small else {"resize": "crop"}),
             **backbone.prepare,
         },
-        "model": {**backbone.model, **learned.pop("model")},
-        **learned,
+        "model": {**backbone.model, **model},
+        **sections,
         "schedule": schedule(epochs),
         "train": training(measures, epochs, batch),
     }
@@ -59,31 +59,28 @@ def _augment(measures: Measures, backbone: Backbone) -> list[dict[str, Any]]:
     return [crop, {"op": "flip"}, color_jitter(measures, amount)]
 
 
-def _from_scratch(measures: Measures) -> dict[str, Any]:
-    """Return the number of epochs and the sections that random weights need."""
+def _from_scratch(measures: Measures) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Return the number of epochs, keys of `model`, and the loss and optimizer for random
+    weights.
+    """
     small = measures.are_small
-    return {
-        "epochs": epochs_for(measures, 400_000 if small else 50_000, least=7, most=80),
-        "model": {"dropout": 0.2} if measures.train < FEW and not small else {},
-        "loss": {"kind": "softmax", "label_smoothing": 0.1, "l2": 2e-4},
-        "optimizer": {"kind": "sgd", "learning_rate": 0.1 if small else 0.05, "nesterov": True},
-    }
+    epochs = epochs_for(measures, 400_000 if small else 50_000, least=7, most=80)
+    model = {"dropout": 0.2} if measures.train < FEW and not small else {}
+    optimizer = {"kind": "sgd", "learning_rate": 0.1 if small else 0.05, "nesterov": True}
+    loss = {"kind": "softmax", "label_smoothing": 0.1, "l2": 2e-4}
+    return epochs, model, {"loss": loss, "optimizer": optimizer}
 
 
-def _tuned(measures: Measures) -> dict[str, Any]:
-    """Return the number of epochs and the sections that pretrained weights need."""
+def _tuned(measures: Measures) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Return the number of epochs, keys of `model`, and the loss and optimizer for pretrained
+    weights.
+    """
     epochs = epochs_for(measures, 20_000, least=3, most=40)
-    return {
-        "epochs": epochs,
-        "model": {"freeze": "backbone", "freeze_epochs": max(1, epochs // 8), "dropout": 0.2},
-        "loss": {"kind": "softmax", "label_smoothing": 0.1},
-        "optimizer": {
-            "kind": "adamw",
-            "learning_rate": 3e-3,
-            "backbone_rate": 0.1,
-            "weight_decay": 0.05,
-        },
-    }
+    model = {"freeze": "backbone", "freeze_epochs": max(1, epochs // 8), "dropout": 0.2}
+    rates = {"learning_rate": 3e-3, "backbone_rate": 0.1}
+    optimizer = {"kind": "adamw", **rates, "weight_decay": 0.05}
+    loss = {"kind": "softmax", "label_smoothing": 0.1}
+    return epochs, model, {"loss": loss, "optimizer": optimizer}
 
 
 def _size(measures: Measures, backbone: Backbone) -> tuple[int, int]:

@@ -21,7 +21,7 @@ def mask_numbers(contents: Sequence[bytes]) -> list[int] | None:
     colors.
 
     Raises:
-        DataError: none of these masks can be decoded.
+        DataError: none of these masks can be decoded, or they have too many values for classes.
     """
     found: set[int] = set()
     fault: DataError | None = None
@@ -38,6 +38,8 @@ def mask_numbers(contents: Sequence[bytes]) -> list[int] | None:
         found.update(np.unique(np.asarray(picture).astype(np.int64)).tolist())
     if fault and not decoded:
         raise fault
+    if max(found, default=0) > IGNORED_VALUE:
+        raise DataError(f"the masks have values up to {max(found)}, too many for classes")
     return sorted(found - {IGNORED_VALUE})
 
 

@@ -286,6 +286,14 @@ def test_palettes_and_values_from_1_are_classes_and_255_is_ignored(tmp_path: Pat
     np.testing.assert_array_equal(mask, np.where(values == 255, 255, values - 1))
 
 
+def test_masks_of_too_many_values_are_named(tmp_path: Path) -> None:
+    numbered = np.arange(40 * 50, dtype=np.uint16).reshape(40, 50, 1)
+    members = [("0.jpg", FILES[0]), ("0.seg.png", encode(numbered, "PNG"))]
+    write_tar(tmp_path / "x.tar", members)
+    with pytest.raises(DataError, match="0.seg.png: the masks have values up to 1999, too many"):
+        find_formats(str(tmp_path))
+
+
 def test_another_photo_beside_a_photo_is_no_mask(tmp_path: Path) -> None:
     for pixels in (noise(*SIZE, seed=1), noise(*SIZE, 1, seed=1)):
         members = [("0.jpg", FILES[0]), ("0.png", encode(pixels, "PNG")), ("0.cls", b"1")]
