@@ -1,5 +1,5 @@
 """Steps of Model Garden's classification task and ResNet-50: model_garden_steps.py SIZE CLASSES
-BATCH STEPS.
+BATCH STEPS PRECISION.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from official.vision.tasks.image_classification import ImageClassificationTask
 from turns import answer, timed
 
 
-def main(size: int, classes: int, batch_size: int, steps: int) -> None:
+def main(size: int, classes: int, batch_size: int, steps: int, precision: str) -> None:
     """Run `steps` of the task's own `train_step` in a `tf.function`, as its trainer does."""
+    tf_keras.mixed_precision.set_global_policy(precision)
     config = configs.ImageClassificationTask()
     config.model.num_classes, config.model.input_size = classes, [size, size, 3]
     task = ImageClassificationTask(config)
@@ -37,4 +38,4 @@ def main(size: int, classes: int, batch_size: int, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*map(int, sys.argv[1:5]), sys.argv[5])

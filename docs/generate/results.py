@@ -49,12 +49,19 @@ OTHERS = (
     Race("detection", "matching, 20 objects", "matching of anchors, 20 objects per image"),
     Race("detection", "matching, 100 objects", "the same, 100 objects"),
     Race("detection", "COCO scores, 5,000 × 20", "COCO's scores, 5,000 images, 20 objects each"),
-    Race("serving", "digits, 32 clients", "digits served to 32 clients", "cvpipe serve"),
-    Race("serving", "digits, 1 client", "digits served to one client", "cvpipe serve"),
-    Race("serving", "mobilenet_v2, 32 clients", "MobileNetV2, JPEG, to 32 clients", "cvpipe serve"),
-    Race("serving", "mobilenet_v2, 1 client", "the same, to one client", "cvpipe serve"),
+    Race("serving_digits", "digits, 32 clients", "digits served to 32 clients", "cvpipe serve"),
+    Race("serving_digits", "digits, 1 client", "digits served to one client", "cvpipe serve"),
     Race(
-        "serving",
+        "serving_mobilenet_v2",
+        "mobilenet_v2, 32 clients",
+        "MobileNetV2, JPEG, to 32 clients",
+        "cvpipe serve",
+    ),
+    Race(
+        "serving_mobilenet_v2", "mobilenet_v2, 1 client", "the same, to one client", "cvpipe serve"
+    ),
+    Race(
+        "serving_mobilenet_v2",
         "mobilenet_v2, batch of 8, 1 client",
         "the same, requests of 8 images",
         "cvpipe serve",
