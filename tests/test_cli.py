@@ -1,4 +1,4 @@
-"""Guards the command line: exit codes, sentences instead of tracebacks, readable stdout."""
+"""Guards the command line: exit codes, error sentences instead of tracebacks, readable stdout."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
 
 
 def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """The parsers of commands that have no commands below them."""
+    """Yield the parsers of commands without subcommands."""
     below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not below:
         yield parser
