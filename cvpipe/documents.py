@@ -16,6 +16,7 @@ table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { text-align: left; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid #8884; }
 td { font-variant-numeric: tabular-nums; }
 img { max-width: 100%; background: white; border-radius: 4px; }
+body > img { display: block; margin: 1rem 0; }
 .gallery { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
 figure { margin: 0; flex: 0 1 auto; max-width: 28rem; }
 figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; white-space: pre-line; }
@@ -136,7 +137,8 @@ def _image(picture: Picture) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    caption = html.escape(picture.title)
+    # Otherwise browsers break long paths within names.
+    caption = html.escape(picture.title).replace("/", "/<wbr>")
     return f"<figure>{_image(picture)}<figcaption>{caption}</figcaption></figure>"
 
 

@@ -11,7 +11,7 @@ from cvpipe.config.classes import Index, check_mask_classes
 from cvpipe.config.coco import CocoMasks
 from cvpipe.config.digits import DigitSceneMasks
 from cvpipe.config.packed import PackedMasks
-from cvpipe.config.record_files import TfRecordMasks
+from cvpipe.config.record_files import TfRecordMasks, WebDatasetMasks
 from cvpipe.config.section import Section
 from cvpipe.config.source import Auto, Merge, Source
 from cvpipe.config.tfds import TfdsMasks
@@ -137,6 +137,7 @@ MaskSource = Annotated[
     | CocoMasks
     | Masks
     | TfRecordMasks
+    | WebDatasetMasks
     | TfdsMasks
     | AutoMasks
     | PackedMasks

@@ -159,3 +159,25 @@ class WebDatasetBoxes(ObjectKeys, WebDataset):
     """The field of the objects: a list of structures, or a structure of lists; "" if the whole file
     is such a list or structure.
     """
+
+
+class WebDatasetMasks(WebDatasetFiles):
+    """Tar archives of WebDataset whose images have a mask each. Samples without a mask are left
+    out.
+    """
+
+    mask: str = "seg.png"
+    """Extension of the masks, whose values are classes, such as seg.png or mask.png; png if the
+    images are .jpg.
+    """
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Class names in the order of the masks' values."""
+    first_value: Annotated[int, Field(ge=0)] = 0
+    """The mask's value of the first class."""
+    ignore_indices: tuple[Index, ...] = (255,)
+    """Values of the mask that are neither learned nor scored."""
+
+    @model_validator(mode="after")
+    def _values_tell_classes(self) -> WebDatasetMasks:
+        check_mask_classes(self.classes, self.ignore_indices, self.first_value)
+        return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cvpipe.init.draft import Draft, rounded_to
-from cvpipe.init.measures import Measures
+from cvpipe.init.measures import PRETRAINED, Measures
 
 LONGEST = 256
 
@@ -22,11 +22,7 @@ def draft(measures: Measures) -> Draft:
             **({"resize": "letterbox"} if measures.aspects_differ else {}),
             "normalize": "weights",
         },
-        "model": {
-            "backbone": "efficientnet_lite0",
-            "weights": "imagenet",
-            "head": {"kind": "patchcore"},
-        },
+        "model": {"backbone": PRETRAINED, "weights": "imagenet", "head": {"kind": "patchcore"}},
         "optimizer": {"kind": "sgd"},
         "train": {"epochs": 1, "batch_size": min(16, max(measures.train, 1))},
     }
@@ -36,4 +32,4 @@ def draft(measures: Measures) -> Draft:
         "model.head": "Use padim if objects are at the same position in every image",
         "optimizer": "Unused: nothing is trained by gradients",
     }
-    return Draft(values, reasons, "efficientnet_lite0 with a bank of normal patches")
+    return Draft(values, reasons, f"{PRETRAINED} with a bank of normal patches")

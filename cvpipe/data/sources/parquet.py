@@ -62,7 +62,7 @@ def _labels(splits: Mapping[str, list[Table]], config: Parquet) -> dict[str, Sou
         for split, tables in splits.items()
     }
     labeled = {
-        split: np.flatnonzero([value is not None and value != -1 for value in own])
+        split: np.flatnonzero([value not in (None, -1, "") for value in own])
         for split, own in values.items()
     }
     features = next(iter(splits.values()))[0].features

@@ -85,6 +85,8 @@ def read_items(values: Sequence[Any], names: Sequence[str], config: RowBoxes) ->
             for key in (config.label, config.box):
                 if key not in each:
                     raise DataError(f"{place}: has no '{key}'; {suggest(key, each)}")
+            if each[config.label] in (None, ""):
+                raise DataError(f"{place}: '{config.label}' is empty; mend or remove the object")
             box, area = each[config.box], each.get("area")
             if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
                 raise DataError(

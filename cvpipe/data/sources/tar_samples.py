@@ -88,6 +88,10 @@ class Samples:
         files = self.samples[record].files
         return next((name for name in wanted if name in files), None)
 
+    def having(self, extension: str) -> list[int]:
+        """Return the numbers of the samples that have a file with this extension."""
+        return [n for n, sample in enumerate(self.samples) if extension in sample.files]
+
     def read(self, record: int, extension: str) -> bytes:
         """Return the content of a sample's file."""
         sample = self.samples[record]

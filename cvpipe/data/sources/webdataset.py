@@ -14,12 +14,23 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.record_files import WebDataset, WebDatasetBoxes
+from cvpipe.config.record_files import WebDataset, WebDatasetBoxes, WebDatasetFiles, WebDatasetMasks
+from cvpipe.data.annotations.mask import mask_in_python
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.graph import read_in_python
-from cvpipe.data.sources.constructors import classification_source, detection_source
+from cvpipe.data.sources.constructors import (
+    classification_source,
+    detection_source,
+    segmentation_source,
+)
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.image_size import encoded_size
+from cvpipe.data.sources.mask_values import (
+    MaskValues,
+    labels_of,
+    refuse_unknown_values,
+    values_of_indices,
+)
 from cvpipe.data.sources.record_files import open_shards
 from cvpipe.data.sources.row_objects import collect_items, find_classes, read_items, unknown_class
 from cvpipe.data.sources.source import Source
@@ -33,24 +44,30 @@ JSON = "json"
 _UNLABELED = -1
 
 
-def webdataset(config: WebDataset) -> dict[str, Source]:
+def webdataset(config: WebDatasetFiles) -> dict[str, Source]:
     """Return the splits given by patterns or by words in the archives' paths, or one split named
-    "all". Reads all annotations; images are read when a record is read.
+    "all". Reads all classes and objects; images and masks are read when a record is read.
 
     A sample without an image is a bad record. Samples without annotations are left out and counted,
     and so are objects of images that can't be read.
 
     Raises:
         DataError: there are no archives, one is cut off, damaged or compressed, no sample is
-            annotated, JSON is damaged, a class is unknown, or boxes aren't four numbers.
+            annotated, JSON is damaged, a class is unknown, boxes aren't four numbers, or masks have
+            values that no class has.
     """
     files = open_files(config.path, list(config.patterns.values()))
     names = [name for name in files.names() if name.lower().endswith(".tar")]
     shards = open_shards(files, config, names, "tar archive")
     splits = {split: Samples(own) for split, own in shards.items()}
-    if isinstance(config, WebDatasetBoxes):
-        return _boxes(files, config, splits)
-    return _labels(files, config, splits)
+    match config:
+        case WebDatasetMasks():
+            return _masks(files, config, splits)
+        case WebDatasetBoxes():
+            return _boxes(files, config, splits)
+        case WebDataset():
+            return _labels(files, config, splits)
+    raise TypeError(config)
 
 
 def label_of(samples: Samples, record: int, config: WebDataset) -> Any:
@@ -70,7 +87,7 @@ def label_of(samples: Samples, record: int, config: WebDataset) -> Any:
         value = text.strip() or None
     if isinstance(value, str) and value.removeprefix("-").isdecimal():
         value = int(value)
-    return None if value == _UNLABELED else value
+    return None if value in (_UNLABELED, "") else value
 
 
 def _labels(files: Files, config: WebDataset, splits: Mapping[str, Samples]) -> dict[str, Source]:
@@ -83,13 +100,13 @@ def _labels(files: Files, config: WebDataset, splits: Mapping[str, Samples]) -> 
         for split, own in values.items()
     }
     if not any(labeled.get(split) for split in ("train", "all")):
-        raise _nothing(config, splits, f"a class in .{config.annotations}")
+        raise _nothing(config.path, splits, f"a class in .{config.annotations}", "annotations")
     found = [values[split][record] for split, records in labeled.items() for record in records]
     classes, position = find_classes(config, config.classes, found)
     sources = {}
     for split, records in labeled.items():
         samples = splits[split]
-        _tell_left_out(config, split, len(samples) - len(records), "class")
+        _tell_left_out(config.path, split, len(samples) - len(records), "class")
         if not records:
             continue
         labels = np.zeros(len(samples), np.int32)
@@ -100,21 +117,15 @@ def _labels(files: Files, config: WebDataset, splits: Mapping[str, Samples]) -> 
             labels[record] = position[value]
         names, read = _names(samples, config), _reader(samples, config)
         source = classification_source(classes, labels, read, names.__getitem__, files.locate)
-        sources[split] = _with_columns(source, samples, config).subset(np.array(records))
+        source = _with_columns(source, samples, config.path, _json_of(config))
+        sources[split] = source.subset(np.array(records))
     return sources
 
 
 def _boxes(
     files: Files, config: WebDatasetBoxes, splits: Mapping[str, Samples]
 ) -> dict[str, Source]:
-    annotated = {
-        split: [
-            record
-            for record, sample in enumerate(samples.samples)
-            if config.annotations in sample.files
-        ]
-        for split, samples in splits.items()
-    }
+    annotated = {split: own.having(config.annotations) for split, own in splits.items()}
     names = {split: _names(samples, config) for split, samples in splits.items()}
     values = {
         split: [_objects_of(samples, record, config) for record in range(len(samples))]
@@ -124,12 +135,11 @@ def _boxes(
     found = [item.label for own in items.values() for item in own]
     classes, position = find_classes(config, config.classes, found)
     if not classes or not any(annotated.get(split) for split in ("train", "all")):
-        raise _nothing(config, splits, f"an object in .{config.annotations}")
+        raise _nothing(config.path, splits, f"an object in .{config.annotations}", "annotations")
     sources = {}
     for split, samples in splits.items():
-        _tell_left_out(
-            config, split, len(samples) - len(annotated[split]), f".{config.annotations} file"
-        )
+        without = len(samples) - len(annotated[split])
+        _tell_left_out(config.path, split, without, f".{config.annotations} file")
         if not annotated[split]:
             continue
         sizes = partial(_size_of, samples, config)
@@ -137,8 +147,37 @@ def _boxes(
         source = detection_source(
             classes, boxes, _reader(samples, config), names[split].__getitem__, files.locate
         )
-        records = np.array(annotated[split])
-        sources[split] = _with_columns(source, samples, config).subset(records)
+        source = _with_columns(source, samples, config.path, _json_of(config))
+        sources[split] = source.subset(np.array(annotated[split]))
+    return sources
+
+
+def _masks(
+    files: Files, config: WebDatasetMasks, splits: Mapping[str, Samples]
+) -> dict[str, Source]:
+    known = values_of_indices(config.classes, config.ignore_indices, config.first_value)
+    masked = {split: samples.having(config.mask) for split, samples in splits.items()}
+    if not any(masked.get(split) for split in ("train", "all")):
+        raise _nothing(config.path, splits, f"a mask in .{config.mask}", "mask")
+    drawn = [(splits[split], record) for split, records in masked.items() for record in records]
+    refuse_unknown_values(
+        len(drawn),
+        lambda number: drawn[number][0].read(drawn[number][1], config.mask),
+        lambda number: drawn[number][0].place(drawn[number][1], config.mask),
+        known,
+    )
+    sources = {}
+    for split, records in masked.items():
+        samples = splits[split]
+        _tell_left_out(config.path, split, len(samples) - len(records), f".{config.mask} file")
+        if not records:
+            continue
+        names, read = _names(samples, config), _mask_reader(samples, config, known)
+        source = segmentation_source(
+            config.classes, len(samples), read, names.__getitem__, files.locate
+        )
+        source = _with_columns(source, samples, config.path, JSON)
+        sources[split] = source.subset(np.array(records))
     return sources
 
 
@@ -162,7 +201,7 @@ def _size_of(samples: Samples, config: WebDatasetBoxes, record: int) -> tuple[in
     return encoded_size(samples.read(record, extension), config.upright) if extension else None
 
 
-def _names(samples: Samples, config: WebDataset) -> list[str]:
+def _names(samples: Samples, config: WebDatasetFiles) -> list[str]:
     """Return the path of each image, [R]; for samples without an image, their key."""
     return [
         samples.name(record, samples.extension(record, config.images))
@@ -170,7 +209,7 @@ def _names(samples: Samples, config: WebDataset) -> list[str]:
     ]
 
 
-def _reader(samples: Samples, config: WebDataset) -> Reader:
+def _reader(samples: Samples, config: WebDatasetFiles) -> Reader:
     def read(record: int) -> bytes:
         extension = samples.extension(record, config.images)
         if extension is None:
@@ -184,9 +223,25 @@ def _reader(samples: Samples, config: WebDataset) -> Reader:
     return read_record
 
 
-def _with_columns(source: Source, samples: Samples, config: WebDataset) -> Source:
+def _mask_reader(samples: Samples, config: WebDatasetMasks, known: MaskValues) -> Reader:
+    read_image = _reader(samples, config)
+
+    def read_record(record: tf.Tensor) -> Example:
+        mask = mask_in_python(
+            lambda number: labels_of(samples.read(number, config.mask), known), record
+        )
+        return {**read_image(record), "mask": mask}
+
+    return read_record
+
+
+def _json_of(config: WebDataset) -> str:
+    """Return the extension of the JSON files whose fields are columns."""
+    return config.annotations if config.annotations.rpartition(".")[2] == JSON else JSON
+
+
+def _with_columns(source: Source, samples: Samples, path: str, extension: str) -> Source:
     """Return the source with the fields of its JSON files as columns."""
-    extension = config.annotations if config.annotations.rpartition(".")[2] == JSON else JSON
 
     def read(name: str, key: str) -> Sequence[str]:
         values = [
@@ -196,27 +251,28 @@ def _with_columns(source: Source, samples: Samples, config: WebDataset) -> Sourc
         found = [own.get(name) if isinstance(own, dict) else None for own in values]
         texts = ["" if value is None else str(value) for value in found]
         if not any(texts):
-            raise DataError(f"{key}: no .{extension} file of {config.path} has the field '{name}'")
+            raise DataError(f"{key}: no .{extension} file of {path} has the field '{name}'")
         return texts
 
     return dataclasses.replace(source, read_column=read)
 
 
-def _tell_left_out(config: WebDataset, split: str, count: int, what: str) -> None:
+def _tell_left_out(path: str, split: str, count: int, what: str) -> None:
     if count:
         log.warning(
             "%s: left out %s of the %s split that have no %s",
-            config.path,
+            path,
             counted(count, "sample"),
             split,
             what,
         )
 
 
-def _nothing(config: WebDataset, splits: Mapping[str, Samples], what: str) -> DataError:
+def _nothing(path: str, splits: Mapping[str, Samples], what: str, key: str) -> DataError:
+    """Return the error for archives without annotations; `key` names their extension."""
     found = {name for samples in splits.values() for own in samples.samples for name in own.files}
     seen = ", ".join(f".{name}" for name in sorted(found)) or "no file"
     return DataError(
-        f"{config.path}: no training sample has {what}; samples have {seen}; set"
-        " data.source.annotations to the extension of the annotations"
+        f"{path}: no training sample has {what}; samples have {seen}; set data.source.{key} to the"
+        f" extension of the {'masks' if key == 'mask' else key}"
     )

@@ -126,6 +126,15 @@ def packaged_weights(
     return {**weights, **_normalization(package)}, package.provenance
 
 
+def has_package(backbone: str) -> bool:
+    """Return True if the package with the weights of a network of PACKAGES is installed."""
+    try:
+        _installed(PACKAGES[backbone])
+    except (ConfigError, DataError):
+        return False
+    return True
+
+
 def cache_folder() -> Path:
     """Return the folder of converted weights, below $XDG_CACHE_HOME or ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -204,6 +204,12 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, int]]] = {
         "webdataset",
         {"all": 1},
     ),
+    "WebDataset of masks": (
+        {"0.tar": tar([("1.jpg", JPEG), ("1.mask.png", encode(MASK_OF_TWO, "PNG"))])},
+        "segmentation",
+        "webdataset",
+        {"all": 1},
+    ),
     "Roboflow COCO": (
         {
             "train/_annotations.coco.json": coco("1.jpg", "2.jpg"),

@@ -268,6 +268,21 @@ def test_masks_are_read_with_their_classes(tmp_path: Path) -> None:
         masks(tmp_path, classes=("sky", "land"))
 
 
+def test_bad_masks_are_bad_records(tmp_path: Path) -> None:
+    small = encode(np.zeros((20, 50, 1), np.uint8), "PNG")
+    drawn = (MASK, b"no mask", small)
+    rows = [
+        {"image/encoded": FILES[n], "image/segmentation/class/encoded": mask}
+        for n, mask in enumerate(drawn)
+    ]
+    write_tfrecord(tmp_path / "train.tfrecord", rows)
+    source = masks(tmp_path, classes=("sky", "land", "sea"))["train"]
+    broken = check({"train": source}, 3)["broken"]
+    assert [row["record"].rpartition(" ")[2] for row in broken] == ["1", "2"]
+    assert "the mask is damaged" in broken[0]["reason"]
+    assert "the mask is 50 x 20 pixels, and its image 50 x 40" in broken[1]["reason"]
+
+
 # -- Faults
 
 
@@ -363,6 +378,10 @@ def test_each_fault_is_an_error_sentence(tmp_path: Path, caplog: pytest.LogCaptu
     fails("'image/class/label' is 0.5, neither a class's number nor its name")
     write_tfrecord(file, [with_boxes(0, BOXES, [1])])
     fails("'image/object/bbox/ymin' has 3 values for 1 object", objects=True)
+    write_tfrecord(file, [with_boxes(0, BOXES, [0, 1, 4])])
+    fails("record 0: no class has the number 4", objects=True, keys={"classes": ("a", "b")})
+    write_tfrecord(file, [with_boxes(0, [[0.1, 0.1, float("inf"), 0.5]], [1])])
+    fails("record 0: a coordinate isn't a finite number", objects=True)
     row = with_boxes(0, BOXES, [1] * 3)
     del row["image/object/bbox/xmax"]
     write_tfrecord(file, [row])

@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from cvpipe.config.group import Group
-from cvpipe.config.record_files import WebDataset, WebDatasetBoxes
+from cvpipe.config.record_files import WebDataset, WebDatasetBoxes, WebDatasetMasks
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.annotations.label import Label
 from cvpipe.data.check import check
@@ -58,6 +58,11 @@ def labels(path: Path, **more: Any) -> dict[str, Source]:
 
 def objects(path: Path, **more: Any) -> dict[str, Source]:
     return webdataset(WebDatasetBoxes(kind="webdataset", path=str(path), **more))
+
+
+def masks(path: Path, **more: Any) -> dict[str, Source]:
+    values = {"kind": "webdataset", "path": str(path), "classes": ("land", "water"), **more}
+    return webdataset(WebDatasetMasks(**values))
 
 
 def contents(source: Source) -> list[bytes]:
@@ -182,7 +187,7 @@ BOXES = [[5, 4, 20, 10], [30, 20, 20, 20], [0, 0, 50, 40]]
 EXPECTED = np.array([[4, 5, 14, 25], [20, 30, 40, 50], [0, 0, 40, 50]]) / [*SIZE, *SIZE]
 
 
-def as_objects(boxes: Sequence[Any], numbers: Sequence[int]) -> Any:
+def as_objects(boxes: Sequence[Any], numbers: Sequence[Any]) -> Any:
     return {"objects": [{"bbox": b, "category": c} for b, c in zip(boxes, numbers, strict=True)]}
 
 
@@ -210,7 +215,7 @@ def test_boxes_of_each_form_are_found_and_read(form: Any, tmp_path: Path) -> Non
 
 
 def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -> None:
-    bad = [[5, 4, -3, 10], [60, 4, 5, 5], [40, 30, 30, 5], [1, 1, 0, 4]]
+    bad = [[5, 4, -3, 10], [60, 4, 5, 5], [40, 30, 4e300, 5], [1, 1, 0, 4]]
     members = with_json(as_objects(bad, [0] * 4), as_objects([[1, 1, 5, 5]], [1]))
     members[2] = ("p/1.jpg", b"no image")
     write_tar(tmp_path / "train.tar", [*members, ("p/2.jpg", FILES[2])])
@@ -238,6 +243,87 @@ def test_boxes_refer_to_the_upright_photo(tmp_path: Path) -> None:
     write_tar(tmp_path / "train.tar", members)
     upright = objects(tmp_path)["train"].annotation(Boxes)
     np.testing.assert_allclose(upright.boxes, [[0, 0, 0.5, 0.5]], atol=1e-6)
+
+
+# -- Masks
+
+VALUES = [(noise(*SIZE, 1, seed=n)[..., 0] % 2).astype(np.uint8) for n in range(3)]
+
+
+def masked(mask: str = "seg.png", image: str = "jpg") -> list[tuple[str, bytes]]:
+    """An image and its mask for each array of VALUES."""
+    return [
+        member
+        for n, values in enumerate(VALUES)
+        for member in ((f"{n}.{image}", FILES[n]), (f"{n}.{mask}", encode(values, "PNG")))
+    ]
+
+
+@pytest.mark.parametrize("extension", ["seg.png", "mask.png", "png"])
+def test_masks_beside_images_are_found_and_read_exactly(extension: str, tmp_path: Path) -> None:
+    write_tar(tmp_path / "train.tar", masked(extension))
+    found = find_formats(str(tmp_path))[0]
+    assert found.task == "segmentation" and found.source["classes"] == ["class_0", "class_1"]
+    data = data_of(found)
+    source = open_source(data.source, data)["train"]
+    # In an order that is not the archive's.
+    for n in (2, 0, 1):
+        read = source.read(tf.constant(n, tf.int64))
+        assert read["bytes"].numpy() == FILES[n]
+        np.testing.assert_array_equal(read["mask"].numpy()[..., 0], VALUES[n])
+    assert check({"train": source}, 3)["clean"]
+
+
+def test_palettes_and_values_from_1_are_classes_and_255_is_ignored(tmp_path: Path) -> None:
+    values = np.where(VALUES[0] == 1, 255, 1 + VALUES[1]).astype(np.uint8)
+    picture = Image.fromarray(values, "P")
+    picture.putpalette([value for n in range(256) for value in (n, 255 - n, 7)])
+    file = tmp_path / "mask.png"
+    picture.save(file)
+    write_tar(tmp_path / "d/x.tar", [("0.jpg", FILES[0]), ("0.seg.png", file.read_bytes())])
+    source = masks(tmp_path / "d", first_value=1)["all"]
+    mask = source.read(tf.constant(0, tf.int64))["mask"].numpy()[..., 0]
+    np.testing.assert_array_equal(mask, np.where(values == 255, 255, values - 1))
+
+
+def test_masks_of_too_many_values_are_named(tmp_path: Path) -> None:
+    numbered = np.arange(40 * 50, dtype=np.uint16).reshape(40, 50, 1)
+    members = [("0.jpg", FILES[0]), ("0.seg.png", encode(numbered, "PNG"))]
+    write_tar(tmp_path / "x.tar", members)
+    with pytest.raises(DataError, match="0.seg.png: the masks have values up to 1999, too many"):
+        find_formats(str(tmp_path))
+
+
+def test_another_photo_beside_a_photo_is_no_mask(tmp_path: Path) -> None:
+    for pixels in (noise(*SIZE, seed=1), noise(*SIZE, 1, seed=1)):
+        members = [("0.jpg", FILES[0]), ("0.png", encode(pixels, "PNG")), ("0.cls", b"1")]
+        write_tar(tmp_path / "x.tar", members)
+        assert [found.task for found in find_formats(str(tmp_path))] == ["classification"]
+
+
+def test_bad_masks_and_missing_images_are_bad_records_and_missing_masks_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = encode(VALUES[0][:20], "PNG")
+    members = [
+        *masked(),
+        ("3.jpg", FILES[3]),
+        ("4.jpg", FILES[4]),
+        ("4.seg.png", b"no mask"),
+        ("5.jpg", FILES[5]),
+        ("5.seg.png", small),
+        ("6.seg.png", small),
+    ]
+    write_tar(tmp_path / "train.tar", members)
+    with caplog.at_level(logging.WARNING):
+        source = masks(tmp_path)["train"]
+    assert "left out 1 sample of the train split that have no .seg.png file" in caplog.text
+    broken = check({"train": source}, 3)["broken"]
+    found = {row["record"].rpartition("train.tar/")[2]: row["reason"] for row in broken}
+    assert set(found) == {"4.jpg", "5.jpg", "6"}
+    assert "the mask is damaged" in found["4.jpg"]
+    assert "the mask is 50 x 20 pixels, and its image 50 x 40" in found["5.jpg"]
+    assert "the sample has no image" in found["6"]
 
 
 # -- Faults
@@ -338,6 +424,11 @@ def test_each_fault_is_an_error_sentence(tmp_path: Path) -> None:
     fails("train.tar/0001.cls: no class is called 'cow'; known: a, b", keys={"classes": ("a", "b")})
     write_tar(file, [("0.jpg", FILES[0]), ("0.cls", b"\xff\xfe\x00")])
     fails("0.cls:1: this is not text in")
+    with pytest.raises(DataError, match="has a mask in .seg.png; samples have .cls, .jpg; set dat"):
+        masks(tmp_path)
+    write_tar(file, [("0.jpg", FILES[0]), ("0.seg.png", encode(VALUES[0] * 7, "PNG"))])
+    with pytest.raises(DataError, match="0.seg.png, has a value that no class has: 7, .*Name more"):
+        masks(tmp_path)
     write_tar(file, [("0.jpg", FILES[0]), ("0.json", b"{")])
     fails("train.tar/0.json: not valid JSON", objects=True)
     write_tar(file, with_json([1, 2]))
@@ -348,9 +439,12 @@ def test_each_fault_is_an_error_sentence(tmp_path: Path) -> None:
     fails(r"object 0: 'bbox' is \[1, 2, 3\], not four numbers", objects=True)
     write_tar(file, with_json({"objects": [{"bbox": [1, 2, 3, 4], "category": [1]}]}))
     fails("'\\[1\\]' in 'category' is neither a number nor a name", objects=True)
+    for empty in (None, ""):
+        write_tar(file, with_json(as_objects([[1, 2, 3, 4]] * 2, [1, empty])))
+        fails("p/0.jpg object 1: 'category' is empty; mend or remove the object", objects=True)
     write_tar(file, with_json({"objects": []}))
     fails("no training sample has an object in .json", objects=True)
-    with pytest.raises(DataError, match=r"samples of \.jpg, \.txt, but no class or objects"):
+    with pytest.raises(DataError, match=r"samples of \.jpg, \.txt, but no class, objects or"):
         find_formats(
             str(write_tar(tmp_path / "d/x.tar", [("0.jpg", FILES[0]), ("0.txt", b"")]).parent)
         )
