@@ -1,5 +1,5 @@
-"""Steps of Model Garden's classification task and ResNet-50: model_garden_steps.py SIZE CLASSES
-BATCH STEPS.
+"""Measure training steps of Model Garden's ResNet-50: model_garden_steps.py SIZE CLASSES BATCH
+STEPS.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from turns import answer, timed
 
 
 def main(size: int, classes: int, batch_size: int, steps: int) -> None:
-    """Run `steps` of the task's own `train_step` in a `tf.function`, as its trainer does."""
+    """Run the task's `train_step` `steps` times in a `tf.function`, as Model Garden's trainer."""
     config = configs.ImageClassificationTask()
     config.model.num_classes, config.model.input_size = classes, [size, size, 3]
     task = ImageClassificationTask(config)

@@ -1,4 +1,4 @@
-"""Training steps of the same networks in PyTorch: pytorch_steps.py NETWORK SIZE CLASSES BATCH STEPS
+"""Measure training steps in PyTorch: pytorch_steps.py NETWORK SIZE CLASSES BATCH STEPS
 [contiguous|channels_last|compiled].
 
 `compiled` is channels_last with torch.compile.

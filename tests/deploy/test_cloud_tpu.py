@@ -192,7 +192,7 @@ def test_an_export_is_made_on_the_vm_and_copied(cloud: Cloud, tmp_path: Path) ->
     [
         ({"TPU_ZONE": ""}, "TPU_ZONE is not set"),
         ({"TPU_TYPE": "v5litepod-256"}, "has several hosts or is unknown"),
-        ({"TPU_BUCKET": "my-bucket"}, "is no folder of a bucket"),
+        ({"TPU_BUCKET": "my-bucket"}, "is not a folder of a bucket"),
     ],
 )
 def test_a_variable_that_is_wrong_is_told_before_anything_is_asked_for(
