@@ -442,7 +442,7 @@ def test_where_every_trial_fails_the_sweep_does_and_tries_again(tmp_path: Path) 
         raise UserError("no space left on device")
 
     with pytest.raises(
-        UserError, match="no trial succeeded; the error of the first: no space left on device"
+        UserError, match="no trial succeeded; the error of the first trial: no space left on device"
     ):
         sweep(plan("model.dropout=0,0.1"), tmp_path / "sweep", no_room)
     assert (
@@ -541,7 +541,7 @@ def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Pat
         first.send_signal(signal.SIGINT)
         out, said = first.communicate()
         assert first.returncode == Interrupted.exit_code, said
-        assert "The same command continues it" in said and out == ""
+        assert "The same command continues the sweep" in said and out == ""
         assert other.communicate() and other.returncode == 0
     done = subprocess.run(command, check=False, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr

@@ -211,7 +211,7 @@ def test_what_is_saved_stays_and_what_was_cut_off_is_written_anew(tmp_path: Path
     assert again() and not notes
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert not any("rest.txt" in str(path) for path in before)
-    assert again() == [] and notes == [f"{folder / 'yolo'} is there already"]
+    assert again() == [] and notes == [f"{folder / 'yolo'} exists already"]
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     Path(images[2].name).unlink()
     with pytest.raises(DataError, match=r"2\.jpg: was answered, but can't be read any more"):
