@@ -71,8 +71,7 @@ class Subject:
         """
         if self.task.requests:
             raise ConfigError(
-                f"--what serve: task: {self.config.task} has no signature tensor; use --what"
-                " train"
+                f"--what serve: task: {self.config.task} has no signature tensor; use --what train"
             )
         image = input_spec(self.config)
         if not image.shape[1:].is_fully_defined():

@@ -112,7 +112,7 @@ class Book:
         return sorted(self.trials, key=rank)
 
     def merit(self, trial: Mapping[str, Any]) -> float | None:
-        """Return a trial's score as a number, higher for better trials; None if the trial failed."""
+        """Return a trial's score, converted so that higher is better; None if the trial failed."""
         return None if trial["score"] is None else self._best_by.merit(trial["score"])
 
     def write_best(self, config: Config) -> Path:

@@ -1,5 +1,5 @@
-"""Events for TensorBoard's HParams dashboard. A run is a session; the folds of a trial are a session
-group.
+"""Events for TensorBoard's HParams dashboard. A run is a session, and the folds of a trial are a
+session group.
 """
 
 from __future__ import annotations

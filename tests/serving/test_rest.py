@@ -174,7 +174,10 @@ def test_a_malformed_body_is_refused_with_the_reason(body, sentence):
         ({"inputs": {"left": [[1, 2]], "right": [3], "up": 1}}, 'unknown input "up"'),
         ({"instances": [[1, 2]]}, "by name"),
         ({"inputs": [[1, 2]]}, "by name"),
-        ({"instances": [{"left": [1, 2], "right": 3}, [1, 2]]}, "instance 1 is a bare value"),
+        (
+            {"instances": [{"left": [1, 2], "right": 3}, [1, 2]]},
+            "instance 1 is a value without a name",
+        ),
         (
             {"instances": [{"left": [1, 2], "right": 3}, {"left": [1], "right": 3}]},
             'input "left" is ragged',
@@ -211,7 +214,7 @@ def test_instances_name_settings_that_hold_for_all_of_them():
 @pytest.mark.parametrize(
     ("first", "second", "sentence"),
     [
-        ({"most": 3}, {"most": 4}, 'instance 1 has another "most" than instance 0'),
+        ({"most": 3}, {"most": 4}, '"most" differs between instances 0 and 1'),
         ({"most": 3}, {}, 'instance 1 lacks the input "most", which other instances have'),
         ({}, {"score_threshold": 0.5}, 'instance 0 lacks the input "score_threshold"'),
         ({"most": [3]}, {"most": [3]}, 'input "most" has shape (1,)'),
