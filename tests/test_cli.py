@@ -142,10 +142,10 @@ def test_help_ends_with_examples_that_the_parser_accepts() -> None:
         (
             ["train", str(DIGITS), "--set", "train.strategy=multiworker"],
             2,
-            "needs a cluster in the environment variable TF_CONFIG",
+            "needs a cluster; set the environment variable TF_CONFIG",
         ),
         (["evaluate", "nowhere"], 1, "nowhere: neither a run nor an exported model"),
-        (["export", "nowhere"], 1, "nowhere: no run there"),
+        (["export", "nowhere"], 1, "nowhere: not a run"),
         (["predict", "nowhere", "image.png"], 1, "nowhere: no exported model there"),
         (
             ["export", "pipelines/classification/digits.yaml"],

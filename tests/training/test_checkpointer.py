@@ -99,7 +99,9 @@ def test_a_failed_checkpoint_in_the_background_ends_the_training(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpointer, "write_last", full)
-    with pytest.raises(UserError, match="can't be written .No space left on device.*Make room"):
+    with pytest.raises(
+        UserError, match="can't be written .No space left on device.*Free disk space"
+    ):
         train(small_config(*CONFIG), tmp_path / "run")
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 

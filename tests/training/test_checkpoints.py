@@ -57,7 +57,9 @@ def test_a_full_disk_leaves_the_old_file_whole(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match="No space left on device.*before it is untouched"):
+    with pytest.raises(
+        UserError, match="No space left on device.*previous checkpoint is untouched"
+    ):
         write_checkpoint(file, {"networks/network/a": np.zeros(3)})
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
@@ -75,7 +77,7 @@ def test_a_damaged_file_is_noticed(tmp_path: Path, damage: str) -> None:
 
 
 def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no checkpoint there; train the run first"):
+    with pytest.raises(DataError, match="there is no checkpoint; train the run first"):
         read_checkpoint(tmp_path / "last.npz")
 
 

@@ -123,7 +123,7 @@ def test_a_taught_run_is_trained_resumed_and_exported_without_its_teacher(
 @pytest.mark.parametrize(
     "overrides, facts, error, message",
     [
-        (["train.teacher.run=runs/none"], FACTS, DataError, "no run there"),
+        (["train.teacher.run=runs/none"], FACTS, DataError, "not a run"),
         (["prepare.size=[8, 8]"], FACTS, DataError, "another image preparation"),
         ([], Facts(("cat", "dog")), DataError, "other classes"),
     ],

@@ -226,7 +226,9 @@ def test_settings_that_lbfgs_does_not_use_are_refused(override: str, key: str) -
 
 def test_several_devices_are_refused() -> None:
     several: Any = SimpleNamespace(num_replicas_in_sync=2)
-    with pytest.raises(ConfigError, match="lbfgs works on one device; set train.strategy: one"):
+    with pytest.raises(
+        ConfigError, match="lbfgs works only on one device; set train.strategy: one"
+    ):
         check_full_batch(load_task(lbfgs(), FACTS), several)
 
 

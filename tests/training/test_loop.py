@@ -159,13 +159,17 @@ def test_another_configuration_in_the_same_folder_is_refused_with_the_keys(
 def test_data_that_changed_since_is_refused(photos: Path, tmp_path: Path) -> None:
     train_photos(photos, tmp_path / "run")
     (photos / "dark/new.jpg").write_bytes((photos / "dark/01.jpg").read_bytes())
-    with pytest.raises(ConfigError, match="data changed since this run began .*numbers of images"):
+    with pytest.raises(
+        ConfigError, match="data has changed since this run began .*numbers of images"
+    ):
         train_photos(photos, tmp_path / "run")
     # As many as before, but not the same.
     (photos / "dark/new.jpg").unlink()
     for file in (photos / "dark").glob("*.jpg"):
         file.rename(file.with_name(f"other-{file.name}"))
-    with pytest.raises(ConfigError, match="data changed since this run began .*images or annot"):
+    with pytest.raises(
+        ConfigError, match="data has changed since this run began .*images or annot"
+    ):
         train_photos(photos, tmp_path / "run")
     with pytest.raises(DataError, match="such as .*other-.*, may be the same under other names"):
         evaluate_run(Run(tmp_path / "run"))
@@ -389,7 +393,7 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="holds no run; choose another with --run"):
+    with pytest.raises(ConfigError, match="has no run; choose another folder with --run"):
         train_photos(photos, tmp_path / "run")
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 

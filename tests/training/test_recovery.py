@@ -110,7 +110,7 @@ def test_reduce_goes_back_to_the_evaluation_before_with_half_the_learning_rate(
     poison(far_weights)
     reduce = ("train.non_finite=reduce", "train.evaluate_every=2")
     seldom = run_of(tmp_path / "seldom", *reduce)
-    assert "going back to step" in capsys.readouterr().err
+    assert "returning to step" in capsys.readouterr().err
     count = int(seldom["recoveries"])
     assert 1 <= count <= 3 and seldom["rate_factor"] == np.float32(0.5**count)
     often = run_of(tmp_path / "often", *reduce, *EVERY_STEP)

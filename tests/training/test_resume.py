@@ -156,7 +156,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     resumed = step - 1 if signal == "SIGKILL" and moment != "after" else step
     assert step_of(run) == resumed
     if code == 75:
-        assert f"stopped at step {resumed}" in err and "The same command resumes it" in err
+        assert (
+            f"stopped at step {resumed}" in err and "The same command resumes the training" in err
+        )
     code, err = train(name, run)
     assert code == 0, err
     assert f"resuming at step {resumed}" in err

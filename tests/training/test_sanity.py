@@ -123,7 +123,7 @@ def test_an_initial_loss_is_suspicious_for_its_own_reasons() -> None:
     assert judged(plain, math.log(10)) == judged(weighed, math.log(10), 0.2) == ""
     assert "too large or not finite" in judged(plain, 9.0)
     assert "too large or not finite" in judged(plain, math.nan)
-    assert "show their labels" in judged(plain, 1.0)
+    assert "reveal their labels" in judged(plain, 1.0)
     assert "lower loss.l1 or loss.l2" in judged(weighed, math.log(10), 30.0)
     transferred = plain.model_copy(
         update={"model": plain.model.model_copy(update={"weights": "runs/other"})}

@@ -136,7 +136,7 @@ def test_a_network_of_keras_applications_takes_its_weights_and_brings_its_prepro
     [
         (
             ["model.width=0.5"],
-            "layer stem: its kernel has the shape [3, 3, 1, 4], the pipeline's [3, 3, 1, 8]",
+            "kernel has the shape [3, 3, 1, 4], but the pipeline's kernel has [3, 3, 1, 8]",
         ),
         (["model.backbone=resnet32"], "has no weights for layer stage1_block2_conv1"),
     ],
@@ -155,7 +155,7 @@ def test_a_file_of_another_shape_is_refused_with_the_layer(
     trained_network(run).save_weights(tmp_path / "digits.weights.h5")
     with pytest.raises(
         DataError,
-        match="layer stem: the file's shape is .*3, 3, 1, 4.*, the pipeline's .*3, 3, 1, 8",
+        match="layer stem: the file's shape is .*3, 3, 1, 4.*, but the pipeline's is .*3, 3, 1, 8",
     ):
         started(f"model.weights={tmp_path / 'digits.weights.h5'}", "model.width=0.5")
 
@@ -172,7 +172,7 @@ def test_an_invalid_weights_file_is_refused(tmp_path: Path) -> None:
             started(f"model.weights={weights}")
     (tmp_path / "text.keras").write_text("So am I.")
     with pytest.raises(
-        DataError, match="text.keras: can't be loaded .*give a file of cvpipe export"
+        DataError, match="text.keras: can't be loaded .*give a file that cvpipe export"
     ):
         started(f"model.weights={tmp_path / 'text.keras'}")
     with pytest.raises(DataError, match="not weights saved by Keras"):

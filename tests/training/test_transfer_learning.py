@@ -89,7 +89,9 @@ def test_a_file_of_pytorch_gives_a_network_its_weights_by_name(
 def test_a_file_says_nothing_of_the_images_it_was_trained_on(
     saved: tuple[keras.Model, Path],
 ) -> None:
-    with pytest.raises(ConfigError, match="doesn't say how its images were normalized; give prep"):
+    with pytest.raises(
+        ConfigError, match="doesn't contain the mean and standard deviation .*; set prepare.mean"
+    ):
         started(saved[1], "prepare={size: [32, 32], channels: 3, normalize: weights}")
 
 

@@ -116,5 +116,5 @@ def test_one_device_compiles_where_the_pipeline_says_so(
 
 
 def test_xla_is_refused_for_several_devices() -> None:
-    with pytest.raises(ConfigError, match="train.xla: on works with one device only; use auto"):
+    with pytest.raises(ConfigError, match="train.xla: on works only with one device; use auto"):
         uses_xla(small_config("train.xla=on"), SimpleNamespace(num_replicas_in_sync=2))
