@@ -1,4 +1,4 @@
-"""Sources of every kind of annotation for tests of packed data, and packing of them."""
+"""Sources of every kind of annotation, and functions that pack them, for tests of packed data."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ DRAWN = (
 )
 DIGITS = "data.source.digit_sizes=[16, 32]"
 AS_THEY_ARE = Reduction()
-# Exif orientations of photos, by number; 6 and 8 lie on their side.
+# Exif orientations of the photos; 6 and 8 are quarter turns.
 TURNS = [1, 6, 3, 8]
 
 
 def photo(number: int, height: int = 30, width: int = 44) -> bytes:
-    """A photo that is turned in one of four ways, as JPEG or, not turned, as PNG."""
+    """Return a photo in one of four Exif orientations, as JPEG, or as PNG where upright."""
     image = smooth(height, width, seed=number)
     if number % 5 == 4:
         return encode(image, "PNG")
@@ -115,7 +115,7 @@ CASES: dict[str, Callable[[Path], Config]] = {
 
 
 def splits_of(config: Config) -> dict[str, Source]:
-    """Return the own splits of a pipeline's source."""
+    """Return the splits of a pipeline's source."""
     return open_source(config.data.source, config.data)
 
 
@@ -134,7 +134,7 @@ def packed_config(config: Config, place: Path | str, **keys: Any) -> Config:
 
 
 def assert_same(first: Any, second: Any) -> None:
-    """The same arrays, bit for bit."""
+    """Check that two nested values have the same arrays, bit for bit."""
     tf.nest.assert_same_structure(first, second)
     for values in zip(tf.nest.flatten(first), tf.nest.flatten(second), strict=True):
         one, other = map(np.asarray, values)

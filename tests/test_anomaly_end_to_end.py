@@ -1,4 +1,4 @@
-"""Guards the whole way of an anomaly detector: train, resume, evaluate, export, predict."""
+"""Guards an anomaly detector from end to end: train, resume, evaluate, export, predict."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
 
 
 def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """The parsers of commands that have no commands below them."""
+    """Yield the parsers of commands without subcommands."""
     below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not below:
         yield parser
@@ -213,7 +213,9 @@ def test_wrong_use_is_a_sentence_and_a_code(
         (["schema"], "ymin, xmin, ymax, xmax in pixels of the original image"),
     ],
 )
-def test_the_order_of_a_boxs_numbers_is_told(cvpipe: Cvpipe, words: list[str], order: str) -> None:
+def test_help_and_schema_explain_the_order_of_a_boxs_numbers(
+    cvpipe: Cvpipe, words: list[str], order: str
+) -> None:
     code, out, _ = cvpipe(*words)
     assert code == 0 and order in " ".join(out.split())
 
@@ -350,7 +352,7 @@ def test_evaluate_knows_which_splits_there_are(cvpipe: Cvpipe, run_copy: Path) -
     assert code == 2 and "train, test, validation" in err
 
 
-def test_each_class_has_its_line_and_many_are_cut_short() -> None:
+def test_each_class_has_a_line_and_a_long_list_is_cut_off() -> None:
     def row(ap: float) -> dict[str, float]:
         return {"ap": ap, "objects": 3}
 

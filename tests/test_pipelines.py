@@ -15,7 +15,7 @@ from cvpipe import config_file
 from cvpipe.errors import ConfigError
 
 PIPELINES = sorted((ROOT / "pipelines").rglob("*.yaml"))
-# Keys of a pipeline in the order of the data's way.
+# Sections of a pipeline, in the order in which data passes through them.
 ORDER = "base task data augment mix prepare test_time model loss optimizer schedule train export"
 WHOLE = """\
 task: classification
@@ -121,7 +121,7 @@ def test_a_pipeline_stands_over_its_base(tmp_path: Path) -> None:
     assert (config.train.epochs, config.train.batch_size) == (9, 4)
     assert (config.model.backbone, config.model.width) == ("resnet20", 1)
     assert config.augment == ()
-    # Another kind has nothing of the base's.
+    # An optimizer of another kind inherits no keys from the base.
     assert config.optimizer.model_dump(exclude_unset=True) == {"kind": "sgd", "learning_rate": 0.1}
 
 

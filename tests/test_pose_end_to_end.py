@@ -1,4 +1,4 @@
-"""Guards the whole way of a pose network: train, evaluate, export, predict."""
+"""Guards a pose network from end to end: train, evaluate, export, predict."""
 
 from __future__ import annotations
 

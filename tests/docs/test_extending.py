@@ -1,4 +1,4 @@
-"""Guards the page on extending: its changes, applied to a copy of cvpipe, train a pipeline."""
+"""Guards docs/extending.md: its diffs, applied to a copy of cvpipe, train a pipeline."""
 
 from __future__ import annotations
 

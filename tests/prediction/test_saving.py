@@ -1,4 +1,4 @@
-"""Guards answers that are saved for labeling tools: read again they are a data set."""
+"""Guards answers saved for labeling tools: cvpipe reads the files as a data set again."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def names(*shape: int) -> np.ndarray:
 
 
 def predictions(task: str, images: int) -> dict[str, np.ndarray]:
-    """Answers of a task's model to some images, as its artifact gives them."""
+    """Return answers of a task to some images, as its artifact gives them."""
     random = np.random.default_rng(0)
     order = np.stack([np.arange(2) if n % 2 else np.arange(2)[::-1] for n in range(images)])
     best = {
@@ -198,14 +198,14 @@ def test_crops_show_the_objects_in_folders_of_their_classes(tmp_path: Path) -> N
     assert "images without objects, which have no crops: 3" in told
 
 
-def test_what_is_saved_stays_and_what_was_cut_off_is_written_anew(tmp_path: Path) -> None:
+def test_finished_files_are_kept_and_an_interrupted_format_is_written_again(tmp_path: Path) -> None:
     folder, artifact, images, _ = predict(tmp_path, "detection")
     notes: list[str] = []
 
     def again() -> Sequence[str]:
         return save_answers("yolo", folder, artifact, "detection", {}, images, notes.append)
 
-    # As a killed process leaves it.
+    # A killed process leaves such a folder.
     (folder / ".yolo-partial").mkdir()
     (folder / ".yolo-partial" / "rest.txt").touch()
     assert again() and not notes

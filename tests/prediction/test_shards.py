@@ -1,4 +1,4 @@
-"""Guards predictions of many images: stopped anywhere, they end with the same files."""
+"""Guards predictions of many images: stopped anywhere and continued, they write the same files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ABOUT = {"artifact": "abc", "settings": {}}
 
 
 class Stopped(Exception):
-    """The end of a prediction in its middle."""
+    """Stops a prediction before its end."""
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answers(most: int = 1000) -> shards.Answer:
-    """Return answers that stop after so many images."""
+    """Return a model that answers `most` images and then raises Stopped."""
     left = most
 
     def answer_part(images: Sequence[ImageFile]) -> Iterator[dict[str, Any]]:
@@ -72,7 +72,7 @@ def test_a_prediction_stopped_again_and_again_ends_with_the_same_files(tmp_path:
     assert [line["image"] for line in lines] == [image.name for image in IMAGES]
 
 
-def test_what_is_answered_is_not_answered_again(tmp_path: Path) -> None:
+def test_answered_images_are_not_answered_again(tmp_path: Path) -> None:
     write(tmp_path / "run")
     assert write(tmp_path / "run", most=0)["answered"] == 0
     (tmp_path / "run" / "answers-00002.jsonl").unlink()

@@ -223,7 +223,7 @@ def test_sizes_are_read_from_headers_of_every_format() -> None:
     assert image_size(tf.io.encode_png(pixels).numpy()) == (50, 30)
     jpeg = tf.io.encode_jpeg(pixels).numpy()
     assert image_size(jpeg) == (50, 30)
-    # What libjpeg passes over: bytes between segments, filling, and markers that stand alone.
+    # libjpeg skips bytes between segments, fill bytes, and markers without a segment.
     segment, rest = b"\xff\xe1\0\6abcd", jpeg[2:]
     for between in (b"any \xff\0 bytes", b"\xff" * 99, b"\xff\1\xff\xd0"):
         passed = b"\xff\xd8" + segment + between + rest

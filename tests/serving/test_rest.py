@@ -1,4 +1,4 @@
-"""Guards bodies of predict requests ↔ tensors: TF Serving's REST API, without a server."""
+"""Guards the conversion between JSON of TF Serving's REST API and tensors, without a server."""
 
 import base64
 import json
@@ -237,7 +237,7 @@ def test_an_instance_that_cannot_be_read_has_an_error_and_no_answer():
     assert "no JPEG" in rows[1]["error"]
     columns = rest.to_answer(outputs, row_form=False, valid="valid")["outputs"]
     assert columns == {"class_name": ["a", "b"], "valid": [True, False]}
-    # A model of others may mean something else by the name.
+    # In a model that cvpipe didn't export, an output of this name may mean something else.
     assert rest.to_answer(outputs, row_form=True)["predictions"][1]["class_name"] == "b"
 
 

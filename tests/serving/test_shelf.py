@@ -1,4 +1,4 @@
-"""Guards the shelf of versions: what is loaded, swapped, kept and dropped as a folder changes."""
+"""Guards which versions of models are loaded and unloaded when their folders change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvpipe.serving.versions import ALL, LATEST, Policy, parse_policy
 
 
 class Loaded:
-    """A version as these tests put it on a shelf."""
+    """A loaded version, in place of a real model."""
 
     servable: Any = None
 

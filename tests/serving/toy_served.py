@@ -1,4 +1,4 @@
-"""A small model with the signatures and files of an artifact, a server of it, and a client."""
+"""A small model with the signatures and files of an artifact, and a server and client for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BAD, POISON = b"bad", b"poison"
 
 
 class Toy(tf.Module):
-    """Answers an image by a number that depends on its bytes alone, and by the version."""
+    """Answers with the version and, for each image, a number that depends on its bytes alone."""
 
     def __init__(self, version: int, slow: int = 0) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Toy(tf.Module):
 
 
 def save_toy(folder: Path, version: int, slow: int = 0) -> Path:
-    """Write a version to folder/VERSION, at once as export does."""
+    """Write a version to folder/VERSION, atomically as export does."""
     toy, aside = Toy(version, slow), folder / f"{version}.partial"
     tf.saved_model.save(
         toy, str(aside), signatures={"serving_default": toy.serve, "tensor": toy.tensor}
@@ -98,7 +98,7 @@ def save_toys(folder: Path) -> Path:
 def served(
     folder: Path, settings: Settings | None = None, host: str = "127.0.0.1"
 ) -> Iterator[Server]:
-    """A server in a thread of its own, on a free port."""
+    """Run a server in a thread, on a free port."""
     server = make_server(folder, host, 0, settings)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -119,7 +119,7 @@ def ask(
     headers: dict[str, str] | None = None,
     connection: http.client.HTTPConnection | None = None,
 ) -> tuple[int, Any, http.client.HTTPMessage]:
-    """Return status, content (JSON where it says so) and headers."""
+    """Send a request; return the answer's status, content (parsed if it is JSON) and headers."""
     own = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     text = body if body is None or isinstance(body, str | bytes) else json.dumps(body)
     own.request(method, path, text, headers or {})
@@ -137,7 +137,7 @@ def b64(value: bytes) -> dict[str, str]:
 
 
 def png(width: int, height: int) -> bytes:
-    """An image of one color, of whatever size, in few bytes."""
+    """Return a PNG of one color and any size, in few bytes."""
     row = b"\0" + b"\0" * ((width + 7) // 8)
     packer = zlib.compressobj(9)
     data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()

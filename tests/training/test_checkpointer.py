@@ -1,5 +1,5 @@
-"""Guards checkpoints within a training: written beside it, passed over where damaged, refused
-where the disk is full or read-only.
+"""Guards checkpoints during a training: they are written in the background, damaged ones are
+skipped, and a full or read-only disk is an error.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def test_a_full_or_read_only_disk_is_a_clear_error_and_the_run_continues_afterwa
 ) -> None:
     words = [word for override in (*SMALL, *CONFIG) for word in ("--set", override)]
     run, filling = small_disk / "run", small_disk / "filling"
-    # Room for nothing, for the folder, for the first checkpoint, and for a few of them.
+    # Free bytes for nothing, for the folder, for the first checkpoint, and for several checkpoints.
     for room in (0, 20_000, 60_000, 120_000, 200_000):
         filling.write_bytes(bytes(max(shutil.disk_usage(small_disk).free - room, 0)))
         code, out, err = cvpipe("train", DIGITS, *words, "--run", run)

@@ -1,4 +1,4 @@
-"""Guards checkpoint files: whole or not there, several kept, damage noticed and passed over."""
+"""Guards checkpoint files: complete or missing, several kept, damaged ones noticed and skipped."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_if_all_checkpoints_are_damaged_the_newest_is_named_and_kept(tmp_path: P
     assert names(tmp_path) == ["last.npz"]
 
 
-# Every call that a save makes, and sizes of the file; CVPIPE_KILLS=200 kills so often.
+# Kill at each call that a save makes, and at sizes of the file; CVPIPE_KILLS=200 makes 200 kills.
 CALLS = 16
 BYTES = range(0, 33_000, 33_000 // (int(os.environ.get("CVPIPE_KILLS", "40")) - CALLS))
 EVENTS = [f"call {n}" for n in range(1, CALLS + 1)] + [f"byte {n}" for n in BYTES]

@@ -1,4 +1,4 @@
-"""Guards who writes: of the processes that train together exactly one, whatever TF_CONFIG says."""
+"""Guards that exactly one of the processes that train together writes files, for any TF_CONFIG."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def targets(name: str) -> dict[str, tf.Tensor]:
 
 
 def test_the_teacher_stays_as_it_is_and_is_no_part_of_the_state() -> None:
-    # Not the student's seed, with which the two would be the same.
+    # With the student's seed, both would have the same weights.
     keras.utils.set_random_seed(1)
     config = small_config(*PLAIN, "optimizer={kind: sgd, learning_rate: 0.5}")
     task = load_task(config, FACTS)
@@ -97,7 +97,7 @@ def test_the_teacher_stays_as_it_is_and_is_no_part_of_the_state() -> None:
     assert losses[-1] < losses[0]
     for value, kept in zip(teachers["network"].get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, kept)
-    # All labels are 0, but the teacher alone is listened to.
+    # All labels are 0, but the student must follow the teacher alone.
     given, wanted = (
         tf.argmax(network(batch["image"], training=False)["logits"], -1)
         for network in (state.networks["network"], teachers["network"])

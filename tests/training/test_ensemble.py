@@ -1,4 +1,4 @@
-"""Guards ensembles: several runs that answer as one."""
+"""Guards ensembles: several runs whose answers are averaged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cvpipe.training.trained import load
 
 @pytest.fixture(scope="session")
 def other_run(once: Once) -> Path:
-    """A run of the same pipeline from another seed, with another network."""
+    """A run of the same pipeline with another seed and another network."""
     other = ("seed=1", "model={backbone: linear, norm: none}", "train.epochs=1")
     return once("runs/other", lambda folder: train(small_config(*other), folder))
 

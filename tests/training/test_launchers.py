@@ -1,4 +1,4 @@
-"""Guards the clusters of launchers: the same description for every member, or a sentence."""
+"""Guards clusters described by launchers: every member gets the same description, or an error."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_task_of_a_slurm_step_has_its_number_and_a_port_of_its_own() -> No
     assert len(set(addresses)) == 5
 
 
-def test_two_jobs_on_a_node_have_other_ports() -> None:
+def test_two_jobs_on_a_node_have_different_ports() -> None:
     ports = [
         member({**SLURM, "SLURM_PROCID": "0", "SLURM_JOB_ID": job})[1][0] for job in ("7", "8")
     ]

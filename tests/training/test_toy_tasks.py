@@ -1,4 +1,4 @@
-"""Guards tasks of two networks and two optimizers, and of targets that are also inputs."""
+"""Guards a task with two networks and two optimizers, and one whose targets are also inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = 200
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
-    """The package finds the toy tasks, as long as these tests last."""
+    """Make the toy tasks known to the package for the tests of this file."""
     pipeline, path = cvpipe.config.Pipeline, list(cvpipe.tasks.__path__)
     register()
     yield
