@@ -57,8 +57,7 @@ def test_pipelines_have_one_style(path: Path) -> None:
     keys = [key.value for key, _ in top.value]
     assert keys == [key for key in ORDER.split() if key in keys] and keys[0] in ("task", "base")
     for node in nodes(top):
-        # Mappings are written line by line, and so are lists of mappings or lists; lists of values
-        # in brackets.
+        # Lists of scalars are in brackets; all other lists, and mappings, are in block style.
         if isinstance(node, yaml.MappingNode):
             assert not node.flow_style, node.start_mark
         elif isinstance(node, yaml.SequenceNode):

@@ -129,8 +129,8 @@ class Server:
         """Start stopping. May be called from any thread and from signal handlers.
 
         Args:
-            grace: seconds in which requests are still accepted, so that load balancers have time to
-                notice. Meanwhile /readyz fails, and every response closes its connection.
+            grace: seconds in which requests are still accepted, so that load balancers can stop
+                sending them. Meanwhile /readyz fails, and every response closes its connection.
         """
         if not self._asked.is_set():
             self._grace = grace

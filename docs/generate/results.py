@@ -141,7 +141,7 @@ def scores() -> str:
         "fashion_mnist": ("Fashion-MNIST, 70,000 images", "ResNet-20"),
         "fashion_mnist_long": (
             "Fashion-MNIST, 70,000 images",
-            "ResNet-20, averaged with the mirror image",
+            "ResNet-20; predictions averaged over image and mirror image",
         ),
     }
     values = {**result("classification")["values"], **result("classification_long")["values"]}

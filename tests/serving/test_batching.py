@@ -70,7 +70,7 @@ async def meanwhile(model: Model, own: Batcher, *others: Callable[[], Awaitable[
     return list(await asyncio.gather(*tasks, return_exceptions=True))
 
 
-def test_images_of_several_requests_share_a_call_and_none_is_crossed() -> None:
+def test_requests_share_a_call_and_each_gets_its_own_answers() -> None:
     model = Model()
     with batcher(model) as own:
         asked = [lambda n=n: one(own, *[b"x" * (n + k) for k in range(n)]) for n in range(1, 8)]
