@@ -1,4 +1,4 @@
-"""Accelerators for which a pipeline can be checked, with figures of their vendors' data sheets."""
+"""Accelerators for which a pipeline can be checked, with numbers from vendors' data sheets."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_another_prediction_or_anything_else_in_the_folder_is_refused(tmp_path: 
         write(tmp_path / "mine")
 
 
-def test_the_command_answers_a_folder_into_files_as_it_prints_them(
+def test_the_command_writes_the_answers_to_a_folder_of_images(
     cvpipe: Cvpipe, artifact: Path, tmp_path: Path
 ) -> None:
     photos, to = tmp_path / "photos", tmp_path / "answers"

@@ -22,7 +22,7 @@ from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.run import Run
 from cvpipe.training.train import train
 
-# Two epochs of 5 steps; an evaluation after each.
+# Two epochs of 5 steps, each followed by an evaluation.
 OVERRIDES = (
     "model={backbone: two_layer, dropout: 0.1}",
     "prepare.size=[8, 8]",
