@@ -38,7 +38,7 @@ from record import record, row
 from turns import Contestant, answer, free_port
 
 HERE = Path(__file__).parent
-ROUNDS, WARM_UP, SECONDS, CORES = 3, 1.0, 3.0, os.cpu_count() or 1
+ROUNDS, WARM_UP, SECONDS, CORES = 3, 3.0, 3.0, os.cpu_count() or 1
 # Number of clients, and number of images in each request.
 LEVELS = {
     "batch of 8, 1 client": (1, 8),
@@ -251,16 +251,14 @@ def summary(
 
 
 def main() -> None:
-    """Measure every artifact."""
+    """Measure every artifact, and write a results file for each."""
     from cvpipe.export.about import find_artifact
 
     words = sys.argv[1:] or ["saved_models/digits", "pipelines/classification/example.png"]
-    rows, shares = [], []
-    for artifact, file in zip(words[::2], words[1::2], strict=True):
-        own, share = measure(find_artifact(Path(artifact)), file)
-        rows += own
-        shares.append(share)
-    record("serving", rows, to_limit=min(shares))
+    for path, file in zip(words[::2], words[1::2], strict=True):
+        artifact = find_artifact(Path(path))
+        rows, share = measure(artifact, file)
+        record(f"serving_{artifact.parent.name}", rows, to_limit=share)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     training.
 
     Variables are those of keras.layers.BatchNormalization, and results are equal up to rounding.
-    Inference and statistics over several replicas use Keras's code. So does float64, which the
-    operation doesn't support.
+    Inference, statistics over several replicas, and float64, which the operation doesn't support,
+    use Keras's code, but for the exchange between replicas.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
@@ -50,5 +50,38 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         )
         return tf.cast(outputs, self.compute_dtype)
 
+    def _moments(self, inputs: tf.Tensor, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        context = tf.distribute.get_replica_context()
+        if not self.synchronized or context is None or mask is not None:
+            return super()._moments(inputs, mask)
+        return moments_of_replicas(inputs, context)
+
     def _follow(self, moving: keras.Variable, value: tf.Tensor) -> None:
         moving.assign(moving * self.momentum + value * (1 - self.momentum))
+
+
+def moments_of_replicas(
+    x: tf.Tensor, context: tf.distribute.ReplicaContext
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the mean and variance of each channel over the examples of all replicas.
+
+    They cost one exchange, and their gradient another one. Keras exchanges sums, squares and counts
+    one after the other.
+
+    Args:
+        x: float [..., C].
+        context: of a replica in a strategy.
+
+    Returns:
+        Mean and variance, float [C], in the dtype of `x`.
+    """
+    values = tf.cast(x, tf.float32) if x.dtype.size < tf.float32.size else x
+    axes = list(range(len(x.shape) - 1))
+    count = tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), values.dtype)
+    sums = [tf.reduce_sum(values, axes), tf.reduce_sum(tf.square(values), axes), count[None]]
+    total, squares, count = tf.split(
+        context.all_reduce("SUM", tf.concat(sums, axis=0)), [x.shape[-1], x.shape[-1], 1]
+    )
+    mean = total / count
+    variance = tf.maximum(squares / count - tf.square(mean), 0)
+    return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)

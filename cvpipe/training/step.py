@@ -105,6 +105,14 @@ def make_run_steps(
         # length 1 and grows by broadcasting.
         names: list[str] = []
         sums = tf.zeros([1])
+
+        @tf.autograph.experimental.do_not_convert
+        def stacked_losses(batch: Batch, seed: tf.Tensor) -> tf.Tensor:
+            # Replicas exchange one vector instead of each loss.
+            losses = train_step(batch, seed)
+            names[:] = losses
+            return tf.stack(list(losses.values()))
+
         done, finite, waited = tf.constant(0), tf.constant(True), tf.constant(0.0, tf.float64)
         while done < count and finite:
             tf.autograph.experimental.set_loop_options(
@@ -115,13 +123,12 @@ def make_run_steps(
                 batch = next(batches)
             with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
                 waited += _now() - asked
-            losses = strategy.run(train_step, (batch, step_seed(config, state.step)))
-            names[:] = losses
-            losses = {name: strategy.reduce("SUM", losses[name], axis=None) for name in names}
-            sums = sums + tf.stack([losses[name] for name in names])
-            finite = tf.math.is_finite(losses["loss"])
+            losses = strategy.run(stacked_losses, (batch, step_seed(config, state.step)))
+            losses = strategy.reduce("SUM", losses, axis=None)
+            sums = sums + losses
+            finite = tf.math.is_finite(losses[names.index("loss")])
             # The next step waits until this one is complete.
-            with tf.control_dependencies(tf.nest.flatten(losses)):
+            with tf.control_dependencies([losses]):
                 state.step.assign_add(1)
                 done += 1
         return {

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import ROOT
 from cvpipe.errors import ConfigError
 from cvpipe.models.batch_norm import FusedBatchNormalization
 from cvpipe.models.blocks import Style, conv_norm, depthwise_norm
@@ -125,8 +130,8 @@ def test_a_norm_of_single_numbers_is_an_error(norm):
         classification_network("resnet18", (32, 32, 3), 10, width=0.05, style=Style(norm))
 
 
-@pytest.mark.parametrize("examples", [3, 1])
-def test_batch_normalization_in_one_operation_is_that_of_keras(examples, maps):
+@pytest.mark.parametrize("examples, synchronized", [(3, False), (1, False), (3, True)])
+def test_batch_normalization_is_that_of_keras(examples, synchronized, maps):
     x, draw = tf.constant(maps[:examples]), np.random.default_rng(2)
     scale, shift, weights = (
         draw.normal(size=12),
@@ -135,7 +140,7 @@ def test_batch_normalization_in_one_operation_is_that_of_keras(examples, maps):
     )
     results = []
     for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
-        layer = kind(momentum=0.9, epsilon=1e-5)
+        layer = kind(momentum=0.9, epsilon=1e-5, synchronized=synchronized)
         layer.build(x.shape)
         layer.gamma.assign(scale)
         layer.beta.assign(shift)
@@ -164,3 +169,49 @@ def test_a_frozen_batch_normalization_keeps_its_statistics(maps):
     layer.trainable = False
     np.testing.assert_array_equal(layer(maps, training=True), layer(maps, training=False))
     np.testing.assert_array_equal(layer.moving_mean, np.zeros(12))
+
+
+@pytest.mark.soak
+def test_replicas_exchange_once_and_have_the_statistics_and_gradients_of_the_whole_batch():
+    # Logical devices have to be made before TensorFlow starts.
+    script = """
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from cvpipe.models.batch_norm import FusedBatchNormalization
+x = tf.random.stateless_normal((4, 5, 6, 3), (0, 0)) * (1, 2, 3) + (4, 5, 6)
+exchanges = []
+exchange = tf.distribute.ReplicaContext.all_reduce
+tf.distribute.ReplicaContext.all_reduce = lambda *all, **named: (
+    exchanges.append(all), exchange(*all, **named))[1]
+def passes(layer, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=True)
+        total = tf.reduce_sum(y * tf.math.cumsum(x, 1))
+    return y, tape.gradient(total, x)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    layer = FusedBatchNormalization(synchronized=True)
+    layer.build(x.shape)
+def of_replica():
+    own = 2 * tf.distribute.get_replica_context().replica_id_in_sync_group
+    return passes(layer, x[own : own + 2])
+several = tf.function(lambda: strategy.run(of_replica))()
+several = [tf.concat(strategy.experimental_local_results(one), 0) for one in several]
+assert len(exchanges) == 2 * 2, len(exchanges)
+alone = FusedBatchNormalization()
+for given, expected in zip(several, passes(alone, x), strict=True):
+    np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-4)
+np.testing.assert_allclose(layer.moving_mean, alone.moving_mean, rtol=1e-5)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr

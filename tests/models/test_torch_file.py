@@ -152,6 +152,14 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, written: Any, step: 
             read(tmp_path, whole[:length])
 
 
+def test_an_archive_cut_off_at_any_time_of_the_day_is_damaged(tmp_path: Path) -> None:
+    # An archive holds times. If one has a byte that is a line break, the bytes before it are a
+    # valid instruction of a pickle.
+    whole = archive_bytes(described(TENSORS), storages_of(TENSORS)).replace(b"\0\0", b"\n\n")
+    with pytest.raises(DataError, match=r"a\.pth: damaged"):
+        read(tmp_path, whole[:200])
+
+
 def test_changed_bytes_give_tensors_or_a_sentence(tmp_path: Path, written: Any) -> None:
     whole = written(described(TENSORS), storages_of(TENSORS))
     draw = np.random.default_rng(0)

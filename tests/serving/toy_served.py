@@ -41,10 +41,12 @@ class Toy(tf.Module):
             )
             with tf.control_dependencies([no_poison]):
                 ids = tf.strings.to_hash_bucket_fast(image_bytes, 10**6)
-            work = tf.ones([300, 300])
+            # Work on the input and without a known result, or Grappler would remove it.
+            size = tf.cast(tf.size(image_bytes), tf.float32)
+            work = tf.fill([300, 300], size)
             for _ in range(slow):
-                work = tf.linalg.matmul(work, work) / 300
-            share = tf.cast(ids, tf.float32) / 1e6 + 0 * work[0, 0]
+                work = tf.linalg.matmul(work, work) / (300 * size)
+            share = tf.cast(ids, tf.float32) / 1e6 + tf.minimum(work[0, 0], 0.0)
             valid = (image_bytes != b"") & (image_bytes != BAD)
             return {
                 "top_class_ids": ids[:, tf.newaxis],

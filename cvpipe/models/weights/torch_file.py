@@ -77,9 +77,10 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with path.open("rb") as stream:
-            read = _read_archive if zipfile.is_zipfile(stream) else _read_legacy
+            # A zip archive that was cut off isn't one for zipfile, which looks for its end.
+            archive = stream.read(2) == b"PK"
             stream.seek(0)
-            return read(stream)
+            return (_read_archive if archive else _read_legacy)(stream)
     except Refused as error:
         raise DataError(
             f"{path}: {error}, which a file of weights doesn't need (no code in it was run); save"
