@@ -4,8 +4,8 @@ own dynamic batching.
     python benchmarks/serving_peers.py ray|litserve|bentoml ARTIFACT PORT
 
 A request is {"images": [base64, …]}; the answer has a JSON object for each image, like the row form
-of `cvpipe serve`. Batches have at most 32 images. Each server waits for further images as long as in
-the batching example of its documentation.
+of `cvpipe serve`. Batches have at most 32 images. Each server waits for further images as long as
+in the batching example of its documentation.
 """
 
 from __future__ import annotations

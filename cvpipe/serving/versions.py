@@ -73,6 +73,6 @@ def _choice(text: str, choice: str) -> str | frozenset[int]:
     if not _NUMBERS.fullmatch(choice):
         raise ConfigError(
             f"--versions {text}: neither latest, all nor version numbers; write latest, all, 3 or"
-            " 3,4, and for one model its name before it, such as digits:3"
+            " 3,4, after a model's name if only that model is meant, such as digits:3"
         )
     return frozenset(map(int, choice.split(",")))

@@ -37,7 +37,7 @@ STEPS = (
 INPUTS = (
     Race("input_pipeline", "348×348", "JPEG files of 348×348 to augmented batches"),
     Race("input_pipeline", "640×480", "JPEG files of 640×480 to augmented batches"),
-    Race("input_pipeline", "3,000 pixels", "JPEG files of 3,000×3,000 and more to batches"),
+    Race("input_pipeline", "3,000 pixels", "JPEG files with sides of 3,000 and more to batches"),
 )
 OTHERS = (
     Race("segmentation", "U-Net step", "training step, U-Net, 128×128"),

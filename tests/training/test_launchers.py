@@ -78,7 +78,7 @@ def test_pods_of_an_indexed_job_are_members_by_their_completion_index() -> None:
     ],
     ids=["nothing", "empty", "a script of Slurm outside srun", "one task", "a job of its own"],
 )
-def test_a_process_without_a_cluster_in_its_environment_trains_alone(environment: dict[str, str]) -> None:
+def test_a_process_without_cluster_variables_trains_alone(environment: dict[str, str]) -> None:
     assert read_member(launched_as(environment)) is None
 
 
