@@ -29,8 +29,8 @@ import numpy as np
 from record import record, row
 
 LATENCY = 0.030
-# Bytes per second of one connection, and of all connections of a host: the part of its network of
-# 100 Gbit/s that is available for storage.
+# Bytes per second of one connection, and of all connections of a host, whose network has 100 Gbit/s
+# for all purposes.
 CONNECTION, HOST = 100e6, 5e9
 # One in STRAGGLERS requests takes a second.
 STRAGGLERS = 10_000
@@ -82,7 +82,7 @@ class Link:
         return arrival
 
     def _latency(self) -> float:
-        """Draw a latency with a mean of 30 ms, which is 100 ms or more in 1 % of all cases."""
+        """Draw a latency: 30 ms on average, at least 100 ms in 1 % of all cases."""
         drawn: float | None = next(self._latencies, None)
         if drawn is None:
             spread = 0.6

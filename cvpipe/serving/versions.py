@@ -72,7 +72,7 @@ def _choice(text: str, choice: str) -> str | frozenset[int]:
         return choice
     if not _NUMBERS.fullmatch(choice):
         raise ConfigError(
-            f"--versions {text}: neither latest, all nor version numbers; write latest, all, 3 or"
-            " 3,4, after a model's name if only that model is meant, such as digits:3"
+            f"--versions {text}: neither latest, all nor version numbers; write it as latest, all,"
+            " 3 or 3,4, or for one model with its name, such as digits:3"
         )
     return frozenset(map(int, choice.split(",")))

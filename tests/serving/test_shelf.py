@@ -103,7 +103,7 @@ def test_all_or_some_versions_are_served(folder: Path) -> None:
     assert states(shelf(folder, Policy(of_model={"m": frozenset({1})}))) == {1: "AVAILABLE"}
 
 
-def test_a_labeled_version_is_served_beside_and_answers_only_to_its_label(folder: Path) -> None:
+def test_a_labeled_version_is_served_only_to_requests_with_its_label(folder: Path) -> None:
     own = shelf(folder, parse_policy(["m:1"], ["m:canary=2"]))
     assert states(own) == {1: "AVAILABLE", 2: "AVAILABLE"}
     with own.lease("m") as version:

@@ -63,7 +63,7 @@ def export_three(folder: Path) -> Path:
         "segmentation": _scenes("segmentation/digit_scenes_fcn.yaml"),
     }
     with pytest.MonkeyPatch.context() as patch:
-        # Not in a process of its own: it would take longer to start than all else here.
+        # Run the gate in this process: a new process would take longer than the rest of the test.
         patch.setattr(gate, "_replay", lambda path, requests: replay(str(path), requests))
         for task, config in configs.items():
             run = folder.parent / f"{folder.name}-runs" / task
@@ -109,7 +109,7 @@ def port(folder: Path, kind: str) -> Iterator[int]:
         yield server.server_port
 
 
-def test_clients_of_three_tasks_get_what_bare_calls_answer(
+def test_clients_of_three_tasks_get_the_answers_of_direct_calls(
     port: int, images: list[bytes], expected: dict[tuple[str, int], Expected], kind: str
 ) -> None:
     # Artifacts take ten times as long: here they answer one image at a time.
