@@ -152,7 +152,7 @@ def test_the_export_passes_the_gate_in_a_process_of_its_own(run: Run, tmp_path: 
 
 
 def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
-    # Evaluation writes a report.
+    # Evaluate a copy, because evaluation writes a report into the run.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
     from_run, from_artifact = evaluate_run(copied), evaluate_artifact(exported, "test")
     assert from_run["pixels"] == from_artifact["pixels"]

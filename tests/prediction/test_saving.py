@@ -117,7 +117,7 @@ def read_again(folder: Path, task: str) -> tuple[tuple[str, ...], list[Annotated
 
 
 @pytest.mark.parametrize("name", ["voc", "csv", *soaked("coco", "yolo", "labelme")])
-def test_objects_are_a_data_set_again(name: str, tmp_path: Path) -> None:
+def test_saved_objects_are_read_as_a_data_set(name: str, tmp_path: Path) -> None:
     folder, told, rows = save(name, tmp_path, "detection")
     classes, images = read_again(folder, "detection")
     answered = [row for row in rows if "error" not in row]
@@ -158,7 +158,7 @@ def test_one_object_an_image_and_keypoints_are_saved_as_coco(tmp_path: Path) -> 
         assert (objects.visibility == 2).all()
 
 
-def test_masks_and_labels_are_data_sets_again(tmp_path: Path) -> None:
+def test_saved_masks_and_labels_are_read_as_data_sets(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     folder, _, rows = save("masks", tmp_path / "a", "segmentation")
     classes, images = read_again(folder, "segmentation")
@@ -236,7 +236,7 @@ def test_every_answer_fits_some_format_and_others_are_refused_before_any_work() 
         check_formats(["masks", "csv"], "segmentation")
 
 
-def test_the_command_saves_what_init_takes_up(
+def test_init_accepts_answers_that_the_command_saved(
     cvpipe: Cvpipe, artifact: Path, tmp_path: Path
 ) -> None:
     photos, to = tmp_path / "photos", tmp_path / "answers"

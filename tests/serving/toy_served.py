@@ -25,7 +25,7 @@ ABOUT = {
     "signatures": {},
 }
 BAD, POISON = b"bad", b"poison"
-"""An image that can't be read, and one that fails every call that it is part of."""
+"""An image that can't be read, and an image because of which its whole batch fails."""
 
 
 class Toy(tf.Module):
@@ -41,7 +41,7 @@ class Toy(tf.Module):
             )
             with tf.control_dependencies([no_poison]):
                 ids = tf.strings.to_hash_bucket_fast(image_bytes, 10**6)
-            # Work on the input and without a known result, or Grappler would remove it.
+            # Grappler removes work whose result is known or doesn't depend on the input.
             size = tf.cast(tf.size(image_bytes), tf.float32)
             work = tf.fill([300, 300], size)
             for _ in range(slow):

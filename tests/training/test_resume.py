@@ -19,8 +19,8 @@ ALWAYS = ("train.steps_per_call=1", "train.checkpoint_minutes=1e-9", "train.pict
 SCENES = "size: [64, 80], train: 44, validation: 8, test: 8"
 SMALL_MAPS = ("prepare={size: [32, 32], resize: letterbox}", "model.width=0.25")
 OTHERS = ("train.epochs=2", "train.batch_size=8", "schedule={kind: constant}", "train.ema=0.9")
-# Everything that a state can hold: besides weights, momentum and averages, that of dropout,
-# restarts, snapshots, accumulated gradients, mixed images and, in the ResNet, BatchNorm.
+# Restarts, snapshots, accumulated gradients and mixed images. The state holds weights, momentum,
+# averages, dropout's seeds and, in the ResNet, BatchNorm's statistics.
 DIGITS_OVERRIDES = (
     *SMALL,
     "train.epochs=2",
@@ -75,7 +75,7 @@ OTHER_TASKS = ("detection", "segmentation", "localization", "pose")
 
 
 def train(name: str, run: Path, *stop: str) -> tuple[int, str]:
-    """Run `cvpipe train` in a process of its own, stopped as `stop` says: (exit code, stderr)."""
+    """Run `cvpipe train` in a separate process, stopped as `stop` says: (exit code, stderr)."""
     pipeline, overrides = RUNS[name]
     arguments = [part for override in (*overrides, *ALWAYS) for part in ("--set", override)]
     command = [str(Path(__file__).with_name("stopped.py")), *stop] if stop else ["-m", "cvpipe"]
