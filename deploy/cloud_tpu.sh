@@ -200,7 +200,7 @@ train() {
         fi
     done
     fail "the training was interrupted $RESTARTS times and is not finished; the run is in" \
-        "$BUCKET/runs/$RUN_NAME, and 'make tpu-train' goes on from there"
+        "$BUCKET/runs/$RUN_NAME, and 'make tpu-train' continues it"
 }
 
 logs() { on_vm "tail -n 200 -F $(printf '%q' "cvpipe/runs/$RUN_NAME.log")"; }

@@ -24,7 +24,7 @@ STYLES: dict[str, tuple[Any, str]] = {
 }
 # Panels for each number of threads: key of the rows, label and scale of the vertical axis.
 PANELS = (
-    ("p50_ms", "ms a batch", "log"),
+    ("p50_ms", "ms per batch", "log"),
     ("images_per_second", "images/s", "log"),
     ("memory", "memory, MiB", "linear"),
 )
@@ -119,7 +119,7 @@ def _draw_scores(axes: Axes, artifacts: Rows, rows: Rows) -> None:
         )
     score = next(own["score"] for own in artifacts if own["value"] is not None)
     axes.set_title("areas: size on disk", fontsize=TITLE)
-    axes.set_xlabel(f"ms a batch of {batch}, {counted(threads, 'thread')}", fontsize=TITLE)
+    axes.set_xlabel(f"ms per batch of {batch}, {counted(threads, 'thread')}", fontsize=TITLE)
     axes.set_ylabel(score.replace("_", " "), fontsize=TITLE)
     axes.margins(0.15)
     axes.tick_params(labelsize=LABEL)

@@ -118,7 +118,7 @@ def test_tf_serving_has_the_metrics_path_of_our_server() -> None:
     assert config.prometheus_config.path == job["metrics_path"]
 
 
-def test_tf_serving_is_told_of_models_in_the_folder_that_is_mounted() -> None:
+def test_tf_serving_finds_models_in_the_mounted_folder() -> None:
     from tensorflow_serving.config import model_server_config_pb2
 
     config = model_server_config_pb2.ModelServerConfig()

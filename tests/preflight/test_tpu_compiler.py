@@ -41,7 +41,7 @@ def test_a_program_compiles_for_a_chip_once_and_is_kept(
     module = parse(updated(256))
     found = compile_for_tpu(module, V5E, "step", tmp_path)
     assert found.cost and not found.error and set(found.versions) == {"jax", "jaxlib", "libtpu"}
-    # The variable and the argument; the variable's new value takes its place.
+    # The variable and the argument; the variable's new value reuses the variable's memory.
     assert 2 * 4 * 256 * 128 <= found.cost.arguments < 2 * 4 * 256 * 128 + 4096
     assert found.cost.outputs < 4096
     assert found.cost.flops >= 2 * 256 * 256 * 128
@@ -53,7 +53,7 @@ def test_a_program_compiles_for_a_chip_once_and_is_kept(
 
 
 @needs_libtpu
-def test_a_program_that_is_too_large_for_the_chip_is_told_from_one_that_does_not_compile() -> None:
+def test_a_program_that_is_too_large_for_the_chip_is_reported_as_such() -> None:
     def huge(x: tf.Tensor) -> tf.Tensor:
         y = tf.matmul(x, x, transpose_b=True)
         return tf.reduce_sum(tf.sort(tf.matmul(y, y)))

@@ -152,7 +152,7 @@ CLIPPED_IN_PARTS = ["--set", "train.clip_norm=0.1", "--set", "train.accumulate=2
 def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(
     tmp_path: Path, small_arguments: list[str], cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
-    # Logical devices have to be made before TensorFlow starts, which a command of its own does.
+    # Logical devices must be created before TensorFlow starts, so use a separate process.
     script = (
         "import tensorflow as tf, sys\n"
         "cpu = tf.config.list_physical_devices('CPU')[0]\n"

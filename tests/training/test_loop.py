@@ -258,8 +258,8 @@ def test_a_run_killed_in_an_evaluation_evaluates_again(
 
 @pytest.mark.soak
 def test_a_snapshot_is_the_state_at_the_last_step_of_a_cosine(photos: Path, tmp_path: Path) -> None:
-    # 24 training images, 3 steps an epoch: cosines of 1 and 2 epochs, and one that is cut off; then
-    # one that ends with the run.
+    # 24 training images make 3 steps per epoch. The first run has cosines of 1 and 2 epochs, and a
+    # third that its end cuts off; the second run ends with the end of a cosine.
     options = (
         "schedule={kind: restarts, cycle_epochs: 1, growth: 2}",
         "train.snapshots=true",
