@@ -269,7 +269,7 @@ def test_non_finite_outputs_are_written_as_tokens():
 
 @pytest.mark.parametrize("other", [tf.constant(1.0), tf.constant([1.0])])
 def test_row_form_needs_one_output_per_instance(other):
-    with pytest.raises(RequestError, match="column form") as caught:
+    with pytest.raises(RequestError, match="column format") as caught:
         rest.to_answer({"a": tf.constant([1, 2]), "b": other}, row_form=True)
     assert caught.value.status == 400
 

@@ -189,7 +189,7 @@ def test_outputs_without_a_batch_dimension_need_the_column_form(port):
         PREDICT,
         {"signature_name": "pair", "instances": [{"left": [1, 2], "right": 3}]},
     )
-    assert status == 400 and "column form" in content["error"]
+    assert status == 400 and "column format" in content["error"]
 
 
 def test_the_latest_version_is_the_greatest_number(port):

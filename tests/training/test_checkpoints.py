@@ -136,7 +136,7 @@ def test_a_damaged_checkpoint_is_skipped_renamed_and_reported(tmp_path: Path) ->
     assert told == [
         "last.npz is damaged; it is kept as damaged-1.npz",
         "earlier-5.npz is damaged; it is kept as damaged-2.npz",
-        "continuing from earlier-3.npz, the checkpoint before it",
+        "continuing from the previous checkpoint, earlier-3.npz",
     ]
 
 

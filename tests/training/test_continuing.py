@@ -136,6 +136,6 @@ def test_a_cosine_cant_be_made_longer_and_says_what_to_do(tmp_path: Path) -> Non
     with pytest.raises(ConfigError) as error:
         goes_on(run, cosine, "train.epochs=2")
     said = str(error.value)
-    assert "train.epochs can't be raised from 1 to 2, since schedule.kind: cosine spreads" in said
+    assert "train.epochs can't be raised from 1 to 2, because the learning rates" in said
     assert "--run" in said and f"--set model.weights={run}" in said
     assert Run(run).config.train.epochs == 1

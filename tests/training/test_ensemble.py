@@ -64,7 +64,7 @@ def test_members_that_dont_fit_together_are_refused(trained_run: Path, tmp_path:
             "config",
             lambda config: config["prepare"].update(std=[0.4]),
         ),
-        "loss.kind binary and softmax mean different probabilities": (
+        "probabilities have other meanings with loss.kind binary and softmax": (
             "config",
             lambda config: config.update(loss={"kind": "binary"}),
         ),

@@ -93,7 +93,7 @@ def test_tf_config_comes_first() -> None:
         ({"CVPIPE_WORKERS": "a,b"}, "names 2 workers, but JOB_COMPLETION_INDEX is not set"),
         (
             {"CVPIPE_WORKERS": "a,b", "CVPIPE_WORKER_INDEX": "2"},
-            'CVPIPE_WORKER_INDEX is "2"; set it to the number of this worker, from 0 to 1',
+            'CVPIPE_WORKER_INDEX is "2"; set CVPIPE_WORKER_INDEX to the number of this worker',
         ),
         ({**SLURM, "SLURM_PROCID": "5"}, "start the training with srun, or set TF_CONFIG"),
         ({**SLURM, "SLURM_PROCID": "0", "SLURM_STEP_NODELIST": "gpu1"}, "start the training"),

@@ -282,7 +282,7 @@ def test_a_snapshot_is_the_state_at_the_last_step_of_a_cosine(photos: Path, tmp_
         assert {key: one[key].tobytes() for key in one} == {
             key: other[key].tobytes() for key in other
         }
-    with pytest.raises(DataError, match="snapshot-9.npz: no checkpoint there"):
+    with pytest.raises(DataError, match="snapshot-9.npz: there is no checkpoint"):
         read_checkpoint(run.checkpoint("snapshot-9"))
 
 

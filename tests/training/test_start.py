@@ -164,9 +164,9 @@ def test_an_invalid_weights_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.weights.h5").write_text("I am a text file in disguise.")
     (tmp_path / "weights.npz").write_bytes(b"")
     for weights, sentence in {
-        "nowhere": "no run, checkpoint or file there; give one of these, or imagenet",
+        "nowhere": "not a run, a checkpoint or a file; give an existing path, or give imagenet",
         tmp_path
-        / "weights.npz": "names of files of weights end in .pth, .pt, .safetensors, .h5, .weights",
+        / "weights.npz": "names of weight files end in .pth, .pt, .safetensors, .h5, .weights",
     }.items():
         with pytest.raises(ConfigError, match=sentence):
             started(f"model.weights={weights}")
