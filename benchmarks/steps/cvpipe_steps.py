@@ -1,4 +1,6 @@
-"""Measure steps of cvpipe's training loop: cvpipe_steps.py NETWORK SIZE CLASSES BATCH STEPS."""
+"""Measure steps of cvpipe's training loop: cvpipe_steps.py NETWORK SIZE CLASSES BATCH STEPS
+PRECISION.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def runner(
-    name: str, size: int, classes: int, batch_size: int, steps: int
+    name: str, size: int, classes: int, batch_size: int, steps: int, precision: str = "float32"
 ) -> tuple[Callable[[], float], keras.Model]:
     """Return a function, and the network. The function makes `steps` training steps in one call of
     the graph, as in training, and returns the loss.
@@ -32,6 +34,7 @@ def runner(
             f"prepare.size=[{size}, {size}]",
             "prepare.channels=3",
             f"train.batch_size={batch_size}",
+            f"train.precision={precision}",
             "loss.l2=0",
             "loss.label_smoothing=0",
             "schedule={kind: constant}",
@@ -62,4 +65,4 @@ def runner(
 
 
 if __name__ == "__main__":
-    answer(timed(runner(sys.argv[1], *map(int, sys.argv[2:]))[0]))
+    answer(timed(runner(sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6])[0]))

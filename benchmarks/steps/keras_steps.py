@@ -1,7 +1,7 @@
-"""Measure steps of Keras's `fit`: keras_steps.py NETWORK SIZE CLASSES BATCH STEPS [JIT].
+"""Measure steps of Keras's `fit`: keras_steps.py NETWORK SIZE CLASSES BATCH STEPS PRECISION JIT.
 
 ResNet-50 is from Keras Applications. Keras has no ResNet-20, so `fit` trains cvpipe's ResNet-20.
-JIT is auto (the default), on or off.
+JIT is auto or off.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ import tensorflow as tf
 from turns import answer, timed
 
 
-def main(network: str, size: int, classes: int, batch_size: int, steps: int, jit: str) -> None:
+def main(
+    network: str, size: int, classes: int, batch_size: int, steps: int, precision: str, jit: str
+) -> None:
     """Make `steps` steps in one epoch of `fit`."""
+    keras.config.set_dtype_policy(precision)
     if network == "resnet50":
         model = keras.applications.ResNet50(
             weights=None, classes=classes, classifier_activation=None
@@ -30,7 +33,7 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int, jit
         model = keras.Model(ours.input, ours.output["logits"])
     images = tf.random.stateless_normal([batch_size, size, size, 3], [0, 0])
     labels = tf.random.stateless_uniform([batch_size], [0, 1], 0, classes, tf.int32)
-    compiled = {"auto": "auto", "on": True, "off": False}[jit]
+    compiled = {"auto": "auto", "off": False}[jit]
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
     model.compile(
         optimizer,
@@ -42,4 +45,4 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int, jit
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:6]), *(sys.argv[6:] or ["auto"]))
+    main(sys.argv[1], *map(int, sys.argv[2:6]), *sys.argv[6:])

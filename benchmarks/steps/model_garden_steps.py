@@ -1,5 +1,5 @@
 """Measure training steps of Model Garden's ResNet-50: model_garden_steps.py SIZE CLASSES BATCH
-STEPS.
+STEPS PRECISION.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from official.vision.tasks.image_classification import ImageClassificationTask
 from turns import answer, timed
 
 
-def main(size: int, classes: int, batch_size: int, steps: int) -> None:
+def main(size: int, classes: int, batch_size: int, steps: int, precision: str) -> None:
     """Run the task's `train_step` `steps` times in a `tf.function`, as Model Garden's trainer."""
+    tf_keras.mixed_precision.set_global_policy(precision)
     config = configs.ImageClassificationTask()
     config.model.num_classes, config.model.input_size = classes, [size, size, 3]
     task = ImageClassificationTask(config)
@@ -37,4 +38,4 @@ def main(size: int, classes: int, batch_size: int, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*map(int, sys.argv[1:5]), sys.argv[5])

@@ -1,5 +1,5 @@
-"""Measure training steps in PyTorch: pytorch_steps.py NETWORK SIZE CLASSES BATCH STEPS
-[contiguous|channels_last|compiled].
+"""Measure training steps in PyTorch: pytorch_steps.py NETWORK SIZE CLASSES BATCH STEPS PRECISION
+contiguous|channels_last|compiled.
 
 `compiled` is channels_last with torch.compile.
 """
@@ -93,7 +93,9 @@ def resnet50(classes: int) -> nn.Sequential:
     )
 
 
-def main(network: str, size: int, classes: int, batch_size: int, steps: int, layout: str) -> None:
+def main(
+    network: str, size: int, classes: int, batch_size: int, steps: int, precision: str, layout: str
+) -> None:
     """Make `steps` steps of SGD with momentum."""
     model = {"resnet20": resnet20, "resnet50": resnet50}[network](classes)
     images, labels = torch.randn(batch_size, 3, size, size), torch.randint(classes, (batch_size,))
@@ -108,11 +110,13 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int, lay
     def work() -> None:
         for _ in range(steps):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(forward(images), labels).backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "mixed_bfloat16"):
+                loss = nn.functional.cross_entropy(forward(images), labels)
+            loss.backward()
             optimizer.step()
 
     answer(timed(work))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:6]), *(sys.argv[6:] or ["contiguous"]))
+    main(sys.argv[1], *map(int, sys.argv[2:6]), *sys.argv[6:])

@@ -34,7 +34,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         unused = tf.zeros([0])
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=tf.cast(inputs, tf.float32),
+            x=inputs,
             scale=self.gamma.value,
             offset=self.beta.value,
             mean=unused,

@@ -163,6 +163,19 @@ def test_batch_normalization_is_that_of_keras(examples, synchronized, maps):
         np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype, error", [("bfloat16", 2**-7), ("float16", 2**-9)])
+def test_batch_normalization_of_half_precision_has_the_statistics_of_float32(dtype, error, maps):
+    x = tf.cast(maps, dtype)
+    given, expected = (
+        FusedBatchNormalization(dtype=policy) for policy in (f"mixed_{dtype}", "float32")
+    )
+    output, exact = (layer(x, training=True) for layer in (given, expected))
+    assert output.dtype == dtype and given.moving_variance.dtype == "float32"
+    np.testing.assert_allclose(output, exact, rtol=error, atol=error)
+    np.testing.assert_allclose(given.moving_mean, expected.moving_mean, rtol=1e-5)
+    np.testing.assert_allclose(given.moving_variance, expected.moving_variance, rtol=1e-5)
+
+
 def test_a_frozen_batch_normalization_keeps_its_statistics(maps):
     layer = FusedBatchNormalization()
     layer.build(maps.shape)
