@@ -1,7 +1,7 @@
 """Measure the peak memory of training for several numbers of images and steps. Memory should depend
 on neither number.
 
-A small network is trained on synthetic photos. The source generates a photo when it is read, so
+A small network is trained on synthetic photos. The source generates each photo when it is read, so
 600,000 photos need no disk space. Every measurement runs in its own process; the result is the peak
 resident memory reported by the operating system.
 """

@@ -28,7 +28,7 @@ keep() { gcloud storage rsync --recursive "runs/$1" "$2/runs/$1" >/dev/null 2>&1
 work() {
     local run=$1 bucket=$2 pipeline=$3 code=0 keeper
     shift 3
-    # Without a TPU this fails, whereas "auto" would train on the CPU.
+    # Without a TPU, train.strategy=tpu fails, whereas "auto" would train on the CPU.
     local set=(--set train.strategy=tpu)
     for pair; do set+=(--set "$pair"); done
     while sleep "${TPU_KEEP:-60}"; do keep "$run" "$bucket"; done &

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cvpipe.preflight.estimate import Cost
 from cvpipe.preflight.targets import Target
 
-# A TPU pads batches to multiples of this.
+# A TPU pads batches to multiples of this number.
 SUBLANES = 8
 MOST_TRIES = 4
 
@@ -119,7 +119,7 @@ def largest_batch(
     while batch > large.batch and len(tries) < 2 + MOST_TRIES:
         if fitting(batch):
             return Largest(batch, tuple(tries))
-        # A line through a batch that is too large predicts better than one through small batches.
+        # A line through a batch that is too large predicts better than a line through small ones.
         lower = _rounded(0.93 * batch, multiple)
         if tries[-1].memory:
             lower = _reaching(limit, large, tries[-1], multiple)

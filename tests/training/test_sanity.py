@@ -102,7 +102,7 @@ class Noise(keras.layers.Layer):
         "{kind: focal}",
     ],
 )
-def test_the_expected_initial_loss_is_that_of_scores_that_say_nothing(loss: str) -> None:
+def test_the_expected_initial_loss_is_that_of_equal_scores(loss: str) -> None:
     config = small_config(f"loss={loss}")
     expected = load_task(config, FACTS).initial_loss()
     assert expected == expected_initial_loss(config.loss, 10)
@@ -111,7 +111,7 @@ def test_the_expected_initial_loss_is_that_of_scores_that_say_nothing(loss: str)
         assert initial_loss(losses, expected, config, 10).ok is ok
 
 
-def test_an_initial_loss_is_suspicious_for_its_own_reasons() -> None:
+def test_each_kind_of_suspicious_initial_loss_has_its_advice() -> None:
     plain, weighed = small_config("loss.l2=0"), small_config("loss.l2=0.1")
 
     def judged(config: Config, loss: float, l2: float | None = None) -> str:
