@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,12 +83,12 @@ def result(name: str) -> dict[str, Any]:
 
 
 def caption(*names: str) -> str:
-    """Return the machines and dates of results files."""
+    """Return the machines and dates of results files, in lines of at most 100 columns."""
     dates: dict[str, set[str]] = {}
     for name in names:
         dates.setdefault(result(name)["machine"], set()).add(result(name)["date"])
     spans = (f"{at}, {' to '.join(sorted({min(days), max(days)}))}" for at, days in dates.items())
-    return "; ".join(spans) + "."
+    return textwrap.fill("; ".join(spans) + ".", 100, break_on_hyphens=False)
 
 
 def race(run: Race) -> tuple[str, str, str, str, str]:

@@ -18,7 +18,7 @@ class Finding(NamedTuple):
     says: str
     """The measurement and its meaning: a sentence without the final period."""
     advice: str = ""
-    """What to do about a suspicious result: a sentence without the final period."""
+    """Advice for a suspicious result: a sentence without the final period."""
     measured: Mapping[str, Any] = {}
     """Measured numbers, as plain JSON values."""
     table: tuple[tuple[str, ...], ...] = ()
