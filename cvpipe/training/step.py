@@ -95,7 +95,8 @@ def make_run_steps(
     train_step = make_train_step(state, task, config, replicas)
     if replicas == 1:
         # A separate tf.function completes all its variable updates before its outputs are used. On
-        # several replicas it isn't possible, because the all-reduce leaves the replica's graph.
+        # several replicas, the step can't be a separate function, because the all-reduce leaves the
+        # replica's graph.
         train_step = tf.function(train_step, jit_compile=uses_xla(config, strategy))
 
     @tf.function(reduce_retracing=True)

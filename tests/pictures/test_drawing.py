@@ -57,7 +57,7 @@ def test_text_is_drawn_as_it_stands(text: str) -> None:
     np.testing.assert_array_equal(drawn(literal(text)), drawn(text, parse_math=False))
 
 
-def test_without_care_a_formula_would_be_drawn() -> None:
+def test_unescaped_text_would_be_drawn_as_a_formula() -> None:
     assert (drawn("$a_{b}$") != drawn(literal("$a_{b}$"))).any()
 
 

@@ -147,7 +147,7 @@ def test_an_answer_is_json_with_a_heat_map_as_png() -> None:
         ({"train": {"epochs": 1, "batch_size": 4, "accumulate": 2}}, "train.accumulate is for"),
     ],
 )
-def test_keys_of_descent_are_refused(section: dict[str, Any], said: str) -> None:
+def test_keys_for_training_by_gradients_are_refused(section: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         config_file.parse(json.dumps(values(**section)), "anomaly.json")
 
