@@ -59,7 +59,7 @@ def test_a_run_keeps_three_checkpoints_of_different_steps(finished: Path) -> Non
     assert len(steps) == 3 and max(steps) == int(state(finished)["step"])
 
 
-def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_to_the_same_bits(
+def test_a_run_with_a_damaged_last_checkpoint_ends_with_the_same_bits(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
@@ -113,7 +113,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no disk can be mounted here: that takes root's rights")
+        pytest.skip("mounting a disk needs root")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
