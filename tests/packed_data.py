@@ -46,7 +46,7 @@ def photo(number: int, height: int = 30, width: int = 44) -> bytes:
 
 
 def write_labeled(folder: Path) -> Config:
-    """Write photos of two classes, one of them cut off, and return a pipeline that reads them."""
+    """Write photos of two classes, of which one photo is truncated; return a pipeline for them."""
     classes = {"cat": [photo(n) for n in range(5)], "dog": [photo(n) for n in range(5, 12)]}
     classes["dog"][3] = classes["dog"][3][:300]
     write_classes(folder, classes)
@@ -61,7 +61,9 @@ def write_labeled(folder: Path) -> Config:
 
 
 def write_keypoints(folder: Path) -> Config:
-    """Write turned photos with keypoints in COCO's JSON, one of them missing."""
+    """Write rotated photos with keypoints in COCO's JSON, of which one photo is missing; return a
+    pipeline for them.
+    """
     (folder / "photos").mkdir(parents=True)
     images, objects = [], []
     for number in range(10):
@@ -99,11 +101,11 @@ def write_keypoints(folder: Path) -> Config:
 
 
 def drawn(pipeline: str, *overrides: str) -> Callable[[Path], Config]:
-    """Return a pipeline of images that are drawn."""
+    """Return a function that makes a pipeline with drawn images, which need no folder."""
     return lambda folder: config_file.load(ROOT / "pipelines" / pipeline, [*DRAWN, *overrides])
 
 
-# A pipeline for every kind of annotation, given a folder for its files.
+# Functions that make a pipeline for each kind of annotation, with its files in a given folder.
 CASES: dict[str, Callable[[Path], Config]] = {
     "labels of arrays": lambda folder: small_config("train.batch_size=3", "data.limit=40"),
     "labels of photos": write_labeled,

@@ -104,7 +104,7 @@ def test_the_smallest_pixels_are_clipped() -> None:
     np.testing.assert_array_equal(clip_smallest(images, images[..., 0], 0.0), images)
 
 
-def test_a_view_without_jitter_and_scale_is_the_image_and_others_move_it_alike() -> None:
+def test_a_view_without_jitter_and_scale_is_the_image_and_others_move_all_alike() -> None:
     images, seed = photos(), tf.constant([3, 4], tf.int64)
     np.testing.assert_allclose(random_view(images, seed, 0), images, atol=1e-6)
     views = random_view(images, seed, 0.25, (0.8, 1.2)).numpy()
@@ -224,7 +224,7 @@ def test_octaves_end_with_the_image_and_leave_out_those_that_are_too_small() -> 
     assert octave_sizes((8, 9), Dream()) == [(8, 9)]
 
 
-def test_a_dream_shows_the_layer_more_and_is_the_same_in_a_batch() -> None:
+def test_a_dream_activates_the_layer_more_and_is_the_same_in_a_batch() -> None:
     model, images, settings = network(), photos(2, (16, 20)), Dream(2, 1.25, 8, 0.01, 2)
     sizes = octave_sizes((16, 20), settings, least=8)
     assert len(sizes) == 2
