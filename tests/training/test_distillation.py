@@ -125,7 +125,7 @@ def test_a_taught_run_is_trained_resumed_and_exported_without_its_teacher(
     [
         (["train.teacher.run=runs/none"], FACTS, DataError, "not a run"),
         (["prepare.size=[8, 8]"], FACTS, DataError, "another image preparation"),
-        ([], Facts(("cat", "dog")), DataError, "other classes"),
+        ([], Facts(("cat", "dog")), DataError, "classes that differ"),
     ],
 )
 def test_an_incompatible_teacher_is_a_clear_error(
@@ -139,7 +139,7 @@ def test_an_incompatible_teacher_is_a_clear_error(
 def test_a_teacher_of_another_task_is_a_clear_error(trained_run: Path) -> None:
     file, overrides = PIPELINES["segmentation"]
     config = config_file.load(file, [*overrides, f"train.teacher={{run: {trained_run}}}"])
-    with pytest.raises(DataError, match="its task is classification, the pipeline's segmentation"):
+    with pytest.raises(DataError, match="its task is classification, but the pipeline's is segm"):
         with_teacher(load_task(config, FACTS), config, FACTS)
 
 
