@@ -1,6 +1,7 @@
-"""Atomic writing of files and folders: an incomplete one never appears under its final name.
+"""Atomic writing of files and folders: an incomplete file or folder never appears under its final
+name.
 
-Files, but not folders, are also flushed to the disk, so that this holds even after a power cut.
+Files are also flushed to the disk, so that they survive a power cut. Folders aren't.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def atomic_path(file: Path) -> Iterator[Path]:
 
     On an error `file` keeps its old content and the temporary file is removed.
     """
-    # A hidden file. It keeps the extension because some writers choose the format by it.
+    # The temporary file is hidden, and has the same extension, by which some writers choose a
+    # format.
     partial = file.with_name(f".{file.stem}-partial{file.suffix}")
     try:
         yield partial
@@ -43,9 +45,9 @@ def atomic_path(file: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder to write to, which is renamed to `folder` when it is complete.
 
-    `folder` must be missing or empty. On an error nothing is left behind. What a killed process
-    leaves behind is removed by the next call. Files aren't flushed to the disk, because that would
-    take longer than writing them.
+    `folder` must be missing or empty. On an error nothing is left behind. The next call removes
+    what a killed process left behind. Files aren't flushed to the disk, because flushing takes
+    longer than writing.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}-partial")

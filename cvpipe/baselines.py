@@ -1,6 +1,6 @@
 """Baselines for classification: scikit-learn's classifiers on a pipeline's prepared images.
 
-A network is worth training only if it beats them. Images are flattened to vectors.
+A network is worth training only if it beats these baselines. Images are flattened to vectors.
 
 Dimensions: N training images, M other images, D values of an image, K classes, Q neighbors.
 """
@@ -35,13 +35,13 @@ from cvpipe.training.start import fit_normalization
 # Numbers of neighbors to choose from. The result for five neighbors is always shown, too.
 NEIGHBORS = (1, 3, 5, 7, 9, 11, 15, 21)
 ALWAYS_SHOWN = 5
-# The values are scikit-learn's names. It computes "euclidean" by a matrix product, but not the
-# equal "l2", which takes many times longer.
+# Names of the distances in scikit-learn. "euclidean" and "l2" are the same distance, but only
+# "euclidean" is computed by a matrix product, which is many times faster.
 METRICS = {"L2": "euclidean", "L1": "manhattan"}
 # Largest number of training images used to choose a setting.
 CHOOSING_IMAGES = 10_000
-# Limit of N·M·D for L1 distances. They can't be computed by a matrix product: this number of
-# absolute differences takes minutes.
+# Limit of N·M·D, the number of absolute differences that L1 distances need. They can't be computed
+# by a matrix product; at this limit they take minutes.
 MOST_DIFFERENCES = 10**11
 # Limit of N·D. All images are held in memory at once, and some classifiers convert them to float64.
 MOST_VALUES = 5 * 10**8
@@ -114,8 +114,8 @@ def baselines(config: Config) -> Iterator[dict[str, Any]]:
     """Train each baseline, choose its setting on the validation split, and score it on the test
     split.
 
-    If the data has no validation split, a tenth of the training split is held out for it. Images
-    have one view, even if the pipeline evaluates several.
+    If the data has no validation split, a tenth of the training split is held out instead. Each
+    image has one view, even if the pipeline evaluates several views.
 
     Yields:
         One row per baseline: "baseline" (its name), "settings" by name, "accuracy" on the test
@@ -124,8 +124,8 @@ def baselines(config: Config) -> Iterator[dict[str, Any]]:
 
     Raises:
         ConfigError: the task isn't classification.
-        DataError: the data can't be opened, more records are bad than the pipeline allows, or it is
-            too much to hold in memory.
+        DataError: the data can't be opened, more records are bad than the pipeline allows, or the
+            images don't fit in memory.
     """
     if config.task != "classification":
         raise ConfigError(
@@ -267,7 +267,7 @@ def _score(trainable: Trainable, value: float, train: Images, asked: Images, see
     # With one thread, sums have the same bits on every machine. On a busy machine, several threads
     # took ten times as long because they waited for each other.
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
-        # max_iter is enough for a baseline, even where the optimizer has not converged.
+        # A baseline needn't converge within max_iter.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = trainable.make(value, len(train.labels), seed).fit(train.values, train.labels)
     return float(model.score(asked.values, asked.labels))

@@ -86,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         print(
-            f"cvpipe {options.name}: {type(error).__name__}: {str(error)[:2000]}\n"
-            "This error is unexpected; run it again with --debug to see where it comes from",
+            f"cvpipe {options.name}: {type(error).__name__}: {str(error)[:2000]}\nThis error is"
+            " unexpected; run the command again with --debug to see its origin",
             file=sys.stderr,
         )
         return 1
@@ -101,7 +101,9 @@ def _write_any_text() -> None:
 
 
 def _parser_of(words: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser of the command that the words of a line name, or of all commands."""
+    """Return the parser of the command that the first word names, or of all commands if it names
+    none.
+    """
     # Only the named command is imported, so that `predict` starts quickly.
     named = [name for name in COMMANDS if name == next(iter(words), None)]
     return _parser(named or COMMANDS, words)

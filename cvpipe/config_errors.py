@@ -37,7 +37,7 @@ class Mistake(NamedTuple):
 def mistakes(failure: ValidationError, values: dict[str, Any]) -> list[Mistake]:
     """Return a message for each of pydantic's errors about the values of a pipeline file.
 
-    Unknown keys come first, because a misspelled key is often the reason for a missing one.
+    Unknown keys come first, because a missing key is often a misspelled one.
     """
     errors = sorted(failure.errors(), key=lambda error: error["type"] != "extra_forbidden")
     return [_mistake(dict(error), values) for error in errors]
@@ -67,7 +67,8 @@ def _mistaken_task(values: dict[str, Any]) -> Mistake:
 def _location(loc: Location, values: Any) -> Location:
     """Convert pydantic's location to one in the file.
 
-    After the place of a tagged mapping, pydantic inserts its tag, which isn't a key of the file.
+    pydantic inserts the tag of a tagged mapping after the mapping's key. The tag isn't a key of the
+    file.
     """
     at: list[Any] = []
     entered = isinstance(values, dict)
@@ -220,7 +221,8 @@ def _tasks() -> dict[str, type[BaseModel]]:
 def _sections(at: Location, values: Any, task: str) -> list[type[BaseModel]]:
     """Return the possible classes of the mapping at a location, in a pipeline of `task`.
 
-    There is one if the mapping has a tag, and none if the task has no such mapping.
+    If the mapping has a tag, only one class is possible. If the task has no such mapping, the list
+    is empty.
     """
     sections = [_tasks()[task]]
     for part in at:

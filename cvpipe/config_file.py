@@ -25,8 +25,8 @@ Places = dict[tuple[Any, ...], str]
 def load(path: str | Path, overrides: Iterable[str] = (), draft: bool = False) -> Config:
     """Read and check a pipeline file.
 
-    The file may name another one by `base: FILE`, relative to its own folder. Its values are then
-    merged into those of the base: mappings recursively, unless their `kind` differs; lists and
+    The file may name a base file by `base: FILE`, relative to its own folder. The file's values are
+    then merged into those of the base: mappings recursively, unless their `kind` differs; lists and
     other values replace those of the base.
 
     Args:
@@ -95,10 +95,10 @@ def _read(path: Path, variants: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
     """Return the values of a pipeline file, merged into those of its `base`, and their places.
 
     Args:
-        variants: the files whose `base` led to this one.
+        variants: the files whose `base` keys led to this file.
     """
     if path.resolve() in variants:
-        raise ConfigError(f"{path}: the file is its own base; name another in 'base'")
+        raise ConfigError(f"{path}: the file is its own base; name another file in 'base'")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -220,13 +220,13 @@ def _check(
 
 @functools.cache
 def _adapter(pipeline: Any) -> TypeAdapter[Config]:
-    # Cached because building it takes longer than reading a pipeline.
+    # Cached because building a TypeAdapter takes longer than reading a pipeline.
     return TypeAdapter(pipeline)
 
 
 def _where(at: tuple[Any, ...], path: Path, places: Places, overrides: list[str]) -> str:
-    """Return the override or the line of the file that set a location, or else that of the nearest
-    enclosing mapping.
+    """Return the override, or the line of the file, that set the value at a location. If there is
+    none, return that of the nearest enclosing mapping.
     """
     for override in reversed(overrides):
         if _below(at, override.partition("=")[0]):
@@ -234,7 +234,7 @@ def _where(at: tuple[Any, ...], path: Path, places: Places, overrides: list[str]
     for n in range(len(at), 0, -1):
         if at[:n] in places:
             return places[at[:n]]
-        # A mapping that isn't in the file was created by an override of a key in it.
+        # If the mapping isn't in the file, an override of one of its keys created it.
         for override in overrides:
             if _below(tuple(override.partition("=")[0].split(".")), ".".join(map(str, at[:n]))):
                 return f"--set {override}"

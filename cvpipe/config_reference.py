@@ -25,8 +25,8 @@ def reference(schema: Schema, examples: Mapping[str, str] = NO_EXAMPLES) -> str:
     """Return the reference as Markdown.
 
     Args:
-        schema: JSON schema of pipeline files. It has one definition per task, which refers to
-            others.
+        schema: JSON schema of pipeline files, with a definition of each task, which refers to
+            definitions of sections.
         examples: YAML examples by the names of definitions.
     """
     definitions = schema["$defs"]

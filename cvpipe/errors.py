@@ -27,7 +27,7 @@ class DataError(UserError):
 
 
 class Interrupted(UserError):
-    """The run was asked to stop; everything is saved and the same command resumes it."""
+    """The run was asked to stop. Its state is saved, and the same command resumes it."""
 
     exit_code = 75
 

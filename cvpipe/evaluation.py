@@ -27,7 +27,7 @@ Network = Callable[..., Tensors]
 Predict = Callable[..., Mapping[str, tf.Tensor]]
 # Callback that receives every batch and its predictions, for example to draw them.
 Watch = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
-# Batches of arrays, with "targets", "weight" and "index", and the answers to each.
+# Batches of arrays, with "targets", "weight" and "index", each with the answers to it.
 Answered = Iterator[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
 # Collective: maps this process's named arrays to those of all processes, in order.
 Exchange = Callable[[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]
@@ -72,8 +72,8 @@ def make_predict(
 ) -> Predict:
     """Build the prediction function, which is also the graph of the artifact.
 
-    It takes the arguments of `Task.predict` except the networks. The outputs of several members,
-    and of several views of an image, are combined by `Task.combine`.
+    The function takes the arguments of `Task.predict` except the networks. The outputs of several
+    members, and of several views of an image, are combined by `Task.combine`.
 
     Args:
         members: the networks of each model of an ensemble.
@@ -137,9 +137,7 @@ def ask(predict: Predict, *batch: Any) -> dict[str, np.ndarray]:
 
 
 def batch_size_of(config: Config) -> int:
-    """Return the batch size of evaluation. It is 1 if images keep their own size, to bound
-    memory.
-    """
+    """Return evaluation's batch size. It is 1 if images keep their own size, to bound memory."""
     fixed = input_spec(config).shape[1:].is_fully_defined()
     return config.train.batch_size if fixed else 1
 
@@ -151,7 +149,7 @@ def batches_of(
     quarantine: Quarantine,
     share: tuple[int, int] = (0, 1),
 ) -> Iterable[dict[str, Any]]:
-    """Return the batches for `evaluate`. Reuse them, because each call traces a graph.
+    """Return the batches for `evaluate`. Each call traces a graph, so reuse the result.
 
     Args:
         share: (k, n) returns the k-th of n disjoint parts of the split, for process k of n.
@@ -173,7 +171,7 @@ def evaluate(
     batches: Iterable[dict[str, Any]] | None = None,
     exchange: Exchange | None = None,
 ) -> dict[str, Any]:
-    """Evaluate every readable example of a split. Log a warning if all answers have one class.
+    """Evaluate every readable example of a split. Log a warning if all answers are the same class.
 
     Args:
         predict: from `make_predict`.

@@ -16,13 +16,13 @@ class Field(NamedTuple):
     """Rule by which two answers count as equal.
 
     exact: all values are equal. close: values are equal up to rounding. pixels: class numbers of
-    pixels, of which a small fraction may differ at ties. counts: fractions computed from such
-    pixels. ranked: a list in order of decreasing score, in which entries with equal scores may be
+    pixels, of which a small fraction may differ at ties. counts: fractions computed from such class
+    numbers. ranked: a list in order of decreasing score, in which entries with equal scores may be
     swapped; the scores are compared instead.
     """
     padding: int | float | bytes | None = None
     """Padding value for smaller arrays if the images of a batch differ in size; None if all have
-    one size.
+    the same size.
     """
     meaning: str = ""
     """Shape and content of an answer, for users of the artifact."""
@@ -46,7 +46,9 @@ def concatenate_padded(arrays: Sequence[np.ndarray], field: Field) -> np.ndarray
 
 
 def pad_to(values: tf.Tensor, room: tf.Tensor, field: Field) -> tf.Tensor:
-    """Pad `values` at the end of every dimension to at least `room`, int32 [rank]. Graph code."""
+    """Pad `values` at the end of every dimension to at least the size `room`, int32 [rank]. Graph
+    code.
+    """
     beyond = tf.maximum(room - tf.shape(values), 0)
     return tf.pad(
         values,

@@ -1,4 +1,4 @@
-"""Handling of Ctrl-C and SIGTERM: a run stops at the next safe place."""
+"""Handling of Ctrl-C and SIGTERM: a run stops at the next point where its state can be saved."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def stop_on_signals() -> contextlib.AbstractContextManager[threading.Event]:
     """Set the yielded event on the first SIGINT or SIGTERM. The second has its usual effect."""
     # os.write, because the signal may interrupt a call of print, which is not reentrant.
     return on_signals(
-        lambda number: os.write(2, b"\nstopping soon and saving; again to stop at once\n"),
+        lambda number: os.write(2, b"\nstopping soon and saving; press Ctrl-C again to stop now\n"),
         once=True,
     )

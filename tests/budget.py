@@ -1,8 +1,8 @@
-"""A pytest plugin that guards the time of the suite: CPU and wall seconds by file and by test.
+"""A pytest plugin that limits the time of the suite, by CPU and wall seconds per file and test.
 
-CPU time, children included, depends far less than wall time on what else the machine does, so it
-has limits that fail a run; wall time is printed beside its plan. The limits are in setup.cfg. Long
-tests, marked `soak`, have none of their own.
+Exceeded limits of CPU time, children included, fail a run. Wall time, which depends on other
+processes of the machine, is only printed beside the planned one. The limits are in setup.cfg. Tests
+marked `soak` have no limit per test.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Note the seconds of a session's fixture apart from those of the first test that asks."""
+    """Note the seconds of a session fixture separately from those of the test that requests it."""
     began, cpu = time.monotonic(), cpu_seconds()
     try:
         return (yield)
@@ -72,7 +72,7 @@ def pytest_fixture_setup(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Note the CPU time of a phase in its report; xdist sends a report's attributes along."""
+    """Note the CPU time of a phase in its report, which xdist sends with all attributes."""
     report = yield
     now = cpu_seconds()
     fixtures = item.session.stash.get(FIXTURES, {})
@@ -84,7 +84,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @dataclasses.dataclass
 class Stop:
-    """Skips the tests that would begin too late."""
+    """Skips tests that would begin after the time limit."""
 
     after: float
 
@@ -106,12 +106,12 @@ class Seconds:
 
 
 class Budget:
-    """Sums seconds by test, prints them, and fails a run that breaks a limit."""
+    """Sums up seconds by test, prints them, and fails a run that exceeds a limit."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.limits = {name: float(config.getini(name)) for name in LIMITS}
         self.tests: dict[str, Seconds] = defaultdict(Seconds)
-        # A session's fixture counts towards the suite, not towards the test that asks first.
+        # A session fixture counts towards the suite, not towards the test that requests it first.
         self.fixtures: dict[str, Seconds] = defaultdict(Seconds)
         self.long: set[str] = set()
         self.late = 0
@@ -141,7 +141,7 @@ class Budget:
             terminalreporter.write_line(line)
 
     def table(self) -> Iterator[str]:
-        """Yield the seconds of each file, the slowest first, and of the slowest tests."""
+        """Yield lines with the seconds of all files, slowest first, and of the slowest tests."""
         files: dict[str, Seconds] = defaultdict(Seconds)
         for test, spent in [*self.tests.items(), *self.fixtures.items()]:
             files[test.partition("::")[0]].add(spent.cpu, spent.wall)
@@ -167,7 +167,7 @@ class Budget:
         )
 
     def broken(self) -> Iterator[str]:
-        """Yield a sentence for each limit that does not hold."""
+        """Yield a sentence for each limit that is exceeded."""
         own, shared = self.limits["budget_test_cpu"], self.limits["budget_fixture_cpu"]
         for rows, most in ((self.tests, own), (self.fixtures, shared)):
             for row, spent in rows.items():

@@ -1,4 +1,4 @@
-"""Fixtures that tests share: small real runs and artifacts, made once for all workers."""
+"""Fixtures that tests share: small runs and artifacts, made once for all pytest workers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# As a command chooses before it imports TensorFlow, which test modules import while they are
-# collected: a test and the commands that it starts have the same kernels on every processor.
+# Commands set this before they import TensorFlow. Tests need it before test modules are collected,
+# so that tests and the commands they start use the same kernels on every processor.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # A worker a core: more threads only wait for each other.
+    # There is one worker per core, so more threads per worker would only wait for each other.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 
@@ -34,8 +34,8 @@ FindData = Callable[[str], Path]
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "pipelines" / "classification" / "digits.yaml"
-# The default pipeline with a network small enough to train in seconds, and everything that has a
-# state: BatchNorm, momentum, dropout, averaged weights.
+# The default pipeline with a network that trains in seconds, and with everything that has state:
+# BatchNorm, momentum, dropout, averaged weights.
 SMALL = (
     "model.backbone=resnet8",
     "prepare.size=[16, 16]",
@@ -51,29 +51,29 @@ SMALL = (
 
 
 def soaked(*values: Any) -> list[Any]:
-    """Mark parameters that are left to `make soak`, where others show the same in less time."""
+    """Mark parameters to be tested by `make soak` only, since others test the same in less time."""
     return [pytest.param(value, marks=pytest.mark.soak) for value in values]
 
 
 def small_config(*overrides: str) -> Config:
-    """The small pipeline, with overrides."""
+    """Return the small pipeline, with overrides."""
     return config_file.load(DIGITS, [*SMALL, *overrides])
 
 
 @pytest.fixture(scope="session", autouse=True)
 def process() -> None:
-    """The settings that a command makes before it imports TensorFlow."""
+    """Apply the settings that commands apply before they import TensorFlow."""
     prepare_process(small_config())
     if "PYTEST_XDIST_WORKER" in os.environ:
         importlib.import_module("cvpipe.training.train")
-        # The objects of TensorFlow's import never die: looking for garbage among them takes a
-        # twelfth of a training in a test.
+        # Objects of TensorFlow's modules live until the end. Garbage collection would look through
+        # them again and again, which takes a twelfth of the time of a small training.
         gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def small_arguments() -> list[str]:
-    """The small pipeline as arguments of `cvpipe train`."""
+    """Return the small pipeline as arguments of `cvpipe train`."""
     pairs = [part for override in SMALL for part in ("--set", override)]
     return [str(DIGITS), *pairs]
 
@@ -82,7 +82,7 @@ def small_arguments() -> list[str]:
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """Make a folder once for all workers: `once(name, make)` returns the path that `make` filled.
 
-    The first worker that asks makes it; the others wait for it. No test may change it.
+    The first worker that calls it makes the folder, while others wait. Tests must not change it.
     """
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
@@ -102,7 +102,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 @pytest.fixture(scope="session")
 def trained_run(once: Once) -> Path:
-    """The folder of a finished run of the small pipeline."""
+    """Train the small pipeline; return its run folder."""
     from cvpipe.training.train import train
 
     return once("runs/digits", lambda folder: train(small_config(), folder))
@@ -116,7 +116,7 @@ def run_copy(trained_run: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def artifact(trained_run: Path, once: Once) -> Path:
-    """The folder of the version exported from `trained_run`."""
+    """Export `trained_run`; return the folder of the exported version."""
     from cvpipe.export.export import export
     from cvpipe.training.run import Run
 
@@ -125,7 +125,7 @@ def artifact(trained_run: Path, once: Once) -> Path:
 
 @functools.cache
 def opened(artifact: Path) -> Any:
-    """`open_artifact`, once for all tests of this process: loading takes longer than answering."""
+    """Open an artifact once for all tests of this process, since loading is slow."""
     from cvpipe.export.artifact import open_artifact
 
     return open_artifact(artifact)
@@ -149,9 +149,9 @@ def gate_in_either_process(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def public_data() -> FindData:
-    """Find a public data set: its name to its folder or archive in the data folder.
+    """Return a function from a public data set's name to its folder or archive.
 
-    Tests that need an absent one are skipped.
+    It skips the test if the data set is absent.
     """
 
     def find(name: str) -> Path:
@@ -166,7 +166,7 @@ def public_data() -> FindData:
 
 @pytest.fixture
 def mixed_bfloat16() -> Iterator[None]:
-    """Layers made by the test compute in bfloat16 and keep float32 variables."""
+    """Make layers compute in bfloat16, with float32 variables."""
     import keras
 
     before = keras.config.dtype_policy()
@@ -177,7 +177,9 @@ def mixed_bfloat16() -> Iterator[None]:
 
 @pytest.fixture
 def cvpipe(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command in this process: arguments to (exit code, stdout, stderr)."""
+    """Return a function that runs a command in this process and returns exit code, stdout,
+    stderr.
+    """
     from cvpipe.cli import main
 
     def run(*arguments: Any) -> tuple[int, str, str]:

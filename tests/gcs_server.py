@@ -1,8 +1,8 @@
-"""A small Cloud Storage on localhost: the part of its JSON API that file systems use.
+"""A small Cloud Storage server on localhost, with the part of the JSON API that file systems use.
 
-Objects are held in memory. One server answers plain HTTP; a second one answers HTTPS under the
-names of Google's hosts, by a proxy that takes every name for localhost: curl asks the proxy that
-`HTTPS_PROXY` names, so nothing about names of hosts has to be changed.
+Objects are held in memory. One server answers HTTP; another answers HTTPS for the names of Google's
+hosts, through a proxy that connects every host name to localhost. curl uses the proxy in
+`HTTPS_PROXY`, so host names need no configuration.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HOSTS = ("storage.googleapis.com", "www.googleapis.com")
 
 
 class Store:
-    """Objects by (bucket, name), and what was asked for."""
+    """Objects by (bucket, name), and the requests received."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], bytes] = {}
@@ -37,7 +37,7 @@ class Store:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers of one store; `store` is set by a subclass."""
+    """Answers requests to a store; subclasses set `store`."""
 
     protocol_version = "HTTP/1.1"
     store: Store
@@ -119,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         return address.path, dict(urllib.parse.parse_qsl(address.query))
 
     def _body(self) -> bytes:
-        # TensorFlow gives a length, too, which then means nothing.
+        # With chunks, TensorFlow sends a length, too, which has no meaning.
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         body = bytearray()
@@ -211,7 +211,7 @@ def _name(parts: list[str]) -> str:
 
 
 class Proxy(BaseHTTPRequestHandler):
-    """Takes every host of a CONNECT for `target`, an address on localhost."""
+    """A proxy that connects every host of a CONNECT to `target`, an address on localhost."""
 
     target: tuple[str, int]
 
@@ -235,7 +235,7 @@ class Proxy(BaseHTTPRequestHandler):
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate of Google's names that trusts itself, and its key, by openssl."""
+    """Make a self-signed certificate for Google's hosts, and its key, by openssl."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     names = ",".join(f"DNS:{host}" for host in HOSTS)
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=storage.googleapis.com"
@@ -257,7 +257,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[tuple[Store, dict[str, str]]]:
-    """Run a store; yields it and the environment variables for a process that uses it."""
+    """Run a server; yield its store, and environment variables for processes that use it."""
     certificate, key = make_certificate(folder)
     store = Store()
     handler = type("Own", (Handler,), {"store": store})

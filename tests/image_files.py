@@ -1,4 +1,4 @@
-"""Encoded images, good and bad, made for tests of what reads them."""
+"""Encoded images, good and bad, for tests of code that reads images."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from PIL import Image
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
-    """Every pixel another: uint8 [height, width, channels]."""
+    """Return an image of random pixels: uint8 [height, width, channels]."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
 def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Smooth image that JPEG preserves well: uint8 [height, width, 3]."""
+    """Return a smooth image that JPEG preserves well: uint8 [height, width, 3]."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     waves = [np.sin(3 * a * y + 3 * b * x + c) for a, b, c in random.uniform(0.2, 1, (3, 3))]
@@ -28,7 +28,7 @@ def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def encode(image: np.ndarray, kind: str, mode: str | None = None, **options: Any) -> bytes:
-    """A file of PIL's making; `mode` is what PIL converts to first, such as "P" or "CMYK"."""
+    """Encode an image by PIL, after a conversion to `mode`, such as "P" or "CMYK"."""
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     file = io.BytesIO()
     (picture.convert(mode) if mode else picture).save(file, kind, **options)
@@ -44,7 +44,7 @@ def zipped(root: Path) -> Path:
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG file."""
+    """Return a chunk of a PNG file."""
     return (
         struct.pack(">I", len(content))
         + name
@@ -54,7 +54,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def black_png(width: int, height: int) -> bytes:
-    """A sound black PNG of one bit a pixel: large images in small files."""
+    """Return a valid black PNG with one bit per pixel, a small file even for a large image."""
     rows = zlib.compress(bytes(height * (1 + -(-width // 8))), 1)
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     return (
@@ -63,7 +63,7 @@ def black_png(width: int, height: int) -> bytes:
 
 
 def claiming(encoded: bytes, width: int, height: int) -> bytes:
-    """The file with other sizes in its header: JPEG, BMP, or WebP of each kind."""
+    """Return a JPEG, BMP or WebP file with this size in its header."""
     data = bytearray(encoded)
     if encoded.startswith(b"\xff\xd8"):
         start_of_frame = encoded.index(b"\xff\xc0")
@@ -105,13 +105,11 @@ BAD: dict[str, bytes] = {
     "GIF": encode(noise(8, 8, 1), "GIF"),
     "TIFF": encode(noise(8, 8), "TIFF"),
 }
-"""Files that are no images, or none that we read."""
+"""Files that aren't images, are damaged, or have a format that cvpipe refuses."""
 
 
 def write_classes(folder: Path, classes: dict[str, list[bytes]]) -> list[Path]:
-    """A folder per class with numbered files in it; the files, in the order in which a source lists
-    them.
-    """
+    """Write a folder of numbered files per class; return the files in the order of a source."""
     files = []
     for name, contents in sorted(classes.items()):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Guards the suite itself: mutations of the product, each of which a named test must catch.
+"""Guards the test suite: mutations of the package, each of which a named test must catch.
 
 Usage: `python tests/mutations.py [NAME…] [--list]`. Exit code 0 if all are caught, 1 if one
 survives, 2 if one no longer applies or its test doesn't run.
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Mutation(NamedTuple):
-    """A mistake in one file of the product, and the test that catches it."""
+    """A mistake in one file of the package, and the test that catches it."""
 
     edit: tuple[str, str, str]  # File below cvpipe/, text that occurs in it once, replacement.
     test: str  # Node id below tests/.
@@ -168,14 +168,14 @@ def run_tests(folder: Path, tests: list[str], mutation: Mutation | None = None) 
     options = ["-p", "no:cacheprovider", "-rfE", f"--basetemp={folder.with_suffix('.tmp')}"]
     done = _python(folder, "-m", "pytest", *options, *(f"tests/{test}" for test in tests))
     failed = re.findall(r"^FAILED tests/(.+?)(?: - .*)?$", done.stdout, re.M)
-    # 1 is also the exit code of fixtures that fail, which says nothing about a test.
+    # Exit code 1 may also come from a failed fixture, which doesn't show that the test fails.
     if done.returncode != bool(failed) or re.search("^ERROR ", done.stdout, re.M):
         raise MutationError(f"the tests don't run (exit {done.returncode}):\n{done.stdout}")
     return failed
 
 
 def check_baseline(mutations: list[Mutation], folder: Path) -> None:
-    """Run the tests of these mutations without any; MutationError if one fails."""
+    """Run the tests of these mutations on the unchanged package; MutationError if one fails."""
     if failed := run_tests(folder, sorted({mutation.test for mutation in mutations})):
         raise MutationError(f"fail without a mutation: {', '.join(failed)}")
 
@@ -209,7 +209,7 @@ def main() -> int:
 
 
 def _python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # Without pytest's variables: a worker of xdist shares what other workers made.
+    # Without pytest's variables, because a worker of xdist would share fixtures of other workers.
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     words, env = [sys.executable, *arguments], {**env, "PYTHONPATH": str(folder)}
     try:

@@ -36,7 +36,7 @@ def tiny(*overrides: str) -> Config:
 
 @pytest.fixture(scope="session")
 def run(once: Once) -> Run:
-    """A finished run of a tiny detector."""
+    """Train a tiny anomaly detector."""
 
     def make(folder: Path) -> None:
         scores = train(tiny(), folder)
@@ -48,7 +48,7 @@ def run(once: Once) -> Run:
 
 @pytest.fixture
 def exported(run: Run, once: Once, gate_in_this_process: None) -> Path:
-    """The folder of the version exported from `run`."""
+    """Export `run`; return the folder of the exported version."""
     return once("saved/scratched", lambda folder: export(run, folder)) / "1"
 
 

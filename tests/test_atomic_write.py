@@ -1,4 +1,4 @@
-"""Guards files that are whole or not there: an error keeps the old one, a power cut the new one."""
+"""Guards atomic writes: after an error the old file is whole, and after a power cut the new one."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_after(
 
     def note_fsync(descriptor: int) -> None:
         status = os.fstat(descriptor)
-        # By then the file's content has left Python's buffer.
+        # Python's buffer must have been flushed before this call.
         done.append("folder" if stat.S_ISDIR(status.st_mode) else f"{status.st_size} bytes")
         fsync(descriptor)
 

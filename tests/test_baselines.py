@@ -1,4 +1,4 @@
-"""Guards baselines: the pipeline's own images and splits, and the same rows every time."""
+"""Guards baselines: they see the pipeline's prepared images and splits, and are reproducible."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cvpipe.errors import DataError
 from labels import labels_of
 
 Cvpipe = Callable[..., tuple[int, str, str]]
-# As they lie in scikit-learn: 8×8, and 0…1.
+# Images as in scikit-learn: 8×8 pixels in 0…1.
 PLAIN = ("prepare.size=[8, 8]", "prepare.mean=[0]", "prepare.std=[1]", "data.limit=300")
 
 

@@ -27,7 +27,7 @@ CORE = sorted(
         PACKAGE / "evaluation.py",
     ]
 )
-# Augmentations whose very subject is objects, or masks.
+# Augmentations that are defined for objects, or for masks.
 OF_OBJECTS = ("partners.py", "zoom.py", "scale_crop.py")
 TASKS = sorted(
     path.stem for path in (PACKAGE / "tasks").iterdir() if path.stem not in ("__init__", "task")
@@ -35,7 +35,7 @@ TASKS = sorted(
 
 
 def strings(path: Path) -> Iterator[tuple[int, str]]:
-    """The strings in a file's code, with their lines; no docstrings."""
+    """Return the strings in a file's code with their lines, without docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     prose = {
         id(node.value)
@@ -48,7 +48,7 @@ def strings(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def imports(path: Path) -> set[str]:
-    """The modules that a file imports when it is imported itself."""
+    """Return the modules that a file imports at import time."""
     found = set()
     waiting: list[ast.AST] = list(ast.parse(path.read_text(encoding="utf-8")).body)
     while waiting:
@@ -65,7 +65,9 @@ def imports(path: Path) -> set[str]:
 
 
 def reached(module: str) -> dict[str, set[str]]:
-    """All modules of cvpipe that importing one imports, with what each imports."""
+    """Return all modules of cvpipe that a module imports, directly or not, with the imports of
+    each.
+    """
     found: dict[str, set[str]] = {}
     waiting = [module]
     while waiting:
@@ -81,13 +83,13 @@ def reached(module: str) -> dict[str, set[str]]:
 
 
 def annotated() -> set[str]:
-    """The names of all annotations in examples."""
-    # A crop has an area, too.
+    """Return the names of all annotations in examples."""
+    # "area" is left out, since crops have an area, too.
     return {name for kind in KINDS for name in kind.keys} - {"area"}
 
 
 def answers() -> set[str]:
-    """The names of all tasks' answers."""
+    """Return the names of all tasks' answers."""
     modules = [importlib.import_module(f"cvpipe.tasks.{task}") for task in TASKS]
     return {name for module in modules for name in module.ANSWERS}
 
@@ -115,7 +117,7 @@ def test_the_core_names_no_task_no_annotation_and_no_answer(path: Path) -> None:
     ],
 )
 def test_exporting_and_answering_import_no_pictures(module: str, needed: str) -> None:
-    # Keras imports matplotlib where it is installed; that is Keras's business.
+    # Keras imports matplotlib where it is installed.
     found = reached(module)
     assert needed in found
     for name, known in found.items():

@@ -1,4 +1,4 @@
-"""Guards the budget of the suite: what uses too much CPU time fails, wall time never does."""
+"""Guards the budget of the suite: too much CPU time fails a run, and wall time never does."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def test_soaks():
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Four tests: a child burns CPU time, a fixture does, one waits, one is a soak."""
+    """Write four tests: CPU time is used by a child process, or a fixture; one waits; one is a
+    soak.
+    """
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     pytester.makepyfile(BURN)
     pytester.makeini("[pytest]\nmarkers = soak\naddopts = -p budget")

@@ -1,4 +1,4 @@
-"""Guards the command line: exit codes, sentences instead of tracebacks, readable stdout."""
+"""Guards the command line: exit codes, error sentences instead of tracebacks, readable stdout."""
 
 from __future__ import annotations
 

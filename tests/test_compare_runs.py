@@ -1,4 +1,4 @@
-"""Guards `cvpipe compare`: runs on the same images, and what differs between them."""
+"""Guards `cvpipe compare`: tests of runs on the same images, and differences of configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Cvpipe = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def other_run(once: Once) -> Path:
-    """A run of the small pipeline with another seed and rate."""
+    """Train the small pipeline with another seed and learning rate."""
     config = small_config("seed=1", "train.epochs=1")
     return once("runs/shorter", lambda folder: train(config, folder))
 
@@ -33,7 +33,7 @@ def test_runs_are_compared_image_by_image(
     assert result["configs"]["seed"] == [0, 1, 0]
     assert result["configs"]["train.epochs"] == [2, 1, 2]
     assert set(result["configs"]) == {"seed", "train.epochs"}
-    # An image's score is 1 or 0, and the mean is the accuracy.
+    # The score of an image is 1 or 0, and their mean is the accuracy.
     for row in result["runs"]:
         assert row["mean"] == pytest.approx(row["scores"]["accuracy"])
         assert row["interval"][0] < row["mean"] < row["interval"][1]

@@ -1,4 +1,4 @@
-"""Guards shell completion: real shells complete commands, options and an artifact's own options."""
+"""Guards shell completion: shells complete commands, options, and options of artifacts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from cvpipe.cli import COMMANDS
 
-# Completes each line as a user's TAB does, and prints the replies of a line on one line.
+# Completes each line as at a user's TAB, and prints all completions of a line on one line.
 BASH = """
 set -eo pipefail
 eval "$(cvpipe completion bash)"
@@ -31,7 +31,7 @@ done
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An environment with the `cvpipe` command on the path."""
+    """Return an environment with the `cvpipe` command in PATH."""
     command = tmp_path / "bin" / "cvpipe"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m cvpipe "$@"\n')
@@ -41,7 +41,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def completed(lines: list[str], environment: dict[str, str]) -> list[set[str]]:
-    """The replies of bash to a TAB after each line."""
+    """Return bash's completions at the end of each line."""
     done = subprocess.run(
         ["bash", "-c", BASH],
         input="".join(f"{line}\n" for line in lines),
@@ -91,7 +91,7 @@ def test_completing_does_not_import_tensorflow(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=asking, cwd=ROOT, check=True)
     assert (tmp_path / "replies").read_text().split() == ["--mistakes"]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    # The command's own imports, and not those of others.
+    # Completion of `evaluate` imports the modules of this command only.
     assert "cvpipe.training.run" in imported and "cvpipe.prediction.images" not in imported
     assert not imported & {"tensorflow", "keras", "matplotlib"}
 

@@ -1,4 +1,4 @@
-"""Guards mistakes in pipelines: each is a sentence with its place, its key and what to do."""
+"""Guards errors about pipelines: each is a sentence with place, key and advice."""
 
 from __future__ import annotations
 
@@ -742,14 +742,14 @@ SCHEMA = TypeAdapter(Pipeline).json_schema()
 
 
 def fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every field of every section: its dotted name and its schema."""
+    """Yield the dotted name and the schema of every field of every section."""
     for name, section in schema["$defs"].items():
         for key, field in section["properties"].items():
             yield f"{name}.{key}", field
 
 
 def described(field: dict[str, Any], schema: dict[str, Any]) -> bool:
-    """True if a field, or else each section it may be, says what it is."""
+    """Return True if a field has a description, or if each section it may hold has one."""
     sections = [field, *field.get("oneOf", [])]
     references = [
         schema["$defs"][section["$ref"].rpartition("/")[2]]
@@ -762,7 +762,7 @@ def described(field: dict[str, Any], schema: dict[str, Any]) -> bool:
 
 
 def test_every_field_of_the_schema_says_what_it_is() -> None:
-    # What kind a section is, its own description says.
+    # The description of a section describes its key `kind`.
     silent = [
         name
         for name, field in fields(SCHEMA)

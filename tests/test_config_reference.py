@@ -1,4 +1,4 @@
-"""Guards the configuration reference: complete, and committed as it is generated."""
+"""Guards the configuration reference: it is complete, and committed as generated."""
 
 from __future__ import annotations
 

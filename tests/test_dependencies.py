@@ -16,7 +16,7 @@ from conftest import ROOT
 
 
 def requirements() -> dict[str, list[Requirement]]:
-    """The requirements of cvpipe, under "", and of each extra."""
+    """Return the requirements of each extra, and those of cvpipe under ""."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     parts = {"": setup["options"]["install_requires"], **setup["options.extras_require"]}

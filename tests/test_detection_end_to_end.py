@@ -1,4 +1,4 @@
-"""Guards the whole way of a detector: train, evaluate, export, predict, serve."""
+"""Guards a detector from end to end: train, evaluate, export, predict, serve."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ TINY = (
     "train.pictures=true",
     "schedule={kind: constant}",
 )
-# Without it an untrained network answers so many boxes of all but equal scores that their order is
-# chance.
+# Without this limit, a hardly trained network returns many boxes with nearly equal scores, so that
+# their order is random.
 FEW_ANSWERS = "model.head.suppress.max_detections=20"
 HEADS = {
     "ssd": ("model.head={kind: ssd, strides: [2, 4]}",),
@@ -57,7 +57,7 @@ HEADS = {
         "model.backbone=resnet18",
         "model.width=0.125",
         "model.head={kind: yolo_v3, strides: [16], anchors: [[0.2, 0.15], [0.3, 0.25]]}",
-        # With the papers' weight, a network of few steps finds nothing in noise.
+        # With the papers' weight, a network trained for a few steps finds nothing.
         "loss={kind: yolo, empty_weight: 0.05}",
     ),
 }
@@ -65,7 +65,7 @@ HEADS = {
 
 @pytest.fixture(scope="session", params=["ssd", *soaked("yolo")])
 def run(request: pytest.FixtureRequest, once: Once) -> Run:
-    """A finished run of a tiny detector."""
+    """Train a tiny detector."""
     config = config_file.load(
         ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml",
         [*TINY, *HEADS[request.param], FEW_ANSWERS],
@@ -80,7 +80,7 @@ def run(request: pytest.FixtureRequest, once: Once) -> Run:
 
 @pytest.fixture
 def exported(run: Run, once: Once, gate_in_this_process: None) -> Path:
-    """The folder of the version exported from `run`."""
+    """Export `run`; return the folder of the exported version."""
     return once(f"saved/{run.folder.name}/scenes", lambda folder: export(run, folder)) / "1"
 
 
@@ -108,7 +108,7 @@ def test_the_export_passes_the_gate_in_a_process_of_its_own(run: Run, tmp_path: 
 
 
 def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
-    # Evaluation writes a report.
+    # A copy, since evaluation writes a report into the run.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
     from_run, from_artifact = evaluate_run(copied), evaluate_artifact(exported, "test")
     for name in ("images", "objects", "ap", "ap50", "ar100"):
@@ -267,8 +267,8 @@ def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> No
 def test_the_notebook_shows_a_detector(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(run.folder))
     done = execute(ROOT / "notebooks" / "detection.ipynb", ROOT)
-    # Class counts, images, augmented images, where it looks, what answers for what, predictions,
-    # precision and recall, errors.
+    # Class counts, images, augmented images, explanations, assigned targets, predictions, precision
+    # and recall, errors.
     assert pictures(done) == 8
 
 

@@ -1,4 +1,4 @@
-"""Guards detection against odd annotated images: no training stops, no number is spoiled."""
+"""Guards detection with odd annotated images: training goes on, and no number is NaN."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEADS = {
 
 
 def xml(boxes: list[tuple[int, int, int, int]], height: int, width: int) -> str:
-    """Annotations of an image; boxes are xmin, ymin, xmax, ymax."""
+    """Return the XML of an image's annotations; boxes are xmin, ymin, xmax, ymax."""
     objects = "".join(
         "<object><name>square</name><bndbox>"
         f"<xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
@@ -47,7 +47,7 @@ def squares(
     size: tuple[int, int] = (64, 64),
     image: bool = True,
 ) -> None:
-    """An annotated image of light squares on dark noise, and its annotation file."""
+    """Write an image of light squares on dark noise, and its annotation file."""
     pixels = np.random.default_rng(len(name)).integers(0, 60, (*size, 3)).astype(np.uint8)
     for left, top, right, bottom in boxes:
         pixels[top - 1 : bottom, left - 1 : right] = 230
@@ -58,8 +58,8 @@ def squares(
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Twelve plain images, and five that aren't: empty, crowded, missing, annotated twice, and as
-    thin as a line.
+    """Write twelve plain images and five odd ones: without objects, with 1000 objects, missing,
+    with a repeated object, and one pixel high.
     """
     folder = tmp_path / "data"
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
@@ -105,7 +105,7 @@ def test_odd_images_train_and_evaluate_without_nan(
     )
     scores = json.loads(out)
     assert scores["images"] == 16 and scores["quarantined"] == 1
-    # The missing image's objects and those without area count for nothing.
+    # Objects of the missing image and objects without area aren't counted.
     assert scores["objects"] == 12 + 50 + 2
     rows = [
         json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()

@@ -18,7 +18,7 @@ CLAUSE = re.compile(r"(What|Whether|How|Those|Where|Which|Whoever|When)\b")
 
 
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:
-    """Strings that stand alone as statements, with their lines."""
+    """Yield the strings that are statements of their own, with their lines."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if (
             isinstance(node, ast.Expr)

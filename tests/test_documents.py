@@ -1,4 +1,4 @@
-"""Guards documents: names of users break neither Markdown's tables nor HTML."""
+"""Guards documents: names given by users break neither Markdown tables nor HTML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLOCKS = [
 
 
 class Reader(HTMLParser):
-    """Gathers tags and text."""
+    """A parser that collects tags and text."""
 
     def __init__(self) -> None:
         """Read nothing yet."""

@@ -1,4 +1,4 @@
-"""Guards the whole way of a classifier: train, evaluate, export, serve, ask."""
+"""Guards a classifier from end to end: train, evaluate, export, serve, ask."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from cvpipe.training.trained import load
 
 @pytest.fixture(scope="module")
 def address(artifact: Path) -> Iterator[str]:
-    """URL of `cvpipe serve` for the folder with the exported model."""
+    """Run `cvpipe serve` for the folder of the exported model; yield its URL."""
     command = [sys.executable, "-m", "cvpipe", "serve", str(artifact.parent.parent), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr
@@ -86,8 +86,8 @@ def test_a_run_and_its_artifact_agree_on_all_of_fashion_mnist(
 
 
 def probabilities_differ_by(run: Run, folder: Path) -> float:
-    """Return the largest difference between the run's and the artifact's probabilities, the
-    artifact being fed raw bytes.
+    """Return the largest difference between the run's probabilities for prepared images and
+    the artifact's for encoded ones.
     """
     trained, artifact = load(run), open_artifact(folder)
     source = open_split(trained.config, "test", run.known)

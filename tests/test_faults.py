@@ -1,4 +1,4 @@
-"""Guards trainings against users' data and machines: each fault is a sentence, nothing is lost."""
+"""Guards training with faulty data or disks: each fault is a sentence, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ train: {epochs: 1, batch_size: 20, pictures: false}
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Tables of dark and bright images, and the folder they lie in."""
+    """Write dark and bright images with their tables; return the folder."""
     folder = tmp_path / "photos"
     random = np.random.default_rng(0)
     for split, count in (("train", TRAIN), ("test", TEST)):
@@ -50,9 +50,10 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def train(cvpipe: Cvpipe, photos: Path) -> Cvpipe:
-    """`cvpipe train` of the photos: more arguments to (exit code, stdout, stderr).
+    """Return a function that runs `cvpipe train` on the photos with more arguments, and returns
+    exit code, stdout, stderr.
 
-    Checks that no file of theirs changes.
+    The function also checks that no photo or table changes.
     """
 
     def run(*arguments: Any) -> tuple[int, str, str]:
@@ -103,7 +104,7 @@ def test_thirty_percent_broken_stops_and_says_so(train: Cvpipe, photos: Path) ->
     code, out, err = train()
     assert (code, out) == (1, "")
     assert "of the train split's 200 records can't be read" in err
-    assert "data.max_bad_share allows 5.0%" in err and "Mend or remove them" in err
+    assert "data.max_bad_share allows 5.0%" in err and "Correct or remove them" in err
     assert len(quarantined(photos)) > 10
 
 
@@ -143,7 +144,7 @@ def test_a_huge_header_is_refused_before_it_takes_memory(train: Cvpipe, photos: 
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert train()[0] == 0
-    # Decoded it would take 400 MB in gray.
+    # Decoded, the image would take 400 MB in gray.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 350_000
     assert quarantined(photos) == {
         "train/000.png": "the header says 20000 x 20000 pixels; allowed are 1 to 100,000,000 in all"
@@ -169,8 +170,8 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before_it_and_the_run_goes_o
     assert train(*longer)[0] == 0
     (photos.parent / "run").rename(whole)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The first checkpoint that outgrows the limit fails as on a full disk, with an OSError while it
-    # is written.
+    # The first checkpoint larger than the limit fails as on a full disk, with an OSError during the
+    # write.
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
         code, _, err = train(*longer)

@@ -1,4 +1,4 @@
-"""Guards the direction of imports: one way, along the list in CONTRIBUTING.md."""
+"""Guards the direction of imports: they follow the order in CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from conftest import ROOT
 
-# A module may import what stands before it or in the same place.
+# A module may import modules before it in this list or in its own entry.
 ORDER = [
     {"errors"},
     {
@@ -77,7 +77,7 @@ def imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cvpipe"):
             if node.module == "cvpipe":
-                # What isn't a module of its own, such as the version, belongs to the package.
+                # Names that aren't modules, such as the version, count as the package.
                 yield from (alias.name for alias in node.names if not alias.name.startswith("_"))
             else:
                 yield node.module.removeprefix("cvpipe.")

@@ -1,4 +1,4 @@
-"""Guards `cvpipe info`: versions, processor, memory and devices, and no secrets."""
+"""Guards `cvpipe info`: it prints versions, processor, memory and devices, and no secrets."""
 
 from __future__ import annotations
 

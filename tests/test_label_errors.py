@@ -1,4 +1,4 @@
-"""Guards `cvpipe mistakes`: planted label errors come first, and folds have to be complete."""
+"""Guards `cvpipe mistakes`: planted label errors rank first, and missing folds are an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ FOLDS = 5
 
 
 def write_digits(root: Path, share: float, seed: int = 0) -> set[str]:
-    """Write the digits as class folders, a share of them in a wrong one; return those."""
+    """Write the digits as class folders, with a share in a wrong folder; return the misplaced
+    files.
+    """
     digits, random = load_digits(), np.random.default_rng(seed)
     count = len(digits.target)
     wrong = set(random.permutation(count)[: round(share * count)].tolist())
@@ -37,7 +39,7 @@ def write_digits(root: Path, share: float, seed: int = 0) -> set[str]:
 
 @pytest.fixture(scope="module")
 def folds(once: Once) -> Path:
-    """Photos with 5 % of wrong labels, and the runs of a cross-validation on them."""
+    """Write photos with 5 % wrong labels; return them and the runs of a cross-validation."""
 
     def make(folder: Path) -> None:
         wrong = write_digits(folder / "photos", 0.05)

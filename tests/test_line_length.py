@@ -1,4 +1,4 @@
-"""Guards the length of lines: 100 columns, in what ruff doesn't read."""
+"""Guards the length of lines: 100 columns, in files that ruff doesn't check."""
 
 from __future__ import annotations
 

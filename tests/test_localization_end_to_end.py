@@ -1,4 +1,4 @@
-"""Guards the whole way of a localizer: train, evaluate, export, predict."""
+"""Guards a localizer from end to end: train, evaluate, export, predict."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TINY = (
 
 @pytest.fixture(scope="session")
 def run(once: Once) -> Run:
-    """A finished run of a tiny localizer; most of its scenes show several digits."""
+    """Train a tiny localizer on scenes of which most show several digits."""
     config = config_file.load(PIPELINE, list(TINY))
 
     def make(folder: Path) -> None:
@@ -49,7 +49,7 @@ def run(once: Once) -> Run:
 
 @pytest.fixture
 def exported(run: Run, once: Once, gate_in_this_process: None) -> Path:
-    """The folder of the version exported from `run`."""
+    """Export `run`; return the folder of the exported version."""
     return once("saved/localization/scenes", lambda folder: export(run, folder)) / "1"
 
 
@@ -68,7 +68,7 @@ def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
 
 @pytest.mark.soak
 def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
-    # Evaluation writes a report.
+    # A copy, since evaluation writes a report into the run.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
     from_run, from_artifact = evaluate_run(copied), evaluate_artifact(exported, "test")
     for name in ("images", "localization_accuracy", "accuracy", "mean_iou", "loss"):

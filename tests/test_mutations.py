@@ -1,4 +1,4 @@
-"""Guards the suite itself: mistakes in the product are each caught by a test."""
+"""Guards the test suite: each deliberate mistake in the package fails a test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_mutation_applies_and_names_a_test_that_exists(name: str) -> None:
     assert f"\ndef {function.partition('[')[0]}(" in (ROOT / "tests" / file).read_text()
 
 
-# One of each kind; CVPIPE_MUTATIONS=all takes every one, as tests/mutations.py does.
+# One mutation of each kind; with CVPIPE_MUTATIONS=all, all are tested, as by tests/mutations.py.
 KINDS = (
     *("iou-sign", "order-seed-dropped", "biases-decayed", "last-batch-dropped", "exif-ignored"),
     *("gate-passes-all", "dropout-forgotten", "resize-aliased", "artifact-class-order"),

@@ -130,7 +130,7 @@ def test_a_pipeline_stands_over_its_base(tmp_path: Path) -> None:
         ("base: whole.yaml\ntrain:\n  epoch: 3\n", "p.yaml:3: unknown key 'train.epoch'"),
         ("base: wrong.yaml\ntrain:\n  epochs: 3\n", "wrong.yaml:8: 'prepare.size' should be"),
         ("base: whole.yaml\noptimizer:\n  kind: lbfgs\n", "whole.yaml:5: augment doesn't go with"),
-        ("base: p.yaml\n", "p.yaml: the file is its own base; name another in 'base'"),
+        ("base: p.yaml\n", "p.yaml: the file is its own base; name another file in 'base'"),
         ("base: there.yaml\n", "there.yaml: no such pipeline file; "),
         (
             'base: "a\\0b"\n',

@@ -11,7 +11,9 @@ import numpy as np
 
 from cvpipe.data.annotated import Annotations
 
-UNREADABLE = "can't be decoded: the file is damaged, too large, or no JPEG, PNG, BMP or WebP image"
+UNREADABLE = (
+    "can't be decoded: the file is damaged, too large, or not a JPEG, PNG, BMP or WebP image"
+)
 """Error message returned for an image that can't be decoded."""
 
 

@@ -1,1 +1,1 @@
-"""Latency, throughput and memory of exported artifacts, measured in processes of their own."""
+"""Latency, throughput and memory of exported artifacts, each measured in a separate process."""

@@ -33,23 +33,23 @@ class Row(NamedTuple):
     p50_ms: float
     """Median time of a call, in milliseconds."""
     p99_ms: float
-    """99th percentile; of fewer than 100 calls, nearly the longest."""
+    """99th percentile; with fewer than 100 calls, nearly the longest time."""
     images_per_second: float
     memory: int
-    """Largest growth of the process in bytes, from before the artifact was loaded, with batches up
-    to this size.
+    """Largest growth of the process's memory in bytes since before the artifact was loaded, with
+    batches up to this size.
     """
 
 
 class Measured(NamedTuple):
-    """An artifact."""
+    """Score and size of an artifact."""
 
     artifact: str
-    """Its name in rows."""
+    """Name of the artifact in rows."""
     folder: str
     task: str
     score: str
-    """Name of the score that marks the best checkpoint."""
+    """Name of the score that selects the best checkpoint."""
     value: float | None
     """The score; None if it isn't known."""
     size: int
@@ -68,20 +68,20 @@ def benchmark(
     score: Score,
     note: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure artifacts, each signature and number of threads in a process of its own, in turns.
+    """Measure artifacts in turns, each signature and number of threads in a separate process.
 
     Args:
-        folders: of versions of models.
+        folders: folders of artifacts' versions.
         batches: batch sizes.
         threads: numbers of cores that a process may use.
-        images: images to answer; without any, a drawn photo.
+        images: images to answer; if empty, a drawn photo is used.
         seconds: duration of the measurement of each row.
         score: maps an artifact's folder to its scores.
         note: called with the progress.
 
     Returns:
-        "images" (what was answered), "artifacts", a list of `Measured` as dictionaries, and "rows",
-        a list of `Row` as dictionaries.
+        "images" (a description of the answered images), "artifacts", a list of `Measured` as
+        dictionaries, and "rows", a list of `Row` as dictionaries.
 
     Raises:
         DataError: an artifact is damaged, takes no images or fails, or an image can't be read.

@@ -16,9 +16,9 @@ from cvpipe.benchmark.requests import Request
 from cvpipe.errors import DataError
 
 _PROBE = Path(__file__).with_name("probe.py")
-# Letters of a process's stderr in an error.
+# Number of characters of a process's stderr that an error quotes.
 _TOLD = 1000
-# Would have TensorFlow make another number of threads.
+# Environment variables that would change the number of TensorFlow's threads.
 _OTHER_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
@@ -29,9 +29,9 @@ class Plan:
     artifact: Path
     """Folder of the version."""
     request: Request
-    """Has at least as many images as the largest batch."""
+    """A request with at least as many images as the largest batch."""
     threads: int
-    """Number of cores that it may use; TensorFlow makes as many threads."""
+    """Number of cores that the process may use; TensorFlow makes as many threads."""
     batches: tuple[int, ...]
 
 
@@ -39,7 +39,7 @@ class Contestant:
     """A running process of a plan."""
 
     def __init__(self, plan: Plan):
-        """Start the process, which takes seconds to get ready: `wait` for it."""
+        """Start the process, which loads for some seconds; `wait` returns when it is ready."""
         self.plan = plan
         self.times: dict[int, list[float]] = {size: [] for size in plan.batches}
         """Seconds of each call by batch size."""
@@ -72,7 +72,7 @@ class Contestant:
 
     def __exit__(self, *error: object) -> None:
         self._process.kill()
-        # Waits for its end, and closes the pipes.
+        # Wait for the process to end, and close the pipes.
         self._process.communicate()
 
     def wait(self) -> None:
@@ -85,9 +85,11 @@ class Contestant:
         self.memory = {int(size): grown for size, grown in told["memory"].items()}
 
     def measure(self, batch: int, seconds: float) -> None:
-        """Add the times of calls for at least so many seconds; raises the same as `wait`."""
+        """Time calls for at least `seconds`, and add the times. Raises the same errors as
+        `wait`.
+        """
         assert self._process.stdin
-        # A process that has ended is found by reading.
+        # Reading detects a process that has ended.
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({"size": batch, "seconds": seconds}) + "\n")
             self._process.stdin.flush()
@@ -100,7 +102,7 @@ class Contestant:
             return json.loads(line)
         code = self._process.wait()
         said = self._errors.read_text(errors="replace").strip()[-_TOLD:]
-        killed = "; it was killed, perhaps for want of memory" if code < 0 else ""
+        killed = "; it was killed, perhaps because memory ran out" if code < 0 else ""
         plan = self.plan
         raise DataError(
             f"{plan.artifact}: the signature {plan.request.signature} can't be measured with"
@@ -112,11 +114,11 @@ class Contestant:
 def measure_in_turns(
     plans: Sequence[Plan], seconds: float, turns: int, note: Callable[[str], None]
 ) -> list[Contestant]:
-    """Measure all batch sizes of all plans in turns, so that other work on the machine strikes all
-    alike.
+    """Measure all batch sizes of all plans in turns, so that other work on the machine affects all
+    plans alike.
 
     Args:
-        seconds: for each batch size of each plan, in all turns together.
+        seconds: time to measure each batch size of each plan, in all turns together.
         turns: number of turns.
         note: called with the progress.
 

@@ -1,4 +1,4 @@
-"""Measure calls of one signature of an artifact, in a process of its own, without cvpipe.
+"""Measure calls of one signature of an artifact, in a separate process, without cvpipe.
 
 Run by `contestants.py` as `python probe.py PLAN`, where PLAN is JSON:
 
@@ -6,7 +6,7 @@ Run by `contestants.py` as `python probe.py PLAN`, where PLAN is JSON:
     has the images, "batches": [size, …], "cores": [number of a core to use, …]}
 
 It prints {"memory": {size: bytes}} when it is ready. Then it answers each line on stdin, {"size":
-of the batch, "seconds": shortest duration}, by a list of the seconds of each call.
+batch size, "seconds": shortest duration}, by a list of the duration of each call in seconds.
 """
 
 import json
@@ -19,17 +19,18 @@ from typing import Any
 import numpy as np
 
 WARMUP = 3
-"""Calls of each batch size before it is measured; the first ones prepare the graph."""
+"""Number of calls of each batch size before it is measured. The first calls prepare the graph."""
 
 
 class Probe:
     """A loaded signature and its requests."""
 
     def __init__(self, plan: dict[str, Any]):
-        """Load the artifact. The memory before that is the base of its growth."""
+        """Load the artifact. Growth is measured from the memory before loading."""
         with np.load(plan["requests"], allow_pickle=True) as arrays:
             inputs = dict(arrays)
-        # Imported late, because it makes a thread for each core that may be used.
+        # Imported after the cores are limited, because TensorFlow makes a thread for each usable
+        # core.
         import tensorflow as tf
 
         images = inputs.pop(plan["input"])
@@ -45,12 +46,12 @@ class Probe:
         self._calls = 0
         reset_peak()
         self._before = status_bytes("VmRSS")
-        # Kept, because signatures hold no reference to its variables.
+        # Kept alive, because signatures hold no reference to the model's variables.
         self._loaded = tf.saved_model.load(plan["artifact"])
         self._signature = self._loaded.signatures[plan["signature"]]
 
     def call(self, size: int) -> None:
-        """Answer one batch, other images in turn, and fetch all answers."""
+        """Call the signature on the next batch of this size, and fetch all outputs."""
         batches = self._batches[size]
         request = {self._input: batches[self._calls % len(batches)]}
         self._calls += 1
@@ -58,8 +59,8 @@ class Probe:
             value.numpy()
 
     def warm_up(self) -> dict[int, int]:
-        """Answer batches of all sizes, the smallest first; return by how many bytes the process has
-        grown at most up to each size.
+        """Answer batches of all sizes, the smallest first; return the largest growth of the
+        process, in bytes, up to each size.
         """
         grown = {}
         for size in self._batches:
@@ -69,8 +70,8 @@ class Probe:
         return grown
 
     def measure(self, size: int, seconds: float) -> list[float]:
-        """Answer batches for at least so many seconds; return the seconds of each call."""
-        # Since the last turn, the caches were others'.
+        """Answer batches for at least `seconds`; return the duration of each call in seconds."""
+        # Warm the caches, which other processes have used since the last turn.
         self.call(size)
         times: list[float] = []
         end = time.perf_counter() + seconds
@@ -82,14 +83,14 @@ class Probe:
 
 
 def status_bytes(name: str) -> int:
-    """Return a size in this process's status: VmRSS, its memory, or VmHWM, the peak of that."""
+    """Return a size in this process's status: VmRSS, its memory, or VmHWM, its peak memory."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     (line,) = (line for line in lines if line.startswith(f"{name}:"))
     return 1024 * int(line.split()[1])
 
 
 def reset_peak() -> None:
-    """Let VmHWM begin with the memory of now, where the kernel permits it."""
+    """Reset VmHWM to the current memory, if the kernel permits it."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
@@ -99,7 +100,7 @@ def reset_peak() -> None:
 def main(plan: dict[str, Any]) -> None:
     """Answer the lines on stdin."""
     os.sched_setaffinity(0, plan["cores"])
-    # Libraries print as they please; the answers have a stream of their own.
+    # Libraries may print to stdout, so the answers have a separate stream.
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
         probe = Probe(plan)

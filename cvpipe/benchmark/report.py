@@ -77,10 +77,10 @@ def write_report(result: Mapping[str, Any], folder: Path) -> list[Path]:
         Text(f"{machine_line(result['machine'])}. Images: {result['images']}."),
         artifact_table(result),
         Text(
-            "Each signature and number of threads was measured in a process of its own, in turns,"
-            " without the first calls. The signature serving_default takes encoded images, tensor"
-            " prepared ones. Memory is the growth of the process from before the artifact was"
-            " loaded to its peak with batches up to this size. The size is that of graph and"
+            "Each signature and number of threads was measured in a separate process, in turns,"
+            " without the first calls. The signature serving_default takes encoded images; tensor"
+            " takes prepared images. Memory is the growth of the process from before the artifact"
+            " was loaded to its peak with batches up to this size. The size is that of graph and"
             " weights."
         ),
         row_table(result),

@@ -34,7 +34,9 @@ class Request(NamedTuple):
 
 
 def drawn_photo() -> bytes:
-    """Return a JPEG file of waves and noise, about as large as a photo of its size."""
+    """Return a JPEG file of waves and noise, with about as many bytes as a photo of the same
+    size.
+    """
     random = np.random.default_rng(0)
     y, x = np.mgrid[0 : 1 : DRAWN[0] * 1j, 0 : 1 : DRAWN[1] * 1j]
     waves = [np.sin(a * y + b * x + c) for a, b, c in random.uniform(2, 20, (3, 3))]
@@ -44,7 +46,7 @@ def drawn_photo() -> bytes:
 
 
 def read_images(images: Sequence[ImageFile], count: int) -> list[bytes]:
-    """Return the contents of `count` images, evenly chosen, or of fewer in turn.
+    """Return the contents of `count` images, evenly spaced; images are repeated if there are fewer.
 
     Raises:
         DataError: an image can't be read or decoded.
@@ -64,7 +66,7 @@ def read_images(images: Sequence[ImageFile], count: int) -> list[bytes]:
 
 
 def write_requests(artifact: Path, contents: Sequence[bytes], folder: Path) -> list[Request]:
-    """Write the inputs of an artifact's signatures, with the default values of others.
+    """Write the inputs of an artifact's signatures, with the default values of the other inputs.
 
     Args:
         artifact: folder of the version.

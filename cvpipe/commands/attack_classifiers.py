@@ -31,7 +31,7 @@ _SHOWN = 6
 def attack_classifiers(
     options: argparse.Namespace, opened: Sequence[AttackedModel], source: Source
 ) -> int:
-    """Attack classifiers, each by itself and all by images that attack the others."""
+    """Attack each classifier, with images made for it and with images made for the others."""
     first = opened[0]
     _check_alike(opened)
     target = _target(options.label, first.facts.class_names)
@@ -102,8 +102,8 @@ def _check_alike(opened: Sequence[AttackedModel]) -> None:
         sizes = [(one.config.prepare.size, one.config.prepare.channels) for one in (first, own)]
         if own.facts.class_names != first.facts.class_names or sizes[0] != sizes[1]:
             raise ConfigError(
-                f"{own.path}: has other classes, or images of another size, than {first.path};"
-                " attacks transfer between models in which both are the same"
+                f"{own.path}: has other classes, or images of another size, than {first.path}; give"
+                " models with the same classes and image size"
             )
 
 
@@ -135,7 +135,7 @@ Shown = tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]
 
 
 def _watch_first() -> tuple[Watch, list[Shown]]:
-    """Return a callback that keeps the first batch, and the list where it keeps it."""
+    """Return a callback that keeps the first batch, and the list that receives this batch."""
     kept: list[Shown] = []
 
     def watch(labels: np.ndarray, pixels: list[np.ndarray], answers: list[np.ndarray]) -> None:

@@ -30,14 +30,14 @@ class AttackedModel(NamedTuple):
     config: Config
     facts: Facts
     known: KnownData
-    """Description of the data that it was trained on."""
+    """Description of the model's training data."""
     loaded: Trained | Artifact
 
     def subject(self) -> Subject:
-        """Return its scores of classes, through which gradients flow.
+        """Return the model's class scores, through which gradients flow.
 
         Raises:
-            ConfigError: the task has none.
+            ConfigError: the task has no class scores.
         """
         if isinstance(self.loaded, Trained):
             return subject_of(self.task, dict(self.loaded.members[0]))
@@ -50,7 +50,7 @@ class _Signature:
     """An artifact's signature for prepared images, called like a network in inference mode."""
 
     def __init__(self, artifact: Artifact):
-        # It holds the variables of the signature.
+        # Kept alive, because the artifact holds the signature's variables.
         self._loaded = artifact.loaded
         self._answer = artifact.loaded.signatures["tensor"]
 

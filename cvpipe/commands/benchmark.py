@@ -54,7 +54,7 @@ def add(commands: Any) -> None:
         metavar="N,N",
         type=_threads,
         default=_threads(f"1,{ALL}"),
-        help=f"numbers of cores to use, each measured alone (default: 1,{ALL})",
+        help=f"numbers of cores to use, each measured separately (default: 1,{ALL})",
     )
     parser.add_argument(
         "--images",
@@ -110,7 +110,7 @@ def benchmark(options: argparse.Namespace) -> int:
     images = find_images(options.images)
     if options.to:
         own_folder(options.to, "benchmark.json", "--to")
-    # Read when TensorFlow is imported: this process and those that measure share a GPU.
+    # The measuring processes share a GPU with this one. TensorFlow reads the variable at import.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     machine = machine_facts()
     from cvpipe.benchmark.benchmark import benchmark as measure
@@ -140,8 +140,8 @@ def _check(options: argparse.Namespace) -> None:
     usable = len(os.sched_getaffinity(0))
     if max(options.threads) > usable:
         raise ConfigError(
-            f"--threads {max(options.threads)}: only {usable} cores can be used here; give less, or"
-            f" '{ALL}'"
+            f"--threads {max(options.threads)}: only {usable} cores can be used here; give fewer,"
+            f" or '{ALL}'"
         )
     if not options.seconds > 0:
         raise ConfigError(f"--seconds {options.seconds}: give more than 0")
@@ -152,7 +152,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> Callable[[Path], dict[str, Any]]:
-    """Return the function that knows an artifact's scores."""
+    """Return a function from an artifact's folder to its scores."""
     if options.evaluate:
         from cvpipe.export.score import evaluate_artifact
 

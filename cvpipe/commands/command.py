@@ -25,7 +25,8 @@ SHOWN_CLASSES = 20
 def add_command(
     commands: Any, name: str, run: Run, text: str, as_json: bool = True
 ) -> argparse.ArgumentParser:
-    """Declare a command. `run` takes the options and returns the exit code; `text` describes it.
+    """Declare a command. `run` takes the options and returns the exit code; `text` is the command's
+    description.
 
     `as_json` adds the option --json; the command then prints by `print_result`.
     """
@@ -40,7 +41,7 @@ def add_command(
 
 def add_examples(parser: argparse.ArgumentParser, *lines: str) -> None:
     """Add example command lines to the end of --help, after the epilog if there is one."""
-    # The formatter that keeps these lines doesn't wrap the description either.
+    # The formatter that keeps the line breaks of the examples doesn't wrap the description.
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = textwrap.fill(parser.description or "", 78)
     text = "\n  ".join(["examples:", *lines])
@@ -119,7 +120,7 @@ def config_of(path: Path) -> Config:
     """Return the configuration of a run or of an artifact.
 
     Raises:
-        DataError: neither is there.
+        DataError: there is neither a run nor an artifact.
     """
     if is_run(path):
         from cvpipe.training.run import Run
@@ -141,8 +142,8 @@ def own_folder(folder: Path, mark: str, option: str) -> None:
     """
     if folder.exists() and not (folder / mark).exists() and any(folder.iterdir()):
         raise ConfigError(
-            f"{folder}: the folder is not empty and holds something else; choose another with"
-            f" {option}"
+            f"{folder}: the folder is not empty and holds something else; choose another folder"
+            f" with {option}"
         )
     folder.mkdir(parents=True, exist_ok=True)
 

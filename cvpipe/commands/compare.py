@@ -19,7 +19,10 @@ from cvpipe.errors import ConfigError
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    text = "compare runs on the same images: configurations, curves, scores with intervals, a test"
+    text = (
+        "compare runs on the same images: configurations, curves, scores with intervals, a"
+        " significance test"
+    )
     parser = add_command(commands, "compare", compare, text)
     add_examples(parser, "cvpipe compare runs/digits runs/lenet --to digits-comparison")
     parser.add_argument(

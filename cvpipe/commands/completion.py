@@ -39,13 +39,13 @@ def complete(make_parser: Callable[[Sequence[str]], argparse.ArgumentParser]) ->
     """Answer the shell that asks for completions of a line, and end the process.
 
     Args:
-        make_parser: maps the words before the one to complete to the parser.
+        make_parser: returns the parser, given the words before the one that is completed.
     """
     from argcomplete import autocomplete
     from argcomplete.lexers import split_line
 
     line, point = os.environ["COMP_LINE"], int(os.environ["COMP_POINT"])
-    # Shells count bytes.
+    # COMP_POINT counts bytes, not characters.
     begun = line.encode()[:point].decode(errors="ignore")
     words: list[str] = split_line(begun)[3]
     autocomplete(make_parser(words[1:]))

@@ -89,7 +89,7 @@ def add(commands: Any) -> None:
         "--longest-side",
         metavar="N",
         type=int,
-        help="reduce images with a longer side of more than N pixels, and their annotations",
+        help="scale down images whose longer side exceeds N pixels, and their annotations",
     )
     command.add_argument(
         "--quality",
@@ -97,7 +97,7 @@ def add(commands: Any) -> None:
         type=int,
         help=(
             "re-encode all images as JPEG of this quality, 1 to 100 (default: keep files unchanged;"
-            " of reduced images, JPEG files become JPEG of quality 95, others PNG)"
+            " reduced JPEG files become JPEG of quality 95, other reduced files PNG)"
         ),
     )
     command.add_argument(

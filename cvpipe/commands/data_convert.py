@@ -18,7 +18,7 @@ _SHOWN = 5
 
 
 def add(commands: Any, watch: Callable[[int, int], None]) -> None:
-    """Declare the command; `watch` is called with the numbers of written and of all examples."""
+    """Declare the command. `watch` is called with the numbers of written examples and of all."""
     parser = add_command(
         commands,
         "convert",
@@ -67,7 +67,9 @@ def add(commands: Any, watch: Callable[[int, int], None]) -> None:
 def convert(options: argparse.Namespace, watch: Callable[[int, int], None]) -> int:
     """Write a data set in another tool's format; return 1 if images were left out."""
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-        raise ConfigError(f"{options.out}: exists already; remove it, or choose another with --out")
+        raise ConfigError(
+            f"{options.out}: exists already; remove it, or choose another folder with --out"
+        )
     data = _data(options)
     from cvpipe.data.sources import open_source, open_splits, warn_of_faults
     from cvpipe.data.writers import write_dataset
@@ -108,7 +110,9 @@ def convert(options: argparse.Namespace, watch: Callable[[int, int], None]) -> i
 
 
 def _data(options: argparse.Namespace) -> Any:
-    """Return the section `data` of the pipeline file, or one to read the folder or archive."""
+    """Return the section `data` of the pipeline file, or a section that reads the folder or
+    archive.
+    """
     if not is_data(options.pipeline):
         for option in ("task", "kind"):
             if getattr(options, option):

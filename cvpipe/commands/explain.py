@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
         "--class",
         dest="label",
         metavar="NAME",
-        help="the class to explain (default: the one with the highest score in each image)",
+        help="the class to explain (default: the class with the highest score in each image)",
     )
     parser.add_argument(
         "--layer",

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
         metavar="RUN",
         nargs="+",
         type=Path,
-        help="such as runs/digits; the predictions of several are averaged",
+        help="such as runs/digits; the predictions of several runs are averaged",
     )
     add_snapshots(parser)
     add_data_overrides(parser, ", or a key of export, such as --set 'export.png=[mask]'")

@@ -1,4 +1,4 @@
-"""`cvpipe info`: facts on this machine for bug reports."""
+"""`cvpipe info`: facts about this machine for bug reports."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
 
 
 def info(options: argparse.Namespace) -> int:
-    """Print facts on the machine."""
+    """Print facts about the machine."""
     result = machine_facts()
     print_result(options, result, aligned(_rows(result)))
     return 0

@@ -35,8 +35,10 @@ def add(commands: Any) -> None:
         "--model-garden",
         metavar="EXPERIMENT",
         nargs="+",
-        help="translate an experiment of TensorFlow Model Garden instead: its YAML file, or a name"
-        " that it registers, then files that override its values",
+        help=(
+            "translate an experiment of TensorFlow Model Garden instead: its YAML file, or the name"
+            " of a registered experiment, then files that override its values"
+        ),
     )
     parser.add_argument(
         "--images",
@@ -46,7 +48,7 @@ def add(commands: Any) -> None:
         " steps between two evaluations)",
     )
     parser.add_argument(
-        "--task", choices=TASKS, help="task to learn (default: that of the annotations)"
+        "--task", choices=TASKS, help="task to learn (default: the task of the annotations)"
     )
     parser.add_argument(
         "--kind", metavar="KIND", help="kind of data.source, such as voc, if several formats fit"
@@ -81,10 +83,10 @@ def _translate(options: argparse.Namespace) -> int:
     if file.exists():
         raise ConfigError(f"{file}: exists already; remove it, or choose another file with --to")
     if options.kind is not None:
-        raise ConfigError("--kind is a kind of data set, not for --model-garden; leave it out")
+        raise ConfigError("--kind is a kind of data set, not for --model-garden; leave --kind out")
     if options.task in ("pose", "anomaly"):
         raise ConfigError(
-            f"--task {options.task}: Model Garden has no such experiments; choose another"
+            f"--task {options.task}: Model Garden has no such experiments; choose another task"
         )
     if options.images is not None and options.images < 1:
         raise ConfigError(f"--images {options.images}: give the number of training images")
@@ -97,7 +99,7 @@ def _translate(options: argparse.Namespace) -> int:
     _write(file, translated.text)
     lines = [f"note      {note}" for note in translated.notes]
     wrong = _mistakes(file)
-    lines += [f"mend      {mistake}" for mistake in wrong]
+    lines += [f"correct      {mistake}" for mistake in wrong]
     written = f"wrote     {file}; look through its comments, then: cvpipe train {file}"
     result = {
         "pipeline": str(file),
@@ -145,7 +147,9 @@ def _write(file: Path, text: str) -> None:
     from cvpipe.atomic_write import atomic_write
 
     if not file.parent.is_dir():
-        raise ConfigError(f"{file}: there is no folder {file.parent}; make it, or choose another")
+        raise ConfigError(
+            f"{file}: there is no folder {file.parent}; make it, or choose another file"
+        )
     with atomic_write(file) as stream:
         stream.write(text.encode())
 

@@ -33,21 +33,25 @@ def add(commands: Any) -> None:
         type=int,
         default=500,
         metavar="N",
-        help="look at N images, at most (default: %(default)s)",
+        help="use at most N images (default: %(default)s)",
     )
     parser.add_argument(
         "--layer",
         dest="layers",
         action="append",
         metavar="NAME",
-        help="a layer with a feature map; can be repeated (default: the last of each size)",
+        help=(
+            "a layer with a feature map; can be repeated (default: the last layer of each map size)"
+        ),
     )
     parser.add_argument(
         "--projection",
         dest="projections",
         action="append",
         choices=("pca", "tsne", "umap"),
-        help="how images are placed by their features; can be repeated (default: pca, tsne)",
+        help=(
+            "projection that places images by their features; can be repeated (default: pca, tsne)"
+        ),
     )
     parser.add_argument(
         "--to",
@@ -81,7 +85,9 @@ def inspect(options: argparse.Namespace) -> int:
     config, networks = trained.config, dict(trained.members[0])
     check_single_map(config)
     if len(networks) != 1:
-        raise ConfigError(f"{options.run}: a run of several networks; give a run of one")
+        raise ConfigError(
+            f"{options.run}: this run has several networks; give a run with one network"
+        )
     [network] = networks.values()
     layers = (
         [feature_layer(network, name) for name in options.layers]

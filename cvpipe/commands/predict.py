@@ -34,7 +34,7 @@ detector; "cvpipe predict ARTIFACT --help" lists them.
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    # The output is always JSON, but all commands with results have the option.
+    # The output is always JSON, but all commands with results have the option --json.
     parser = add_command(
         commands, "predict", predict, "predict images with an artifact; one JSON line per image"
     )
@@ -89,7 +89,7 @@ def add(commands: Any) -> None:
         action="store_true",
         help=(
             "predict by the workers of a Ray cluster, which RAY_ADDRESS names or which is started"
-            " on this machine; all of them read the same paths; needs cvpipe[ray]"
+            " on this machine; all workers read the same paths; needs cvpipe[ray]"
         ),
     )
     parser.add_argument(
@@ -188,9 +188,11 @@ def _check_save(options: argparse.Namespace, task: str) -> None:
 
 
 def _check_workers(options: argparse.Namespace) -> None:
-    """Refuse a number of workers that can't be, and --ray without Ray, before predicting."""
+    """Refuse an invalid number of workers, and --ray without Ray, before predicting."""
     if options.workers is not None and not options.ray:
-        raise ConfigError(f"--workers {options.workers}: is the number of workers for --ray")
+        raise ConfigError(
+            f"--workers {options.workers}: is the number of workers for --ray; add --ray"
+        )
     if options.workers is not None and options.workers < 1:
         raise ConfigError(f"--workers {options.workers}: give 1 or more")
     if options.ray:

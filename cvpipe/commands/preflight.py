@@ -44,7 +44,10 @@ def add(commands: Any) -> None:
         "--save",
         metavar="DIR",
         type=Path,
-        help="keep StableHLO, executables and their costs; existing ones aren't compiled again",
+        help=(
+            "folder that keeps StableHLO, executables and their costs; existing executables are"
+            " reused"
+        ),
     )
 
 

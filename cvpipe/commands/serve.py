@@ -134,7 +134,7 @@ def _add_batching(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=0,
-        help="time that a batch waits for more images (default: %(default)s)",
+        help="microseconds that a batch waits for more images (default: %(default)s)",
     )
     group.add_argument(
         "--buckets",
@@ -147,7 +147,7 @@ def _add_batching(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=2,
-        help="batches of a version computed in parallel (default: %(default)s)",
+        help="number of batches of a version computed in parallel (default: %(default)s)",
     )
 
 
@@ -173,15 +173,15 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=30.0,
-        help="time limit for requests in progress after that (default: %(default)s)",
+        help="time limit for requests in progress after the grace time (default: %(default)s)",
     )
     for name, default, text in (
         ("max-queue", 1024, "largest number of waiting images per version"),
         ("max-instances", 1024, "largest number of images or instances per request"),
         ("max-pixels", 50_000_000, "largest number of pixels of an image"),
         ("max-body", 64, "largest request body in MiB"),
-        ("max-connections", 512, "most connections"),
-        ("threads", 4, "unbatched requests answered in parallel"),
+        ("max-connections", 512, "largest number of connections"),
+        ("threads", 4, "number of unbatched requests answered in parallel"),
     ):
         group.add_argument(
             f"--{name}", metavar="N", type=int, default=default, help=f"{text} (default: {default})"

@@ -57,7 +57,11 @@ def add(commands: Any) -> None:
         " (default: %(default)s)",
     )
     parser.add_argument(
-        "--steps", type=int, default=300, metavar="N", help="steps (default: %(default)s)"
+        "--steps",
+        type=int,
+        default=300,
+        metavar="N",
+        help="optimization steps (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
@@ -84,7 +88,7 @@ def style(options: argparse.Namespace) -> int:
     if options.to.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"--to {options.to}: give a name that ends in .png or .jpg")
     if options.keep_color and options.photo is None:
-        raise ConfigError("--keep-color: a texture has no photo; leave it out")
+        raise ConfigError("--keep-color: a texture has no photo; leave --keep-color out")
 
     from cvpipe.runtime import choose_kernels
 

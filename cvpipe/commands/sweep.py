@@ -110,7 +110,7 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def _table(result: dict[str, Any], keys: Sequence[str]) -> list[str]:
-    """Return a line for each trial, with the values of `keys`; those of cells are too many."""
+    """Return a line for each trial, with the values of `keys`; cells have too many keys to show."""
     rows = [["trial", "round", *keys, result["metric"], "seconds"]]
     for trial in result["trials"]:
         score = "failed" if trial["score"] is None else f"{trial['score']:.4f}"

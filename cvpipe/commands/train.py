@@ -122,8 +122,8 @@ def _drafted(data: str) -> Path:
         source = config_file.load(file, draft=True).data.source
         if getattr(source, "path", None) != data:
             raise ConfigError(
-                f"{file}: a pipeline of {source.place}, not of {data}; train it by its name, or"
-                f" draft another: cvpipe init {data} --to FILE"
+                f"{file}: a pipeline of {source.place}, not of {data}; train this file by its name,"
+                f" or draft another: cvpipe init {data} --to FILE"
             )
         print(f"using the existing {file}", file=sys.stderr)
         return file
@@ -155,7 +155,7 @@ def _check_sanity(options: argparse.Namespace, config: Config, run: Path) -> int
         findings.append(finding)
         if not options.json:
             print(finding.line(), flush=True)
-        # Create the folder only now, so that an error in the pipeline doesn't leave one.
+        # Create the folder only now, so that an error in the pipeline leaves no empty folder.
         own_folder(folder, "report.md", "--run")
         write_sanity_report(findings, config, folder)
     report = folder / "report.md"

@@ -186,7 +186,7 @@ def _load(name: str) -> _Visualized:
     check_single_map(trained.config)
     networks = dict(trained.members[0])
     if len(networks) != 1:
-        raise ConfigError(f"{name}: a run of several networks; give a run of one")
+        raise ConfigError(f"{name}: this run has several networks; give a run with one network")
     [network] = networks.values()
     scores = trained.task.class_scores
     subject = None if scores is None else Subject(network, scores)

@@ -21,9 +21,9 @@ Stride = Literal[2, 4, 8, 16, 32]
 
 
 class AnomalyData(Data):
-    """Source of the images, and the splits made of it. Only normal images are trained on."""
+    """Source of the images, and their division into splits. Only normal images are trained on."""
 
-    # One class is enough: that of normal images.
+    # One class, the normal images, is enough.
     least_classes: ClassVar[int] = 1
 
     source: DefectSource
@@ -44,8 +44,8 @@ class PatchHead(Section):
     """A head that stores the patches of normal images."""
 
     strides: Annotated[tuple[Stride, ...], Field(min_length=1)] = (8, 16)
-    """Strides in pixels of the backbone's feature maps that describe a patch. Each cell of the
-    finest map is a patch.
+    """Strides, in pixels, of the backbone's feature maps that describe a patch. Each cell of the
+    map with the smallest stride is a patch.
     """
     smoothing: NonNegative = 4.0
     """Standard deviation of the Gaussian that smooths heat maps, in pixels of the network's input;
@@ -70,7 +70,7 @@ class PatchCore(PatchHead):
     """Number of patches to store. They are chosen from the training set as a greedy coreset."""
     neighbors: Count = 9
     """Number of neighbors used to weight an image's score (equation 7). The denser the bank is
-    around the image's most anomalous patch, the lower is the score. 1: no weighting.
+    around the image's most anomalous patch, the lower the score. 1: no weighting.
     """
 
 
@@ -82,8 +82,8 @@ class Padim(PatchHead):
     kind: Literal["padim"]
     """Kind of head."""
     channels: Count = 100
-    """Number of features used, chosen at random by the pipeline's seed. Memory grows with its
-    square.
+    """Number of features used, chosen at random by the pipeline's seed. Memory grows with the
+    square of this number.
     """
     regularization: Positive = 0.01
     """Added to the variance of every feature."""
@@ -100,8 +100,8 @@ class AnomalyModel(Model):
 
 
 class AnomalyLoss(Loss):
-    """Mean distance of training images from the memory before they are stored in it; only logged,
-    not minimized.
+    """Mean distance of a batch's images from the features stored so far; only logged, not
+    minimized.
     """
 
     kind: Literal["novelty"]
@@ -119,8 +119,8 @@ class Threshold(Section):
     """Largest share of the normal validation images above the threshold."""
     margin: NonNegative = 0.25
     """Distance of the threshold above the highest score that isn't a false alarm, as a multiple of
-    that score's distance from the median. It allows for new normal images whose scores are higher
-    than those of a small split.
+    that score's distance from the median. The margin allows for new normal images that score higher
+    than the few of a small split.
     """
 
 
@@ -133,7 +133,7 @@ class AnomalyTrain(Train):
 
 class Anomaly(Config):
     """A pipeline that stores the features of normal images, and scores other images and their
-    pixels by the distance from them.
+    pixels by their distance from these features.
 
     Nothing is trained by gradients: each step stores a batch.
     """
@@ -141,9 +141,9 @@ class Anomaly(Config):
     task: Literal["anomaly"]
     """Task of the pipeline."""
     data: AnomalyData
-    """Source of the images, and the splits made of it."""
+    """Source of the images, and their division into splits."""
     augment: tuple[Annotated[AnyImage, Field(discriminator="op")], ...] = ()
-    """Random changes to training images, in this order; the results count as normal."""
+    """Random changes to training images, in this order; the changed images count as normal."""
     prepare: AnomalyPrepare
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
     model: AnomalyModel

@@ -23,7 +23,7 @@ class ToolBoxes(Source):
     """
     upright: bool = True
     """true: boxes refer to the photo rotated upright by its Exif orientation; false: to the stored
-    photo. Used only if the image size in the annotations fits both or is missing.
+    photo. Used only if the image size in the annotations is missing or fits both orientations.
     """
 
     @field_validator("classes")
@@ -36,7 +36,7 @@ class ToolFiles(ToolBoxes):
     """Boxes in a file per split."""
 
     train: str
-    """The file of the training split, relative to `path`; without a test file, the file of all
+    """The file of the training split, relative to `path`. If `test` is omitted, the file of all
     images.
     """
     validation: str | None = None
@@ -74,7 +74,9 @@ class Kitti(ToolBoxes):
     images: str = "image_2"
     """Name of the folders of images."""
     labels: str = "label_2"
-    """Name of the folders of text files. Apart from it, a text file has the path of its image."""
+    """Name of the folders of text files. Apart from this folder and the extension, a text file has
+    the path of its image.
+    """
 
 
 class Cvat(ToolFiles):
@@ -122,12 +124,14 @@ class BoxCsv(ToolFiles):
     box_columns: tuple[str, str, str, str] = ("xmin", "ymin", "xmax", "ymax")
     """The columns with left, top, right and bottom."""
     crowd_column: str | None = None
-    """A column with 1 for groups, which are neither learned nor scored, such as IsGroupOf."""
+    """A column with 1 for boxes around groups of objects, such as IsGroupOf. These boxes are
+    neither learned nor scored.
+    """
     fractions: bool = False
     """true: coordinates are fractions of the image, as in Open Images; false: pixels from 0."""
     names: str | None = None
-    """A table with the names of the labels and without headings, relative to `path`, such as
-    class-descriptions-boxable.csv of Open Images.
+    """A table without headings that maps labels to class names, relative to `path`, such as Open
+    Images' class-descriptions-boxable.csv.
     """
 
 

@@ -18,12 +18,12 @@ class CellBlock(Section):
     """Two operations on two maps, whose results are added (Zoph et al. 2018, section 3)."""
 
     inputs: tuple[State, State]
-    """The maps that the operations read. 0: the output of the cell before. 1: that of the cell
-    before it. 2, 3 and so on: the blocks of the same cell, from the first on.
+    """The maps that the operations read. 0: the output of the previous cell. 1: the output of the
+    cell before that. 2, 3 and so on: the first, second, … block of the same cell.
     """
     operations: tuple[Operation, Operation]
-    """The operation on each of the inputs. average and max are poolings; separable are two
-    separable convolutions. In a reduction cell, operations on 0 and 1 have a stride of 2.
+    """The operation on each input. average and max: pooling. separable: two separable convolutions.
+    In a reduction cell, operations on the inputs 0 and 1 have a stride of 2.
     """
 
 
@@ -36,7 +36,7 @@ def _block(left: int, left_does: Operation, right: int, right_does: Operation) -
 
 class Cells(Section):
     """A network of repeated cells: stages of normal cells, with a reduction cell between two. A
-    cell returns those of its blocks, and those of its inputs, that none of its blocks reads.
+    cell returns every block and every input that no block of the cell reads.
 
     The defaults are the blocks of NASNet-A (Zoph et al. 2018, figure 4).
     """
@@ -77,8 +77,8 @@ class Cells(Section):
         return self
 
     def choices(self) -> dict[str, tuple[str, ...]]:
-        """Return the values that each input and each operation of both cells may have, as text by
-        the key below this section, such as "normal.0.inputs.1".
+        """Return the allowed values, as text, of each input and operation of both cells. They are
+        keyed by location in this section, such as "normal.0.inputs.1".
         """
         found = {}
         for cell in ("normal", "reduction"):

@@ -21,7 +21,7 @@ ClassificationAugmentation = Annotated[
 
 
 class ClassificationData(Data):
-    """Source of the labeled images, and the splits made of it."""
+    """Source of the labeled images, and their division into splits."""
 
     source: LabelSource
     """The format, by its `kind`, and where the files are."""
@@ -43,8 +43,8 @@ class ClassificationModel(Model):
     drop_connect: Share = 0.0
     """Share of the last layer's weights dropped in training (Wan et al. 2013)."""
     auxiliary: Share = 0.0
-    """Weight of the losses of the auxiliary classifiers of googlenet (0.3 in Szegedy et al. 2014)
-    or inception_v3; 0: none. They are only used in training.
+    """Weight of the auxiliary classifiers' losses, for googlenet (0.3 in Szegedy et al. 2014) or
+    inception_v3; 0: no auxiliary classifiers. They are only used in training.
     """
 
 
@@ -111,11 +111,13 @@ class Classification(Config):
     task: Literal["classification"]
     """Task of the pipeline."""
     data: ClassificationData
-    """Source of the labeled images, and the splits made of it."""
+    """Source of the labeled images, and their division into splits."""
     augment: tuple[ClassificationAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     mix: tuple[Mix, ...] = ()
-    """Random mixing of two prepared training images. Each pair draws one of the operations."""
+    """Random mixing of two prepared training images. One of the operations is drawn for each
+    pair.
+    """
     prepare: ClassificationPrepare
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
     test_time: TestTime = TestTime()

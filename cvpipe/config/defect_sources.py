@@ -13,8 +13,8 @@ from cvpipe.config.source import Source
 
 
 class ScratchedDigits(Source):
-    """Synthetic images of a label with the same ten of scikit-learn's handwritten digits. Half of
-    the test images have a defect: a scratch or a blot. Nothing is downloaded.
+    """Synthetic images of a printed label: the same ten of scikit-learn's handwritten digits in
+    every image. Half of the test images have a defect: a scratch or a blot. Nothing is downloaded.
     """
 
     kind: Literal["scratched_digits"]
@@ -61,7 +61,7 @@ class AutoDefects(Auto):
 
 
 class PackedDefects(Packed):
-    """Packed images with a kind of defect and a mask each."""
+    """Packed images, each with a kind of defect and a mask."""
 
     annotations = ("label", "mask")
 

@@ -15,22 +15,23 @@ from cvpipe.config.pipeline import Config
 from cvpipe.config.prepare import Prepare
 from cvpipe.config.section import Count, NonNegative, Share, misfit
 
-# Without deformations, which boxes can't follow, and policies, which don't move annotations.
+# Deformations are left out because boxes can't follow them, and policies because they don't move
+# annotations.
 DetectionAugmentation = Annotated[
     AnyImage | ScaleCrop | IouCrop | Mosaic | CopyPaste | ObjectMixUp, Field(discriminator="op")
 ]
 
 
 class DetectionData(Data):
-    """Source of the labeled images, and the splits made of it."""
+    """Source of the labeled images, and their division into splits."""
 
     least_classes: ClassVar[int] = 1
 
     source: BoxSource
     """The format, by its `kind`, and where the files are."""
     max_objects: Count = 100
-    """Largest number of objects per image. Further ones, in the order of the annotations, are left
-    out and reported.
+    """Largest number of objects per image. Further objects, in the order of the annotations, are
+    left out and reported.
     """
 
     @property
@@ -114,7 +115,7 @@ class Detection(Config):
     task: Literal["detection"]
     """Task of the pipeline."""
     data: DetectionData
-    """Source of the labeled images, and the splits made of it."""
+    """Source of the labeled images, and their division into splits."""
     augment: tuple[DetectionAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: DetectionPrepare

@@ -17,9 +17,9 @@ class Suppress(Section):
     """Non-maximum suppression: among overlapping boxes, only the best is returned."""
 
     kind: Literal["classwise", "agnostic", "soft"] = "classwise"
-    """classwise: a box is dropped if it overlaps a better one of its class. agnostic: if it
-    overlaps a better one of any class. soft: overlap with a better box lowers its score instead
-    (Bodla et al. 2017, linear).
+    """classwise: a box is dropped if it overlaps a box of its class with a higher score. agnostic:
+    the same, for boxes of any class. soft: such a box is kept with a lower score (Bodla et al.
+    2017, linear).
     """
     score_threshold: Probability = 0.01
     """Boxes with a lower score are not returned.
@@ -29,7 +29,7 @@ class Suppress(Section):
     """
     class_thresholds: dict[str, Probability] = Field(default={})
     """Minimum scores of some classes, by name, in addition to `score_threshold`. `cvpipe export
-    --threshold best` sets those with the best F1. Requests can't lower them.
+    --threshold best` sets the scores with the best F1. Requests can't lower these minimums.
     """
     iou_threshold: Probability = 0.5
     """IoU from which the worse of two boxes is dropped. Requests can override it."""
@@ -44,8 +44,8 @@ class Suppress(Section):
     def _thresholds_that_hold(self) -> Suppress:
         if self.kind == "soft" and self.class_thresholds:
             raise ValueError(
-                "class_thresholds don't go with kind: soft, which lowers scores after them; use"
-                " classwise or agnostic"
+                "class_thresholds can't be used with kind: soft, which lowers scores after"
+                " comparing them; use kind: classwise or agnostic"
             )
         return self
 
@@ -65,7 +65,7 @@ class BoxHead(Section):
 
 
 class Ssd(BoxHead):
-    """SSD: default boxes in the cells of several feature maps, each moved, scaled and classified
+    """SSD: the head moves, scales and classifies default boxes in the cells of several feature maps
     (Liu et al. 2015).
     """
 
@@ -77,19 +77,19 @@ class Ssd(BoxHead):
     """
     strides: Strides = (8, 16)
     """For even: strides of the backbone's feature maps to use. Coarser maps are added, each half as
-    large.
+    large as the one before.
     """
     coarsest: Count = 1
     """For even: maps are added until the longer side has at most this number of cells."""
     smallest: Probability = 0.1
     """For even: side of the finest map's default boxes, as a share of the image."""
     largest: Probability = 0.9
-    """For even: side of the coarsest map's default boxes, as a share of the image. The maps between
-    are evenly spaced.
+    """For even: side of the coarsest map's default boxes, as a share of the image. The sides for
+    the maps in between are evenly spaced.
     """
     aspects: tuple[Positive, ...] = (2.0,)
-    """For even: aspect ratios (width / height) of default boxes besides the two squares; inverses
-    are added.
+    """For even: aspect ratios (width / height) of default boxes besides the two squares. Their
+    inverses are added.
     """
     separable: bool = False
     """Depthwise separable convolutions in the head and added maps: SSDLite (Sandler et al. 2018,
@@ -118,7 +118,9 @@ class YoloV1(BoxHead):
     kind: Literal["yolo_v1"]
     """Kind of head."""
     stride: Annotated[int, Field(ge=2)] = 64
-    """Stride of the cells in pixels, an even number; 64 in the paper: 448×448 has 7×7 cells."""
+    """Stride of the cells in pixels, an even number; With the paper's 64, an input of 448×448 has
+    7×7 cells.
+    """
     boxes: Count = 2
     """Number of boxes per cell."""
 
@@ -171,7 +173,7 @@ class YoloV3(AnchorHead):
         _check_strides(self.strides)
         if len(self.anchors) % len(self.strides):
             raise ValueError(
-                f"{len(self.anchors)} anchors can't be shared out evenly among {len(self.strides)}"
+                f"{len(self.anchors)} anchors can't be divided evenly among {len(self.strides)}"
                 " strides"
             )
         return self

@@ -10,17 +10,18 @@ from cvpipe.config.section import Count, Section
 
 
 class Group(Section):
-    """The group of each image, such as its patient, scene or video: one of `column`, `folder` and
-    `pattern`. Held-out splits and folds take whole groups, so their sizes are approximate.
+    """The group of each image, such as its patient, scene or video. Exactly one of `column`,
+    `folder` and `pattern` must be given. Held-out splits and folds take whole groups, so their
+    sizes are approximate.
     """
 
     column: str | None = None
     """A column of the source's tables, a feature of its records, or a field of its JSON: the group
-    is its value.
+    is the value in it.
     """
     folder: Count | None = None
-    """Level of a folder, counted from the image: 1 is the folder that contains the image, 2 the
-    folder around that one. The group is the folder's name.
+    """Level of a folder, counted from the image: 1 is the folder that contains the image, 2 is its
+    parent. The group is the folder's name.
     """
     pattern: str | None = None
     """A regular expression with one pair of parentheses, searched for in the image's file name: the
@@ -40,7 +41,7 @@ class Group(Section):
                 parts = re.compile(self.pattern).groups
             except re.error as error:
                 raise ValueError(
-                    f"pattern: '{self.pattern}' is not a regular expression ({error}); mend it"
+                    f"pattern: '{self.pattern}' is not a regular expression ({error}); correct it"
                 ) from None
             if parts != 1:
                 raise ValueError(

@@ -15,8 +15,8 @@ FlipPair = tuple[str, str]
 
 
 class CocoKeypoints(Coco):
-    """COCO's keypoints in JSON, such as person_keypoints_train2017.json: the instances of
-    categories with keypoints. The category contains the keypoints' names and the skeleton.
+    """COCO's keypoints in JSON, such as person_keypoints_train2017.json. Objects of categories
+    without keypoints are left out. A category contains the keypoints' names and the skeleton.
     """
 
     flip_pairs: tuple[FlipPair, ...] = ()
@@ -26,8 +26,8 @@ class CocoKeypoints(Coco):
 
 
 class KeypointCsv(Source):
-    """Tables with a row per image: its path, and columns nose_x, nose_y and perhaps nose_v for a
-    keypoint named nose.
+    """Tables with a row per image: the image's path, and for each keypoint, such as nose, the
+    columns nose_x and nose_y, and optionally nose_v.
 
     x and y are pixels to the right of and below the image's upper left corner; the center of the
     first pixel is at (0.5, 0.5). v is COCO's visibility: 0 not annotated, 1 hidden, 2 visible. A
@@ -39,8 +39,8 @@ class KeypointCsv(Source):
     path: str
     """Folder or zip archive with tables and images. Relative to where the command runs."""
     train: str
-    """The table of the training split, relative to `path`; without a test table, the table of all
-    images.
+    """The table of the training split, relative to `path`; the table of all images if `test` is
+    omitted.
     """
     validation: str | None = None
     """The table of the validation split; omit to hold out some training images."""
@@ -70,7 +70,7 @@ class StickFigures(Source):
     """A stick figure of 11 joints on a cluttered background, drawn when the source is opened;
     nothing is downloaded.
 
-    Figures face the viewer. Bars in front of some hide joints.
+    Figures face the viewer. Some stand behind bars, which hide joints.
     """
 
     kind: Literal["stick_figures"]

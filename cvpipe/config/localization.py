@@ -14,7 +14,7 @@ from cvpipe.config.section import NonNegative, Share
 
 
 class LocalizationData(Data):
-    """Source of the labeled images, and the splits made of it.
+    """Source of the labeled images, and their division into splits.
 
     Of several objects in an image, the one with the largest box is learned and scored; crowds are
     ignored. An image without an object is neither learned nor scored.
@@ -65,7 +65,7 @@ class Localization(Config):
     task: Literal["localization"]
     """Task of the pipeline."""
     data: LocalizationData
-    """Source of the labeled images, and the splits made of it."""
+    """Source of the labeled images, and their division into splits."""
     augment: tuple[DetectionAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: LocalizationPrepare

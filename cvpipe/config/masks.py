@@ -18,7 +18,9 @@ Index = Annotated[int, Field(ge=0, lt=2**16)]
 
 
 class MaskFolders(Section):
-    """A folder of images, and one of masks with the same names apart from the extension."""
+    """A folder of images, and a folder of masks with the names of their images, apart from the
+    extension.
+    """
 
     images: str
     """The folder of the images, relative to the source's path."""
@@ -48,7 +50,7 @@ class MaskClass(Section):
     name: str
     """Name of the class."""
     color: Color | None = None
-    """Its color in the masks, such as '#3C1098', in quotes."""
+    """Color of the class in the masks, such as '#3C1098', in quotes."""
 
 
 class Masks(Source):
@@ -59,7 +61,7 @@ class Masks(Source):
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     train: Annotated[tuple[MaskFolders, ...], Field(min_length=1)]
-    """The training split; without a test split, all images."""
+    """The training split; all images if `test` is omitted."""
     validation: tuple[MaskFolders, ...] = ()
     """The validation split; omit to hold out some training images."""
     test: tuple[MaskFolders, ...] = ()
@@ -85,12 +87,12 @@ class Masks(Source):
         without = [known.name for known in self.classes if not known.color]
         if self.by_color and without:
             raise ValueError(
-                f"the class {without[0]} has no color, though others have; give each one, in"
-                " quotes: # begins a comment"
+                f"the class {without[0]} has no color, but other classes have; give every class a"
+                " color, in quotes, because # begins a comment"
             )
         if self.ignore_colors and not self.by_color:
             raise ValueError(
-                "ignore_colors is for color masks; give each class its color, in quotes: #"
+                "ignore_colors is for color masks; give each class its color, in quotes, because #"
                 " begins a comment"
             )
         owners: dict[str, str] = {}

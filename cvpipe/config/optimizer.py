@@ -150,8 +150,8 @@ class Cosine(WarmedUp):
 
 
 class Polynomial(WarmedUp):
-    """From the highest learning rate down to `final` times it, along (1 − the share of training
-    done) ^ `power`, as for DeepLab (Chen et al. 2016).
+    """A decrease from the highest learning rate to `final` × the highest, along (1 − share of
+    training done) ^ `power`, as for DeepLab (Chen et al. 2016).
     """
 
     kind: Literal["polynomial"]

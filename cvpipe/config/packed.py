@@ -27,8 +27,8 @@ class Packed(Source):
     the latency, such as 16.
     """
     ahead: Annotated[int, Field(ge=0)] = 0
-    """Number of images that are requested in advance; 0: none. At least one block if `block` is
-    above 1.
+    """Number of images that are requested in advance; 0: none. It must be at least `block` if
+    `block` is above 1.
     """
 
     @model_validator(mode="after")

@@ -28,7 +28,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Random seed of weights, order and augmentation. The same seed gives the same bits."""
     data: Data
-    """Source of the labeled images, and the splits made of it."""
+    """Source of the labeled images, and their division into splits."""
     augment: tuple[Augmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: Prepare
@@ -53,7 +53,7 @@ class Config(Section):
 
     @property
     def mixing(self) -> tuple[Mix, ...]:
-        """Random mixing of two prepared training images; none unless the task has it."""
+        """Random mixing of two prepared training images; none unless the task supports it."""
         return ()
 
     @property
@@ -71,7 +71,7 @@ class Config(Section):
 
     def random_in_training(self) -> dict[str, Any]:
         """Return the keys, with their values, that can make the loss vary from step to step for the
-        same weights. Keys with false values don't.
+        same weights. Keys with false values have no such effect.
         """
         own = NETWORKS.get(self.model.backbone)
         return {
@@ -126,15 +126,15 @@ class Config(Section):
         if normalize == "weights" and weights is None:
             raise misfit(
                 "prepare.normalize",
-                "prepare.normalize: weights normalizes as model.weights were trained with; add"
-                " them, or choose another way",
+                "prepare.normalize: weights uses the normalization that model.weights were trained"
+                " with; set model.weights, or choose another normalize",
             )
         packaged = weights == "imagenet" and not application_of(self.model.backbone)
         if packaged and normalize != "weights":
             raise misfit(
                 "prepare.normalize",
-                "prepare.normalize must be weights for model.weights: imagenet, which brings the"
-                " mean and std of its images; leave prepare.mean and prepare.std out",
+                "prepare.normalize must be weights for model.weights: imagenet, which includes the"
+                " mean and std of its training images; leave prepare.mean and prepare.std out",
             )
         return self
 
@@ -168,7 +168,7 @@ class Config(Section):
         }
         advice = {
             "model.norm": "use group or none",
-            "model.backbone": f"{self.model.backbone} has dropout inside; choose another",
+            "model.backbone": f"{self.model.backbone} has dropout inside; choose another backbone",
         }
         for key, given in unfit.items():
             if given:
@@ -185,7 +185,7 @@ class Config(Section):
         if self.train.snapshots and self.schedule.kind != "restarts":
             raise misfit(
                 "train.snapshots",
-                "train.snapshots are taken where a cosine restarts; use schedule.kind: restarts, or"
-                " leave them out",
+                "train.snapshots are taken where a cosine restarts; use schedule.kind: restarts,"
+                " or leave train.snapshots out",
             )
         return self

@@ -15,13 +15,13 @@ from cvpipe.config.pipeline import Config
 from cvpipe.config.prepare import Prepare
 from cvpipe.config.section import Count, Positive, Section, misfit
 
-# Without operations that join images, which would join figures, and policies, which don't move
-# annotations.
+# Operations that join images are left out because they would join figures, and policies because
+# they don't move annotations.
 PoseAugmentation = Annotated[AnyImage | ScaleCrop | Lens | Elastic, Field(discriminator="op")]
 
 
 class PoseData(Data):
-    """Source of the labeled images, and the splits made of it."""
+    """Source of the labeled images, and their division into splits."""
 
     least_classes: ClassVar[int] = 1
 
@@ -92,7 +92,7 @@ class PoseModel(Model):
 
 
 class SmoothL1Loss(Loss):
-    """Squares of small errors and absolute values of large ones (Girshick 2015, equation 3)."""
+    """Squares of small errors and absolute values of large errors (Girshick 2015, equation 3)."""
 
     kind: Literal["smooth_l1"]
     """Kind of loss."""
@@ -117,8 +117,8 @@ class HeatmapLoss(Loss):
 
 
 class SoftArgmaxLoss(Loss):
-    """Absolute distance of the softmax's mean position from the keypoint (Sun et al. 2018, integral
-    regression).
+    """Absolute distance between the keypoint and the mean position of a softmax over its heatmap
+    (Sun et al. 2018, integral regression).
     """
 
     kind: Literal["soft_argmax"]
@@ -135,7 +135,7 @@ class Pose(Config):
     task: Literal["pose"]
     """Task of the pipeline."""
     data: PoseData
-    """Source of the labeled images, and the splits made of it."""
+    """Source of the labeled images, and their division into splits."""
     augment: tuple[PoseAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: PosePrepare

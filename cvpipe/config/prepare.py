@@ -101,9 +101,9 @@ class TestTime(Section):
     __test__ = False
 
     views: Literal["one", "mirrored", "center", "ten"] = "one"
-    """one: the image as resized by `prepare`. mirrored: the same, and its mirror image. center: the
-    center crop of the resized image. ten: the center crop, the four corner crops, and the mirror
-    images of these five.
+    """one: the image as resized by `prepare`. mirrored: this image and its mirror image. center:
+    the center crop of the resized image. ten: the center crop, the four corner crops, and the
+    mirror images of these five.
     """
     sides: tuple[Count, ...] = (256,)
     """For center and ten: lengths of the short side, in pixels, to which the image is resized

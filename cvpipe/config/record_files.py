@@ -52,11 +52,11 @@ class TfRecordFiles(RecordFiles):
     image: str = "image/encoded"
     """The feature with the encoded image; image in exports of TensorFlow Datasets."""
     classes: tuple[str, ...] = ()
-    """Class names in the order of their numbers; instead of `names`."""
+    """Class names in the order of their numbers; an alternative to `names`."""
     names: str | None = None
     """Label map with the class names, relative to `path`: a .pbtxt file, a .csv file of numbers and
-    names, or a text file with a name in each line. Without it and `classes`, class names are the
-    examples' texts, else the numbers that occur.
+    names, or a text file with a name in each line. Without `names` and `classes`, the class names
+    are the texts in the examples, or else the numbers that occur.
     """
 
     @field_validator("classes")
@@ -72,13 +72,13 @@ class TfRecordFiles(RecordFiles):
 
 
 class TfRecord(TfRecordFiles):
-    """TFRecord files of tf.train.Example whose images have a class each, with the keys of
-    TensorFlow Datasets or Model Garden. Examples without a class, or with -1, are left out.
+    """TFRecord files of tf.train.Example with one class per image, with the keys of TensorFlow
+    Datasets or Model Garden. Examples without a class, or with -1, are left out.
     """
 
     label: str = "image/class/label"
     """The feature with the class's number, or its name; label in TensorFlow Datasets. The feature
-    `text` beside it, such as image/class/text, is the name.
+    `text` beside it, such as image/class/text, has the name.
     """
     first_label: Annotated[int, Field(ge=0)] = 0
     """Number of the first class in `classes` or in a text file of names."""
@@ -86,9 +86,9 @@ class TfRecord(TfRecordFiles):
 
 class TfRecordBoxes(TfRecord):
     """TFRecord files of tf.train.Example whose images show objects, with the keys of TensorFlow
-    Datasets, Model Garden or the Object Detection API. Boxes refer to the stored image, as in
-    these. Flags beside the box, such as is_crowd, difficult and group_of, mark objects that are
-    neither learned nor scored.
+    Datasets, Model Garden or the Object Detection API. Boxes refer to the stored image, before its
+    Exif orientation is applied. Flags beside the box, such as is_crowd, difficult and group_of,
+    mark objects that are neither learned nor scored.
     """
 
     label: str = "image/object/class/label"
@@ -103,7 +103,7 @@ class TfRecordBoxes(TfRecord):
 
 
 class TfRecordMasks(TfRecordFiles):
-    """TFRecord files of tf.train.Example whose images have a mask each, with the keys of TensorFlow
+    """TFRecord files of tf.train.Example with one mask per image, with the keys of TensorFlow
     Datasets, Model Garden or DeepLab.
     """
 
@@ -120,8 +120,8 @@ class TfRecordMasks(TfRecordFiles):
     def _values_tell_classes(self) -> TfRecordMasks:
         if not self.classes and self.names is None:
             raise ValueError(
-                "masks have no names of their values; give classes, in the order of the values, or"
-                " names, a label map"
+                "masks don't name their values; give classes, in the order of the values, or names,"
+                " a label map"
             )
         check_mask_classes(self.classes, self.ignore_indices, self.first_value)
         return self
@@ -139,14 +139,16 @@ class WebDatasetFiles(RecordFiles):
 
 
 class WebDataset(WebDatasetFiles):
-    """Tar archives of WebDataset whose images have a class each. Samples without one, or with -1,
-    are left out.
+    """Tar archives of WebDataset with one class per image. Samples without a class, or with -1, are
+    left out.
     """
 
     annotations: str = "cls"
-    """Extension of the files with the class: a number or a name; for json, a field of it."""
+    """Extension of the files with the class, a number or a name. JSON files have the class in the
+    field `label`.
+    """
     label: str = "label"
-    """The field of the class in JSON files, a number or a name."""
+    """For JSON files: the field with the class, a number or a name."""
     classes: tuple[str, ...] = ()
     """Class names in the order of their numbers; empty: the numbers or names that occur."""
 
@@ -157,13 +159,13 @@ class WebDataset(WebDatasetFiles):
 
 
 class WebDatasetBoxes(ObjectKeys, WebDataset):
-    """Tar archives of WebDataset whose images show objects, in a JSON file each. Samples without a
-    JSON file are left out.
+    """Tar archives of WebDataset with one JSON file of objects per image. Samples without a JSON
+    file are left out.
     """
 
     annotations: str = "json"
     """Extension of the JSON files with the objects."""
     objects: str = "objects"
-    """The field of the objects: a list of structures, or a structure of lists; "" if the file
-    itself is one of these.
+    """The field of the objects: a list of structures, or a structure of lists; "" if the whole file
+    is such a list or structure.
     """

@@ -24,16 +24,16 @@ from cvpipe.config.section import Count, NonNegative, Positive, Share, misfit
 from cvpipe.config.segmentation_heads import DeconvNet, SegmentationHead, SegNet
 from cvpipe.config.train import Export
 
-# Without policies, which don't move masks.
+# Policies are left out because they don't move masks.
 SegmentationAugmentation = Annotated[
     AnyImage | BalancedScaleCrop | Lens | Elastic, Field(discriminator="op")
 ]
-# The operations whose images have the network's input size.
+# Operations that crop images to the size of the network's input.
 Crop = BalancedScaleCrop | RandomResizedCrop | ShortSideCrop
 
 
 class SegmentationData(Data):
-    """Source of the labeled images, and the splits made of it."""
+    """Source of the labeled images, and their division into splits."""
 
     source: MaskSource
     """The format, by its `kind`, and where the files are."""
@@ -50,8 +50,8 @@ class SegmentationPrepare(Prepare):
     """
     overlap: Count = 64
     """For tile: overlap of neighboring tiles in pixels; tiles are blended there. At most half of
-    `size`. If `size` − overlap is a multiple of the coarsest stride, such as 32, all tiles have the
-    same alignment.
+    `size`. If `size` − overlap is a multiple of the coarsest stride, such as 32, the cells of all
+    tiles' feature maps line up.
     """
 
     @model_validator(mode="after")
@@ -110,7 +110,9 @@ class PixelSoftmaxLoss(PixelLoss):
 
 
 class PixelFocalLoss(PixelLoss):
-    """The mean over pixels of −(1 − p)^γ ln p of the softmax's p (after Lin et al. 2017)."""
+    """The mean over pixels of −(1 − p)^γ ln p, where p is the softmax's probability of the true
+    class (after Lin et al. 2017).
+    """
 
     kind: Literal["focal"]
     """Kind of loss."""
@@ -128,8 +130,8 @@ class SegmentationExport(Export):
 
     png: tuple[Literal["mask", "overlay"], ...] = ()
     """Additional PNG outputs of `serving_default` in the image's size. mask: mask_bytes, with the
-    class id of each pixel as its gray value. overlay: overlay_bytes, the image under the colors of
-    its classes.
+    class id of each pixel as its gray value. overlay: overlay_bytes, the image with the colors of
+    its classes on top.
     """
 
 
@@ -139,7 +141,7 @@ class Segmentation(Config):
     task: Literal["segmentation"]
     """Task of the pipeline."""
     data: SegmentationData
-    """Source of the labeled images, and the splits made of it."""
+    """Source of the labeled images, and their division into splits."""
     augment: tuple[SegmentationAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: SegmentationPrepare

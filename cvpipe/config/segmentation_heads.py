@@ -14,7 +14,7 @@ UnpoolingKind = Literal["max", "bed_of_nails", "nearest"]
 
 class Fcn(Section):
     """FCN: scores of the backbone's coarse maps, upsampled by transposed convolutions and added
-    (Long et al. 2015). Backbone fcn_vgg16 is the paper's.
+    (Long et al. 2015). The paper's backbone is fcn_vgg16.
     """
 
     kind: Literal["fcn"]
@@ -24,14 +24,16 @@ class Fcn(Section):
     one step finer than the paper.
     """
     upsampling: Literal["learned", "fixed"] = "learned"
-    """Train the transposed convolutions, which are initialized as bilinear interpolation."""
+    """The transposed convolutions, initialized as bilinear interpolation. learned: they are
+    trained. fixed: they are not.
+    """
     output_stride: OutputStride = 1
     """Stride of the head's output in pixels of the image. 4 takes less time and memory than 1."""
 
 
 class Unet(Section):
     """U-Net: upsampled maps are concatenated with the backbone's, from coarse to fine (Ronneberger
-    et al. 2015). Backbone unet, without norm, is the paper's.
+    et al. 2015). The paper's backbone is unet, without norm.
     """
 
     kind: Literal["unet"]
@@ -49,8 +51,8 @@ class SegNet(Section):
     """Kind of head."""
     unpooling: UnpoolingKind = "max"
     """Upsampling in the decoder. max: each value goes to the position of the encoder's maximum.
-    bed_of_nails: to the upper left of four pixels. Both leave zeros elsewhere. nearest: to all
-    four.
+    bed_of_nails: each value goes to the upper left of four pixels. Both leave zeros elsewhere.
+    nearest: each value goes to all four pixels.
     """
     output_stride: OutputStride = 1
     """Stride of the head's output in pixels of the image. 4 takes less time and memory than 1."""
@@ -66,8 +68,8 @@ class DeconvNet(Section):
     """Kind of head."""
     unpooling: UnpoolingKind = "max"
     """Upsampling in the decoder. max: each value goes to the position of the encoder's maximum.
-    bed_of_nails: to the upper left of four pixels. Both leave zeros elsewhere. nearest: to all
-    four.
+    bed_of_nails: each value goes to the upper left of four pixels. Both leave zeros elsewhere.
+    nearest: each value goes to all four pixels.
     """
     output_stride: OutputStride = 1
     """Stride of the head's output in pixels of the image. 4 takes less time and memory than 1."""

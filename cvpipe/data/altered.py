@@ -18,8 +18,8 @@ Alter = Callable[[np.ndarray, int], np.ndarray]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Altered(Source):
-    """The examples of another source, with altered images. They are arrays, upright as their
-    annotations.
+    """The examples of another source, with altered images. The images are arrays, upright like
+    their annotations.
     """
 
     alter: Alter = lambda image, record: image
@@ -45,7 +45,7 @@ def altered(source: Source, alter: Alter, channels: int) -> Altered:
     Args:
         source: its annotations don't change.
         alter: called from many threads.
-        channels: of the images, 1 or 3; the decoded ones are converted.
+        channels: number of channels of the images, 1 or 3. Decoded images are converted.
     """
     parts = {field.name: getattr(source, field.name) for field in dataclasses.fields(Source)}
     return Altered(**parts, alter=alter, channels=channels)

@@ -51,7 +51,7 @@ def check(
         splits: from `open_splits`.
         channels: 1 or 3, as `prepare.channels`.
         watch: called repeatedly with the number of examples read and the number of all examples.
-        group: groups of images that belong into one split, as `data.group`.
+        group: groups of images that belong in one split, as `data.group`.
 
     Returns:
         "clean": True if there are no broken files, no leaks, no contradictions and no group in

@@ -85,7 +85,7 @@ def summary(result: Mapping[str, Any]) -> list[str]:
     ]
     lines += _titled(
         f"groups of data.group in several splits: {len(crossing)} (scores look better than they"
-        " are; keep each in one)",
+        " are; keep each group in one split)",
         crossing,
     )
     pairs = result["near_duplicates"]
@@ -154,7 +154,8 @@ def contact_sheet(
     Return None if no example can be read or drawn.
 
     Boxes, masks and keypoints are drawn over the image. For labels, one example of each of several
-    classes is drawn, or several of a single class. `encode` and `draw_targets` are the task's.
+    classes is drawn, or several examples if there is a single class. `encode` and `draw_targets`
+    are the task's.
     """
     # Several views of an image are only for evaluation.
     config = config.with_one_view()
@@ -203,7 +204,7 @@ def _some(source: Source, config: Config, encode: Encode) -> Batch:
         chosen = evenly_spaced(len(readable["index"]), rows)
         return tf.nest.map_structure(lambda values: values[chosen], readable)
     # Read twice as many classes as needed and a few examples of each, because some may be broken.
-    # Read them in one batch, because building the graph takes most of the time.
+    # One batch has all of them, because building the graph takes most of the time.
     candidates = [
         np.flatnonzero(strata == stratum)[:CANDIDATES]
         for stratum in classes[evenly_spaced(len(classes), 2 * SHEET_EXAMPLES)]

@@ -6,9 +6,9 @@ pixels for the network's input. Other formats, and JPEGs that are truncated or h
 are decoded whole and cropped to the same window.
 
 At full size the window has the same pixels as in the whole image, except for the chroma of its
-first and last columns: libjpeg smooths chroma across columns and doesn't have the neighbors. At a
-reduced size the window begins and ends at whole reduced pixels, and pixels are averaged in the
-frequency domain.
+first and last columns: libjpeg smooths chroma across columns and doesn't have the neighboring
+columns. At a reduced size the window begins and ends at whole reduced pixels, and pixels are
+averaged in the frequency domain.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def decode_random_crop(
 def _is_whole_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     """Return True if the file starts and ends like a JPEG and has at most MAX_BYTES bytes.
 
-    Other files are decoded whole, so a truncated one fails for every window.
+    Other files are decoded whole, so a truncated file fails for every window.
     """
     length = tf.strings.length(encoded)
     end = tf.strings.substr(encoded, tf.maximum(length - 2, 0), 2)

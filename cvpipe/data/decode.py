@@ -140,8 +140,8 @@ def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         image = tf.io.decode_bmp(encoded)
 
     def look_up() -> tf.Tensor:
-        # One channel of indices into a table of blue, green, red and a zero byte, which is between
-        # header and pixels.
+        # The image is one channel of indices into a table between header and pixels. An entry of
+        # the table is blue, green, red and a zero byte.
         table = tf.strings.substr(encoded, 14 + header_size, pixels_at - 14 - header_size)
         colors = tf.reshape(tf.io.decode_raw(table, tf.uint8), [-1, 4])[:, 2::-1]
         return tf.gather(colors, tf.cast(image[..., 0], tf.int32))

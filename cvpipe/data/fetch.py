@@ -51,8 +51,8 @@ def fetch(name: str) -> Path:
         if found not in copies:
             raise DataError(
                 f"{origin}: the files have the checksum {found}, not {known.digest}; nothing was"
-                " kept. Fetch the data set again; if the error persists, they have changed since"
-                " they were listed"
+                " kept. Fetch the data set again; if the error persists, the files have changed"
+                " since cvpipe listed them"
             )
         # Flush the contents before renaming.
         os.sync()
@@ -138,10 +138,10 @@ def _git(known: PublicSet, repository: Path, *words: str) -> None:
         )
     except FileNotFoundError:
         raise DataError(
-            "data sets are fetched by git, which is not installed; install it"
+            "data sets are fetched by git, which is not installed; install git"
         ) from None
     if done.returncode:
         raise DataError(
-            f"{known.url}: git could not fetch commit {known.commit[:12]}; its error is printed"
-            " above. Fix it and run the same command again"
+            f"{known.url}: git could not fetch commit {known.commit[:12]}; git's error is printed"
+            " above. Fix its cause and run the same command again"
         )

@@ -1,4 +1,4 @@
-"""Detect an image file's format and color type from its first bytes; the file name is ignored."""
+"""Format and color type of an image file, detected from its first bytes, not from its name."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from cvpipe.data.graph import choose, noinline_branch
 
 # A 10,000 × 10,000 image; decoding it to RGB takes 300 MB.
 MAX_PIXELS = 100_000_000
-# Such an image takes 400 MB as a BMP of 32 bits per pixel.
+# An image of MAX_PIXELS takes 400 MB as a BMP of 32 bits per pixel.
 MAX_BYTES = 500_000_000
 TOO_LONG = f"the file has more than the {MAX_BYTES:,} bytes that are allowed"
 # Beginnings of files by format; WebP's name follows at byte 8.

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def describe_splits(splits: Mapping[str, Source]) -> KnownData:
-    """Return a description of the data with which later changes to it are detected."""
+    """Return a description of the data by which later changes are detected."""
     return {
         "facts": splits["train"].facts.to_json(),
         "examples": {name: len(split) for name, split in splits.items()},
@@ -77,8 +77,8 @@ def _check_not_trained_on(name: str, splits: Mapping[str, Source], known: KnownD
         raise DataError(
             f"the data changed since the model was trained: it was trained on"
             f" {counted(len(seen), 'image')} of the {len(images):,} in the {name} split, such as"
-            f" {_some(images, seen)}. Restore the data or train again; if the split is held out"
-            f" by data.{name}, a smaller --set data.{name}=SHARE leaves these images out first"
+            f" {_some(images, seen)}. Restore the data or train again; if data.{name} sets the"
+            f" split's share, a smaller --set data.{name}=SHARE drops these images first"
         )
     gone = ~np.isin(trained, np.concatenate([split.digests for split in splits.values()]))
     everything = np.concatenate([_digests(known, split) for split in known["images"]])

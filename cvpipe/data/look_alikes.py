@@ -22,7 +22,7 @@ MOST_DIFFERENT = 0.2
 """Largest difference of near-duplicates. Photos of different objects differ by 0.6 or more."""
 MOST_RELATIVE = 0.15
 """Largest difference of near-duplicates relative to the median difference between an image and its
-candidates. It matters in data whose images all resemble each other, such as silhouettes of
+candidates. This limit matters in data whose images all resemble each other, such as silhouettes of
 trousers.
 """
 FREQUENCIES = 16
@@ -169,8 +169,8 @@ def _normalized(images: np.ndarray) -> np.ndarray:
 
 
 def _softened(images: np.ndarray) -> np.ndarray:
-    """Blur with the kernel (1, 2, 1), so that the blur from resizing one image more often matters
-    less.
+    """Blur with the kernel (1, 2, 1), so that it matters less that one image was resized more often
+    and is blurrier.
     """
     around = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = around[:, :-2] + 2 * around[:, 1:-1] + around[:, 2:]

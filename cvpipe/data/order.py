@@ -20,8 +20,8 @@ def batch_order(
     """Return the examples of one global batch.
 
     Every epoch is a permutation of all examples; a batch that crosses the end of an epoch continues
-    with the next. Each position of the permutation is computed on its own (a Feistel cipher on
-    0…N−1), so nothing is stored or shuffled.
+    with the next epoch. Each position of the permutation is computed on its own (a Feistel cipher
+    on 0…N−1), so nothing is stored or shuffled.
 
     With blocks, 0…N−1 is a ring that is cut at a random place in each epoch and then divided into
     blocks. The epoch is a permutation of the blocks; examples within a block stay in order. The
@@ -91,7 +91,7 @@ def batch_examples(
 def _keys(seed: int, first_epoch: tf.Tensor, epochs: int) -> tf.Tensor:
     """Return keys of successive epochs: uniform random numbers, int32 [epochs, 3]."""
     pairs = [tf.stack([tf.constant(seed, tf.int64), first_epoch + n]) for n in range(epochs)]
-    # Philox, because TensorFlow's default depends on the device.
+    # Philox, because TensorFlow's default generator depends on the device.
     return tf.stack(
         [
             tf.random.stateless_uniform([3], pair, 0, 2**31 - 1, tf.int32, alg="philox")
@@ -105,7 +105,7 @@ def example_seed(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
 
     Returns:
         int64 [2] for stateless random ops, unique for every (seed, epoch, index) with
-        seed < 2³¹, epoch < 2³², index < 2⁵⁶. It is the first of a block of seeds, which
+        seed < 2³¹, epoch < 2³², index < 2⁵⁶. The result is the first of a block of seeds, which
         `cvpipe.data.seeds` divides.
     """
     return tf.stack([tf.constant(seed << 32, tf.int64) + epoch, index * SEEDS_PER_EXAMPLE])

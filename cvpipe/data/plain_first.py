@@ -1,4 +1,4 @@
-"""Batches that are read without guards until a record can't be read."""
+"""Batches that are read without a guard against broken records until one occurs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import tensorflow as tf
 class PlainFirst:
     """Batches of a split: unguarded until a record can't be read, guarded from there on.
 
-    A guard costs over a millisecond per image, more than decoding a small one, so only splits with
-    broken records are guarded.
+    A guard costs over a millisecond per image, more than decoding a small image, so only splits
+    with broken records are guarded.
     """
 
     def __init__(self, plain: tf.data.Dataset, guarded: Callable[[], tf.data.Dataset]):

@@ -44,7 +44,7 @@ def prepare_mask(
     Args:
         mask: uint8 [any height, any width, 1].
         config: size and resizing, which is not "crop".
-        size: height and width of the result; None for those of the network's input.
+        size: height and width of the result; None for the size of the network's input.
 
     Returns:
         uint8 [*size, 1], by nearest neighbor; IGNORED in the bars of a letterbox.
@@ -157,8 +157,8 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
 
 
 def whole_images(config: Prepare) -> Prepare:
-    """Return the section; if it keeps the size of images, with images stretched to the network's
-    input instead.
+    """Return the section. If it keeps the size of images, return a copy that stretches images to
+    the network's input instead.
     """
     return config.model_copy(update={"resize": "stretch"}) if config.keeps_size else config
 
@@ -178,7 +178,7 @@ def input_spec(config: Config) -> tf.TensorSpec:
 def resize_short_side(image: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
     """Resize an image [any height, any width, C] to a shorter side of `side` pixels; float32."""
     extent = tf.cast(tf.shape(image)[:2], tf.float64)
-    # Rounded, and never below `side` through a rounding error of the quotient.
+    # Round, and never return less than `side` because of a rounding error in the quotient.
     scaled = tf.maximum(
         tf.cast(tf.round(extent * (tf.cast(side, tf.float64) / tf.reduce_min(extent))), tf.int32),
         side,
@@ -197,7 +197,7 @@ def restore_pixels(prepared: tf.Tensor, config: Prepare) -> tf.Tensor:
 
 
 def normalize_colors(images: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """Scale colors of images of any size as the network sees them: float32 [..., C] in 0…1."""
+    """Scale the colors of images of any size as `prepare` does: float32 [..., C] in 0…1."""
     mean, std = (tf.constant(values, tf.float32) for values in config.scaling)
     return (images - mean) / std
 

@@ -52,8 +52,8 @@ class PublicSet(NamedTuple):
 def grocery_subset(root: Path) -> Iterator[str]:
     """Write the lists of a subset of the Grocery Store data set; yield the files in them.
 
-    The 16 classes with the most training images (of ties, the lower id), each with the first 40
-    training and 20 test images by sorted path.
+    The subset has the 16 classes with the most training images (in ties, the lower id), and the
+    first 40 training and 20 test images of each by sorted path.
     """
     lines = {
         split: (root / f"dataset/{split}.txt").read_text(encoding="utf-8").splitlines()

@@ -24,7 +24,7 @@ class Quarantine:
     """The bad records of one split, collected while it is read; every record is counted once.
 
     Streams call `note` from their own threads; it doesn't raise. The consumer of the stream calls
-    `check`, which does.
+    `check`, which raises DataError.
     """
 
     def __init__(self, source: Source, split: str, max_share: float, file: Path | None = None):
@@ -62,7 +62,7 @@ class Quarantine:
             raise DataError(
                 f"{bad} of the {self._split} split's {examples} records can't be read"
                 f" ({bad / examples:.1%}; data.max_bad_share allows {self._max_share:.1%}), such as"
-                f" {name}: {reason}{where}. Mend or remove them, or raise data.max_bad_share"
+                f" {name}: {reason}{where}. Correct or remove them, or raise data.max_bad_share"
             )
 
 
@@ -108,4 +108,4 @@ def why_unreadable(source: Source, index: int) -> str:
             if example["bytes"].numpy().startswith(beginning)
         )
         return f"the {kind} is damaged, cut off or of an unusual kind"
-    return "the file could be read at the next try"
+    return "the file could be read on a second try"

@@ -137,7 +137,7 @@ def deep_fool(
     overshoot: float = 0.02,
 ) -> tf.Tensor:
     """Return the nearest images of another class, by linear steps in L2 (Moosavi-Dezfooli et al.
-    2016, algorithm 2). They aren't limited to `ball.epsilon`.
+    2016, algorithm 2). Changes aren't limited to `ball.epsilon`.
 
     Args:
         subject: the network.

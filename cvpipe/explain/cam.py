@@ -79,7 +79,7 @@ def _weighted(
 ) -> tf.Tensor:
     with tf.GradientTape() as tape:
         features, outputs = _features(subject, images, layer)
-        # The tape records the features, because the rest of the network runs on them.
+        # The tape can differentiate by the features, because the outputs are computed from them.
         score = tf.reduce_sum(chosen(subject.class_scores(outputs), classes))
     gradient = tape.gradient(score, features)
     if gradient is None:

@@ -25,28 +25,28 @@ def carlini_wagner(
     rate: float = 0.01,
     constant: float = 1.0,
 ) -> tf.Tensor:
-    """Return the nearest misclassified images that are found, in L2 (Carlini and Wagner 2017,
-    section VI.A). Images for which none is found are returned unchanged. `ball.epsilon` is no
-    limit.
+    """Return the nearest misclassified image that is found for each image, in L2 (Carlini and
+    Wagner 2017, section VI.A); the image itself if none is found. Changes aren't limited to
+    `ball.epsilon`.
 
-    It minimizes ‖change‖² + c max(margin, 0), where the margin is by how much the true class leads,
-    and searches the smallest c that succeeds, for each image. Pixels are tanh of free variables,
-    moved by Adam.
+    The attack minimizes ‖change‖² + c max(margin, 0), where the margin is the lead of the true
+    class's score, and searches for the smallest c that succeeds for each image. Pixels are the tanh
+    of free variables, which Adam optimizes.
 
     Args:
         subject: the network.
         images: prepared.
         classes: int32 [B], the true class, or the wanted one if `targeted`.
-        ball: for the range and the scale of pixels.
-        targeted: find images of the class instead of images of another one.
+        ball: gives the range and the scale of pixels.
+        targeted: find images that are classified as the given class, instead of as another class.
         steps: steps of Adam for each c.
-        searches: number of c that are tried, the first is `constant`.
+        searches: number of values of c to try, from `constant` on.
         rate: learning rate.
         constant: the first c.
     """
     half = (ball.high - ball.low) / 2
     middle = ball.low + half
-    # A little less than 1, whose arctanh is infinite.
+    # The factor is a little less than 1, because the arctanh of 1 is infinite.
     start = tf.atanh(0.999999 * tf.clip_by_value((images - middle) / half, -1.0, 1.0))
     wrong = tf.one_hot(classes, subject.all_scores(images[:1]).shape[1], on_value=1e9)
 

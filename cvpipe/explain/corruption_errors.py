@@ -59,11 +59,11 @@ def measure(
         say: called with the name of each corruption when it is measured.
 
     Raises:
-        ConfigError: images of the task have no score each.
+        ConfigError: the task has no scores of single images.
         DataError: more records are bad than the pipeline allows.
     """
     clean = _score(subject, subject.source, split)
-    # Unreadable images are told once, not once for each corruption.
+    # Unreadable images are reported once, not once for each corruption.
     usable = subject.source.subset(np.array(sorted(clean.images)))
     place = dict(enumerate(sorted(clean.images)))
     corrupted = {}
@@ -86,18 +86,19 @@ def measure(
 def summarize(
     models: Sequence[Measured], kinds: Sequence[str], severities: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Return the errors of models on the images that all could read and score.
+    """Return the errors of models on the images that could be scored for all models and
+    corruptions.
 
     An error is 1 − the mean score of images. Intervals are bootstrapped over images.
 
     Returns:
-        For each model "images" (number), "clean" and "corruptions" by name. Each has the error of
-        "image"s with its "interval" and the task's "score"; corruptions have a list of them by
-        severity, "severities", and the "error" of their mean with its "interval". "mean_error", the
-        mean over corruptions, with "mean_error_interval"; for all but the first model also "mce",
-        the mean over corruptions of the error over that of the first model (equation 1), and
-        "relative_mce", the same for the increase of the error over the clean one (equation 2),
-        with intervals.
+        A row for each model: "images", their number; "clean" with "error", "interval" and "score",
+        the task's score; "corruptions" by name, each with "error" and "interval" of the mean over
+        severities, and "severities", a list with "severity", "error", "interval" and "score";
+        "mean_error", the mean over corruptions, with "mean_error_interval". Rows after the first
+        also have "mce", the mean over corruptions of the error divided by the first model's
+        (equation 1), and "relative_mce", the same ratio of the increases over the clean error
+        (equation 2), both with intervals.
 
     Raises:
         ConfigError: no image has a score.
@@ -156,7 +157,7 @@ def mean_ratio(errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _error(values: np.ndarray, name: str = "error") -> dict[str, Any]:
-    """Return a number and its interval, from the number and resampled ones."""
+    """Return a number and its interval, given the number followed by its resampled values."""
     bounds = interval(values[1:]) if np.isfinite(values).all() else (np.nan, np.nan)
     return {name: float(values[0]), f"{name}_interval" if name != "error" else "interval": bounds}
 
@@ -166,7 +167,8 @@ def _score(subject: Subject, source: Source, split: str) -> Scores:
         review = load_review(subject.config, subject.facts)
     except ConfigError:
         raise ConfigError(
-            f"task: {subject.config.task}: its images have no scores, which corruptions could lower"
+            f"task: {subject.config.task}: can't be corrupted, because the task has no scores of"
+            " single images"
         ) from None
     quarantine = Quarantine(source, split, subject.config.data.max_bad_share)
     metrics, index = subject.task.metrics(), list[int]()

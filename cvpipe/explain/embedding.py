@@ -13,7 +13,7 @@ from cvpipe.errors import ConfigError
 Projection = Literal["pca", "tsne", "umap"]
 PROJECTIONS: tuple[Projection, ...] = ("pca", "tsne", "umap")
 LEAST = 5
-"""Images that a projection needs."""
+"""Minimum number of images for a projection."""
 
 
 def neighbors(features: np.ndarray, queries: np.ndarray, count: int) -> np.ndarray:
@@ -28,17 +28,17 @@ def neighbors(features: np.ndarray, queries: np.ndarray, count: int) -> np.ndarr
 
     near = NearestNeighbors(n_neighbors=count + 1).fit(features)
     found = near.kneighbors(features[queries], return_distance=False)
-    # A copy of an image may come before itself.
+    # A copy of an image may precede the image itself.
     return np.stack([own[own != query][:count] for own, query in zip(found, queries, strict=True)])
 
 
 def project(features: np.ndarray, method: Projection, seed: int = 0) -> np.ndarray:
-    """Return places in two dimensions, float32 [N, 2].
+    """Return positions in two dimensions, float32 [N, 2].
 
     Args:
         features: float [N, F], N at least LEAST.
         method: "pca", "tsne" (van der Maaten and Hinton 2008) or "umap" (McInnes et al. 2018).
-        seed: of the two that begin at random.
+        seed: random seed of t-SNE and UMAP.
 
     Raises:
         ConfigError: "umap" without umap-learn.

@@ -21,15 +21,16 @@ def draw_fooled(
     prepare: Prepare,
     class_names: Sequence[str],
 ) -> Figure:
-    """Draw images, their changes and the attacked images in a row each, with the network's answers
-    and their probabilities. Gray is no change, and the largest change is black or white.
+    """Draw a row of images, a row of their changes and a row of the attacked images, with the
+    network's answers and their probabilities. Gray is no change, and the largest change is black or
+    white.
 
     Args:
         subject: the network.
         images: prepared, float32 [B, H, W, C].
         attacked: prepared, in the same shape.
         prepare: their preparation.
-        class_names: of the network's classes.
+        class_names: names of the network's classes.
     """
     change = np.asarray(restore_colors(attacked, prepare) - restore_colors(images, prepare))
     largest = np.abs(change).max() or 1.0

@@ -61,9 +61,9 @@ def smooth_grad(
     samples: int = 25,
     noise: float = 0.15,
 ) -> tf.Tensor:
-    """Return the largest absolute mean gradient over channels, the mean over noisy copies (Smilkov
-    et al. 2017, section 2). All images get the same noise, so a map does not depend on the other
-    images.
+    """Average the gradient over noisy copies of an image, and return the largest absolute value
+    over channels (Smilkov et al. 2017, section 2). All images get the same noise, so a map does not
+    depend on the other images.
 
     Args:
         score: score of a class.

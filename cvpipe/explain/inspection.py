@@ -1,5 +1,5 @@
-"""The page of what a run's network learned: filters, activations, patches, neighbors and maps of
-the images of a split.
+"""A page that shows what a run's network learned: filters, activations, patches, neighbors and maps
+of a split's images.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Seen(NamedTuple):
     labels: list[str]
     """Class of each image; empty without classes."""
     tops: dict[str, Top]
-    """By layer."""
+    """Strongest activations by layer."""
 
 
 class Subject(NamedTuple):

@@ -1,4 +1,4 @@
-"""Methods compared by the quality of their maps over a split."""
+"""Comparison of methods by the quality of their maps on a split."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cvpipe.explain.score import Subject
 from cvpipe.tasks.task import Task
 
 BATCH = 16
-"""Images that are explained at once."""
+"""Number of images that are explained at once."""
 CHECKED = 8
-"""Images of the sanity check."""
+"""Number of images in the sanity check."""
 
 
 class Quality(NamedTuple):
@@ -31,7 +31,9 @@ class Quality(NamedTuple):
     mu_fidelity: float
     """-1 to 1; higher is better."""
     pointing: float | None
-    """Share of maps whose maximum is in an object of the class; None for data without places."""
+    """Share of maps whose maximum is in an object of the class; None for data without positions of
+    objects.
+    """
     randomized: float
     """Rank correlation with maps of a network with shuffled weights; lower is better."""
 
@@ -45,7 +47,7 @@ class Explained(NamedTuple):
     """int32 [P]."""
     places: np.ndarray | None
     """float32 [P, M, 4]: the objects of the class, in fractions of the image; zeros after the last.
-    None for data without places.
+    None for data without positions of objects.
     """
 
 
@@ -53,7 +55,7 @@ def explained_pairs(
     subject: Subject, task: Task, batches: Iterable[Mapping[str, Any]], limit: int
 ) -> Explained:
     """Return each image with each class of its objects; with its predicted class if the data has no
-    places.
+    positions of objects.
 
     Args:
         subject: the network.
@@ -109,7 +111,9 @@ def measure(
 
 
 def chance(explained: Explained) -> float | None:
-    """Return the share of pixels in objects of the class: the pointing game of a random point."""
+    """Return the share of pixels in objects of the class: the pointing-game score of a random
+    point.
+    """
     if explained.places is None:
         return None
     height, width = explained.images.shape[1:3]
@@ -139,7 +143,7 @@ def _quality(subject: Subject, explained: Explained, name: str, layer: str | Non
     found = []
     count = len(explained.classes)
     for begin in range(0, count, BATCH):
-        # The last batch is filled up, so that there is one graph.
+        # Fill up the last batch, so that only one graph is traced.
         own = np.minimum(np.arange(begin, begin + min(BATCH, count)), count - 1)
         values = judge(explained.images[own], explained.classes[own], places[own])
         found.append([value.numpy()[: count - begin] for value in values])

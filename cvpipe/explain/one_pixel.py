@@ -26,7 +26,7 @@ def few_pixels(
         loss: function to maximize.
         images: prepared.
         classes: one for each image.
-        ball: for the range of pixels.
+        ball: gives the range of pixels.
         pixels: number of pixels to change.
         seed: int64 [2].
         population: candidates in each generation.

@@ -1,5 +1,5 @@
-"""Patches of images that activate channels most, found in one pass over a split (Zeiler and Fergus
-2014, section 4), and the mean features of its images.
+"""Patches of images that activate channels most (Zeiler and Fergus 2014, section 4), and the mean
+features of images, found in one pass over a split.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Top(NamedTuple):
     """The strongest activations of a layer's F channels, in different images."""
 
     values: np.ndarray
-    """float32 [F, n], falling; -inf where there were fewer images."""
+    """float32 [F, n], in descending order."""
     images: np.ndarray
     """int64 [F, n]: positions of the images in the split."""
     places: np.ndarray
@@ -24,7 +24,9 @@ class Top(NamedTuple):
 
 
 class Watched:
-    """Sees a split in batches. Memory holds the n best of each channel and a vector per image."""
+    """Collector of activations over the batches of a split. It keeps the n strongest activations of
+    each channel, and a vector per image.
+    """
 
     def __init__(
         self,
@@ -33,12 +35,12 @@ class Watched:
         features: keras.layers.Layer,
         most: int,
     ):
-        """Begin.
+        """Begin without any activations.
 
         Args:
             network: the network.
-            layers: with feature maps, whose channels are watched.
-            features: the layer whose map is averaged over places to the features of an image.
+            layers: layers whose outputs are feature maps, and whose channels are watched.
+            features: the layer whose map, averaged over places, gives the features of an image.
             most: n, the number of images to keep for each channel.
         """
         outputs = {layer.name: layer.output for layer in [*layers, features]}
@@ -62,7 +64,9 @@ class Watched:
         self._index: list[np.ndarray] = []
 
     def add(self, images: np.ndarray, index: np.ndarray) -> None:
-        """See prepared images float32 [B, H, W, C] and their positions int64 [B]."""
+        """Add prepared images, float32 [B, H, W, C], with their positions in the split, int64
+        [B].
+        """
         found, features = self._look(tf.constant(images))
         self._features.append(features.numpy())
         self._index.append(index)

@@ -96,7 +96,7 @@ def scores_of_masked(
     """Return the scores of all images under all masks, [B, N].
 
     Args:
-        score: of a class.
+        score: score of a class.
         images: prepared, of known size.
         classes: one for each image.
         shown: float32 [N, H, W], 1 for visible pixels; N is known.
@@ -162,8 +162,8 @@ def _patches(height: int, width: int, patch: int, stride: int) -> tf.Tensor:
 def _random_grids(
     seed: tf.Tensor, masks: int, cells: int, share: float, sides: tuple[int, int]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return coarse masks of 0 and 1, float32 [N, cells + 1, cells + 1], and the pixels that each
-    is shifted by, less than a cell of the given sides: float32 [N, 2].
+    """Return coarse masks of 0 and 1, float32 [N, cells + 1, cells + 1], and the shift of each mask
+    in pixels, less than the sides of a cell: float32 [N, 2].
     """
     grid_seed, shift_seed = tf.unstack(
         tf.random.stateless_uniform([2, 2], seed, None, None, tf.int64)

@@ -38,11 +38,11 @@ def write_projector(
     """Write images for TensorBoard's projector.
 
     Args:
-        folder: an existing folder, which TensorBoard takes for a run.
+        folder: an existing folder, which TensorBoard treats as a run.
         layer: title of the features.
         features: float [N, F].
-        thumbnails: uint8 [N, h, w, C], shown at the features.
-        names: of the images.
+        thumbnails: uint8 [N, h, w, C], shown at the positions of the images.
+        names: names of the images.
         labels: the class of each image; empty without classes.
     """
     np.savetxt(folder / FEATURES, features, fmt="%.6g", delimiter="\t")

@@ -75,17 +75,17 @@ def mu_fidelity(
     fill: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return how much the score falls while random cells are hidden, and the sum of the map [B, H,
-    W] over them: float32 [B, subsets] each. Their `rank_correlation` is the μ-fidelity.
+    W] over the hidden cells: float32 [B, subsets] each. Their `rank_correlation` is the μ-fidelity.
 
     Args:
-        score: of a class.
+        score: score of a class.
         images: prepared.
         classes: one for each image.
         maps: importance of each pixel.
-        seed: int64 [2], of the cells.
+        seed: int64 [2], random seed of the cells.
         subsets: number of random sets of cells.
         cells: rows and columns of the grid.
-        share: of the cells that are hidden.
+        share: share of the cells that are hidden.
         fill: value of hidden pixels.
     """
     grid = tf.random.stateless_uniform([subsets, cells, cells, 1], seed) < share

@@ -10,7 +10,7 @@ import keras
 from cvpipe.models.layer_table import window_of
 
 Pair = tuple[float, float]
-"""Of rows and columns."""
+"""A number along rows and one along columns."""
 
 _SEES_ALL = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
@@ -19,11 +19,11 @@ class Receptive(NamedTuple):
     """Receptive fields of a feature map, in pixels of the image."""
 
     begin: Pair
-    """First pixel of the field of the first place; negative in the padding."""
+    """First pixel of the receptive field of the map's first place; negative in the padding."""
     step: Pair
-    """Pixels from a place to the next."""
+    """Distance in pixels between the fields of neighboring places."""
     size: Pair
-    """Pixels of a field, parts beyond the image included."""
+    """Size of a field in pixels, including parts beyond the image."""
 
     def box(self, place: Sequence[int], image: Sequence[int]) -> tuple[int, int, int, int]:
         """Return the field of a place within an image of the given size: ymin, xmin, ymax, xmax in

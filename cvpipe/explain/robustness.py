@@ -1,4 +1,5 @@
-"""Accuracy of classifiers under attacks of increasing strength, also of attacks on each other.
+"""Accuracy of classifiers under attacks of increasing strength, including attacks that were made
+for another classifier.
 
 Dimensions: E strengths, M models, B images.
 """
@@ -45,7 +46,7 @@ class Point(NamedTuple):
     hits: int = 0
     """Number of images of other classes that are classified as the target."""
     others: int = 0
-    """Number of images of other classes than the target; 0 for attacks without one."""
+    """Number of images of other classes than the target; 0 for attacks without a target."""
 
     @property
     def accuracy(self) -> float:
@@ -74,7 +75,7 @@ class Plan(NamedTuple):
     steps: int = 20
     """Steps of "bim" and "pgd"."""
     target: int | None = None
-    """The class that images shall be given; None for any wrong one."""
+    """The class that attacked images should be classified as; None for any wrong class."""
 
 
 def wilson(part: int, whole: int) -> tuple[float, float]:
@@ -94,16 +95,16 @@ def accuracies(
     learn_from: Batches = (),
     watch: Watch | None = None,
 ) -> list[list[list[Point]]]:
-    """Return the accuracies [E][M][M] of models, in the last place, on images that attack the model
-    in the place before. Attacked images are rounded to pixels of a file.
+    """Return accuracies [E][M][M], indexed by strength, attacked model and evaluated model.
+    Attacked images are rounded to pixels of a file.
 
     Args:
-        models: with the same classes and the same size and channels of images.
+        models: classifiers with the same classes and the same size and channels of images.
         batches: of evaluation, with "image", "targets" and "weight", prepared for the first model.
         labels_of: maps targets to the true class of each image.
         plan: the attack.
-        epsilons: strengths: for "pixels" a number of pixels, for "patch" the side as a share of the
-            image's shorter one, else for pixels in 0…1; 0 for no attack.
+        epsilons: strengths: "pixels": number of pixels; "patch": side as a share of the image's
+            shorter side; others: change of a pixel in 0…1; 0 for no attack.
         learn_from: images for LEARNED methods to learn from, prepared for the first model.
         watch: called for each batch.
     """
@@ -150,9 +151,10 @@ def make_attacks(
     model: Model, plan: Plan, epsilons: Sequence[float], learn_from: Batches = ()
 ) -> Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
     """Return the attacks of all strengths: prepared images and their true classes to a list of E
-    batches of attacked images. Graph code, but for what LEARNED methods learn now.
+    batches of attacked images. Graph code, except that LEARNED methods learn their change during
+    this call.
 
-    Args are those of `accuracies`, for one model.
+    The arguments are those of `accuracies`, for one model.
     """
     balls = [make_ball(epsilon, plan.norm, model.prepare) for epsilon in epsilons]
     if plan.method in ("deepfool", "carlini_wagner"):
@@ -196,8 +198,8 @@ def _attack(model: Model, plan: Plan, ball: Ball, learn_from: Batches) -> Attack
 def _nearest(
     model: Model, plan: Plan, balls: Sequence[Ball], images: tf.Tensor, labels: tf.Tensor
 ) -> list[tf.Tensor]:
-    """Return for each ball the nearest misclassified images if they are inside as pixels of a file,
-    else the images.
+    """Return for each ball the nearest misclassified images that are inside the ball when rounded
+    to pixels of a file. Other images are returned unchanged.
     """
     if plan.method == "deepfool":
         found = deep_fool(model.subject, images, balls[0])
@@ -213,7 +215,7 @@ def _nearest(
 def _rounded(
     model: Model, attacks: Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]], first: Prepare
 ) -> Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
-    """Return the graph from images prepared by `first` to attacked ones as uint8."""
+    """Return the graph from images prepared by `first` to attacked images, uint8."""
 
     @tf.function(reduce_retracing=True, autograph=False)
     def every(images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:

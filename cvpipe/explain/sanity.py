@@ -1,5 +1,5 @@
-"""Sanity check of a method: maps of a network with random weights should differ from its own
-(Adebayo et al. 2018, section 3).
+"""Sanity check of a method: its maps for a network with random weights should differ from its maps
+for the trained network (Adebayo et al. 2018, section 3).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from cvpipe.explain.score import Subject
 
 
 def randomized(subject: Subject, seed: int = 0) -> Iterator[tuple[str, Subject]]:
-    """Yield copies of a network whose weights are shuffled from the last layer down to one after
-    the other ("cascading randomization"), with the name of that layer. Shuffled weights keep their
-    distribution.
+    """Yield copies of a network whose weights are shuffled from the last layer on, one more layer
+    in each copy ("cascading randomization"), with the name of the last shuffled layer. Shuffled
+    weights keep their distribution.
 
     The copies are one model that changes, so use each before the next.
     """
@@ -52,10 +52,10 @@ def similarities(
         subject: the network.
         images: prepared.
         classes: one for each image.
-        method: its name.
-        layer: of class activation maps; None: the last feature map.
-        seed: of the shuffling.
-        points: number of layers at which maps are compared, the first of the network among them.
+        method: name of the method.
+        layer: layer of class activation maps; None: the last feature map.
+        seed: random seed of the shuffling.
+        points: number of layers at which maps are compared, including the network's first layer.
     """
     own = explain(subject, images, classes, [method], layer)[method]
     count = sum(bool(one.trainable_weights) for one in subject.network.layers)

@@ -60,12 +60,12 @@ def stage_layers(network: keras.Model) -> list[keras.layers.Layer]:
     """Return the last layer of each size of feature map, from the image to the output.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the network has no feature map.
     """
     last: dict[tuple[int, ...], keras.layers.Layer] = {}
     for layer in _maps(network):
         size = layer.output.shape[1:3]
-        # In the order of the last ones.
+        # Insert again, so that sizes are in the order of their last layers.
         last.pop(size, None)
         last[size] = layer
     return list(last.values())
@@ -73,7 +73,7 @@ def stage_layers(network: keras.Model) -> list[keras.layers.Layer]:
 
 def feature_layer(network: keras.Model, name: str | None = None) -> keras.layers.Layer:
     """Return the layer with the given name, or the last feature map that all outputs depend on.
-    Of a detector with heads on several maps that is the first of these; maps of a head's answers
+    For a detector with heads on several maps, this is the first of these maps. Outputs of heads
     don't count.
 
     Raises:
@@ -102,7 +102,7 @@ def _all_depend_on(network: keras.Model, layer: keras.layers.Layer) -> bool:
 
 
 def _maps(network: keras.Model) -> list[keras.layers.Layer]:
-    # A layer before the first with a kernel has the image itself, such as a normalization.
+    # Layers before the first one with a kernel, such as a normalization, output the image itself.
     kernels = [n for n, layer in enumerate(network.layers) if hasattr(layer, "kernel")]
     maps = [layer for layer in network.layers[min(kernels, default=0) :] if _is_map(layer)]
     if not maps:

@@ -1,4 +1,4 @@
-"""Superpixels, and segmentation from a map, by libraries that are kept for it."""
+"""Superpixels by scikit-image, and segmentation from a map by OpenCV."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cvpipe.explain.perturbation import scores_of_masked
 from cvpipe.explain.score import Score
 
 FOREGROUND, BACKGROUND = 0.95, 0.3
-"""Shares of the pixels of smaller importance, above and below which a pixel is certainly object or
-background (Simonyan et al. 2014, section 3.2).
+"""Quantiles of importance: pixels above FOREGROUND are certainly object, and pixels below
+BACKGROUND certainly background (Simonyan et al. 2014, section 3.2).
 """
 
 
@@ -31,14 +31,14 @@ def superpixel_occlusion(
     Superpixels are SLIC's (Achanta et al. 2012).
 
     Args:
-        score: of a class.
+        score: score of a class.
         images: prepared, of known size.
         classes: one for each image.
-        regions: number of superpixels, about.
+        regions: approximate number of superpixels.
         fill: value of hidden pixels; 0 is the mean color of normalized images.
         batch: number of hidden images per call.
     """
-    # SLIC can make a few more than it is asked for; the last ones are joined.
+    # SLIC can make a few more superpixels than requested; the last ones are joined.
     most = regions + regions // 4
 
     def fall(one: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
@@ -59,7 +59,7 @@ def superpixels(image: np.ndarray, regions: int) -> np.ndarray:
 
     Args:
         image: float [H, W, C], in any range.
-        regions: number of superpixels, about.
+        regions: approximate number of superpixels.
     """
     low, spread = image.min(), np.ptp(image) or 1.0
     scaled = (image - low) / spread
@@ -78,7 +78,7 @@ def find_slic() -> Any:
     """Return scikit-image's SLIC.
 
     Raises:
-        ConfigError: it isn't installed.
+        ConfigError: scikit-image isn't installed.
     """
     try:
         return importlib.import_module("skimage.segmentation").slic
@@ -91,12 +91,13 @@ def find_slic() -> Any:
 
 def cut_out(pixels: np.ndarray, importance: np.ndarray, steps: int = 5) -> np.ndarray:
     """Return the pixels of the object that a map points at, bool [H, W], by GrabCut (Rother et al.
-    2004): colors like those of the most important pixels, apart from those of the least.
+    2004), which looks for the colors of the most important pixels and avoids those of the least
+    important.
 
     Args:
         pixels: uint8 [H, W, C].
         importance: float [H, W].
-        steps: of GrabCut.
+        steps: number of GrabCut's iterations.
 
     Raises:
         ConfigError: OpenCV isn't installed.
@@ -110,12 +111,12 @@ def cut_out(pixels: np.ndarray, importance: np.ndarray, steps: int = 5) -> np.nd
     low, high = np.quantile(importance, [BACKGROUND, FOREGROUND])
     mask = np.full(importance.shape, cv2.GC_PR_BGD, np.uint8)
     mask[importance < low] = cv2.GC_BGD
-    # Many pixels of a map can be equal.
+    # Both thresholds are equal if many pixels of a map are.
     mask[(importance >= high) & (importance > low)] = cv2.GC_FGD
     if not (mask == cv2.GC_FGD).any():
         return np.zeros(mask.shape, bool)
     image = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
-    # It begins with k-means from random colors.
+    # GrabCut begins with k-means from random colors.
     cv2.setRNGSeed(0)
     models = [np.zeros((1, 65)), np.zeros((1, 65))]
     cv2.grabCut(image, mask, None, *models, steps, cv2.GC_INIT_WITH_MASK)

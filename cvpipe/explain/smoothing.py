@@ -1,5 +1,5 @@
-"""Randomized smoothing: the class that a network gives most often under noise, with a radius in
-which no image has another (Cohen, Rosenfeld and Kolter 2019).
+"""Randomized smoothing: the class that a network gives most often under noise, with a radius within
+which no image gets another class (Cohen, Rosenfeld and Kolter 2019).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Certified(NamedTuple):
     """Certified answers to images."""
 
     classes: np.ndarray
-    """int [B]: the class of the smoothed network; ABSTAIN where the samples don't tell."""
+    """int [B]: the class of the smoothed network; ABSTAIN where the samples aren't conclusive."""
     radii: np.ndarray
     """float64 [B]: L2 norm of changes, for pixels in 0…1, up to which the class stays the same with
     a probability of 1 − alpha; 0 for ABSTAIN.
@@ -39,11 +39,12 @@ def certify(
     """Return the certified answers of a smoothed network (Cohen et al. 2019, section 3.2.2).
 
     Args:
-        count: of `class_counts`.
+        count: function from `class_counts`.
         images: prepared.
         noise: standard deviation of the noise, for pixels in 0…1.
         guesses: samples from which the class is chosen.
-        samples: samples from which its probability is bounded; the largest radius grows with them.
+        samples: samples from which the probability of the class is bounded; more samples allow
+            larger radii.
         alpha: probability that a radius is too large.
     """
     classes = count(images, guesses, 0).argmax(axis=1)
@@ -61,15 +62,15 @@ def class_counts(
 ) -> Callable[[tf.Tensor, int, int], np.ndarray]:
     """Return the function that counts a network's classes under noise.
 
-    It maps prepared images, a number of samples, a multiple of `batch`, and the number of the draw
-    to counts int [B, K]. All images have the same noise, so an image's counts don't depend on the
+    It maps prepared images, a number of samples (a multiple of `batch`) and the number of the draw
+    to counts, int [B, K]. All images have the same noise, so an image's counts don't depend on the
     others.
 
     Args:
         subject: the network.
         noise: standard deviation, for pixels in 0…1.
-        scale: float32 [C], of a `Ball`.
-        seed: of the noise.
+        scale: float32 [C], the scale of a `Ball`.
+        seed: random seed of the noise.
         batch: samples of an image that are answered together.
     """
 

@@ -1,4 +1,4 @@
-"""Attacks on any task with one network and one loss, and its score under them.
+"""Attacks on any task with one network and one loss, and the task's score under these attacks.
 
 Dimensions: E strengths.
 """
@@ -27,7 +27,7 @@ from cvpipe.tasks.task import Networks, Task, Tensors
 
 Method = Literal["fgsm", "bim", "pgd"]
 Objective = Callable[[tf.Tensor, Tensors], tf.Tensor]
-"""Maps prepared images and training targets to what an attack maximizes, float32 [B]."""
+"""Maps prepared images and training targets to the values that an attack maximizes, float32 [B]."""
 LOSS = "loss"
 """The goal that every task has: a high loss."""
 # Separates training's targets from those of evaluation, which may have the same names.
@@ -44,7 +44,7 @@ class TaskPoint(NamedTuple):
     mean: float
     """Mean score of images, `Verdict.score`."""
     interval: tuple[float, float]
-    """95 % of bootstrapped means."""
+    """95 % bootstrap interval of `mean`."""
     images: int
     """Number of images with a score."""
 
@@ -62,13 +62,13 @@ class Attacked(NamedTuple):
 
 
 def make_objective(task: Task, networks: Networks, goal: str, name: str) -> Objective:
-    """Return what an attack on the network in inference mode maximizes.
+    """Return the function that an attack on the network in inference mode maximizes.
 
     Args:
         task: the task.
         networks: its networks.
         goal: LOSS, or one of the task's objectives.
-        name: of the task, for messages.
+        name: name of the task, for messages.
 
     Raises:
         ConfigError: the task has no such goal, or can't be attacked.
@@ -106,11 +106,11 @@ def scores_under_attack(
         goal: LOSS, or one of the task's objectives.
         method: "fgsm", "bim" or "pgd".
         epsilons: strengths, for pixels in 0…1; 0 for no attack.
-        norm: of the ball.
-        steps: of "bim" and "pgd".
+        norm: norm of the ball.
+        steps: number of steps of "bim" and "pgd".
 
     Raises:
-        ConfigError: as `make_objective`.
+        ConfigError: the same errors as `make_objective`.
     """
     task, config = attacked.task, attacked.config
     objective = make_objective(task, attacked.networks, goal, config.task)

@@ -24,7 +24,7 @@ def learn_perturbation(
         loss: function to maximize.
         batches: images to learn from, the same in each pass.
         ball: the allowed changes.
-        shape: of an image.
+        shape: shape of an image.
         passes: number of passes over the batches.
     """
 
@@ -67,9 +67,9 @@ def learn_patch(
     Args:
         loss: function to maximize.
         batches: images to learn from, the same in each pass.
-        ball: for the range and the scale of pixels.
+        ball: gives the range and the scale of pixels.
         side: height and width in pixels.
-        channels: of the images.
+        channels: number of channels of the images.
         seed: int64 [2].
         passes: number of passes over the batches.
         rate: change of a pixel per batch, for pixels in 0…1.

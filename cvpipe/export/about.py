@@ -24,7 +24,7 @@ VALID = "valid"
 
 
 def find_artifact(path: str | Path) -> Path:
-    """Return the folder of a version. Given the folder of a model, return that of its highest
+    """Return the folder of a version. Given the folder of a model, return the folder of its highest
     version.
 
     Raises:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """A loaded artifact. Calling it runs the signature `serving_default` on encoded images."""
+    """A loaded artifact. A call runs the signature `serving_default` on encoded images."""
 
     folder: Path
     task: str
     facts: Facts
     loaded: Any
-    """The SavedModel. It must be kept, because it owns the variables and signatures don't refer to
-    it.
+    """The SavedModel. It must be kept alive, because it owns the variables, and signatures don't
+    refer to it.
     """
     defaults: Mapping[str, tf.Tensor]
     """Default values of the optional inputs."""

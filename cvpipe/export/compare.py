@@ -45,7 +45,7 @@ def difference(
         tolerance: allowed differences.
 
     Raises:
-        Refused: they differ by more than the tolerance.
+        Refused: the answers differ by more than the tolerance.
     """
     if field.padding is not None:
         expected = _without_padding(expected, given.shape, field)

@@ -164,11 +164,12 @@ def _best_thresholds(trained: Trained, known: KnownData) -> tuple[str, ...]:
     config, task = trained.config, trained.task
     if task.best_thresholds is None:
         raise ConfigError(
-            f"--threshold best: answers of task: {config.task} have no threshold; leave it out"
+            f"--threshold best: answers of task: {config.task} have no threshold; leave the option"
+            " out"
         )
     if VALIDATION not in known["examples"]:
         raise ConfigError(
-            "--threshold best: the run has no validation split to find it on; set"
+            "--threshold best: the run has no validation split to choose thresholds on; set"
             " model.head.suppress.class_thresholds with --set instead"
         )
     source = open_split(config, VALIDATION, known)

@@ -179,7 +179,7 @@ def real_images(
     """
     fixed_size = input_spec(config).shape[1:].is_fully_defined()
     wanted = IMAGES if fixed_size else IMAGES_OF_ANY_SIZE
-    # Twice as many as needed from each split, in case some are unreadable.
+    # Read twice as many images as needed from each split, in case some are unreadable.
     taken = list(itertools.islice(_readable(sources, task, config, 2 * wanted), wanted))
     if not taken:
         raise UserError(

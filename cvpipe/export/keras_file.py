@@ -22,7 +22,8 @@ def check_keras_file(file: Path) -> None:
     """
     if file.suffix != ".keras":
         raise ConfigError(
-            f"--keras {file}: Keras recognizes files by their names; end it in .keras"
+            f"--keras {file}: Keras recognizes its files by their extension; choose a name that"
+            " ends in .keras"
         )
     if file.is_dir():
         raise ConfigError(f"--keras {file}: a folder; give the path of a file")
@@ -44,7 +45,7 @@ def export_keras(member: Member, file: Path) -> dict[str, str]:
     if len(networks) > 1:
         raise ConfigError(
             f"--keras {file}: {member.run.folder} has several networks, {', '.join(networks)};"
-            " export a run of one"
+            " export a run with one network"
         )
     [network] = networks.values()
     try:

@@ -69,7 +69,7 @@ def replay_v1(artifact: str, requests: dict[str, np.ndarray]) -> dict[str, np.nd
 
 
 def calls(requests: dict[str, np.ndarray]) -> dict[str, tuple[str, dict[str, np.ndarray]]]:
-    """Group requests by call. Their names are `call:signature/input`."""
+    """Group requests by call. Names of requests are `call:signature/input`."""
     grouped: dict[str, tuple[str, dict[str, np.ndarray]]] = {}
     for name, value in requests.items():
         call, _, key = name.partition("/")

@@ -41,8 +41,8 @@ def image_signatures(
     `tensor` maps "image", prepared images as in `input_spec`, to the answers, with coordinates in
     pixels of these images. The whole signature can run on an accelerator.
 
-    `EXPLAIN` takes the inputs of `serving_default` and returns the answers of `explained`. It is
-    missing without `explained`.
+    `EXPLAIN` takes the inputs of `serving_default` and returns the answers of `explained`. Without
+    `explained`, this signature is missing.
     """
     chosen = [
         tf.TensorSpec([], tf.constant(option.default).dtype, name)

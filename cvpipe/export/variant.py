@@ -146,7 +146,7 @@ def batched(ask: Ask, batching: Batching) -> Ask:
             max_enqueued_batches=WAITING,
             enable_large_batch_splitting=True,
             # Requests to operations with the same name are batched together, so each model has its
-            # own.
+            # own name.
             shared_name=uuid.uuid4().hex,
             Tout=[output.dtype for output in known.outputs],
         )

@@ -17,7 +17,7 @@ LONGEST_SEARCH = 300
 def find_anchors(
     sizes: np.ndarray, k: int, seed: int = 0, restarts: int = 10
 ) -> tuple[np.ndarray, float]:
-    """Cluster box sizes by k-means with the distance 1 − IoU, all boxes being centered at one
+    """Cluster box sizes by k-means with the distance 1 − IoU, where all boxes are centered at one
     point.
 
     Args:

@@ -37,7 +37,7 @@ def greedy_coreset(
     middle = tf.reduce_sum(share * points, 0) / tf.maximum(tf.reduce_sum(share), 1.0)
     points = share * (points - middle)
     lengths, places = tf.reduce_sum(tf.square(points), 1), tf.range(tf.shape(points)[0])
-    # Squared distance of each point from the nearest chosen one.
+    # Squared distance of each point from the nearest chosen point.
     nearest = tf.where(eligible, tf.float32.max, -1.0)
     same = ROUNDING * tf.reduce_max(lengths)
     chosen = tf.TensorArray(tf.int32, count, element_shape=[])

@@ -98,8 +98,8 @@ def hard_negatives(
 
 
 def _used(is_filled: tf.Tensor) -> tf.Tensor:
-    """Return the number of slots to process, int32 scalar: up to the last one filled in any image.
-    `is_filled` is bool [B, M].
+    """Return the number of slots to process, int32 scalar: up to the last slot that is filled in
+    any image. `is_filled` is bool [B, M].
     """
     return tf.reduce_max(tf.where(is_filled, tf.range(tf.shape(is_filled)[1]) + 1, 0))
 

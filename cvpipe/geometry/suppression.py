@@ -119,8 +119,8 @@ def _candidates(
 
 
 def _gather(boxes: tf.Tensor, index: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """Return the boxes [B, C, 4] at these indices; if each class has its own boxes, those of these
-    classes.
+    """Return the boxes [B, C, 4] at these indices; if each class has its own boxes, the boxes of
+    these classes.
     """
     if len(boxes.shape) == 3:
         return tf.gather(boxes, index, axis=1, batch_dims=1)
@@ -203,9 +203,9 @@ def _keep(left: tf.Tensor, drops: tf.Tensor) -> tf.Tensor:
     """Greedy NMS within a block. Returns bool [B, n]: the candidates to keep, given scores in
     descending order.
 
-    Iterates to a fixed point: in each step, a candidate is kept unless a better one that was kept
-    in the previous step drops it. The number of steps is the length of the longest chain of boxes
-    of which each drops the next, and chains are short.
+    Iterates to a fixed point: in each step, a candidate is kept unless a better candidate that was
+    kept in the previous step drops it. The number of steps is the length of the longest chain of
+    boxes of which each drops the next, and chains are short.
 
     Args:
         left: bool [B, n], the candidates not dropped so far.
@@ -231,8 +231,8 @@ def _choose_softly(
     limit: tf.Tensor,
     slots: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Run soft suppression: take the best candidate and lower the scores of those it overlaps, S
-    times. Returns the same as `_choose`.
+    """Run soft suppression: take the best candidate and lower the scores of the candidates that it
+    overlaps, S times. Returns the same as `_choose`.
 
     One loop over the slots serves the whole batch. It computes S × C IoUs per image, not C².
     """

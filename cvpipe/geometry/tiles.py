@@ -1,10 +1,9 @@
 """Joining of overlapping tiles to large maps, one strip of rows at a time to bound memory.
 
-Tiles begin at multiples of tile − overlap; the last may extend beyond the image. Where two tiles
-overlap, they are blended linearly. The outermost pixels of a tile, where the network sees the edge
-of its input, get weight 0.
-Dimensions: n tiles in a row, H × W pixels of the whole map, T × S pixels of a tile, o pixels of
-overlap, K values per pixel.
+Tiles begin at multiples of tile − overlap; the last tile may extend beyond the image. Where two
+tiles overlap, they are blended linearly. The outermost pixels of a tile, where the network sees the
+edge of its input, get weight 0. Dimensions: n tiles in a row, H × W pixels of the whole map, T × S
+pixels of a tile, o pixels of overlap, K values per pixel.
 """
 
 from __future__ import annotations

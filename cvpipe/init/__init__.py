@@ -78,8 +78,8 @@ def draft_pipeline(
 
 
 def data_of(found: Found) -> Data:
-    """Return the section `data` of a pipeline for the data found, with a limit of objects that no
-    image reaches.
+    """Return the section `data` of a pipeline for the data found, with a limit of objects per image
+    that no image exceeds.
     """
     values: dict[str, Any] = {"source": found.source}
     section = _DATA[found.task]

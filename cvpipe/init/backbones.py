@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from cvpipe.init.measures import Measures
 
-# Number of images from which a wider network is worth its time on slow processors.
+# With at least this many images, a wider network is worth its time even on slow processors.
 MANY = 20_000
 
 

@@ -31,7 +31,7 @@ def draft(measures: Measures) -> Draft:
     """
     if not len(measures.object_shares):
         raise DataError(
-            "none of the inspected images has an object; mend the annotations, or write the"
+            "none of the inspected images has an object; correct the annotations, or write the"
             " pipeline by hand (docs/detection.md)"
         )
     backbone = choose_backbone(measures, dense=True)
@@ -111,7 +111,7 @@ def _at_input(measures: Measures, size: tuple[int, int], letterbox: bool) -> np.
 
 def _anchors(sizes: np.ndarray, number: int) -> tuple[list[list[float]], float]:
     """Return anchors from small to large, and the mean IoU of objects with their best anchor. If
-    objects have few different sizes, scaled copies complete the number.
+    objects have too few different sizes, scaled copies of these sizes are added.
     """
     different = np.unique(sizes, axis=0)
     if len(different) < number:

@@ -24,7 +24,7 @@ def to_yaml(values: Mapping[str, Any], reasons: Mapping[str, str], head: Sequenc
     Args:
         values: the values of the pipeline.
         reasons: comments by key, such as "prepare.size".
-        head: paragraphs of the head comment; indented ones aren't wrapped.
+        head: paragraphs of the head comment; indented paragraphs aren't wrapped.
     """
     lines = [line for paragraph in head for line in _comment(paragraph, "")]
     for key, value in values.items():
@@ -35,7 +35,7 @@ def to_yaml(values: Mapping[str, Any], reasons: Mapping[str, str], head: Sequenc
 def _entry(key: str, value: Any, path: str, reasons: Mapping[str, str], indent: str) -> list[str]:
     lines = _comment(reasons[path], indent) if path in reasons else []
     in_a_line = f"{indent}{_flow(key)}: {_flow(value)}"
-    # Sections of a pipeline, and large ones in them, have one line per key.
+    # Sections of a pipeline, and the sections source and cells in them, have one line per key.
     opened = isinstance(value, dict) and value and (not indent or key in ("source", "cells"))
     if opened:
         lines.append(f"{indent}{_flow(key)}:")

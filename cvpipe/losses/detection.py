@@ -51,9 +51,9 @@ def ssd_loss(
     """Compute SSD's loss (Liu et al. 2015, equation 1) with a softmax or with RetinaNet's focal
     loss.
 
-    Both parts are divided by the number of matched boxes of the image. The paper divides by that of
-    the batch, which would make the loss of an image depend on the rest of the batch and on the
-    number of replicas.
+    Both parts are divided by the number of matched boxes of the image. The paper divides by the
+    number of matched boxes of the batch, which would make the loss of an image depend on the rest
+    of the batch and on the number of replicas.
 
     Args:
         raw: float32 [B, D, 4], the predicted offsets.
@@ -82,7 +82,7 @@ def ssd_loss(
         of_class = tf.where(
             index >= UNMATCHED, focal(logits, label, loss.focal_gamma, loss.focal_alpha), 0
         )
-    # Boxes without an object have no target; any finite one keeps NaN out of the gradient.
+    # Boxes without an object have no target; any finite target keeps NaN out of the gradient.
     target = tf.where(positive[..., tf.newaxis], target, to_corners(defaults))
     if loss.box == "offsets":
         off = tf.reduce_sum(_smooth_l1(raw - encode_ssd(target, defaults)), axis=-1)

@@ -22,7 +22,7 @@ LAYERS = tuple(
     for stage, (_, count) in enumerate(STAGES, 1)
     for number in range(1, count + 1)
 )
-"""Layers whose features can be compared, from the image on: each with its ReLU."""
+"""Layers whose features can be compared, after their ReLU, in the order of computation."""
 
 
 class Features(NamedTuple):

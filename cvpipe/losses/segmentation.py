@@ -42,9 +42,10 @@ def segmentation_loss(
     """Compute the parts of the configured loss.
 
     The cross-entropy or focal loss of an image is the mean over its valid pixels, weighted by
-    class: Σ w l / Σ w. With `hard_pixels` below 1, the mean goes over this fraction of them, those
-    with the largest w l, and over at least one (online hard example mining, Shrivastava et al.
-    2016; on pixels, the bootstrapped cross-entropy of Pohlen et al. 2017).
+    class: Σ w l / Σ w. With `hard_pixels` below 1, the mean is taken over this fraction of the
+    valid pixels, those with the largest w l, and over at least one pixel (online hard example
+    mining, Shrivastava et al. 2016; on pixels, the bootstrapped cross-entropy of Pohlen et al.
+    2017).
 
     Args:
         logits: float32 [B, h, w, K].
@@ -53,7 +54,7 @@ def segmentation_loss(
 
     Returns:
         float32 [B] for each of `part_names`: "cross_entropy" or "focal" in nats; "dice" in 0 … 1,
-        multiplied by `dice_weight` if it is a second part.
+        multiplied by `dice_weight` if it is an additional part.
 
     Raises:
         ConfigError: the number of `class_weights` is neither 0 nor K.
@@ -89,8 +90,8 @@ def segmentation_loss(
 def cross_entropy(scores: tf.Tensor, probabilities: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
     """Compute −ln p of the true class, with an explicit gradient p − g.
 
-    TensorFlow's op computes the softmax again and, in deterministic mode, takes twice as long: a
-    quarter of a training step in segmentation.
+    TensorFlow's op computes the softmax again. In deterministic mode it takes twice as long, which
+    is a quarter of the time of a training step in segmentation.
 
     Args:
         scores: float32 [..., K].
@@ -185,7 +186,8 @@ def _mean(cost: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, loss: PixelLoss)
     if loss.hard_pixels < 1:
         weighted = tf.stop_gradient(weight * cost)
         hardest = hard_negatives(weighted, valid, valid, loss.hard_pixels, minimum=1)
-        # Hard pixel mining never selects NaN. Include it, so that a diverged network is noticed.
+        # Hard pixel mining never selects NaN. Include NaN losses, so that a diverged network is
+        # noticed.
         valid &= hardest | tf.math.is_nan(weighted)
     weight = tf.where(valid, weight, 0)
     return tf.math.divide_no_nan(tf.reduce_sum(weight * cost, 1), tf.reduce_sum(weight, 1))

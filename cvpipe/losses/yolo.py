@@ -157,11 +157,12 @@ def yolo_v1_loss(
 
 
 def _best_of_cell(own: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the box of its cell that is responsible for each object, int32 [B, M], and their IoU,
-    float32 [B, M].
+    """Return the number of the box in its cell that is responsible for each object, int32 [B, M],
+    and the IoU of box and object, float32 [B, M].
 
-    It is the box that overlaps the object most. If none does, it is the one with the smallest root
-    mean square error of center, height and width, as in the authors' code.
+    The box that overlaps the object most is responsible. If no box of the cell overlaps it, the box
+    with the smallest root mean square error of center, height and width is, as in the authors'
+    code.
 
     Args:
         own: float32 [B, M, N, 4], the boxes of each object's cell.

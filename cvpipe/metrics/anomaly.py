@@ -53,7 +53,7 @@ class AnomalyMetrics:
         """
         counts = np.asarray(weight) > 0
         heat, mask = np.asarray(predictions["heat_map"]), np.asarray(targets["mask"])
-        # Both are padded, perhaps to different sizes.
+        # Heat maps and masks are padded, perhaps to different sizes.
         height, width = np.minimum(heat.shape[1:], mask.shape[1:])
         heat, mask = heat[counts, :height, :width], mask[counts, :height, :width]
         for row, chosen in enumerate((mask == 0, (mask > 0) & (mask != IGNORED))):
@@ -136,8 +136,8 @@ def choose_threshold(
     Args:
         normal, anomalous: scores of validation images, float [N] and float [A].
         false_alarms: if A is 0, the largest share of normal scores above the threshold.
-        margin: if A is 0, the distance of the threshold above the highest of the other scores, as a
-            multiple of that score's distance from the median.
+        margin: if A is 0, the threshold is above the highest normal score that is no false alarm,
+            by this multiple of that score's distance from the median.
 
     Returns:
         The threshold. With anomalous scores, it has the highest F1 and is in the middle of a gap

@@ -22,8 +22,8 @@ LIMITS = (1, 10, 100)
 
 
 class CocoTables:
-    """COCO's precision and recall tables. All its scores are means of them; nan for classes without
-    objects.
+    """COCO's precision and recall tables. All of COCO's scores are means of these tables. Classes
+    without objects have nan.
     """
 
     def __init__(

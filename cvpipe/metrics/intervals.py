@@ -1,4 +1,4 @@
-"""Intervals and tests of scores that are means over images, by resampling.
+"""Confidence intervals and significance tests, by resampling, of scores that are means over images.
 
 Dimensions: M models, N images.
 """
@@ -57,7 +57,7 @@ def paired_test(first: np.ndarray, second: np.ndarray) -> float:
     for size in _blocks(FLIPS, len(differences)):
         signs = 2.0 * random.integers(0, 2, (size, len(differences))) - 1
         larger += int((np.abs(signs @ differences) >= observed).sum())
-    # The observed signs are one of the choices.
+    # The observed signs count as one of the choices.
     return (larger + 1) / (FLIPS + 1)
 
 

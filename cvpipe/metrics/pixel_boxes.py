@@ -9,8 +9,8 @@ import numpy as np
 
 DECIMALS = 3
 """Decimals to which pixel coordinates are rounded. COCO annotates hundredths of a pixel, and
-normalized float32 boxes are off by less than this. Without rounding, IoUs that equal a threshold
-exactly, as in COCO's own example, could fall on either side of it.
+normalized float32 boxes are off by less than a thousandth. Without rounding, IoUs that equal a
+threshold exactly, as in COCO's own example, could fall on either side of it.
 """
 
 

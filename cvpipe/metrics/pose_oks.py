@@ -28,7 +28,7 @@ COCO_NAMES = (
 )
 UNIFORM_SIGMA = 0.067
 """Mean of COCO's sigmas, for the keypoints of other data."""
-# Averaged over all OKS thresholds, at 0.5, and at 0.75.
+# The average over all OKS thresholds, and the scores at 0.5 and at 0.75.
 SCORES = ("oks_ap", "oks_ap50", "oks_ap75")
 
 

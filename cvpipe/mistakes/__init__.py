@@ -25,7 +25,7 @@ LONGEST = 480
 
 
 class Verdict(NamedTuple):
-    """An example's answer, judged."""
+    """The judgment of an example's answer."""
 
     mistakes: int
     """Number of mistakes; 0 for a right answer."""
@@ -34,10 +34,12 @@ class Verdict(NamedTuple):
     score: float
     """Share of the answer that is right, in [0, 1]; nan if there is nothing to find."""
     cells: Mapping[str, Cell]
-    """Facts about the answer, by the heading of their column; the same columns for all examples."""
+    """Cells of the answer's row in a table, by column heading; the same columns for all
+    examples.
+    """
     doubt: float | None = None
-    """Larger if the label is more probably wrong, for a model that wasn't trained on the image;
-    None if `cost` is used instead.
+    """Degree to which the label seems wrong, meaningful for models that weren't trained on the
+    image; None to use `cost` instead.
     """
 
 

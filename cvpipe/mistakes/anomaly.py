@@ -72,7 +72,7 @@ class AnomalyReview:
 
     def verdicts(self) -> list[Verdict]:
         """Return verdicts. The farther the score is from the threshold, the more a wrong verdict
-        costs and the less a right one.
+        costs, and the less a right verdict costs.
         """
         return self._verdicts
 

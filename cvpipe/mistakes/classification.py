@@ -43,8 +43,8 @@ class ClassificationReview:
         return {}
 
     def verdicts(self) -> list[Verdict]:
-        """Return verdicts. A wrong answer costs more, the more its probability exceeds that of the
-        label.
+        """Return verdicts. The cost of a wrong answer grows with the difference between its
+        probability and the label's.
         """
         labels, probabilities = self._all()
         answers = probabilities.argmax(1)

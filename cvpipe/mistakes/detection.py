@@ -1,4 +1,4 @@
-"""Mistakes of detection: objects that are missed, and answers that find none.
+"""Mistakes of detection: objects that are missed, and answers that find no object.
 
 Dimensions: N images, K classes; D detections and O objects of all images.
 """
@@ -31,7 +31,7 @@ from cvpipe.pictures.drawing import MISSED, RIGHT, TRUTH, WRONG
 from cvpipe.pictures.photo import Entry, draw_box, rgb, show_photo
 
 UNKNOWN_THRESHOLD = 0.3
-"""Threshold of classes whose best one is unknown, because no answer is right."""
+"""Threshold of classes whose best threshold is unknown, because no answer is right."""
 SIDES = (16, 32, 64, 96, 192)
 """Bounds between groups of objects, by the square root of their area in pixels."""
 Rows = tuple[Detections, GroundTruth, Pairs]

@@ -26,7 +26,7 @@ def confusion(counts: np.ndarray, names: Sequence[str], what: str) -> Finding:
     Args:
         counts: int [K, K], a row per true class, a column per answer.
         names: K names.
-        what: the plural of what is counted.
+        what: plural noun for the counted items.
     """
     wrong = counts * ~np.eye(len(counts), dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")

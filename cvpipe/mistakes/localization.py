@@ -65,7 +65,7 @@ class LocalizationReview:
         return {"share of the image": [share_group(float(own)) for own in _shares(targets)]}
 
     def verdicts(self) -> list[Verdict]:
-        """Return verdicts. A wrong class costs its probability, and a box 1 − IoU."""
+        """Return verdicts. A wrong class costs its probability, and a box costs 1 − IoU."""
         return self._verdicts
 
     def findings(self, scores: Mapping[str, Any]) -> list[Finding]:

@@ -22,7 +22,9 @@ from cvpipe.pictures.photo import Entry, rgb, show_photo
 from cvpipe.pictures.pose import draw_points
 
 FAR = 1.0
-"""Largest cost of an error, relative to the longer side of the figure's box."""
+"""Upper limit of a keypoint's error in the cost, relative to the longer side of the figure's
+box.
+"""
 
 
 def make_review(config: Config, facts: Facts) -> PoseReview:
@@ -71,7 +73,7 @@ class PoseReview:
         return self._verdicts
 
     def findings(self, scores: Mapping[str, Any]) -> list[Finding]:
-        """Return the share of keypoints found by the figure's size."""
+        """Return the share of keypoints that are found, for each size of figures."""
         is_figure = ~np.isnan(self._found)
         return [
             by_size(
@@ -85,8 +87,8 @@ class PoseReview:
         ]
 
     def draw(self, pixels: np.ndarray, predictions: Arrays, targets: Arrays) -> Figure:
-        """Draw the true keypoints in gray, and over them the answers, in blue if they are found,
-        else in orange.
+        """Draw the true keypoints in gray, and over them the predicted ones, in blue if they are
+        right, else in orange.
         """
         [error] = _errors(predictions, targets)
         colors = {"truth": TRUTH, "found": RIGHT, "wrong": WRONG}

@@ -30,12 +30,12 @@ CSV, PAGE, SLICES = "mistakes.csv", "mistakes.html", "slices.csv"
 
 
 class Group(NamedTuple):
-    """Examples that are scored apart."""
+    """Examples that are scored separately."""
 
     name: str
     images: int
     score: float
-    """The score that marks the best checkpoint."""
+    """The score that selects the best checkpoint."""
 
 
 class Mistakes:
@@ -184,7 +184,7 @@ def slices_to_csv(slices: Mapping[str, Sequence[Group]], score: str) -> str:
 
 
 def to_csv(names: Sequence[str], ranked: Sequence[Verdict]) -> str:
-    """Return a table of verdicts with the names of their images, in their order."""
+    """Return a table of verdicts with the names of their images, in the given order."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = list(ranked[0].cells) if ranked else []

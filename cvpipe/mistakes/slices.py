@@ -12,7 +12,7 @@ import numpy as np
 EMPTY = "(empty)"
 # More different numbers than this are divided into ranges of about as many examples each.
 MOST_NUMBERS, RANGES = 12, 5
-# Of more different texts, the rarest are one group.
+# If there are more different texts, the rarest form one group.
 MOST_TEXTS = 50
 
 
@@ -26,7 +26,7 @@ class Groups(NamedTuple):
 
 
 def group_values(values: Sequence[str]) -> Groups:
-    """Group examples by their values. Empty ones are a group, EMPTY."""
+    """Group examples by their values. Empty values form the group EMPTY."""
     given = [value for value in values if value]
     numbers = _numbers(given)
     if numbers is None:
@@ -61,7 +61,9 @@ def _of_texts(values: Sequence[str]) -> Groups:
 
 
 def _of_ranges(numbers: np.ndarray) -> Groups:
-    """Divide numbers at their quantiles. A range has its lower bound; the last has both."""
+    """Divide numbers at their quantiles. A range includes its lower bound; the last includes both
+    bounds.
+    """
     bounds = np.unique(np.quantile(numbers, np.linspace(0, 1, RANGES + 1)))
     group = np.digitize(numbers, bounds[1:-1])
     names = [f"{low:.12g} to {high:.12g}" for low, high in itertools.pairwise(bounds.tolist())]

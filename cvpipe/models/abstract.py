@@ -23,6 +23,6 @@ def without_weights() -> Iterator[None]:
     pending = global_state.get_global_attribute(PENDING) or []
     with keras.StatelessScope(initialize_variables=False):
         yield
-    # Keras has no public way to discard pending variables. Left in its list, they would be
-    # initialized when the next scope ends.
+    # Keras has no public way to discard pending variables. If they stayed in Keras' list, they
+    # would be initialized when the next scope ends.
     global_state.set_global_attribute(PENDING, pending)

@@ -61,7 +61,7 @@ ZFNET = (
     Layer(256, 3, padding=1, pool=(3, 2)),
 )
 """Zeiler and Fergus 2013, figure 3: 224×224 become 110×110×96, 55×55×96, 26×26×256, 13×13×256,
-6×6×256. AlexNet's local response normalization replaces its contrast normalization.
+6×6×256. AlexNet's local response normalization replaces the paper's contrast normalization.
 """
 OVERFEAT_FAST = (
     Layer(96, 11, 4, pool=(2, 2)),

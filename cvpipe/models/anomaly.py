@@ -22,10 +22,11 @@ MEMORY = "head_memory"
 def anomaly_network(config: Anomaly, style: Style) -> keras.Model:
     """Build the network: float32 [B, H, W, C] to raw outputs by name, float32.
 
-    The outputs are those of `PatchMemory`, and its input "features" [B, h, w, …].
+    The outputs are those of `PatchMemory`, and PatchMemory's input, "features" [B, h, w, …].
 
     Raises:
-        ConfigError: the backbone lacks one of `strides`, or the input size isn't a multiple of one.
+        ConfigError: the backbone lacks one of `strides`, or the input size isn't a multiple of all
+            strides.
     """
     model = config.model
     image, maps = backbone_features(
@@ -54,8 +55,8 @@ def _patches(maps: dict[int, keras.KerasTensor], config: Anomaly) -> keras.Keras
     coarsest = max(strides)
     if any(side % coarsest for side in config.prepare.size):
         raise ConfigError(
-            f"prepare.size: height and width must be multiples of the largest of"
-            f" model.head.strides, {coarsest}; choose others"
+            "prepare.size: height and width must be multiples of the largest of model.head.strides,"
+            f" {coarsest}; choose another size"
         )
     parts = []
     for stride in strides:

@@ -63,7 +63,7 @@ def _features(
     name: str, image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
     if width != 1:
-        raise ConfigError(f"model.width: keras/{name} comes in one width; leave it out")
+        raise ConfigError(f"model.width: keras/{name} comes in one width; leave model.width out")
     features = {}
     for layer in application(name, image).layers:
         output = layer.output

@@ -1,5 +1,5 @@
-"""Batch normalization in one operation. Keras 3 uses eight, each of which reads the whole feature
-map.
+"""Batch normalization by one operation. Keras 3 uses eight operations, each of which reads the
+whole feature map.
 
 Dimensions: B examples; H, W, C of a feature map; n = B·H·W.
 """
@@ -24,7 +24,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
         """Normalize float [B, H, W, C] by the batch's mean and variance in training, else by the
-        moving ones.
+        moving mean and variance.
         """
         if (
             not (training and self.trainable)

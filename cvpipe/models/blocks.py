@@ -47,7 +47,8 @@ class Style(NamedTuple):
     activation: str | None = None
     """Activation between layers; None: the network's own."""
     drop_path: float | None = None
-    """Share of paths dropped in training, in networks that have several; None: the network's own.
+    """Share of paths dropped in training, in networks that have several paths; None: the network's
+    own.
     """
 
     def without_norm(self) -> Style:
@@ -146,8 +147,8 @@ def convolution(
     padding: int | None = None,
     bias: bool | None = None,
 ) -> keras.KerasTensor:
-    """Apply the convolution of `conv_norm` alone. `bias` is True if it has one; None: only without
-    norms.
+    """Apply the convolution of `conv_norm` alone. `bias` is True if the convolution has a bias;
+    None: only without norms.
     """
     if kernel == 1 and stride > 1 and x.shape[-1] < NARROW:
         # oneDNN's gradient of such a kernel writes past its buffer (uxlfoundation/oneDNN#6035),
@@ -305,7 +306,7 @@ def _pad(
     name: str,
     padding: int | None = None,
 ) -> tuple[keras.KerasTensor, str]:
-    """Pad `x` if the layer's own padding doesn't fit. Return it and the layer's `padding`
+    """Pad `x` if the layer's own padding doesn't fit. Return `x` and the layer's `padding`
     argument.
     """
     if padding is None and (stride == 1 or kernel == 1 or style.padding == "tensorflow"):

@@ -42,7 +42,8 @@ def published(name: str) -> Network:
 
 
 def backbone(name: str, cells: Cells | None = None) -> Backbone:
-    """Return the backbone function of the network `name`. `cells` are those of the network cells.
+    """Return the backbone function of the network `name`. `cells` is the genotype of the network
+    "cells".
 
     Raises:
         ConfigError: the catalog has no such network.
@@ -141,7 +142,7 @@ def classification_network(
         drop_connect: share of the last layer's weights dropped in training.
         bias: initial biases of the last layer.
         auxiliary: True adds the network's auxiliary classifiers.
-        cells: the cells of the network cells; None for its default.
+        cells: the genotype of the network "cells"; None for NASNet-A's.
         style: settings of the layers.
         normalize: method of the first layer, which normalizes images in [0, 1]; None for no such
             layer.
@@ -151,8 +152,8 @@ def classification_network(
             With `auxiliary`, it has outputs "auxiliary1", "auxiliary2", … of the same shape, too.
 
     Raises:
-        ConfigError: the catalog has no such network, the image is too small for it or for its norm,
-            or it has no auxiliary classifiers.
+        ConfigError: the catalog has no such network, the image is too small for the network or for
+            its norm, or the network has no auxiliary classifiers.
     """
     image, features = backbone_features(
         backbone(name, cells), input_shape, width=width, style=style, normalize=normalize
@@ -187,8 +188,8 @@ def _auxiliary_maps(
     """Return the input maps of the auxiliary classifiers of the network `name`."""
     if name not in AUXILIARY:
         raise ConfigError(
-            f"model.auxiliary: {name} has no auxiliary classifiers; leave it out or choose one of"
-            f" {', '.join(AUXILIARY)}"
+            f"model.auxiliary: {name} has no auxiliary classifiers; leave model.auxiliary out or"
+            f" choose one of {', '.join(AUXILIARY)}"
         )
     inner = keras.Model(image, features[max(features)])
     return [inner.get_layer(layer).output for layer in AUXILIARY[name].seen]

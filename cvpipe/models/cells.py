@@ -1,5 +1,5 @@
-"""Networks of searched cells (Zoph et al. 2018, Learning transferable architectures): operation →
-cell → network.
+"""Networks of searched cells (Zoph et al. 2018, Learning transferable architectures): operations,
+cells, and whole networks.
 
 A genotype, `config.cells.Cells`, lists the blocks of the cells. Image tensors are [B, H, W, C].
 """
@@ -26,7 +26,8 @@ def cell_network(
     cell between two.
 
     In training, `style.drop_path` is the probability that an operation of the last cell is dropped;
-    it increases linearly over the cells. Unlike the paper's, it is the same in all epochs.
+    it increases linearly over the cells. Unlike in the paper, the probability is the same in all
+    epochs.
 
     Args:
         image: [B, H, W, C].
@@ -69,8 +70,8 @@ def cell(
     """Apply the blocks of a cell to the outputs of the two cells before it.
 
     Returns:
-        The concatenation of what no block reads, [B, ceil(H / stride), ceil(W / stride), n ×
-        filters], and the first of `maps`.
+        The concatenation of the inputs and blocks that no block reads, [B, ceil(H / stride), ceil(W
+        / stride), n × filters], and the first of `maps`.
     """
     x, before = maps
     states = [narrow(x, filters, style=style, name=f"{name}_input")]

@@ -90,8 +90,8 @@ def darknet19(
     """Build the network of YOLOv2's table 6 without its last convolution.
 
     Returns:
-      {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 32, 64, 128, 256, 512, 1024 ×
-    width]}.
+        {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 32, 64, 128, 256, 512, 1024 ×
+        width]}.
     """
     x, features = image, {}
     for index, convolutions in enumerate(DARKNET19):
@@ -141,7 +141,7 @@ def _residual_stage(
     x: keras.KerasTensor, channels: int, drops: Sequence[float], style: Style, name: str
 ) -> keras.KerasTensor:
     """Halve the map, then apply a residual block for each of `drops`: a 1×1 convolution to half the
-    channels, and a 3×3 one back. No activation follows an addition.
+    channels, and a 3×3 convolution back to all channels. No activation follows an addition.
     """
     x = leaky_conv(x, channels, 3, 2, style=style, name=f"{name}_down")
     for index, drop in enumerate(drops):

@@ -1,4 +1,4 @@
-"""DenseNet (Huang et al. 2017): dense layer → dense block → network. Each layer sees the outputs of
+"""DenseNet (Huang et al. 2017), built from blocks of dense layers. Each layer sees the outputs of
 all layers before it in its block.
 """
 

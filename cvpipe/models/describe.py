@@ -18,7 +18,7 @@ def describe(name: str) -> dict[str, Any]:
     """Describe the published form of the network `name`, in plain JSON values.
 
     Returns:
-        name, task, paper; the values of `describe_model`; published, the figures of
+        "name", "task", "paper", the values of `describe_model`, and "published": the figures of
         `published.Published` by name, or None.
 
     Raises:

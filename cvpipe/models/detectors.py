@@ -161,7 +161,7 @@ def yolo_v1(
 
     Args:
         backbone: function that makes the feature map with half the stride; convolutions are added
-            if it has none.
+            if this map is missing.
         input_shape: H, W, C.
         classes: K.
         stride: pixels per cell; the grid is [ceil(H / stride), ceil(W / stride)].
@@ -204,7 +204,7 @@ def yolo_v2(
 
     Args:
         backbone: function that makes the feature maps with `stride` and half of it; convolutions
-            are added if one is missing.
+            are added if a map is missing.
         input_shape: H, W, C.
         classes: K.
         stride: pixels per cell (`grids_of`).
@@ -248,7 +248,8 @@ def yolo_v3(
     416×416 pixels.
 
     Args:
-        backbone: function that makes the feature maps; convolutions are added up to the coarsest.
+        backbone: function that makes the feature maps; convolutions are added if it has no map as
+            coarse as the last of `strides`.
         strides: pixels per cell of each map, from fine to coarse (`grids_of`).
         anchors: number per cell of a map.
         Others: see `yolo_v2`.

@@ -1,5 +1,5 @@
-"""EfficientNet (Tan and Le 2019): MBConv → stage → network, scaled in width, depth and
-resolution.
+"""EfficientNet (Tan and Le 2019), built from stages of MBConv blocks, and scaled in width, depth
+and resolution.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def mbconv(
     """Apply MobileNetV2's inverted residual with swish and squeeze-and-excitation. The gates are
     computed by a bottleneck with a quarter of the block's input channels.
 
-    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; the result is added to `x` if
-    the shapes agree, and then dropped for a share `drop` of the examples in training.
+    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; if the shapes agree, the
+    result is added to `x`, except for a share `drop` of the examples in training.
     """
     settings: dict[str, Any] = {"style": style, "activation": "silu"}
     y = x

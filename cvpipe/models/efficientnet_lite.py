@@ -57,21 +57,21 @@ table).
 def efficientnet_lite0(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """EfficientNet-Lite0; see `efficientnet_lite`."""
+    """Build EfficientNet-Lite0 by `efficientnet_lite`."""
     return efficientnet_lite(image, LITE0, width=width, style=style)
 
 
 def efficientnet_lite1(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """EfficientNet-Lite1; see `efficientnet_lite`."""
+    """Build EfficientNet-Lite1 by `efficientnet_lite`."""
     return efficientnet_lite(image, LITE1, width=width, style=style)
 
 
 def efficientnet_lite2(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """EfficientNet-Lite2; see `efficientnet_lite`."""
+    """Build EfficientNet-Lite2 by `efficientnet_lite`."""
     return efficientnet_lite(image, LITE2, width=width, style=style)
 
 

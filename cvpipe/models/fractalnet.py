@@ -1,4 +1,4 @@
-"""FractalNet (Larsson et al. 2017): join → fractal block → network, with drop-path.
+"""FractalNet (Larsson et al. 2017) with drop-path: joins, fractal blocks, and the network.
 
 Dimensions: B images, H, W, C of a map, K columns.
 """
@@ -15,7 +15,7 @@ from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.random_layers import Dropout, next_seed
 
 GLOBAL_DROP = 0.5
-"""Share of images that global drop-path leaves one column (section 4)."""
+"""Share of images for which global drop-path keeps a single column (section 4)."""
 LOCAL_DROP = 0.15
 """Share of a join's inputs that local drop-path drops (section 4)."""
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)
@@ -60,7 +60,7 @@ class PathChoice(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("cvpipe")
 class Join(keras.layers.Layer):
-    """Mean of the outputs of several columns that drop-path keeps.
+    """Mean of the outputs of the columns that drop-path keeps.
 
     Takes [the output of `PathChoice`, a map [B, H, W, C] of each of the last columns] and returns
     [B, H, W, C]. In training, for images that use all columns, each input is dropped with

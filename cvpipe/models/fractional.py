@@ -67,7 +67,7 @@ class FractionalMaxPooling(keras.layers.Layer):
     ratio), C].
 
     All examples of a training step (on one replica) share their regions. Evaluation uses fixed,
-    evenly spaced regions; the paper averages over several random ones.
+    evenly spaced regions; the paper averages over several random choices of regions.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from cvpipe.errors import ConfigError
 ADDED = ("extra", "pyramid", "neck", "head", "decoder", "auxiliary")
 """Name prefixes of layers that a task adds to a backbone."""
 HEAD = ("pool", "hidden", "dropout", "logits", *ADDED)
-"""Name prefixes of a head's layers; the first four are those of a classifier."""
+"""Name prefixes of a head's layers; the first four belong to a classifier."""
 
 
 def is_head(path: str) -> bool:
@@ -27,7 +27,7 @@ def freeze(model: keras.Model, config: Model, thawed: int = 0) -> list[list[kera
 
     Returns:
         The frozen layers in the order of unfreezing: one group, or with `unfreeze: gradually` one
-        per stage, the last first.
+        per stage, the last stage first.
 
     Raises:
         ConfigError: the backbone has fewer stages than requested.
@@ -70,7 +70,7 @@ def _groups(model: keras.Model, config: Model) -> list[list[keras.layers.Layer]]
         return [frozen]
     if not known:
         raise ConfigError(
-            f"model.unfreeze: gradually, but {config.backbone} {stages}; unfreeze it together"
+            f"model.unfreeze: gradually, but {config.backbone} {stages}; set unfreeze: together"
         )
     by_stage: dict[str, list[keras.layers.Layer]] = {}
     for layer in frozen:

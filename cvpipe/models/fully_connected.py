@@ -1,8 +1,8 @@
 """Fully connected layers between a feature map and the logits, as convolutions.
 
-On larger images than the published ones they slide over the map, and the classifier averages its
-outputs over all positions: the dense evaluation of OverFeat (Sermanet et al. 2014, section 3.5) and
-VGG (Simonyan and Zisserman 2014, section 3.2).
+If the image is larger than published, the layers slide over the map, and the classifier averages
+its outputs over all positions: the dense evaluation of OverFeat (Sermanet et al. 2014, section 3.5)
+and VGG (Simonyan and Zisserman 2014, section 3.2).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cvpipe.models.blocks import Style, conv_norm, scale_channels
 from cvpipe.models.random_layers import Dropout
 
 DROPOUT = 0.5
-"""Dropout rate of the input of each layer."""
+"""Dropout rate before each layer."""
 
 
 def fully_connected(

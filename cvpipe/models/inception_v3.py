@@ -92,8 +92,8 @@ def inception_v3(
         image: [B, H, W, C], H and W at least 75.
         width: multiplies the channels.
         style: settings of the layers. BatchNorms have a scale, as in torchvision and in the paper
-            on batch normalization. Without it, as in Keras and in the authors' code, the network
-            would have 17,216 parameters less.
+            on batch normalization. Without a scale, as in Keras and in the authors' code, the
+            network would have 17,216 fewer parameters.
 
     Returns:
         {8, 16, 32: [B, h, w, 288, 768, 2048 × width]}, a few pixels smaller than H / stride.

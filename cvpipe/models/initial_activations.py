@@ -38,7 +38,7 @@ def initial_activations(
     starts: Mapping[str, Style] = STARTS, seed: int = 0
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return the activations of the lecture's network for random inputs of mean 0 and variance 1:
-    by the title of its start and by layer, float32 [B, U].
+    by title of the initialization and by layer, float32 [B, U].
 
     Sets Keras's random seed.
     """
@@ -61,14 +61,14 @@ def deep_network(style: Style, layers: int = LAYERS, units: int = UNITS) -> kera
 
 
 def activations(network: keras.Model, inputs: tf.Tensor) -> dict[str, np.ndarray]:
-    """Return the outputs of a network's activation functions, by the names of their layers without
-    that of the function: float32 [B, …].
+    """Return the outputs of a network's activation functions, by the name of their layer, without
+    the function's name: float32 [B, …].
 
     Batch norms use the statistics of the inputs, as in training.
     """
     layers = [layer for layer in network.layers if isinstance(layer, keras.layers.Activation)]
     inner = keras.Model(network.input, [layer.output for layer in layers])
-    # One layer alone is returned without a list.
+    # Keras returns a single output without a list.
     outputs = tf.nest.flatten(inner(inputs, training=True))
     names = [layer.name.rpartition("_")[0] or layer.name for layer in layers]
     return {

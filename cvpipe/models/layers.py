@@ -1,6 +1,7 @@
-"""Registers every layer and function of cvpipe for `.keras` files.
+"""Registration of every layer and function of cvpipe for `.keras` files.
 
-Import it before `keras.saving.load_model`. It imports little besides the modules of layers.
+Import this module before `keras.saving.load_model`. It imports little besides the modules of
+layers.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def lenet5_sparse(
 
     Args:
         image: [B, H, W, C], H and W at least 32.
-        width: multiplies the maps; a map of the paper becomes a group of round(width).
+        width: multiplies the maps; each map of the paper becomes a group of round(width) maps.
         style: kernel initializers; the network has no norm.
 
     Returns:

@@ -16,8 +16,8 @@ def localization_network(config: Localization, num_classes: int, style: Style) -
     "box" float32 [B, 4] in 0…1.
 
     The classifier is that of `classification_network`, so each network can start from the weights
-    of the other. The box is predicted from the same feature map, which isn't averaged for it,
-    because an average would lose the position of the object.
+    of the other. The box is predicted from the same feature map without averaging, which would lose
+    the position of the object.
 
     Raises:
         ConfigError: the image is too small for the backbone, or for its norm.

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018): inverted residual → stack → network."""
+"""MobileNetV2 (Sandler et al. 2018), built from stacks of inverted residuals."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def inverted_residual(
     """Apply a 1×1 convolution to more channels, a depthwise convolution, and a 1×1 convolution
     without activation (table 1; section 3.3).
 
-    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; the result is added to `x` if
-    the shapes agree, and then dropped for a share `drop` of the examples in training.
+    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; if the shapes agree, the
+    result is added to `x`, except for a share `drop` of the examples in training.
     """
     y = x
     if expansion > 1:

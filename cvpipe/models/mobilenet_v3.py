@@ -1,4 +1,4 @@
-"""MobileNetV3 (Howard et al. 2019, tables 1 and 2): block → network."""
+"""MobileNetV3 (Howard et al. 2019, tables 1 and 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NASNet-A (Zoph et al. 2018): cell → network. The cells are those of figure 4.
+"""NASNet-A (Zoph et al. 2018), built from the cells of figure 4.
 
 The inputs of a cell are the outputs of the two cells before it. Image tensors are [B, H, W, C].
 """
@@ -70,8 +70,8 @@ def nasnet(
 
 
 def normal_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps:
-    """Apply the normal cell (figure 4, left): [B, H, W, C] -> [B, H, W, 6 × filters]. Return its
-    output and its input.
+    """Apply the normal cell (figure 4, left): [B, H, W, C] -> [B, H, W, 6 × filters]. Return the
+    cell's output, and its input for the next cell.
     """
     x, p = maps
     p = fit(p, x, filters, style=style, name=f"{name}_before")
@@ -98,7 +98,7 @@ def normal_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps:
 
 def reduction_cell(maps: Maps, filters: int, *, style: Style, name: str) -> Maps:
     """Apply the reduction cell (figure 4, right): [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), 4 ×
-    filters]. Return its output and its input.
+    filters]. Return the cell's output, and its input for the next cell.
     """
     x, p = maps
     p = fit(p, x, filters, style=style, name=f"{name}_before")
@@ -146,7 +146,7 @@ def narrow(x: keras.KerasTensor, filters: int, *, style: Style, name: str) -> ke
 def fit(
     p: keras.KerasTensor, x: keras.KerasTensor, filters: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Reduce `p` to the size of `x`, with `filters` channels unless it is `x` itself."""
+    """Reduce `p` to the size of `x`, with `filters` channels unless `p` is `x`."""
     if p is x:
         return p
     if p.shape[1:3] == x.shape[1:3]:

@@ -1,4 +1,5 @@
-"""Network in network (Lin et al. 2013, section 3): convolution, two 1×1 convolutions, pooling.
+"""Network in network (Lin et al. 2013, section 3): stages of a convolution, 1×1 convolutions and a
+pooling.
 
 The last layer gives one map per class, whose averages are the logits (`class_maps` in the catalog).
 The authors' code has a ReLU after these maps, which is left out here. All convolutions have biases.

@@ -11,7 +11,7 @@ from cvpipe.models.batch_norm import FusedBatchNormalization
 
 
 class Norm(NamedTuple):
-    """Settings of every norm in a network. Calling it applies a norm layer to features."""
+    """Settings of every norm in a network. A call applies a norm layer to features."""
 
     kind: Literal["batch", "layer", "instance", "group", "none"] = "batch"
     """Axes of mean and variance (Wu and He 2018, figure 2). batch: B, H, W (Ioffe and Szegedy

@@ -14,7 +14,7 @@ CLASSIFIERS = tuple(name for name in PACKAGES if name.startswith("efficientnet")
 
 
 def packaged_classifier(name: str) -> tuple[keras.Model, Prepare]:
-    """Return a network with its 1000 classes of ImageNet, and the preparation of its images.
+    """Return a classifier of ImageNet's 1000 classes, and the preparation of its images.
 
     Args:
         name: one of CLASSIFIERS.

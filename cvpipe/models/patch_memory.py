@@ -1,4 +1,5 @@
-"""Layers that store patches of normal images and measure the distance of other patches from these.
+"""Layers that store patches of normal images and measure the distance of other patches from the
+stored ones.
 
 Their weights aren't trained by gradients. Like BatchNorm's statistics, `take_in` computes them from
 the batches, so a layer can be used after any step.
@@ -188,7 +189,9 @@ class PatchGaussians(PatchMemory):
 
 
 def _squares(patches: tf.Tensor, bank: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
-    """Return squared distances, [h·w, K], up to rounding; those from unused entries are huge."""
+    """Return squared distances, [h·w, K], up to rounding; distances from unused entries are
+    huge.
+    """
     lengths = tf.where(known, tf.reduce_sum(tf.square(bank), 1), tf.float32.max)
     own = tf.reduce_sum(tf.square(patches), 1, keepdims=True)
     return lengths - 2 * tf.matmul(patches, bank, transpose_b=True) + own

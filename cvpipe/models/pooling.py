@@ -109,7 +109,8 @@ def _first_maxima(
 ) -> tf.Tensor:
     """Return the position of the first maximum in each window, int32 [B, h, w, C].
 
-    `first` is the first position that is searched. Windows of NaN return it, as in TensorFlow.
+    `first` is the first position that is searched. Windows of NaN return this position, as in
+    TensorFlow.
     """
     best = positions = None
     for position, (begin, end, step) in enumerate(slices):
@@ -157,8 +158,8 @@ def compiles_with_xla() -> bool:
     """Return True if XLA will compile the graph that is being traced, by `jit_compile` or for a
     TPU.
     """
-    # TensorFlow has no public function for this. The layer can't know it earlier, because it is
-    # decided after the network is built.
+    # TensorFlow has no public function for this. The layer can't know it earlier, because the use
+    # of XLA is decided after the network is built.
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
         tf.compat.v1.get_default_graph()
     )

@@ -1,4 +1,4 @@
-"""Feature maps in addition to a backbone's: coarser ones, and those of a feature pyramid.
+"""Feature maps in addition to a backbone's: coarser maps, and the maps of a feature pyramid.
 
 Maps are [B, h, w, C], listed from fine to coarse.
 """
@@ -180,7 +180,7 @@ def upsample_to(coarse: keras.KerasTensor, fine: keras.KerasTensor, name: str) -
 
 def crop_to(x: keras.KerasTensor, size: Size) -> keras.KerasTensor:
     """Crop `x` to this height and width, at the bottom and right. Strides round sizes up, so a map
-    of 5 pixels may belong to one of 9, but upsampling gives 10.
+    of 5 pixels may belong to a map of 9, but upsampling gives 10.
     """
     # Slice instead of using a layer, which would round float32 scores to the policy's half
     # precision.

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 
 def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
-    """Return the generator's next seed, int32 [2]. It differs on each replica, although their
-    generators have the same state.
+    """Return the generator's next seed, int32 [2]. It differs on each replica, although the
+    replicas' generators have the same state.
     """
     # Stateless operations take int32, which XLA can compile; the state is int64.
     seed = tf.cast(tf.math.floormod(generator.next(), tf.int32.max - 1), tf.int32)

@@ -1,7 +1,8 @@
-"""Residual networks (He et al. 2015): branch → stack → network.
+"""Residual networks (He et al. 2015): branches, stacks of blocks, and whole networks.
 
-`small` makes section 4.2's networks for small images, `large` those of table 1. As in torchvision,
-the stride of a bottleneck is in its 3×3 convolution, not in the 1×1 before it.
+`small` makes section 4.2's networks for small images, and `large` makes table 1's for ImageNet. As
+in torchvision, the stride of a bottleneck is in its 3×3 convolution, not in the 1×1 convolution
+before it.
 """
 
 from __future__ import annotations
@@ -171,8 +172,8 @@ def resnet50(
 def stochastic_depth110(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Section 4.2, n = 18, with stochastic depth (Huang et al. 2016, section 4): the last branch is
-    dropped with a probability of 0.5, unless `style` has another above 0.
+    """Build section 4.2's network with n = 18 and stochastic depth (Huang et al. 2016, section 4):
+    the last branch is dropped with a probability of 0.5, unless `style` has another rate above 0.
     """
     rate = style.stochastic_depth or 0.5
     return small(image, 18, width, style._replace(stochastic_depth=rate))

@@ -26,7 +26,7 @@ MOBILENET = (
     ((1024, 2), (1024, 1)),
 )
 """Howard et al. 2017, table 1: channels and stride of the separable convolutions. The last stride
-of 2 in the table must be 1 for its map of 7×7.
+of 2 in the table must be 1 to give the table's map of 7×7.
 """
 
 

@@ -1,4 +1,4 @@
-"""ShuffleNet (Zhang et al. 2018): unit → stage → network."""
+"""ShuffleNet (Zhang et al. 2018), built from stages of units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SqueezeNet (Iandola et al. 2016): fire module → network. All convolutions have biases.
+"""SqueezeNet (Iandola et al. 2016), built from fire modules. All convolutions have biases.
 
 conv10 gives one map per class, whose averages are the logits (`class_maps` in the catalog). The
 authors' code has a ReLU after conv10, which is left out here.

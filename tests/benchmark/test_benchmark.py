@@ -1,4 +1,4 @@
-"""Guards `cvpipe benchmark`: the same images for both signatures, in processes of their own."""
+"""Guards `cvpipe benchmark`: the same images for both signatures, in separate processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards altered sources: other images, and the same annotations, order and names."""
+"""Guards altered sources: their images change; annotations, order and names don't."""
 
 from __future__ import annotations
 

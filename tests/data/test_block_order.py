@@ -1,4 +1,4 @@
-"""Guards orders in blocks: permutations of (seed, step) whose neighbors are read together."""
+"""Guards orders in blocks: permutations by (seed, step) that read neighboring records together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from packed_data import assert_same, pack_all, packed_config, splits_of
 
 
 def epochs(examples: int, block: int, count: int, seed: int = 0) -> np.ndarray:
-    """Successive epochs, [count, N], as batches of a whole epoch each."""
+    """Return successive epochs, int64 [count, N]: each batch is a whole epoch."""
     steps = range(count)
     return np.array(
         [
@@ -46,7 +46,7 @@ def epochs(examples: int, block: int, count: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize(
     ("examples", "block"), [(1, 4), (3, 4), (4, 4), (37, 4), (64, 16), (50, 7)]
 )
-def test_every_epoch_is_a_permutation_whatever_the_blocks(examples: int, block: int) -> None:
+def test_every_epoch_is_a_permutation_for_any_block_size(examples: int, block: int) -> None:
     for epoch in epochs(examples, block, 3):
         assert sorted(epoch) == list(range(examples))
 
@@ -56,12 +56,12 @@ def test_neighbors_stay_together_and_blocks_differ_from_epoch_to_epoch() -> None
     seen = set()
     for epoch in epochs(examples, block, 6):
         steps = np.diff(epoch) % examples
-        # A step to the next number but where a block ends.
+        # Within a block, each number is followed by the next one.
         ends = np.flatnonzero(steps != 1)
         assert (ends % block == block - 1).all() and len(ends) > examples / block * 0.9
         blocks = epoch[: examples // block * block].reshape(-1, block)
         seen |= {frozenset(own) for own in blocks.tolist()}
-        # Far from sorted.
+        # The blocks are far from sorted.
         assert abs(np.corrcoef(blocks[:, 0], np.arange(len(blocks)))[0, 1]) < 0.3
     assert len(seen) > 4 * (examples // block)
 
@@ -84,7 +84,7 @@ def test_a_fixed_order_is_one_permutation_in_parts() -> None:
     whole = fixed_order(1_000, 0, 1_000)
     assert sorted(whole) == list(range(1_000))
     np.testing.assert_array_equal(whole[300:450], fixed_order(1_000, 300, 450))
-    # It must stay as it is: packed data that was begun is finished in it.
+    # This order must not change: an interrupted packing is continued in the same order.
     assert whole[:4].tolist() == FIXED
 
 
@@ -92,7 +92,7 @@ FIXED = [475, 938, 863, 239]
 
 
 def mixed(count: int, block: int) -> tuple[Source, list[np.ndarray]]:
-    """Digits whose records are in another order than the examples, and what is announced."""
+    """Return digits whose records aren't in the examples' order, and a list of announcements."""
     announced: list[np.ndarray] = []
     plain = digits(Digits(kind="digits"))["all"]
     records = np.random.default_rng(0).permutation(count)
@@ -104,7 +104,7 @@ def mixed(count: int, block: int) -> tuple[Source, list[np.ndarray]]:
     )
 
 
-def test_blocks_are_of_neighboring_records_whatever_the_examples_order() -> None:
+def test_blocks_are_neighboring_records_in_any_order_of_examples() -> None:
     source, _ = mixed(100, 5)
     index, epoch = batch_examples(source, tf.constant(0, tf.int64), seed=0, batch_size=100)
     assert sorted(index.numpy()) == list(range(100)) and not epoch.numpy().any()
@@ -112,7 +112,7 @@ def test_blocks_are_of_neighboring_records_whatever_the_examples_order() -> None
     assert ((np.diff(records, axis=1) % 100) == 1).all()
 
 
-def test_a_stream_announces_what_it_reads_and_no_more_than_it_was_told_to() -> None:
+def test_a_stream_announces_the_examples_it_reads_within_the_limit() -> None:
     source, announced = mixed(60, 4)
     config = small_config("train.batch_size=8", "prepare.size=[8, 8]")
     batches = training_batches(source, config, encode, None, first_step=3, last_step=6)
@@ -171,11 +171,11 @@ def test_neighbors_are_read_by_one_request_and_what_fails_is_read_alone(
     ranges = np.stack([np.arange(10), np.arange(10) + 1], axis=1)
     checksums = np.array([zlib.crc32(bytes([n % 10])) for n in range(20)], np.uint32)
     reader = Shards(["a", "b"], [ranges, ranges], checksums, {3: "was missing"}, 20)
-    # Two records between 1 and 4 are read along, three between 4 and 8 are too many.
+    # A gap of two records, between 1 and 4, is read too; one of three, between 4 and 8, isn't.
     reader.announce(np.array([8, 12, 9, 10, 11, 4, 1]))
     assert [reader.read(record) for record in (4, 12, 9)] == [b"\4", b"\2", b"\x09"]
     assert sorted(requests) == [("a", 1, 5), ("a", 8, 10), ("b", 0, 3)]
-    # What is announced twice is requested once, and read twice.
+    # Records that are announced twice are requested once, and can be read twice.
     for _ in range(2):
         reader.announce(np.array([15, 16]))
     assert [reader.read(record) for record in (15, 15, 16, 16)] == [b"\5", b"\5", b"\6", b"\6"]
@@ -189,7 +189,7 @@ def test_neighbors_are_read_by_one_request_and_what_fails_is_read_alone(
     checksums[5] ^= 1
     with pytest.raises(DataError, match="its checksum differs"):
         reader.read(5)
-    # Whatever is never asked for is forgotten.
+    # Announced records that are never read are forgotten.
     for _ in range(30):
         reader.announce(np.arange(10, 20))
     assert len(reader._coming) <= 80

@@ -1,4 +1,4 @@
-"""Guards `cvpipe data check`: contents, broken files, and what is there twice."""
+"""Guards `cvpipe data check`: contents, broken files and duplicates."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def opened(root: Path) -> dict[str, Source]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Sound images, all different: three classes in two splits."""
+    """Write images without a fault or duplicate: three classes in two splits."""
     for split, count in (("train", 4), ("test", 2)):
         for number, name in enumerate("abc"):
             contents = [png(100 * number + 10 * len(split) + n, 6 + n, 5) for n in range(count)]
@@ -69,7 +69,7 @@ def test_a_sound_data_set_is_clean_and_counted(photos: Path) -> None:
 
 
 def test_sizes_are_those_of_upright_images(tmp_path: Path) -> None:
-    # Orientation 6: the camera was turned by a quarter.
+    # Orientation 6: the camera was turned by 90°.
     turned = encode(
         noise(10, 30),
         "JPEG",
@@ -95,7 +95,7 @@ def test_what_is_only_broken_has_no_sizes(tmp_path: Path) -> None:
     write_classes(tmp_path, {"a": [b"", b""], "b": [b"x"]})
     result = check(opened(tmp_path), 3)
     assert result["splits"]["all"]["sizes"] == {} and len(result["broken"]) == 3
-    # Files that can't be read aren't compared: all empty files are the same.
+    # Unreadable files aren't compared, since all empty files are equal.
     assert result["repeated"] == []
 
 
@@ -219,7 +219,7 @@ def test_the_first_few_of_many_are_printed_and_all_are_written(tmp_path: Path) -
     )
 
 
-def test_a_name_that_is_no_utf_8_can_be_printed_and_written(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_can_be_printed_and_written(tmp_path: Path) -> None:
     write_classes(tmp_path / "photos", {"a": [png(1)], "b": [png(2)]})
     (tmp_path / "photos" / "a" / "b\udcff.jpg").write_bytes(b"")
     result = check(opened(tmp_path / "photos"), 3)
@@ -261,7 +261,7 @@ def test_the_contact_sheet_shows_what_training_sees(monkeypatch: pytest.MonkeyPa
     sheet_of(source, config)
     assert len(shown) == 8 and {images.shape for images in shown} == {(5, 16, 16, 1)}
     task = load_task(config, source.facts)
-    # A batch of the whole source is an epoch.
+    # Each batch holds the whole source, so it is one epoch.
     for epoch, batch in enumerate(
         training_batches(source, config, task.encode, None, first_step=0, last_step=2)
     ):
@@ -276,7 +276,7 @@ def test_the_contact_sheet_shows_what_training_sees(monkeypatch: pytest.MonkeyPa
 def test_the_contact_sheet_is_the_same_each_time_and_leaves_broken_images_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Building a graph for each epoch takes the time.
+    # One epoch, since building a graph for each is slow.
     monkeypatch.setattr(check_report, "SHEET_EPOCHS", 1)
     write_classes(tmp_path, {"a": [b"", png(1)], "b": [b""], "c": [png(3)]})
     config = sheet_config("prepare.channels=3", f"data.source={{kind: folder, path: {tmp_path}}}")
@@ -308,7 +308,7 @@ class Plain(Annotation):
         return cls()
 
 
-def test_data_without_classes_is_told_and_shown_without_them(
+def test_data_without_classes_is_reported_and_drawn_without_classes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(check_report, "SHEET_EPOCHS", 1)
@@ -360,7 +360,7 @@ def test_the_command_exits_with_1_when_something_is_wrong_and_changes_no_file(
     pipeline = ROOT / "pipelines" / "classification" / "digits.yaml"
     overrides = ["--set", f"data.source={{kind: folder, path: {photos}}}"]
     monkeypatch.setattr(check_report, "SHEET_EPOCHS", 1)
-    # The second check takes the folder of the first.
+    # The second check writes into the folder of the first.
     for _ in range(2):
         code, out, _ = cvpipe("data", "check", pipeline, *overrides)
         assert (

@@ -20,7 +20,7 @@ from image_files import encode, noise
 def opened(
     root: Path, drawn: list[np.ndarray], photos: list[bytes] | None = None
 ) -> dict[str, Source]:
-    """Masks uint8 [H, W], with images of noise unless others are given."""
+    """Write masks, uint8 [H, W], and photos, or images of noise if there are none."""
     for kind in ("images", "masks"):
         (root / kind).mkdir(parents=True)
     for number, mask in enumerate(drawn):
@@ -57,7 +57,8 @@ def test_pixels_and_images_of_each_class_are_counted(tmp_path: Path) -> None:
         and "  masks without any label, whose images are useless for training: 1" in lines
     )
     assert (
-        "  class 'b' is in only 1 of 3 images: add some, or its score will be unreliable" in lines
+        "  class 'b' is in only 1 of 3 images: add images of it, or its score will be"
+        " unreliable" in lines
     )
 
 

@@ -1,4 +1,4 @@
-"""Guards decoding of a crop alone: the pixels, and the faults, of the whole image's crop."""
+"""Guards decoding of a crop alone: pixels and errors are those of cropping the whole image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from image_files import BAD, claiming, encode, noise, smooth, write_classes
 
 SEEDS = 12
 ANY = RandomResizedCrop(op="random_resized_crop")
-# Larger than half of the images below, which therefore aren't reduced.
+# Larger than half of the images below, so these aren't decoded at a reduced size.
 SIZE = (40, 36)
 NOISE, PHOTO = noise(61, 75), smooth(61, 75)
 
@@ -64,8 +64,8 @@ def seed(number: Any) -> tf.Tensor:
 
 @functools.lru_cache
 def graph_of(op: RandomResizedCrop, size: tuple[int, int], channels: int) -> Any:
-    """A file's bytes and a number to its crop under that seed, decoded alone and after decoding the
-    whole.
+    """Return a graph from a file's bytes and a seed number to the crop, decoded alone and from the
+    whole image.
     """
 
     @tf.function(
@@ -86,7 +86,7 @@ def graph_of(op: RandomResizedCrop, size: tuple[int, int], channels: int) -> Any
 def both_ways(
     file: bytes, op: RandomResizedCrop = ANY, size: tuple[int, int] = SIZE, channels: int = 3
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Crops of a file under several seeds, decoded alone and after decoding the whole: float32
+    """Return crops of a file for several seeds, decoded alone and from the whole image: float32
     [SEEDS, *size, channels] each.
     """
     alone, whole = zip(
@@ -115,7 +115,7 @@ def test_what_no_window_can_be_decoded_of_is_decoded_whole(name: str, channels: 
 @pytest.mark.parametrize("subsampling", [1, 2])
 def test_where_pixels_share_chroma_only_the_first_and_last_columns_differ(subsampling: int) -> None:
     file = encode(PHOTO, "JPEG", subsampling=subsampling, quality=90)
-    # Crops of the size that they are resized to, so that their columns are the image's.
+    # Crops that need no resizing, so that their columns are columns of the image.
     op = RandomResizedCrop(
         op="random_resized_crop", area=(40 * 36 / (61 * 75),) * 2, aspect=(36 / 40,) * 2
     )
@@ -133,13 +133,13 @@ def test_a_reduced_crop_looks_like_the_whole_one(reduction: int, orientation: in
     size = (301 // 2 // reduction, 257 // 2 // reduction)
     op = RandomResizedCrop(op="random_resized_crop", area=(0.5, 1.0), aspect=(0.9, 1.1))
     alone, whole = both_ways(encode(smooth(301, 257), "JPEG", quality=95, exif=exif), op, size)
-    # The whole image's colors span all values. A reduced pixel is at most that far from where the
-    # crop begins or ends.
+    # The smooth image's colors span all values. The edges of the reduced crop are rounded to
+    # its pixels, which shifts it by less than one of them.
     assert abs(alone - whole).mean() < 2.5 and abs(alone - whole).max() < 16
 
 
 def test_a_crop_is_reduced_only_while_it_has_the_pixels_that_are_seen() -> None:
-    # One pixel less than twice the size in one direction: the bits of the whole image.
+    # One pixel less than twice the size in one direction, so the crop isn't reduced.
     op = RandomResizedCrop(op="random_resized_crop", area=(1.0, 1.0), aspect=(80 / 79,) * 2)
     file = encode(noise(79, 80), "JPEG", subsampling=0)
     np.testing.assert_array_equal(*both_ways(file, op, (40, 40)))
@@ -206,7 +206,7 @@ def write_photos(path: Path) -> list[Path]:
 
 
 def batch_of(path: Path, *augment: str, quarantine: bool = False) -> tuple[dict[str, Any], int]:
-    """The first batch of eight, in the source's order, and how many of its records are bad."""
+    """Return the first eight examples, in the source's order, and their number of bad records."""
     config = small_config(
         "prepare.size=[32, 32]",
         "prepare.channels=3",
@@ -224,7 +224,7 @@ def batch_of(path: Path, *augment: str, quarantine: bool = False) -> tuple[dict[
     return tf.nest.map_structure(lambda values: values[order], batch), len(bad)
 
 
-def test_operations_behind_the_crop_draw_the_same_as_behind_any_crop(tmp_path: Path) -> None:
+def test_operations_after_the_crop_draw_the_same_numbers_as_after_any_crop(tmp_path: Path) -> None:
     write_photos(tmp_path)
     crop, jitter = "{op: random_resized_crop}", "{op: color_jitter, brightness: 0.5}"
     cropped, flipped = (

@@ -1,4 +1,4 @@
-"""Guards decoding: PIL's pixels, in a graph as well as eagerly, and a refusal of all the rest."""
+"""Guards decoding: PIL's pixels, eagerly and in a graph, and errors for all other files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SMOOTH = smooth(24, 34)
 
 
 def bmp_with_masks(*masks: int, header: int = 56, bits: int = 32) -> bytes:
-    """RGB as a BMP whose masks say which bits of a pixel are red, green and blue."""
+    """Return RGB as a BMP whose masks state the bits of red, green and blue in a pixel."""
     pixels = np.zeros(RGB.shape[:2], np.uint32)
-    # All zeros means the usual order.
+    # Masks of zeros mean the usual order of channels.
     for channel, mask in enumerate(masks if any(masks) else (0xFF0000, 0xFF00, 0xFF)):
         lowest = (mask & -mask).bit_length() - 1
         pixels |= (RGB[..., channel].astype(np.uint32) << lowest) & mask
@@ -76,7 +76,7 @@ LOSSY = {
 
 
 def top_down(bmp: bytes, row_bytes: int) -> bytes:
-    """The same image with its top row first, which a negative height says."""
+    """Return the same image with its top row first, marked by a negative height."""
     begin = struct.unpack("<i", bmp[10:14])[0]
     height = struct.unpack("<i", bmp[22:26])[0]
     rows = [bmp[at : at + row_bytes] for at in range(begin, len(bmp), row_bytes)]
@@ -90,7 +90,7 @@ def channels(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="module")
 def in_graph(channels: int) -> dict[str, np.ndarray]:
-    """All good files decoded inside one Dataset."""
+    """Decode all good files inside one Dataset."""
     files = {**LOSSLESS, **LOSSY}
     decoded = tf.data.Dataset.from_tensor_slices(list(files.values())).map(
         lambda encoded: decode_image(encoded, channels)
@@ -104,8 +104,8 @@ def eagerly(encoded: bytes, channels: int) -> np.ndarray:
 
 
 def by_pil(encoded: bytes, channels: int) -> np.ndarray:
-    """uint8 [H, W, channels] as integers that can be subtracted."""
-    # Of these BMPs PIL doesn't know the masks; they were made of RGB.
+    """Return PIL's pixels [H, W, channels] as signed integers, which can be subtracted."""
+    # PIL can't read the masks of these BMPs; their pixels are those of RGB.
     refused = encoded in (LOSSLESS["BMP masks RGBA"], LOSSLESS["BMP masks, long header"])
     image = Image.fromarray(RGB) if refused else Image.open(io.BytesIO(encoded)).convert("RGB")
     return (
@@ -120,7 +120,7 @@ def test_lossless_files_have_the_pixels_that_pil_finds(
     name: str, channels: int, in_graph: dict[str, np.ndarray]
 ) -> None:
     expected = by_pil(LOSSLESS[name], channels)
-    # Colors are exact; a gray made of three colors may be rounded the other way.
+    # Colors are equal; gray computed from three colors may differ by rounding.
     for pixels in (eagerly(LOSSLESS[name], channels), in_graph[name]):
         assert pixels.dtype == np.uint8 and pixels.shape == expected.shape
         assert abs(pixels - expected).max() <= (0 if channels == 3 or "gray" in name else 1)
@@ -157,7 +157,7 @@ def test_bmp_with_its_top_row_first_is_the_same_image(
 @pytest.mark.parametrize(
     "gamma", [chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"sRGB", b"\0")], ids=["gAMA", "sRGB"]
 )
-def test_a_png_has_the_same_gray_whatever_gamma_it_claims(gamma: bytes) -> None:
+def test_a_pngs_gray_does_not_depend_on_its_gamma(gamma: bytes) -> None:
     encoded = LOSSLESS["PNG"]
     # Chunks before the pixels follow the header, which ends at byte 33.
     np.testing.assert_array_equal(
@@ -176,12 +176,12 @@ def test_the_same_pixels_have_the_same_gray_in_every_format() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_sound_image_is_refused(name: str, channels: int) -> None:
+def test_a_file_that_is_no_valid_image_is_refused(name: str, channels: int) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         eagerly(BAD[name], channels)
 
 
-def test_what_is_no_sound_image_is_refused_in_a_graph(channels: int) -> None:
+def test_a_file_that_is_no_valid_image_is_refused_in_a_graph(channels: int) -> None:
     decoded = tf.data.Dataset.from_tensor_slices(list(BAD.values())).map(
         lambda encoded: decode_image(encoded, channels)
     )

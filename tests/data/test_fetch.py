@@ -33,7 +33,9 @@ def git(folder: Path, *words: str) -> str:
 
 
 def committed(folder: Path) -> str:
-    """Make a folder a repository, with a later commit that changes every file; return the first."""
+    """Make a folder a repository of two commits, the second changing each file; return the
+    first.
+    """
     git(folder, "init", "--quiet")
     git(folder, "config", "uploadpack.allowFilter", "true")
     git(folder, "add", "--all")
@@ -46,14 +48,14 @@ def committed(folder: Path) -> str:
 
 
 def upstream(known: PublicSet, folder: Path) -> str:
-    """Make a repository with files where those of a data set are; return its commit."""
+    """Make a repository with files at the paths of a data set's; return its first commit."""
     for path in [*known.paths, "elsewhere/unused.bin"]:
         file = folder / path
         file = file if file.suffix or file.name == "LICENSE" else file / "images/1.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(f"{path}\r\n".encode())
     if known.choose:
-        # 17 classes, of which the last has fewest training images, which are in no order.
+        # 17 classes with unordered training images; the last class has the fewest.
         for split, most in GROCERY_IMAGES.items():
             names = [
                 f"{split}/{label:02}/{n:03}.jpg, {label}, 0"
@@ -70,14 +72,14 @@ def upstream(known: PublicSet, folder: Path) -> str:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The data folder."""
+    """Return the data folder."""
     monkeypatch.setenv("CVPIPE_DATA", str(tmp_path / "data"))
     return tmp_path / "data"
 
 
 @pytest.fixture
 def listed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., PublicSet]:
-    """Change what is known of a data set."""
+    """Return a function that changes the facts of a public data set."""
 
     def change(name: str, **facts: object) -> PublicSet:
         known = PUBLIC_SETS[name]._replace(**{"installed": None, **facts})  # type: ignore[arg-type]
@@ -88,7 +90,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., PublicSet]:
 
 
 def expected_files(known: PublicSet, folder: Path) -> dict[str, bytes]:
-    """Files of a data set as the first commit of its repository has them."""
+    """Return the files of a data set in the first commit of its repository."""
     names = git(folder, "ls-tree", "-r", "--name-only", "HEAD~").splitlines()
     wanted = [
         name
@@ -118,7 +120,7 @@ def test_a_data_set_is_the_files_of_one_commit_in_its_folder(
         if path.is_file()
     }
     for inside, content in expected_files(known, tmp_path / "upstream").items():
-        # `git show` was stripped of the line's end.
+        # The output of `git show` has lost its trailing newline.
         assert files.pop(inside).strip() == content.strip(), inside
     assert not files or known.choose
     if known.choose:
@@ -127,7 +129,7 @@ def test_a_data_set_is_the_files_of_one_commit_in_its_folder(
         assert "dataset/train/15/001.jpg" in chosen and "dataset/train/15/041.jpg" not in chosen
         assert not any("/16/" in path for path in chosen)
         assert len(files) == len(chosen) + len(GROCERY_IMAGES)
-    # It is there: nothing is fetched again.
+    # The folder exists, so nothing is fetched again.
     shutil.rmtree(tmp_path / "upstream")
     assert fetch(name) == folder
 
@@ -146,7 +148,7 @@ def test_the_files_that_scores_were_measured_on_have_the_checksum(
     if "LICENSE" in known.paths and not files.find("LICENSE"):
         pytest.skip("the copy of an installed package")
     for inside in files.names():
-        # Not of the public repository.
+        # These files aren't in the public repository.
         if inside == "SOURCE.txt" or inside.endswith("_subset.txt"):
             continue
         file = folder / ("" if inside in known.paths else known.folder) / inside
@@ -159,7 +161,7 @@ def test_the_files_that_scores_were_measured_on_have_the_checksum(
 
 @pytest.fixture
 def bccd(tmp_path: Path, listed: Callable[..., PublicSet], place: Path) -> PublicSet:
-    """A data set whose files have the checksum that is expected."""
+    """Return a data set whose expected checksum is that of its files."""
     commit = upstream(PUBLIC_SETS["bccd"], tmp_path / "upstream")
     known = listed("bccd", url=f"file://{tmp_path / 'upstream'}", commit=commit)
     return listed("bccd", **known._asdict() | {"digest": fetched_digest("bccd")})
@@ -188,14 +190,14 @@ def test_an_interrupted_copy_is_made_anew(
         with pytest.raises(KeyboardInterrupt):
             fetch("bccd")
     assert not any(place.iterdir())
-    # A killed process leaves what it had.
+    # A killed process leaves its unfinished files.
     (place.parent / "left").rename(place / ".bccd.partial")
     (place / ".bccd.partial/repository/shallow.lock").touch()
     assert digest(fetch("bccd")) == bccd.digest
     assert [path.name for path in place.iterdir()] == ["bccd"]
 
 
-def test_a_changed_copy_is_refused_and_left_as_it_is(bccd: PublicSet, place: Path) -> None:
+def test_a_changed_copy_is_refused_and_not_modified(bccd: PublicSet, place: Path) -> None:
     (fetch("bccd") / "LICENSE").write_text("changed")
     with pytest.raises(DataError, match="move the folder away and fetch the data set again"):
         fetch("bccd")
@@ -208,7 +210,7 @@ def test_an_archive_in_the_data_folder_is_used_instead(bccd: PublicSet, place: P
     assert fetch("bccd") == place / "bccd.zip"
 
 
-def test_a_package_of_the_system_is_copied_where_it_is_installed(
+def test_an_installed_package_of_the_system_is_copied(
     place: Path, tmp_path: Path, listed: Callable[..., PublicSet]
 ) -> None:
     package = tmp_path / "installed"
@@ -290,6 +292,6 @@ def test_a_shipped_pipeline_names_data_that_anyone_can_get(path: Path) -> None:
     else:
         name = named.removeprefix("data/")
         assert name in PUBLIC_SETS
-        # A pipeline that starts from another's run says so by that pipeline's command.
+        # A pipeline that starts from another pipeline's run names the other's command instead.
         head = path.read_text(encoding="utf-8")
         assert f"make data NAME={name}\n" in head or head.count("cvpipe train") == 2

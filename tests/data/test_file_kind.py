@@ -1,4 +1,4 @@
-"""Guards the kind of a file, told by its bytes."""
+"""Guards recognition of an image file's kind from its bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_each_kind_is_told_by_its_first_bytes(kind: str) -> None:
+def test_each_kind_is_recognized_by_its_first_bytes(kind: str) -> None:
     assert file_kind(FILES[kind]) == kind
 
 
@@ -36,7 +36,7 @@ def test_each_kind_is_told_by_its_first_bytes(kind: str) -> None:
     "options, kind",
     [({"progressive": True}, "JPEG RGB"), ({"exif": b"Exif\0\0" + bytes(300)}, "JPEG RGB")],
 )
-def test_what_lies_before_a_jpegs_frame_is_skipped(options: dict[str, object], kind: str) -> None:
+def test_segments_before_a_jpegs_frame_are_skipped(options: dict[str, object], kind: str) -> None:
     assert file_kind(encode(PHOTO, "JPEG", **options)) == kind
 
 

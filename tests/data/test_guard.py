@@ -1,4 +1,4 @@
-"""Guards the guards: an error costs its own element, whatever its place, and no other."""
+"""Guards the guards against errors: an error loses its own element, and no other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvpipe.data.guard import each_or_zeros, or_zeros, readable_or_zeros
 
 @tf.autograph.experimental.do_not_convert
 def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Fail for numbers that leave 1 when divided by 3."""
+    """Fail for numbers whose remainder by 3 is 1."""
     good = tf.debugging.Assert(number % 3 != 1, ["bad"])
     with tf.control_dependencies([good]):
         return tf.fill([2], number * 10), tf.identity(number)

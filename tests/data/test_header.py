@@ -1,4 +1,4 @@
-"""Guards sizes by headers: those of the decoded image, without a pixel of it."""
+"""Guards sizes read from headers: they are those of the decoded image."""
 
 from __future__ import annotations
 

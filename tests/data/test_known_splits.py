@@ -1,4 +1,4 @@
-"""Guards known data: what a model was trained on is never scored, all else may be."""
+"""Guards known data: training images of a model are never scored, and all others may be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvpipe.errors import DataError
 
 
 def photos(folder: Path, count: int, first: int = 0, classes: str = "ab") -> None:
-    """Empty files, as many of each class: nothing reads them here."""
+    """Write `count` empty files of each class; no test here decodes them."""
     for name in classes:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(first, first + count):
@@ -66,7 +66,7 @@ def test_holding_out_less_leaves_out_what_was_trained_on(config: Config, tmp_pat
     assert len(open_split(first, "test", known)) == len(names(first, "test")) > 0
 
 
-def test_images_added_to_a_split_of_their_own_are_scored(
+def test_images_added_to_a_separate_split_are_scored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     photos(tmp_path / "train", 9)
@@ -86,7 +86,9 @@ def test_removed_images_leave_the_others_to_be_scored(config: Config, tmp_path: 
     assert set(open_split(config, "test", known).names()) == names(config, "test")
 
 
-def test_renamed_images_are_refused_since_nobody_knows_them(config: Config, tmp_path: Path) -> None:
+def test_renamed_images_are_refused_since_they_may_be_training_images(
+    config: Config, tmp_path: Path
+) -> None:
     known = known_of(config)
     for file in (tmp_path / "photos" / "a").iterdir():
         file.rename(file.with_name(f"other-{file.name}"))

@@ -1,4 +1,4 @@
-"""Guards near-duplicates and odd images: copies are found, and what merely resembles isn't."""
+"""Guards near-duplicates and odd images: copies are found, and merely similar images aren't."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_copies_are_found_among_many_and_nothing_else_is() -> None:
     assert (np.diff(found.difference) >= 0).all()
 
 
-def test_few_and_blank_images_resemble_none() -> None:
+def test_few_or_blank_images_have_no_near_duplicates() -> None:
     blank = np.full((5, SIDE, SIDE), 200, np.uint8)
     for thumbnails in (blank[:0], blank[:1], blank, thumbnail(cloudy(0))[np.newaxis]):
         assert not len(near_duplicates(thumbnails, np.arange(len(thumbnails))).first)
@@ -79,7 +79,7 @@ def test_few_and_blank_images_resemble_none() -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Twelve photos in two splits, copies of four of them, and odd ones."""
+    """Write twelve photos in two splits, copies of four of them, and odd images."""
     root = tmp_path / "photos"
     for split in ("train", "test"):
         (root / split / "a").mkdir(parents=True)
@@ -126,7 +126,7 @@ def test_a_check_shows_copies_across_splits_and_odd_images(photos: Path, tmp_pat
 
 
 def test_of_the_digits_only_two_fours_of_one_hand_are_near_duplicates() -> None:
-    # Looked at: the same strokes, a pixel apart.
+    # Inspected by eye: the two images have the same strokes, one pixel apart.
     result = check(open_splits(small_config().data), 1)
     pairs = [[own["record"] for own in pair["records"]] for pair in result["near_duplicates"]]
     assert pairs == [["digits[198]", "digits[238]"]]

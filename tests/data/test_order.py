@@ -1,4 +1,4 @@
-"""Guards the order of examples: permutations that (seed, step) alone decide."""
+"""Guards the order of examples: permutations that depend on (seed, step) alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvpipe.data.order import batch_order, example_seed
 def order(
     examples: int, batch_size: int, first: int, last: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and epochs [steps, B] of a range of steps, inside Dataset.map."""
+    """Return indices and epochs [steps, B] of a range of steps, computed inside Dataset.map."""
     steps = tf.data.Dataset.range(first, last)
     rows = list(
         steps.map(
@@ -82,21 +82,21 @@ def test_every_example_is_as_often_at_every_position(examples: int) -> None:
         ]
     )
     expected = epochs / examples
-    # Five standard deviations of a count.
+    # Counts deviate by less than five standard deviations.
     assert abs(counts - expected).max() < 5 * np.sqrt(expected)
 
 
 @pytest.mark.parametrize("examples", [50, 1437, 2**16])
-def test_an_epoch_says_nothing_about_the_next(examples: int) -> None:
+def test_an_epoch_is_independent_of_the_next(examples: int) -> None:
     epochs = order(examples, examples, 0, 6)[0]
     for before, after in zip([np.arange(examples), *epochs], epochs):
         assert abs(np.corrcoef(before, after)[0, 1]) < 4 / np.sqrt(examples)
 
 
-def test_an_example_says_nothing_about_the_one_after_it() -> None:
+def test_successive_examples_are_independent() -> None:
     [epoch] = order(2**16, 2**16, 0, 1)[0]
-    # From one to the next all steps around the circle are as frequent: chi-square within five
-    # standard deviations.
+    # Differences of successive indices, modulo N, are uniform: chi-square within five standard
+    # deviations.
     counts = np.bincount(np.diff(epoch) % 2**16 // 256, minlength=256)
     chi_square = ((counts - 256) ** 2 / 256).sum()
     assert abs(chi_square - 255) < 5 * np.sqrt(2 * 255)

@@ -1,4 +1,4 @@
-"""Guards Exif orientation: photos stand as Pillow turns them, strange headers do no harm."""
+"""Guards Exif orientation: photos are rotated as by Pillow, and odd headers do no harm."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ORIENTATION = 0x0112
 
 
 def photo(orientation: int | None, **options: object) -> bytes:
-    """A JPEG that looks different whichever way it is turned."""
+    """Return a JPEG that differs from each of its rotations and reflections."""
     pixels = np.zeros((16, 24, 3), np.uint8)
     pixels[:8, :8] = 250
     pixels[8:, 16:] = [200, 40, 40]
@@ -35,7 +35,7 @@ def photo(orientation: int | None, **options: object) -> bytes:
 
 
 def in_other_byte_order(jpeg: bytes) -> bytes:
-    """The same photo with a big-endian Exif header, which some cameras write."""
+    """Return the same photo with a big-endian Exif header, as some cameras write it."""
     exif = Image.Exif()
     exif.load(Image.open(io.BytesIO(jpeg)).info["exif"])
     exif.endian = ">"
@@ -66,7 +66,7 @@ def test_every_orientation_is_turned_as_pillow_does(orientation: int, graph: boo
 @pytest.mark.parametrize("graph", [False, *soaked(True)])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_boxes_turn_with_their_image(orientation: int, graph: bool) -> None:
-    # The bright corner and the red one.
+    # Boxes of the photo's bright and red corners.
     stored = tf.constant([[0, 0, 8 / 16, 8 / 24], [8 / 16, 16 / 24, 1, 1]])
     encoded = tf.constant(photo(orientation))
 
@@ -82,7 +82,7 @@ def test_boxes_turn_with_their_image(orientation: int, graph: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
-def test_other_formats_stand_as_they_are_stored(kind: str) -> None:
+def test_other_formats_are_not_rotated(kind: str) -> None:
     assert int(stored_orientation(tf.constant(encode(noise(4, 4), kind)))) == 1
 
 
@@ -101,7 +101,7 @@ def test_other_segments_before_it_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 0, 9, 65535])
-def test_no_orientation_or_a_senseless_one_leaves_the_image_as_it_is(value: int | None) -> None:
+def test_a_missing_or_invalid_orientation_does_not_rotate_the_image(value: int | None) -> None:
     given, plain = (decode_image(tf.constant(photo(n)), 3).numpy() for n in (value, 1))
     np.testing.assert_array_equal(given, plain)
 
@@ -125,7 +125,7 @@ def test_a_damaged_header_never_fails() -> None:
 
 
 def tiff(kind: int, value: int, order: str) -> bytes:
-    """Exif with an orientation as a number of this TIFF type: II is little-endian, MM big."""
+    """Return Exif with an orientation of this TIFF type; II is little-endian, MM big-endian."""
     end = "<" if order == "II" else ">"
     number = struct.pack(end + {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}[kind], value)
     head = order.encode() + struct.pack(end + "HI", 42, 8)
@@ -133,7 +133,7 @@ def tiff(kind: int, value: int, order: str) -> bytes:
     return head + entry + bytes(4)
 
 
-# A name of the segment before the content, as JPEG demands and some programs write elsewhere.
+# The header that JPEG requires before Exif; some programs write it in other formats, too.
 NAMED = b"Exif\0\0"
 CONTAINERS: dict[str, tuple[str, bytes, dict[str, Any]]] = {
     "JPEG": ("JPEG", NAMED, {}),
@@ -158,7 +158,7 @@ def test_any_integer_type_and_byte_order_is_understood_in_every_format(
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("kind", [2, 5, 7, 12])
-def test_an_orientation_that_is_no_integer_says_nothing(container: str, kind: int) -> None:
+def test_an_orientation_that_is_no_integer_is_ignored(container: str, kind: int) -> None:
     name, prefix, options = CONTAINERS[container]
     content = bytearray(tiff(3, 6, "II"))
     content[12:14] = struct.pack("<H", kind)
@@ -183,7 +183,7 @@ def test_exif_behind_the_pixels_of_a_png_counts() -> None:
     assert decode_image(tf.constant(with_exif), 3).shape == (5, 3, 3)
 
 
-def test_the_name_of_exif_in_another_chunk_is_none() -> None:
+def test_the_name_of_exif_inside_another_chunk_is_ignored() -> None:
     encoded = encode(noise(3, 5), "PNG")
     text = chunk(b"tEXt", b"Comment\0" + chunk(b"eXIf", tiff(3, 6, "II")))
     assert int(stored_orientation(tf.constant(encoded[:33] + text + encoded[33:]))) == 1

@@ -1,4 +1,4 @@
-"""Guards that streams load several examples at a time, with op determinism as in every training."""
+"""Guards parallel loading: streams load several examples at a time despite op determinism."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ PARTNERS = config_file.load(
 
 
 class Meeting:
-    """Holds up the first two reads until both have begun."""
+    """A barrier that delays the first two reads until both have begun."""
 
     def __init__(self) -> None:
         self.barrier, self.over = threading.Barrier(2), False
 
     def attend(self) -> None:
-        """Wait for the other read. Fails if none begins in time."""
+        """Wait until another read begins; fail after a timeout."""
         if not self.over:
             self.barrier.wait(SECONDS)
             self.over = True
@@ -73,7 +73,7 @@ def photos(meeting: Meeting) -> Source:
 
 
 def scenes(meeting: Meeting) -> Source:
-    """Photos with an object each."""
+    """Return photos with one object each."""
     boxes = Boxes(
         np.full([EXAMPLES, 4], [0.2, 0.2, 0.9, 0.9], np.float32),
         np.zeros(EXAMPLES, np.int32),
@@ -85,7 +85,7 @@ def scenes(meeting: Meeting) -> Source:
 
 
 def halves(source: Source) -> Source:
-    """The source, merged from its two halves."""
+    """Split a source into two halves and merge them."""
     parts = np.array_split(np.arange(EXAMPLES), 2)
     return merge([{"all": source.subset(part)} for part in parts])["all"]
 
@@ -118,7 +118,7 @@ def test_two_examples_are_loaded_at_once(name: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(stream, "PARALLEL", 2)
     meeting = Meeting()
     batches = list(STREAMS[name](meeting))
-    # One at a time, the first read would have waited in vain.
+    # If examples were loaded one at a time, the first read would time out.
     assert meeting.over and sum(len(batch["index"]) for batch in batches) == EXAMPLES
     assert all(np.all(np.asarray(batch["weight"]) == 1) for batch in batches)
 

@@ -1,4 +1,4 @@
-"""Guards batches that are read plainly first: none is lost or met twice where a record is bad."""
+"""Guards batches read unguarded until a bad record: no example is lost or repeated."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,7 +7,7 @@ from cvpipe.data.plain_first import PlainFirst
 
 
 def squares(bad: int, guarded: bool) -> tf.data.Dataset:
-    """The squares of 0 … 5; that of `bad` fails, or is -1 where it is guarded."""
+    """Return the squares of 0 … 5; that of `bad` fails, or is -1 if the data set is guarded."""
 
     def square(n: tf.Tensor) -> tf.Tensor:
         if guarded:

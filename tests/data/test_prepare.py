@@ -1,4 +1,4 @@
-"""Guards the one resizing and normalization, against arithmetic in NumPy."""
+"""Guards resizing and normalization, against arithmetic in NumPy."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def config(**options: Any) -> Prepare:
 
 
 def weights(length: int, target: int) -> np.ndarray:
-    """Triangle filter weights of `length` source pixels for `target` pixels, [target, length].
+    """Return weights of `length` source pixels for `target` pixels, [target, length].
 
-    The triangle is as wide as the larger pixel.
+    The filter is a triangle whose half width is the larger of a source and a target pixel.
     """
     scale = length / target
     reach = max(1.0, scale)
@@ -53,7 +53,7 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def middle(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The largest middle part of an image with the aspect of `size`."""
+    """Return the largest centered crop of an image with the aspect ratio of `size`."""
     height, width = image.shape[:2]
     height, width = (
         max(min(height, width * size[0] // size[1]), 1),
@@ -64,7 +64,7 @@ def middle(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def shown(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Top, left, height, width of an image in its letterbox."""
+    """Return top, left, height, width of an image in its letterbox."""
     scale = min(size[0] / shape[0], size[1] / shape[1])
     height, width = (max(math.floor(length * scale + 0.5 + 1e-9), 1) for length in shape[:2])
     return (size[0] - height) // 2, (size[1] - width) // 2, height, width
@@ -78,7 +78,7 @@ def letterboxed(image: np.ndarray, size: tuple[int, int], fill: float) -> np.nda
 
 
 def in_map(image: np.ndarray, options: Prepare) -> np.ndarray:
-    """Prepare inside a Dataset, where the size of the image is unknown, as after decoding."""
+    """Prepare an image inside a Dataset, with an unknown size as after decoding."""
     unknown = tf.TensorSpec([None, None, image.shape[-1]], image.dtype)
     images = tf.data.Dataset.from_generator(lambda: iter([image]), output_signature=unknown)
     [prepared] = images.map(lambda pixels: prepare(pixels, options)).as_numpy_iterator()
@@ -128,7 +128,7 @@ def test_every_channel_of_a_letterbox_is_filled_with_its_own_mean() -> None:
 
 
 def test_a_very_long_image_is_cropped_without_overflow() -> None:
-    # 10 million × 250 is more than 31 bits hold.
+    # 10 million × 250 exceeds int32.
     image = np.zeros((1, 10_000_000, 1), np.uint8)
     image[:, 5_000_000 - 2 : 5_000_000 + 2] = 255
     np.testing.assert_array_equal(
@@ -213,8 +213,8 @@ def test_boxes_come_back_from_the_networks_input(resize: str, shape: tuple[int, 
     options = config(resize=resize, size=(30, 40))
     placed = place_boxes(corners, shape, options)
     restored = restore_boxes(placed, shape, options)
-    # To a hundredth of a pixel, or to the last bits of float32 where the image is longer than they
-    # can tell apart.
+    # The tolerance is a hundredth of a pixel, or float32's precision in images so long that this
+    # is coarser.
     assert (abs(restored - corners) * np.tile(shape, 2)).numpy().max() <= max(
         0.01, max(shape) * 1e-6
     )
@@ -286,7 +286,7 @@ def test_mirrored_views_are_the_prepared_image_and_its_mirror_image() -> None:
     np.testing.assert_array_equal(both, [one, one[:, ::-1]])
 
 
-def test_every_side_gives_views_of_its_own() -> None:
+def test_every_side_gives_different_views() -> None:
     image = noise(30, 40)
     many = views_of(image, "ten", 10, 16)
     assert many.shape[0] == 20

@@ -1,4 +1,4 @@
-"""Guards bad records: each named once with its reason, never more than allowed."""
+"""Guards bad records: each is named once with its reason, and too many are an error."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_table_with_bad_files_is_opened_and_each_is_named_when_it_is_read(
     for index, (image, readable) in enumerate(
         tf.data.Dataset.range(len(source)).map(load).as_numpy_iterator()
     ):
-        # What a file holds counts, not what it is called.
+        # The content of a file counts, not its extension.
         assert readable == source.names()[index].startswith("good") == (image > 0).any()
         if not readable:
             quarantine.note(index)
@@ -129,11 +129,11 @@ def test_a_file_that_became_a_folder_has_a_reason_too(tmp_path: Path) -> None:
     assert quarantine.names[str(file)].startswith("the file can't be read")
 
 
-def test_what_can_be_read_after_all_says_so(tmp_path: Path) -> None:
+def test_a_record_readable_at_the_next_try_has_its_own_reason(tmp_path: Path) -> None:
     for source in (make(tmp_path, [JPEG])[0], digits(Digits(kind="digits"))["all"]):
         quarantine = Quarantine(source, "train", 1.0)
         quarantine.note(0)
-        assert list(quarantine.names.values()) == ["the file could be read at the next try"]
+        assert list(quarantine.names.values()) == ["the file could be read on a second try"]
 
 
 def test_a_record_is_counted_and_written_once(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_what_was_noted_before_counts_again_only_if_it_is_still_bad_and_is_not_w
     ]
 
 
-def test_a_line_cut_off_by_a_crash_spoils_no_other(tmp_path: Path) -> None:
+def test_a_line_cut_off_by_a_crash_does_not_affect_others(tmp_path: Path) -> None:
     source, files = make(tmp_path, [b"", b"text", JPEG])
     file = tmp_path / "quarantine.jsonl"
     Quarantine(source, "train", 1.0, file).note(0)
@@ -194,7 +194,7 @@ def test_exactly_the_allowed_share_passes(
     assert len(quarantine) == bad
 
 
-def test_more_than_the_allowed_share_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_more_than_the_allowed_share_is_an_error_with_advice(tmp_path: Path) -> None:
     source, files = make(tmp_path, [b"", b"text"] + [JPEG] * 18)
     file = tmp_path / "quarantine.jsonl"
     quarantine = Quarantine(source, "validation", 0.05, file)
@@ -206,7 +206,7 @@ def test_more_than_the_allowed_share_is_an_error_that_says_what_to_do(tmp_path: 
     assert (
         str(error.value)
         == "2 of the validation split's 20 records can't be read (10.0%; data.max_bad_share allows"
-        f" 5.0%), such as {files[0]}: the file is empty; all are listed in {file}. Mend or"
+        f" 5.0%), such as {files[0]}: the file is empty; all are listed in {file}. Correct or"
         " remove them, or raise data.max_bad_share"
     )
 
@@ -215,7 +215,7 @@ def test_an_error_without_a_file_names_no_file(tmp_path: Path) -> None:
     source, _ = make(tmp_path, [b"", JPEG])
     quarantine = Quarantine(source, "train", 0.0)
     quarantine.note(0)
-    with pytest.raises(DataError, match=r"the file is empty\. Mend"):
+    with pytest.raises(DataError, match=r"the file is empty\. Correct"):
         quarantine.check()
 
 

@@ -15,7 +15,7 @@ SIZE = (4, 5)
 
 @pytest.fixture
 def images() -> np.ndarray:
-    """Images whose pixels go together, as in photos: float32 [200, 4, 5, 3]."""
+    """Return images with correlated pixels, as in photos: float32 [200, 4, 5, 3]."""
     random = np.random.default_rng(0)
     independent, common = random.random((200, 60)), random.random((200, 1))
     return ((independent + common) / 2).reshape(200, *SIZE, 3).astype(np.float32)

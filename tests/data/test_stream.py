@@ -1,4 +1,4 @@
-"""Guards batches as a function of (seed, step): shards, resuming, evaluation, bad records."""
+"""Guards streams of batches, which depend on (seed, step): shards, resuming, bad records."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EXAMPLES = 11
 
 
 def pipeline(*overrides: str) -> Config:
-    """A configuration with every kind of augmentation, for photos of any size."""
+    """Return a configuration with every kind of augmentation, for photos of any size."""
     every_operation = (
         "augment=[{op: flip}, {op: pad_crop}, {op: random_resized_crop}, {op: color_jitter,"
         " brightness: 0.5, hue: 0.1}]"
@@ -57,7 +57,7 @@ def photos() -> list[bytes]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Files of two classes, in the order of their source."""
+    """Write files of two classes; return them in the source's order."""
     return write_classes(tmp_path / "photos", {"cat": photos()[:4], "dog": photos()[4:]})
 
 
@@ -68,7 +68,7 @@ def source(files: list[Path]) -> Source:
 
 @pytest.fixture
 def arrays() -> Source:
-    """A source that needs no decoding, which is quicker to build a stream of."""
+    """Return a source that needs no decoding, so that its streams are built faster."""
     return digits(Digits(kind="digits"))["all"].subset(np.arange(EXAMPLES))
 
 
@@ -103,7 +103,7 @@ def joined(batches: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def assert_same(first: Any, second: Any) -> None:
-    """The same arrays, bit for bit."""
+    """Check that nested arrays are equal, bit for bit."""
     tf.nest.assert_same_structure(first, second)
     for one, other in zip(tf.nest.flatten(first), tf.nest.flatten(second)):
         assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
@@ -220,12 +220,12 @@ def test_encoded_batches_decode_to_the_evaluated_images(
             lambda b: prepare(decode_image(b, channels), config.prepare)
         )
         assert_same(np.stack(list(decoded.as_numpy_iterator())), evaluated.pop("image"))
-        # Known once an image is decoded.
+        # The extent is known only after decoding.
         evaluated.pop("extent")
         assert_same(encoded, evaluated)
 
 
-def test_gray_arrays_become_rgb_where_the_pipeline_says_so(arrays: Source) -> None:
+def test_gray_arrays_become_rgb_if_the_pipeline_says_so(arrays: Source) -> None:
     gray, rgb = (
         evaluate(arrays, small_config(f"prepare.channels={channels}"))["image"]
         for channels in (1, 3)
@@ -233,7 +233,7 @@ def test_gray_arrays_become_rgb_where_the_pipeline_says_so(arrays: Source) -> No
     np.testing.assert_array_equal(np.repeat(gray, 3, -1), rgb)
 
 
-def test_rgb_arrays_become_gray_where_the_pipeline_says_so() -> None:
+def test_rgb_arrays_become_gray_if_the_pipeline_says_so() -> None:
     images = np.stack([noise(6, 6, seed=n) for n in range(4)])
     source = classification_source(
         ("a", "b"), np.zeros(4, np.int32), lambda n: {"image": tf.gather(images, n)}, str
@@ -249,7 +249,7 @@ def test_rgb_arrays_become_gray_where_the_pipeline_says_so() -> None:
 
 
 def with_masks(sizes: list[tuple[int, int]], sizes_of_masks: list[tuple[int, int]]) -> Source:
-    """Images of these sizes as PNG, and masks of class 0."""
+    """Return a source of PNG images and masks of class 0, with these sizes."""
     images = [encode(smooth(*size, seed=n), "PNG") for n, size in enumerate(sizes)]
     masks = [tf.io.encode_png(np.zeros((*size, 1), np.uint8)).numpy() for size in sizes_of_masks]
 
@@ -278,7 +278,7 @@ def spoil(file: Path, how: str) -> None:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """Training and evaluation examples of a folder without bad records."""
+    """Return training and evaluation examples of a folder without bad records."""
     files = write_classes(
         tmp_path_factory.mktemp("photos"), {"cat": photos()[:4], "dog": photos()[4:]}
     )
@@ -387,7 +387,7 @@ def test_what_is_measured_of_images_for_tiles_is_that_of_whole_images() -> None:
     np.testing.assert_allclose(found["mean"], shown.mean((0, 1, 2)), rtol=1e-4)
 
 
-def test_training_for_tiles_shows_crops_whatever_comes_before_and_after() -> None:
+def test_training_for_tiles_shows_crops_with_other_operations_before_and_after() -> None:
     ops = (
         "expand",
         "scale_crop",
@@ -420,7 +420,7 @@ def test_training_for_tiles_shows_crops_whatever_comes_before_and_after() -> Non
 # -------------------------------------------------------------------------------------------------
 
 
-def test_mixed_batches_are_the_same_whatever_the_number_of_shards(source: Source) -> None:
+def test_mixed_batches_do_not_depend_on_the_number_of_shards(source: Source) -> None:
     config = pipeline("mix=[{op: mixup}, {op: cutmix}]")
     whole = joined(train(source, config))
     assert (whole["share"] < 1).any() and whole["share"].min() >= 0

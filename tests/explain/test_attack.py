@@ -1,4 +1,4 @@
-"""Guards attacks: they work, and stay inside the ball and the range of pixels, also in a file."""
+"""Guards attacks: they lower accuracy, within the ball and pixel range, even as a PNG file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS = tf.constant([0, 2, 1, 1])
 def pixels(count: int = 4) -> tf.Tensor:
     random = np.random.default_rng(0)
     drawn = random.integers(0, 256, (count, SIZE, SIZE, 2))
-    # Some at the ends of the range, where a ball is cut off.
+    # Some pixels are at the ends of their range, which cuts the ball off.
     drawn[0, :3], drawn[1, :3] = 0, 255
     return tf.constant(drawn, tf.uint8)
 
@@ -96,7 +96,7 @@ def test_deep_fool_finds_the_nearest_boundary_of_a_linear_network() -> None:
     np.testing.assert_allclose(length, 1.02 * min(distances), rtol=0.02)
 
 
-def test_accuracy_falls_with_the_strength_and_none_is_no_attack() -> None:
+def test_accuracy_falls_with_the_strength_and_strength_0_is_no_attack() -> None:
     subject, original = convolutional(), pixels(8)
     images = normalize(original, TWO)
     labels = tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)

@@ -39,7 +39,7 @@ def test_attacks_on_a_run_and_on_its_artifact_are_the_same(
     assert [row["epsilon"] for row in rows] == [0.0] * 4 + [0.05] * 4
     assert {row["attacked"] for row in rows[:2]} == {str(trained_run)}
     clean, attacked = ([row["accuracy"] for row in each] for each in (rows[:4], rows[4:]))
-    # Gradients differ in their last digits, which may turn a sign.
+    # Gradients differ in their last digits, so that small ones may differ in sign.
     assert np.ptp(clean) == 0 and np.ptp(attacked) <= 0.04 and max(attacked) < clean[0]
     assert [point["accuracy"] for point in result["points"]] == [clean[0], attacked[0]]
     with Image.open(result["examples"]) as picture:

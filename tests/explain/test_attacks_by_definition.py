@@ -1,4 +1,4 @@
-"""Guards attacks and certificates that have a closed form on linear networks, and their limits."""
+"""Guards attacks and certificates with a closed form on linear networks, and their limits."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ GRAY = normalize(tf.fill([2, SIZE, SIZE, 2], tf.constant(128, tf.uint8)), TWO)
 
 
 def kernel_of(subject: Subject) -> np.ndarray:
-    """Slopes of the scores per change of a pixel / 255, [H, W, C, K]."""
+    """Return the slopes of scores by pixel values / 255, [H, W, C, K]."""
     own = subject.network.get_layer("logits").kernel.numpy().reshape(SIZE, SIZE, 2, 3)
     return own / np.array([0.2, 0.25])[:, np.newaxis]
 
 
 def nearest(subject: Subject, images: tf.Tensor) -> np.ndarray:
-    """Distances to the nearest other class of a linear network, float [B]."""
+    """Return the distances of images to the nearest other class of a linear network, [B]."""
     kernel, found = kernel_of(subject).reshape(-1, 3), []
     for scores in subject.all_scores(images).numpy():
         own = scores.argmax()
@@ -146,7 +146,7 @@ def model(subject: Subject) -> Model:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("target", [None, 1])
-def test_no_method_leaves_its_limits_and_none_is_no_attack(
+def test_no_method_exceeds_its_limits_and_strength_0_is_no_attack(
     method: Method, target: int | None
 ) -> None:
     images, ball = normalize(pixels(), TWO), make_ball(0.1, "linf", TWO)
@@ -176,7 +176,7 @@ def test_iterated_steps_end_where_one_step_does_on_a_linear_network() -> None:
         make_attacks(model(subject), Plan(method, steps=4, target=1), [0.02])(images, labels)[0]
         for method in ("fgsm", "bim")
     )
-    # Towards one class of a linear network the sign changes only where a slope is all but 0.
+    # In a linear network, the signs of a targeted attack change only where a slope is nearly 0.
     assert np.mean(np.isclose(one, often, atol=1e-5)) > 0.9
 
 
@@ -192,7 +192,7 @@ def test_accuracy_under_a_nearest_image_attack_counts_distances() -> None:
     [batch] = batches_of(subject)
     found = deep_fool(subject, batch["image"], make_ball(1.0, "l2", TWO))
     far = distance(found, batch["image"])
-    # Rounding to pixels of a file adds a pixel's step to each value at most.
+    # Rounding to 8 bits changes each value by at most 1 / 255.
     epsilons = [0.0, 0.9 * far.min(), float(np.median(far)), far.max() + SIZE * 2**0.5 / 255]
     points = accuracies(
         [model(subject)], [batch], lambda own: own["label"], Plan("deepfool", "l2"), epsilons
@@ -214,7 +214,7 @@ def test_attacks_transfer_less_than_they_hurt_and_hits_are_of_other_classes() ->
 
 
 def halfspace() -> Subject:
-    """A linear network of two classes, with a boundary through gray."""
+    """Return a linear network of two classes whose boundary passes through gray."""
     image = keras.Input([SIZE, SIZE, 2])
     score = keras.layers.Dense(2, name="logits")(keras.layers.Flatten()(image))
     network = keras.Model(image, {"logits": score})
@@ -236,7 +236,7 @@ def test_certified_radii_are_below_the_distance_to_a_plane_and_near_it() -> None
     found = certify(count, tf.constant(images, tf.float32), noise, samples=samples)
     assert found.classes.tolist() == [ABSTAIN, 1, 1, 1] and found.radii[0] == 0
     assert (found.radii[1:] <= distances[1:]).all()
-    # So many samples bound the probability by z standard deviations below its estimate.
+    # With so many samples, the bound of the probability is about z standard deviations below it.
     share = stats.norm.cdf(distances[1:3] / noise)
     lowest = share - 2 * stats.norm.ppf(0.999) * np.sqrt(share * (1 - share) / samples)
     assert (found.radii[1:3] >= noise * stats.norm.ppf(lowest)).all()

@@ -1,4 +1,4 @@
-"""Guards `cvpipe corrupt`: its errors are those of corrupted images, for runs and artifacts."""
+"""Guards `cvpipe corrupt`: error rates are those on corrupted images, for runs and artifacts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORDS = (
 
 
 def expected_accuracy(run: Run, kind: str, severity: int) -> float:
-    """The accuracy on corrupted images, one by one."""
+    """Return the accuracy on corrupted images, which are predicted one by one."""
     trained = load(run)
     source, right = open_split(trained.config, "test", run.known), 0
     for index in range(LIMIT):

@@ -1,4 +1,4 @@
-"""Guards common corruptions: their formulas, their order, and that each image has its own draws."""
+"""Guards common corruptions: formulas, order of severities, and random numbers per image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cvpipe.explain.corruption.noise import GAUSSIAN, IMPULSES, PHOTONS
 from cvpipe.explain.corruption.weather import FOG, FROST, SNOW, plasma
 
 SAME = ("brightness", "contrast", "defocus_blur", "zoom_blur", "pixelate", "jpeg_compression")
-"""Corruptions that draw nothing at random."""
+"""Corruptions without randomness."""
 
 
 def photo(size: tuple[int, int] = (64, 48), channels: int = 3, seed: int = 0) -> np.ndarray:
-    """A smooth image with edges and grain, uint8 [H, W, C]."""
+    """Return a smooth image with edges and grain, uint8 [H, W, C]."""
     random = np.random.default_rng(seed)
     soft = ndimage.gaussian_filter(random.random((*size, channels)), (*(0.03 * n for n in size), 0))
     soft = (soft - soft.min()) / np.ptp(soft)
@@ -30,7 +30,7 @@ def photo(size: tuple[int, int] = (64, 48), channels: int = 3, seed: int = 0) ->
 
 
 def changed(kind: str, image: np.ndarray, severity: int, scale: float = 1.0) -> np.ndarray:
-    """A corruption before it is rounded; `image` in 0…1."""
+    """Return an image, in 0…1, after a corruption and before rounding to pixels."""
     return CORRUPTIONS[kind](image, severity, np.random.default_rng(0), scale)
 
 
@@ -130,7 +130,7 @@ def test_motion_blur_keeps_a_line_along_it_and_spreads_one_across() -> None:
     expected = (weights @ (along * np.sin(angle)) ** 2) / weights.sum()
     rows = np.arange(61) - 30
     column = own[:, 30, 0] / own[:, 30, 0].sum()
-    # A pixel's share among its neighbors has a variance of at most a quarter.
+    # Bilinear interpolation between pixels adds a variance of at most a quarter.
     assert 0 <= column @ rows**2 - expected <= 0.26
 
 
@@ -195,7 +195,8 @@ def test_snow_only_brightens_by_flakes_and_bleaching() -> None:
         assert (own >= before - 1e-9).all()
         before = own
         share, kept = SNOW[severity]
-        # On black there is the layer, whose mean is the share of flakes, and gray of half strength.
+        # On a black image, snow adds its layer, whose mean is the share of flakes, and gray of half
+        # # strength.
         layer = changed("snow", black, severity) - (1 - kept) * 0.5
         assert layer.min() > -1e-9
         np.testing.assert_allclose(layer.mean(), share, rtol=0.35)

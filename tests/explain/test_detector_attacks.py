@@ -1,4 +1,4 @@
-"""Guards attacks on detectors: hidden and mislabeled objects, within the ball also as a file."""
+"""Guards attacks on detectors: hidden and mislabeled objects, within the ball as files, too."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EPSILON = 0.1
 
 
 def detector_config() -> Config:
-    """A tiny detector that learns its few training images by heart."""
+    """Return the configuration of a tiny detector that memorizes its few training images."""
     return config_file.load(
         ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml",
         [
@@ -52,13 +52,13 @@ def detector_config() -> Config:
 
 @pytest.fixture(scope="session")
 def attacked(once: Once) -> Path:
-    """A run of the tiny detector."""
+    """Train the tiny detector; return its run."""
     return once("runs/attacked", lambda folder: train(detector_config(), folder))
 
 
 @pytest.fixture(scope="module")
 def batch(attacked: Path) -> tuple[Trained, dict[str, Any]]:
-    """The detector, and its training images as a batch."""
+    """Return the detector, and its training images as a batch."""
     run = Run(attacked)
     trained = load(run)
     source = open_split(trained.config, "train", run.known)
@@ -67,14 +67,14 @@ def batch(attacked: Path) -> tuple[Trained, dict[str, Any]]:
 
 
 def answers(trained: Trained, images: tf.Tensor, batch: dict[str, Any]) -> list[dict[str, Any]]:
-    """Objects with a score above a half in each image, boxes in pixels."""
+    """Return each image's objects with a score above a half; boxes are in pixels."""
     found = ask(trained.predict, images, batch["extent"])
     chosen = found["scores"] > 0.5
     return [{name: found[name][n][chosen[n]] for name in ("boxes", "class_ids")} for n in range(8)]
 
 
 def under_attack(trained: Trained, batch: dict[str, Any], goal: str) -> tf.Tensor:
-    """Attacked images, rounded to pixels of a file and prepared again."""
+    """Return attacked images, rounded to 8 bits and prepared again."""
     config = trained.config
     objective = make_objective(trained.task, trained.members[0], goal, "detection")
     ball = make_ball(EPSILON, "linf", config.prepare)

@@ -99,7 +99,7 @@ def test_a_run_without_convolutions_is_told_which_methods_it_has(
 
 @pytest.fixture(scope="session")
 def explained(once: Once, trained_run: Path) -> Path:
-    """An artifact with the signature `explain`."""
+    """Export an artifact with the signature `explain`."""
 
     def build(folder: Path) -> None:
         export(Run(trained_run), folder / "e", [f"export.explain=[{','.join(METHODS)}]"])
@@ -111,7 +111,7 @@ def explained(once: Once, trained_run: Path) -> Path:
 def test_an_artifact_explains_its_answers(
     cvpipe: Cvpipe, trained_run: Path, explained: Path, tmp_path: Path
 ) -> None:
-    # The gate compared both loaders' maps with those of this process.
+    # The export gate has compared maps of both TensorFlow loaders with those of this process.
     found = {}
     for source in (trained_run, explained):
         folder = tmp_path / source.name
@@ -191,7 +191,7 @@ def attacked(cvpipe: Cvpipe, run: Path, folder: Path, *words: Any) -> dict[float
 
 @pytest.fixture(scope="session")
 def hardened(once: Once) -> Path:
-    """A run that was trained against attacks."""
+    """Train a run with adversarial training."""
     adversarial = f"train.adversarial={{epsilon: {EPSILON}, steps: 3}}"
     config = small_config(adversarial, *LONGER)
     return once("runs/hardened", lambda folder: train(config, folder))

@@ -1,4 +1,4 @@
-"""Guards what is shown of a network's inside: receptive fields, best patches, neighbors, pages."""
+"""Guards `cvpipe inspect`: receptive fields, strongest patches, neighbors, and its pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Cvpipe = Callable[..., tuple[int, str, str]]
 
 
 def branched() -> keras.Model:
-    """A network with strides, paddings of all kinds, dilation, pooling and a shortcut."""
+    """Return a network with strides, all kinds of padding, dilation, pooling and a shortcut."""
     keras.utils.set_random_seed(0)
     image = keras.Input([21, 18, 1])
     x = keras.layers.Conv2D(3, 3, 2, padding="same", name="even")(image)
@@ -55,7 +55,7 @@ def test_a_place_depends_on_its_receptive_field_alone_and_on_both_its_ends(name:
         seen = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
         ymin, xmin, ymax, xmax = box = field.box(place, (21, 18))
         assert ymin <= seen[0] and xmin <= seen[1] and ymax >= seen[2] and xmax >= seen[3]
-        # Gaps of a dilated window can be larger at the border.
+        # At the border, a dilated window may skip the ends of its receptive field.
         if name != "sum" or place == (3, 2):
             assert box == seen
 
@@ -93,7 +93,7 @@ def test_fewer_images_than_patches_are_all_kept() -> None:
     assert watched.tops["second"].values.shape == (6, 2)
 
 
-def test_the_last_layer_of_each_size_stands_for_a_stage() -> None:
+def test_the_last_layer_of_each_size_represents_a_stage() -> None:
     assert [layer.name for layer in stage_layers(convolutional().network)] == ["smooth", "second"]
     with pytest.raises(ConfigError, match="no feature map"):
         stage_layers(linear().network)

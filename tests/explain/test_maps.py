@@ -1,4 +1,4 @@
-"""Guards explanations: axioms, closed forms, planted patterns, and networks they don't fit."""
+"""Guards explanations: axioms, closed forms, planted patterns, and unsuitable networks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SEED = tf.constant([0, 1], tf.int64)
 
 
 def convolutional(seed: int = 0) -> Subject:
-    """A smooth network of two convolutions and three classes, with random weights."""
+    """Return a smooth network of two convolutions and three classes, with random weights."""
     keras.utils.set_random_seed(seed)
     image = keras.Input([SIZE, SIZE, 2])
     x = keras.layers.Conv2D(8, 3, padding="same", name="first")(image)
@@ -43,7 +43,7 @@ def convolutional(seed: int = 0) -> Subject:
 
 
 def linear() -> Subject:
-    """A network whose score is a weighted sum of pixels."""
+    """Return a network whose scores are weighted sums of pixels."""
     keras.utils.set_random_seed(1)
     image = keras.Input([SIZE, SIZE, 2])
     logits = keras.layers.Dense(3, name="logits")(keras.layers.Flatten()(image))
@@ -142,7 +142,7 @@ def test_random_masks_are_parts_of_enlarged_grids() -> None:
 
 
 def planted() -> Subject:
-    """A network that answers class 1 where an image has a bright spot, and class 0 otherwise."""
+    """Return a network that predicts class 1 for images with a bright spot, and else class 0."""
     image = keras.Input([SIZE, SIZE, 2])
     x = keras.layers.Conv2D(2, 3, padding="same", activation="relu", name="spots")(image)
     x = keras.layers.GlobalAveragePooling2D()(x)
@@ -189,7 +189,7 @@ def test_grad_cam_is_its_equation() -> None:
     layer = subject.network.get_layer("second")
     features = keras.Model(subject.network.inputs, layer.output)(x)
     kernel = subject.network.get_layer("logits").kernel.numpy()
-    # Of a mean over places, the gradient by each is the weight / their number.
+    # The score is a mean over places, so its gradient by each is the weight / number of places.
     weights = kernel.T[CLASSES.numpy()][:, None, None] / (features.shape[1] * features.shape[2])
     expected = np.maximum((weights * features).numpy().sum(-1), 0)
     expected = tf.image.resize(expected[..., None], [SIZE, SIZE])[..., 0]
@@ -207,7 +207,7 @@ def test_every_method_answers_batches_as_single_images_and_depends_on_weights(na
     assert maps.shape == (2, SIZE, SIZE) and maps.dtype == np.float32 and np.isfinite(maps).all()
     alone = explain(subject, x[1:], classes[1:], [name])[name]
     np.testing.assert_allclose(alone[0], maps[1], rtol=1e-3, atol=1e-5)
-    # Adebayo et al. 2018: what stays the same for other weights explains no network.
+    # Adebayo et al. 2018: a map that stays the same for other weights doesn't explain a network.
     other = explain(convolutional(seed=5), x, classes, [name])[name]
     assert np.corrcoef(maps.ravel(), other.ravel())[0, 1] < 0.9
 
@@ -217,7 +217,7 @@ def test_xla_compiles_the_methods_of_artifacts_to_the_same_maps(name: str) -> No
     method = method_of(name, convolutional())
     plain = tf.function(method, autograph=False)(images(2), CLASSES[:2])
     compiled = tf.function(method, autograph=False, jit_compile=True)(images(2), CLASSES[:2])
-    if name in ("smooth_grad", "rise"):  # for which XLA has another generator of random numbers
+    if name in ("smooth_grad", "rise"):  # XLA has another generator of random numbers
         assert np.corrcoef(compiled.numpy().ravel(), plain.numpy().ravel())[0, 1] > 0.9
     else:
         np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
@@ -239,14 +239,14 @@ def test_guided_gradients_let_through_what_is_positive_alone() -> None:
         np.testing.assert_array_equal(gradient, expected)
 
 
-def test_deletion_and_insertion_tell_a_good_map_from_its_opposite() -> None:
+def test_deletion_and_insertion_distinguish_a_good_map_from_its_opposite() -> None:
     subject, x = linear(), tf.abs(images())
     good = gradient_input(subject.score, x, CLASSES)
     best = faithfulness(subject.score, x, CLASSES, good)
     worst = faithfulness(subject.score, x, CLASSES, -good)
     assert (best.insertion.numpy() > worst.insertion.numpy()).all()
     assert (best.deletion.numpy() < worst.deletion.numpy()).all()
-    # The pixels that are left when the best are hidden are those that the worst map shows first.
+    # Deletion by the best map leaves the same pixels as insertion by the worst one.
     np.testing.assert_allclose(best.deletion, worst.insertion, rtol=0.01, atol=0.05)
 
 

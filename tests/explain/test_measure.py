@@ -1,4 +1,4 @@
-"""Guards the comparison of methods: μ-fidelity, sanity checks, pairs, superpixels and cut-outs."""
+"""Guards the comparison of methods: μ-fidelity, sanity checks, superpixels and cut-outs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_weights_are_shuffled_from_the_last_layer_to_the_first_and_the_network_s
             if layer.weights
         }
         assert [layer for layer, kept in same.items() if not kept] == names[::-1]
-        # A shuffled kernel has the values that it had.
+        # A shuffled kernel has the same values in another order.
         kernels = (own.network.get_layer(name).get_weights()[0] for own in (subject, changed))
         np.testing.assert_array_equal(*(np.sort(own.ravel()) for own in kernels))
     assert names == ["logits", "second", "first"]
@@ -69,11 +69,11 @@ def test_weights_are_shuffled_from_the_last_layer_to_the_first_and_the_network_s
         np.testing.assert_array_equal(own, kept)
 
 
-def test_the_sanity_check_tells_gradients_from_a_map_of_the_image_alone() -> None:
+def test_the_sanity_check_distinguishes_gradients_from_a_map_of_the_image_alone() -> None:
     subject, x = convolutional(), images()
     found = similarities(subject, x, CLASSES, "saliency", points=3)
     assert list(found) == ["logits", "second", "first"] and found["first"] < 0.5
-    # Score = sum of pixels, whatever the order of equal weights: gradient × input is the image.
+    # All weights are equal, so shuffling changes nothing: gradient × input stays the image.
     blind = linear()
     layer = blind.network.get_layer("logits")
     layer.set_weights([np.ones_like(own) for own in layer.get_weights()])
@@ -175,7 +175,9 @@ def test_wrong_words_are_sentences(
     assert (code, out) == (2, "") and said in err
 
 
-def test_without_its_library_a_method_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_without_its_library_names_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     with pytest.raises(ConfigError, match=r"pip install\s+'cvpipe\[explain\]'"):
         explain(planted(), images(1), CLASSES[:1], ["superpixels"])

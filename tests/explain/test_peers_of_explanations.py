@@ -1,4 +1,4 @@
-"""Guards explanations and attacks against Xplique's and ART's of the same network and images."""
+"""Guards explanations and attacks, against Xplique's and ART's for the same network and images."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from test_maps import CLASSES, SEED, SIZE, convolutional, images
 from xai_peer import Arrays, ask_xai_peer
 
 pytestmark = pytest.mark.soak
-# A map of the image's size, since Xplique enlarges maps bicubically, and ours bilinearly.
+# A layer of the image's size: Xplique enlarges maps bicubically, and cvpipe bilinearly.
 LAYER, PATCH, STRIDE, STEPS, SAMPLES = "smooth", 4, 2, 1000, 5
 EPSILON, ATTACK_STEPS, OVERSHOOT = 0.1, 5, 0.02
 NOISE = 0.15
-# ART's gradients of classes, which DeepFool takes, leave out the scale of pixels.
+# ART's DeepFool uses gradients without the preprocessing, so pixels aren't scaled here.
 UNSCALED = TWO.model_copy(update={"mean": (0.0, 0.0), "std": (1.0, 1.0)})
 
 
 def scores_alone() -> keras.Model:
-    """The network from images to scores, which both libraries take."""
+    """Return the network from images to scores, as both libraries need it."""
     network = convolutional().network
     return keras.Model(network.inputs, network.output["logits"])
 
@@ -41,7 +41,7 @@ def noisy(x: tf.Tensor) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def xplique(tmp_path_factory: pytest.TempPathFactory) -> Arrays:
-    """Xplique's maps."""
+    """Return Xplique's maps by method."""
     x = images()
     return ask_xai_peer(
         "xplique",
@@ -77,8 +77,8 @@ def test_maps_of_gradients_are_xpliques(xplique: Arrays) -> None:
 
 
 def test_integrated_gradients_are_xpliques_in_the_limit_of_many_steps(xplique: Arrays) -> None:
-    # Xplique takes the trapezoidal rule, whose first point has half the weight of a step. There, at
-    # a baseline of zeros, all ReLUs are off. Ours is the midpoint rule.
+    # Xplique integrates by the trapezoidal rule, whose first point, a baseline of zeros, has half
+    # the weight of a step; there, all ReLUs are off. cvpipe's rule is the midpoint rule.
     found = integrated_gradients(convolutional().score, images(), CLASSES, steps=STEPS)
     same(found, xplique["integrated_gradients"].sum(-1), 1 / STEPS, 1e-5)
 
@@ -87,7 +87,7 @@ def test_class_activation_maps_are_xpliques(xplique: Arrays) -> None:
     subject, x = convolutional(), images()
     layer = subject.network.get_layer(LAYER)
     same(grad_cam(subject, x, CLASSES, layer), xplique["grad_cam"])
-    # Xplique's Grad-CAM++ takes means over places where equations 10 and 19 have sums.
+    # Xplique's Grad-CAM++ has means over places in place of the sums in equations 10 and 19.
     found = grad_cam_pp(subject, x, CLASSES, layer)
     same(found, xplique["grad_cam_pp_of_sums"])
     assert np.abs(found - xplique["grad_cam_pp"][..., 0]).max() > 1e-3
@@ -96,7 +96,7 @@ def test_class_activation_maps_are_xpliques(xplique: Arrays) -> None:
 def test_occlusion_is_xpliques_over_the_number_of_patches_of_a_pixel(xplique: Arrays) -> None:
     score, x = convolutional().score, images()
     same(occlusion(score, x, CLASSES, patch=PATCH, stride=PATCH), xplique["occlusion"])
-    # Xplique adds up the decreases of overlapping patches; ours is their mean.
+    # Xplique adds up the decreases of overlapping patches; cvpipe takes their mean.
     covered = np.zeros([SIZE, SIZE])
     for top in range(0, SIZE - PATCH + 1, STRIDE):
         for left in range(0, SIZE - PATCH + 1, STRIDE):
@@ -106,14 +106,14 @@ def test_occlusion_is_xpliques_over_the_number_of_patches_of_a_pixel(xplique: Ar
 
 
 def pixels_inside() -> tf.Tensor:
-    """Images in 0.3…0.7, so that no attack reaches the end of the range."""
+    """Return images in 0.3…0.7, so that no attack reaches the ends of the pixel range."""
     drawn = np.random.default_rng(0).uniform(0.3, 0.7, (3, SIZE, SIZE, 2))
     return tf.constant(drawn, tf.float32)
 
 
 @pytest.fixture(scope="module")
 def art(tmp_path_factory: pytest.TempPathFactory) -> Arrays:
-    """ART's images."""
+    """Return ART's attacked images by attack."""
     return ask_xai_peer(
         "art",
         scores_alone(),
@@ -156,12 +156,12 @@ def test_a_step_of_deep_fool_is_arts_and_the_margin_of_its_authors(art: Arrays) 
     ours, theirs = changes(art, "deep_fool_step", 1)
     lengths = [np.linalg.norm(own, axis=1, keepdims=True) for own in (ours, theirs)]
     np.testing.assert_allclose(ours / lengths[0], theirs / lengths[1], atol=1e-5)
-    # The authors' code adds 1e-4 to each step, and so does ours; ART's doesn't.
+    # The authors' code and cvpipe add 1e-4 to the length of each step; ART doesn't.
     np.testing.assert_allclose(lengths[0] - lengths[1], (1 + OVERSHOOT) * 1e-4, atol=1e-5)
 
 
 def test_deep_fool_goes_as_far_as_arts_to_the_same_class(art: Arrays) -> None:
-    # ART overshoots once, after the last step; the authors' code and ours in each step.
+    # ART overshoots once, after the last step; the authors' code and cvpipe do in each step.
     ours, theirs = changes(art, "deep_fool", 50)
     lengths = [np.linalg.norm(own, axis=1) for own in (ours, theirs)]
     np.testing.assert_allclose(lengths[0], lengths[1], rtol=0.03)

@@ -1,7 +1,7 @@
-"""Explain and attack images by Xplique or ART, for comparison with ours.
+"""Explain and attack images by Xplique or ART, for comparison with cvpipe.
 
-A process of its own, because their dependencies don't fit ours: the environment variable XAI_PYTHON
-names a Python that has them, beside TensorFlow.
+This runs in another process, since their dependencies conflict with cvpipe's: the environment
+variable XAI_PYTHON names a Python with TensorFlow and these libraries.
 
     XAI_PYTHON xai_peer.py xplique|art MODEL.keras INPUTS.npz ANSWERS.npz
 """
@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def ask_xai_peer(library: str, network: Any, folder: Path, inputs: Mapping[str, Any]) -> Arrays:
-    """Run this file for a library; the test is skipped where it isn't installed.
+    """Run this file for a library; skip the test if the library isn't installed.
 
     Args:
         library: its module.
@@ -51,7 +51,7 @@ def _xplique(network: Any, given: Arrays) -> Arrays:
     images, targets = given["images"], given["targets"]
     layer, patch, steps = str(given["layer"]), int(given["patch"]), int(given["steps"])
 
-    # The noisy images that are given, in place of Xplique's own.
+    # Use the given noisy images in place of Xplique's own.
     GradientStatistic._perturb_samples = staticmethod(
         lambda *_: tf.reshape(given["noisy"], [-1, *images.shape[1:]])
     )
@@ -116,7 +116,7 @@ def _art(network: Any, given: Arrays) -> Arrays:
         found[f"fgsm_{name}"] = one.generate(pixels, labels)
         found[f"pgd_{name}"] = several.generate(pixels, labels)
     for name, most in (("deep_fool_step", 1), ("deep_fool", 50)):
-        # Its gradients of classes leave the preprocessing out.
+        # DeepFool's gradients of classes would leave out the preprocessing.
         attack = DeepFool(unprepared, max_iter=most, epsilon=overshoot, verbose=False)
         found[name] = attack.generate(pixels)
     return found

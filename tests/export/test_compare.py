@@ -1,4 +1,4 @@
-"""Guards the comparison of answers: each is held to its field, whatever its name and dtype."""
+"""Guards the comparison of answers: each field has its tolerance, whatever its name and dtype."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXACT, CLOSE, RANKED = Field("exact"), Field("close"), Field("ranked")
 
 
 def masks_and_shares(tied: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return four masks of 64 × 64 pixels, of which so many in the first are of class 1, and the
+    """Return four masks of 64 × 64 pixels, with `tied` pixels of class 1 in the first, and the
     shares of the two classes.
     """
     masks = np.zeros((4, 64, 64), np.uint8)
@@ -55,7 +55,7 @@ def test_an_image_answered_alone_is_compared_without_the_padding_beside_others()
     together = np.full((1, 40, 60), IGNORED, np.uint8)
     together[:, :20, :30] = 1
     assert difference(together, together[:, :20, :30], MASK) == 0
-    # Cutting off what is no padding hides a difference.
+    # Removing pixels that aren't padding would hide a difference.
     with pytest.raises(Refused, match=r"has shape \(1, 10, 30\), evaluation's has \(1, 40, 60\)"):
         difference(together, together[:, :10, :30], MASK)
 
@@ -99,8 +99,8 @@ def test_the_largest_difference_is_returned_and_relative_above_one() -> None:
     assert difference(expected[:, :0], given[:, :0], CLOSE) == 0
 
 
-def test_bytes_that_are_no_mask_are_held_to_their_field() -> None:
-    # One value of 40,000 differs: allowed among pixels, nowhere else.
+def test_bytes_that_are_not_a_mask_have_the_tolerance_of_their_field() -> None:
+    # One value of 40,000 differs, which only the tolerance for pixels allows.
     expected = np.zeros((1, 200, 200), np.uint8)
     given = expected.copy()
     given[0, 0, 0] = 1
@@ -112,7 +112,7 @@ def test_bytes_that_are_no_mask_are_held_to_their_field() -> None:
 
 
 def test_whole_numbers_without_sign_are_as_close_from_above_as_from_below() -> None:
-    # 0 − 1 would be 255, and 100 − 101 too.
+    # In uint8, 0 − 1 and 100 − 101 would be 255.
     low, high = np.array([[0, 100]], np.uint8), np.array([[1, 101]], np.uint8)
     for expected, given in ((low, high), (high, low), (low > 0, high > 0)):
         with pytest.raises(Refused, match="by 1.00e[+]00; allowed is 1e-05"):

@@ -1,4 +1,4 @@
-"""Guards artifacts: their answers, their contents, and that a wrong one gets no version number."""
+"""Guards artifacts: their answers and contents, and that a wrong one is not published."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from cvpipe.training.trained import load
 
 @pytest.fixture(scope="module")
 def images() -> list[bytes]:
-    """The same four digits as PNG, in other sizes as JPEG, and things that are no image."""
+    """Return four digits as PNG, the same as JPEG in other sizes, and bytes that are no image."""
     random = np.random.default_rng(0)
     sizes = [(8, 8, 1), (8, 8, 1), (40, 25, 3), (300, 200, 3)]
     pixels = [random.integers(0, 256, size, np.uint8) for size in sizes]
@@ -94,14 +94,14 @@ def test_both_signatures_agree_on_a_prepared_image(artifact: Path, trained_run: 
     )
     for name, value in from_tensor.items():
         if value.dtype.is_floating:
-            # TensorFlow optimizes each signature's graph by itself, which may round otherwise.
+            # TensorFlow optimizes each signature's graph separately, which may change rounding.
             np.testing.assert_allclose(value, from_bytes[name], rtol=1e-5, err_msg=name)
         else:
             np.testing.assert_array_equal(value, from_bytes[name], err_msg=name)
 
 
 def test_the_tensor_signature_compiles_with_xla(artifact: Path) -> None:
-    # Class names are strings, which no accelerator has; everything that is computed compiles.
+    # XLA can't compile class names, which are strings; all numeric outputs compile.
     loaded = tf.saved_model.load(str(artifact))
     compiled = tf.function(
         lambda image: loaded.signatures["tensor"](image=image)["probabilities"], jit_compile=True
@@ -128,7 +128,7 @@ def test_the_run_and_its_artifact_score_the_same(run_copy: Path, artifact: Path)
         assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-5)
 
 
-def test_an_artifact_says_what_it_was_made_from(trained_run: Path, artifact: Path) -> None:
+def test_an_artifact_records_its_origin(trained_run: Path, artifact: Path) -> None:
     assert artifact_config(artifact) == Run(trained_run).config
     about = read_about(artifact)
     assert about["trained_on"] == Run(trained_run).known
@@ -161,7 +161,7 @@ def test_exports_are_numbered_on_and_the_newest_is_found(trained_run: Path, tmp_
 
 
 def other_predict(run: Run) -> Predict:
-    """Answers of the same pipeline with other weights."""
+    """Return the predict function of the same pipeline with other weights."""
     task = load(run).task
     state, _ = build_state(run.config.model_copy(update={"seed": 99}), task, 1000)
     return make_predict([state.networks], task, run.config)
@@ -214,7 +214,7 @@ def test_the_gate_refuses_what_cant_be_loaded(
 
 
 @pytest.mark.usefixtures("gate_in_this_process")
-def test_a_refused_export_leaves_nothing_behind(
+def test_a_refused_export_leaves_no_files(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cvpipe.export.export.tolerance_of", lambda _: Tolerance(close=-1.0))
@@ -261,7 +261,7 @@ def test_a_damaged_artifact_is_a_clear_error(artifact: Path, tmp_path: Path) -> 
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"saved_model.pb differs from the exported file"):
         open_artifact(tmp_path / "broken")
-    # Written with a manifest of its own, it still is no graph, or not all of one.
+    # With a new manifest that matches the damaged file, the graph itself fails to load.
     write_manifest(tmp_path / "broken")
     with pytest.raises(DataError, match="the graph can't be read"):
         open_artifact(tmp_path / "broken")
@@ -286,7 +286,7 @@ def test_an_export_into_a_version_or_a_file_is_refused(
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
-def test_an_artifact_that_moved_away_from_its_data_is_told_where_they_are(
+def test_an_artifact_away_from_its_data_can_be_given_their_path(
     cvpipe: Any, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
@@ -303,7 +303,7 @@ def test_an_artifact_that_moved_away_from_its_data_is_told_where_they_are(
         "schedule.warmup_epochs=0",
     )
     train(config, tmp_path / "run")
-    # Fewer than 64 images are held out; all there are take part.
+    # The gate compares up to 64 held-out images; there are only 20.
     assert export(Run(tmp_path / "run"), tmp_path / "model")["images"] == 20
     data.rename(tmp_path / "elsewhere")
     code, _, err = cvpipe("evaluate", tmp_path / "model")

@@ -1,4 +1,4 @@
-"""Guards files for other runtimes: each gives evaluation's answers, or there is no export."""
+"""Guards files for other runtimes: each gives evaluation's answers, or the export fails."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def small(pipeline: str) -> Config:
 
 @pytest.fixture(scope="session", params=["classification", *soaked(*PIPELINES)])
 def run(request: pytest.FixtureRequest, once: Once) -> Run:
-    """A finished run of each task."""
+    """Train a run of each task."""
     if request.param == "classification":
         return Run(request.getfixturevalue("trained_run"))
     return Run(once(f"runs/formats_{request.param}", lambda to: train(small(request.param), to)))
@@ -106,7 +106,7 @@ def run(request: pytest.FixtureRequest, once: Once) -> Run:
 
 @pytest.fixture
 def exported(run: Run, once: Once, gate_in_this_process: None) -> Path:
-    """A version of `run` with files for all runtimes that are installed."""
+    """Export `run` with files for all installed runtimes."""
     names = [name for name in NAMES if installed(name)]
     folder = once(f"saved_formats/{run.folder.name}", lambda to: export(run, to, formats=names))
     return folder / "1"
@@ -127,7 +127,7 @@ def test_a_file_answers_as_the_signature_of_tensors(name: str, exported: Path) -
         if "default" in value
     }
     answers = signature(image=tf.constant(images), **settings).items()
-    # Names are strings: numbers stand for them.
+    # Files have no class names, which are strings, but their numbers.
     expected = {own: value.numpy() for own, value in answers if value.dtype != tf.string}
     assert set(given) == set(expected) == set(told["answers"])
     for own in expected:
@@ -220,7 +220,7 @@ def test_keras_files_have_no_formats(trained_run: Path, cvpipe: Any, tmp_path: P
 
 
 def angle(image: tf.Tensor) -> dict[str, tf.Tensor]:
-    # No runtime but TensorFlow has this operation.
+    # Only TensorFlow has this operation.
     return {"answer": tf.math.bessel_i0e(image)}
 
 
@@ -234,7 +234,7 @@ def test_an_operation_that_a_runtime_lacks_is_named(name: str, tmp_path: Path) -
 
 
 @pytest.mark.soak
-def test_the_command_tells_of_each_file(
+def test_the_command_prints_each_file(
     trained_run: Path, cvpipe: Any, tmp_path: Path, gate_in_this_process: None
 ) -> None:
     skip_where_absent("litert")

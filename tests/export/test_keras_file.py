@@ -1,4 +1,4 @@
-"""Guards `cvpipe export --keras`: plain Keras answers what the run does, and files are whole."""
+"""Guards `cvpipe export --keras`: plain Keras gives the run's answers, and files are complete."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_plain_keras_in_a_fresh_process_answers_as_the_run(
     np.save(tmp_path / "image.npy", image)
     paths = [str(tmp_path / "image.npy"), str(file), str(tmp_path / "answers.npz")]
     subprocess.run([sys.executable, "-c", READ, *paths], check=True)
-    # With the averaged weights, which are what the run answers with.
+    # The run predicts with averaged weights, and so must the file.
     expected = load_networks(run, checkpoint)["network"](image)["logits"].numpy()
     with np.load(paths[-1]) as found:
         assert set(found) == {"logits"}
-        # A process with other threads adds in another order.
+        # Another process may use other threads, which add in another order.
         np.testing.assert_allclose(found["logits"], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -58,7 +58,7 @@ def test_the_path_of_the_keras_file_is_printed(
 @pytest.mark.parametrize(
     "arguments, code, sentence",
     [
-        (["RUN", "--keras", "TO/digits.h5"], 2, "Keras recognizes files by their names; end it in"),
+        (["RUN", "--keras", "TO/digits.h5"], 2, "Keras recognizes its files by their ext"),
         (
             ["RUN", "--keras", "TO/folder.keras"],
             2,

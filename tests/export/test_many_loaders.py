@@ -1,4 +1,4 @@
-"""Guards one artifact in several runtimes: TensorFlow 2's loader, a Session and C, one answer."""
+"""Guards equal answers of an artifact in TensorFlow 2's loader, in a Session and in C."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCE = Path(__file__).with_name("answer.c")
 
 @pytest.fixture(scope="session")
 def answer_in_c(once: Once) -> Path:
-    """The C program, compiled against the headers and libraries of the package `tensorflow`."""
+    """Compile the C program with the headers and libraries of the package `tensorflow`."""
     compiler = shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no gcc to compile a C program with")
@@ -35,7 +35,7 @@ def answer_in_c(once: Once) -> Path:
 
 
 def lines_of(program: Path, artifact: Path, image: Path) -> dict[str, list[str]]:
-    """The values that the C program prints, by output."""
+    """Run the C program; return the printed values by output."""
     done = subprocess.run(
         [program, artifact, image], capture_output=True, text=True, check=False, cwd="/"
     )
@@ -51,7 +51,7 @@ def picture() -> bytes:
 
 
 @pytest.mark.parametrize("image", [picture(), b"not an image"], ids=["a photo", "no image"])
-def test_one_artifact_answers_alike_through_both_loaders_and_from_c(
+def test_an_artifact_gives_the_same_answers_through_both_loaders_and_from_c(
     artifact: Path, answer_in_c: Path, tmp_path: Path, image: bytes
 ) -> None:
     (tmp_path / "image").write_bytes(image)

@@ -1,4 +1,4 @@
-"""Guards loading: a graph that could reach beyond its tensors is refused by name."""
+"""Guards loading: a graph with operations on files or Python is refused with their names."""
 
 from __future__ import annotations
 

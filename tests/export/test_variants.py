@@ -1,5 +1,5 @@
-"""Guards variants of an artifact: precision, compilation and batching change no answer by more
-than they say.
+"""Guards variants of an artifact: precision, compilation and batching change answers within their
+stated tolerance.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def test_batches_are_filled_up_to_the_next_size() -> None:
     for count in (1, 2, 4, 5, 8, 9):
         image = np.random.default_rng(count).random((count, 3), np.float32)
         np.testing.assert_array_equal(answer(image), 2 * image)
-    # Traced once each; a batch that is larger than all has no fixed size.
+    # Each size is traced once; a batch larger than all sizes is traced without a fixed size.
     assert seen == [1, 4, 8, None]
 
 
@@ -71,7 +71,7 @@ def test_concurrent_requests_share_a_batch() -> None:
         thread.join()
     for number, image in enumerate(images):
         np.testing.assert_array_equal(answers[number], 2 * image)
-    # Filled up, where they are fewer.
+    # Requests share batches, and incomplete batches are padded.
     assert sum(sizes) >= 8 and len(sizes) < 4
 
 
@@ -107,7 +107,7 @@ def test_the_tolerance_grows_with_lower_precision() -> None:
 
 
 def test_batch_sizes_must_be_ascending() -> None:
-    with pytest.raises(ConfigError, match=r"batch_sizes \[8, 1\] must rise"):
+    with pytest.raises(ConfigError, match=r"batch_sizes \[8, 1\] must be in ascending order"):
         small_config("export.batch_sizes=[8, 1]")
 
 
@@ -121,7 +121,7 @@ VARIANTS = {
 
 @pytest.fixture(scope="session")
 def variant_of(trained_run: Path, once: Once) -> Callable[[str], Path]:
-    """Export a variant of `trained_run`, through the gate's own process."""
+    """Return a function that exports a variant of `trained_run`, with the gate's own process."""
 
     def made(name: str) -> Path:
         overrides = VARIANTS[name]
@@ -133,7 +133,7 @@ def variant_of(trained_run: Path, once: Once) -> Callable[[str], Path]:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ["bfloat16", "tpu", "float16", "gpu, batched"])
-def test_a_variant_answers_as_evaluation_and_says_what_it_is(
+def test_a_variant_answers_as_evaluation_and_describes_itself(
     name: str, variant_of: Callable[[str], Path], artifact: Path
 ) -> None:
     variant = variant_of(name)
@@ -164,7 +164,8 @@ def test_the_part_for_a_tpu_has_its_alias_static_batches_and_no_strings(
     aliases = dict(meta.meta_info_def.function_aliases)
     assert set(aliases.values()) == {TPU_ALIAS}
     compiled = [own for own in meta.graph_def.library.function if own.attr["_XlaMustCompile"].b]
-    # Two sizes of batches, and larger ones; tracing leaves further aliases, of nothing.
+    # There are functions for two batch sizes and for larger batches; some aliases of tracing #
+    # belong to no function.
     assert len(compiled) == 3
     for own in compiled:
         assert own.signature.name in aliases

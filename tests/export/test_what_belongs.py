@@ -1,4 +1,4 @@
-"""Guards the contents of an artifact: all that an answer needs, nothing that training needs."""
+"""Guards the contents of an artifact: all operations of answers, and none used only in training."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ EVERY_AUGMENTATION = [
 
 @pytest.fixture(scope="session")
 def whitened(once: Once) -> tuple[Path, Path]:
-    """A run and its artifact with whitening, ten views of two sizes, and everything random that
-    training knows.
+    """Train and export a run with whitening, ten views of two sizes, and all random operations of
+    training.
     """
     ops = ", ".join(f"{{op: {name}}}" for name in EVERY_AUGMENTATION)
     config = small_config(
@@ -65,7 +65,7 @@ def whitened(once: Once) -> tuple[Path, Path]:
 
 
 def operations(artifact: Path) -> set[str]:
-    """The names of all operations in a SavedModel's graph and its functions."""
+    """Return the names of all operations in a SavedModel's graph and its functions."""
     saved = SavedModel.FromString((artifact / "saved_model.pb").read_bytes())
     [graph] = [meta.graph_def for meta in saved.meta_graphs]
     return {
@@ -85,7 +85,7 @@ def test_nothing_random_is_in_an_artifact(whitened: tuple[Path, Path]) -> None:
     found = operations(whitened[1])
     assert "Conv2D" in found and "DecodePng" in found
     assert not {name for name in found if "Random" in name or "Shuffle" in name}
-    # What only geometric augmentations use.
+    # Only geometric augmentations use this operation.
     assert "ImageProjectiveTransformV3" not in found
 
 
@@ -119,7 +119,7 @@ def test_the_artifact_scores_as_the_run_does(whitened: tuple[Path, Path]) -> Non
 @pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
 def test_an_ensemble_is_one_artifact(trained_run: Path, tmp_path: Path) -> None:
-    """Here of a run and of itself, whose mean is what it says alone."""
+    """The ensemble is a run and itself, so its mean is the run's own answer."""
     members = find_members([Run(trained_run), Run(trained_run)])
     result = export_members(members, tmp_path / "together")
     assert result["max_difference"] <= 1e-5

@@ -1,4 +1,4 @@
-"""Guards anchors, found among sizes whose groups are known."""
+"""Guards anchors, which k-means must find among sizes in known groups."""
 
 from __future__ import annotations
 

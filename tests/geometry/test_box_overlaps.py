@@ -1,4 +1,4 @@
-"""Guards overlaps of boxes, against their definitions, and their gradients."""
+"""Guards overlaps of boxes and their gradients, against their definitions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def some_boxes(seed: int, *shape: int) -> np.ndarray:
 
 
 def by_hand(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """All four overlaps of two boxes in float64, from the papers."""
+    """Return the four overlaps of two boxes in float64, by the papers' equations."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     shared = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
     union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared
@@ -105,7 +105,7 @@ def test_centers_and_corners_turn_into_each_other() -> None:
     )
 
 
-def test_clipping_keeps_what_lies_within_the_image() -> None:
+def test_clipping_keeps_the_part_within_the_image() -> None:
     clipped = geometry.clip([[-0.5, 0.25, 0.5, 1.5], [1.5, 1.5, 2.0, 2.0]])
     assert clipped.numpy().tolist() == [[0, 0.25, 0.5, 1], [1, 1, 1, 1]]
     assert geometry.clip([[-5.0, 3.0, 90.0, 70.0]], (50, 60)).numpy().tolist() == [[0, 3, 50, 60]]

@@ -1,4 +1,4 @@
-"""Guards coresets: the points that a greedy choice in NumPy takes, whatever is left out."""
+"""Guards coresets, against a greedy choice in NumPy, with all or only some eligible points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cvpipe.geometry.coreset import greedy_coreset
 
 
 def brute_force(points: np.ndarray, count: int) -> list[int]:
-    """The positions of a greedy coreset that begins with the first point."""
+    """Return the positions of a greedy coreset that begins with the first point."""
     chosen = [0]
     while len(chosen) < count:
         apart = np.linalg.norm(points[:, np.newaxis] - points[chosen], axis=-1)

@@ -1,4 +1,4 @@
-"""Guards SSD's default boxes, against the paper's numbers, and their order."""
+"""Guards SSD's default boxes and their order, against the paper's numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards box encodings, against the papers' equations and back."""
+"""Guards encoding and decoding of boxes, against the papers' equations."""
 
 from __future__ import annotations
 

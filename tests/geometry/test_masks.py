@@ -10,7 +10,7 @@ from cvpipe.geometry.masks import IGNORED, overlay, palette
 
 
 def test_the_palette_is_vocs() -> None:
-    # The first five and the last of VOC's 21 classes, and the color of what it leaves out.
+    # The first five and the last of VOC's 21 classes, and the color of ignored pixels.
     assert palette()[[0, 1, 2, 3, 4, 20, 255]].tolist() == [
         [0, 0, 0],
         [128, 0, 0],

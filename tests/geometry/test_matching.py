@@ -23,7 +23,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.float32:
 def matched_by_hand(
     defaults: np.ndarray, boxes: np.ndarray, labels: np.ndarray, crowd: np.ndarray, threshold: float
 ) -> np.ndarray:
-    """One image's answer, pair after pair as the authors' code does it."""
+    """Match the boxes of one image pair by pair, as the authors' code does."""
     objects = [m for m in range(len(boxes)) if labels[m] >= 0 and not crowd[m]]
     ious = {(m, d): overlap(boxes[m], defaults[d]) for m in objects for d in range(len(defaults))}
     index = np.full(len(defaults), UNMATCHED)
@@ -51,8 +51,8 @@ def matched_by_hand(
 
 
 def on_grid(random: np.random.Generator, *shape: int) -> np.ndarray:
-    """Boxes whose corners are multiples of 1/8, so that areas are exact, and equal IoUs are many
-    and equal to the last bit.
+    """Return boxes whose corners are multiples of 1/8, so that areas are exact and many IoUs are
+    equal bit for bit.
     """
     low = random.integers(0, 7, (*shape, 2))
     return (np.concatenate([low, low + random.integers(1, 5, (*shape, 2))], -1) / 8).astype(

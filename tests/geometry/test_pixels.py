@@ -1,4 +1,4 @@
-"""Guards images on canvases: where their pixels come to lie, and the color behind them."""
+"""Guards images on canvases: the places of their pixels, and the color around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards the smoothing of maps: SciPy's Gaussian filter."""
+"""Guards the smoothing of maps, against SciPy's Gaussian filter."""
 
 from __future__ import annotations
 

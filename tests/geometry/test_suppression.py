@@ -28,8 +28,8 @@ def by_hand(
     most: int,
     candidates: int,
 ) -> list[tuple[float, int, list[float]]]:
-    """One image's answer (score, class, box) from boxes [N, K, 4] and scores [N, K], in plain
-    Python.
+    """Return the objects (score, class, box) of an image with boxes [N, K, 4] and scores [N, K], in
+    plain Python.
     """
     pairs = [(n, k) for n in range(scores.shape[0]) for k in range(scores.shape[1])]
     if kind == "agnostic":
@@ -60,7 +60,7 @@ def padded(answers: list[list[tuple[float, int, list[float]]]]) -> dict[str, np.
 
 
 def random_boxes(random: np.random.Generator, *shape: int) -> np.ndarray:
-    """Corners on a grid: areas are exact, and many overlaps equal."""
+    """Return boxes with corners on a grid, so that areas are exact and many overlaps are equal."""
     low = random.integers(0, 6, (*shape, 2))
     return (np.concatenate([low, low + random.integers(1, 5, (*shape, 2))], -1) / 8).astype(
         np.float32
@@ -68,7 +68,7 @@ def random_boxes(random: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def scene(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes [3, 20, 4] and scores [3, 20, 4]."""
+    """Return boxes [3, 20, 4] and scores [3, 20, 4]."""
     random = np.random.default_rng(7)
     boxes, scores = random_boxes(random, 3, 20), random.random((3, 20, 4), np.float32)
     match name:

@@ -1,4 +1,4 @@
-"""Guards overlapping tiles: joined again they show the whole, whatever its size."""
+"""Guards overlapping tiles: joined again they are the image, whatever its size."""
 
 from __future__ import annotations
 

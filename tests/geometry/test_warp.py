@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 from cvpipe.config.augment import Fill
 from cvpipe.geometry.warp import rotation, sample, shearing, translation, warp
 
-# SciPy's names for what lies outside.
+# SciPy's names of our fills outside the image.
 MODES = {"constant": "grid-constant", "reflect": "reflect", "nearest": "nearest"}
 TRANSFORMS = {
     "turned": rotation(0.7, 9, 7),
@@ -27,7 +27,7 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
 
 
 def places(transform: tf.Tensor, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns in the input of the output's pixels."""
+    """Return the rows and columns of the input that the output's pixels show."""
     a0, a1, a2, b0, b1, b2, c0, c1 = np.array(transform, np.float64)
     y, x = np.mgrid[:height, :width]
     k = c0 * x + c1 * y + 1
@@ -83,7 +83,7 @@ def test_nearest_sampling_equals_scipys_and_keeps_the_dtype(name: str, fill: Fil
         40,
         "nearest",
     )
-    # Halfway between two pixels both are nearest.
+    # Halfway between two pixels, either one may be taken as nearest.
     is_clear = (np.abs(y % 1 - 0.5) > 1e-4) & (np.abs(x % 1 - 0.5) > 1e-4)
     for given in (warped, sampled):
         assert given.dtype == tf.uint8

@@ -1,4 +1,4 @@
-"""Guards `cvpipe init`: pipelines that load and fit the data, for every task, and train DATA."""
+"""Guards `cvpipe init` for every task, and `cvpipe train DATA`: drafted pipelines fit the data."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def measures(**more: Any) -> Measures:
 
 
 def write_boxes(root: Path, size: tuple[int, int] = (48, 64)) -> Path:
-    """Twelve photos with labelImg's XML beside them."""
+    """Write twelve photos with labelImg's XML files beside them."""
     root.mkdir()
     for n in range(12):
         (root / f"{n}.jpg").write_bytes(encode(noise(*size, seed=n), "JPEG"))

@@ -1,4 +1,4 @@
-"""Guards `cvpipe init --model-garden`: experiments become pipelines that load, with the same
+"""Guards `cvpipe init --model-garden`: translated experiments load as pipelines with the same
 learning rates, and no key is dropped silently.
 """
 
@@ -51,7 +51,7 @@ REGISTERED = {
     ),
 }
 TASKS = {"image_classification": "classification", "retinanet": "detection"}
-# Shortened from Model Garden's EfficientNet-B0, with a key that it doesn't have.
+# Shortened from Model Garden's EfficientNet-B0, plus `colour_jitter`, which isn't one of its keys.
 EFFICIENTNET = """
 runtime: {distribution_strategy: tpu, mixed_precision_dtype: bfloat16}
 task:
@@ -117,7 +117,7 @@ def test_a_registered_experiment_becomes_a_pipeline_that_loads(
 
 
 @pytest.mark.parametrize("name", ["image_classification", "semantic_segmentation", "retinanet"])
-def test_nothing_is_said_of_values_that_nobody_gave(name: str) -> None:
+def test_default_values_are_not_reported(name: str) -> None:
     said = "\n".join(translate([name]).notes)
     assert "Decided by" not in said and "No counterpart" not in said
 
@@ -135,7 +135,7 @@ def test_an_experiment_keeps_its_numbers(tmp_path: Path) -> None:
         "nesterov": False,
     }
     assert own["schedule"]["at"] == [30, 60, 80] and own["schedule"]["warmup_epochs"] == 5
-    # Model Garden adds half the sum of squares.
+    # Model Garden's L2 penalty is half the sum of squares.
     assert own["loss"]["l2"] == 5e-5
     assert own["test_time"] == {"views": "center", "sides": [256]}
 
@@ -152,7 +152,7 @@ def test_learning_rates_are_those_of_model_garden(name: str, tmp_path: Path) -> 
     config = loaded(translate([name]), tmp_path)
     steps_per_epoch, steps = trainer.validation_interval, trainer.train_steps
     ours = make_schedule(config, steps_per_epoch, steps)
-    # After the warm-up, and not where the rate changes.
+    # Steps after the warm-up, away from the steps where the rate changes.
     sampled = np.linspace(6.5 * steps_per_epoch, steps - 2, 40).astype(int)
     found = [float(ours(step)) for step in sampled]
     expected = [float(theirs(step)) for step in sampled]
@@ -160,7 +160,7 @@ def test_learning_rates_are_those_of_model_garden(name: str, tmp_path: Path) -> 
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_file_stands_over_a_registered_experiment(tmp_path: Path) -> None:
+def test_a_file_overrides_a_registered_experiment(tmp_path: Path) -> None:
     changes = "task: {model: {backbone: {type: mobilenet}}, train_data: {global_batch_size: 64}}"
     config = loaded(translate(["resnet_imagenet", written(tmp_path, changes)]), tmp_path)
     assert config.model.backbone == "mobilenet_v2" and config.train.batch_size == 64
@@ -180,7 +180,7 @@ def test_a_file_keeps_its_numbers(tmp_path: Path) -> None:
     assert own["model"]["conventions"] == "model_garden"
     assert own["train"]["ema"] == 0.9999 and own["train"]["precision"] == "mixed_bfloat16"
     assert {"op": "rand_augment", "layers": 2, "magnitude": 10.0} in own["augment"]
-    # 0.97 ^ (312 / 748) an epoch.
+    # The rate decays by 0.97 ^ (312 / 748) per epoch.
     assert np.exp(-own["schedule"]["decay"]) == pytest.approx(0.97 ** (312 / 748), rel=1e-6)
     assert own["optimizer"]["epsilon"] == 0.001 and own["optimizer"]["rho"] == 0.9
 
@@ -209,11 +209,11 @@ def test_input_paths_become_patterns(
     assert bool(bucket) == source["path"].startswith("gs://")
 
 
-def test_paths_without_a_common_folder_are_told(tmp_path: Path) -> None:
+def test_paths_without_a_common_folder_are_reported(tmp_path: Path) -> None:
     text = "task: {model: {num_classes: 3}, train_data: {input_path: '/a/t*,b/t*'}}"
     translated = translate([written(tmp_path, text)])
     assert loaded(translated, tmp_path).data.source.kind == "auto"
-    assert any("folders without a common one, /a/t*, b/t*" in note for note in translated.notes)
+    assert any("folders without a common parent, /a/t*, b/t*" in note for note in translated.notes)
 
 
 def test_a_label_map_and_masks_are_kept(tmp_path: Path) -> None:
@@ -253,14 +253,14 @@ def test_each_key_that_is_not_understood_is_named_with_its_line(tmp_path: Path) 
     assert "runtime.distribution_strategy: tpu" in notes
 
 
-def test_a_switch_that_is_usually_on_is_named_where_it_is_off(tmp_path: Path) -> None:
+def test_a_switch_that_is_usually_on_is_reported_if_it_is_off(tmp_path: Path) -> None:
     text = "task: {annotation_file: a.json, model: {head: {share_level_convs: SWITCH}}}"
     for switch, named in {"true": False, "false": True}.items():
         notes = translate([written(tmp_path, text.replace("SWITCH", switch))]).notes
         assert ("share_level_convs" in "\n".join(notes)) == named
 
 
-def test_notes_stand_in_the_pipeline_file_too(tmp_path: Path) -> None:
+def test_notes_are_written_to_the_pipeline_file_too(tmp_path: Path) -> None:
     translated = translate([written(tmp_path, EFFICIENTNET)])
     text = " ".join(line.removeprefix("#").strip() for line in translated.text.splitlines())
     assert translated.notes and all(note in text for note in translated.notes)
@@ -312,9 +312,7 @@ def test_crops_of_segmentation_become_tiles(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_experiment_of_these_tasks_is_refused(
-    text: str, sentence: str, tmp_path: Path
-) -> None:
+def test_experiments_of_other_tasks_are_refused(text: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=sentence):
         translate([written(tmp_path, text)])
 
@@ -322,7 +320,7 @@ def test_what_is_no_experiment_of_these_tasks_is_refused(
 def test_a_name_that_is_neither_file_nor_experiment_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"gone\.yaml: no such file"):
         read_experiment(["gone.yaml"])
-    with pytest.raises(ConfigError, match="resnet_imagent: no file, and Model Garden registers no"):
+    with pytest.raises(ConfigError, match="resnet_imagent: neither a file nor an experiment that"):
         read_experiment(["resnet_imagent"])
 
 
@@ -343,7 +341,7 @@ def test_the_experiment_on_the_page_becomes_the_pipeline_on_the_page(
 # -- The command
 
 
-def test_the_command_writes_a_pipeline_and_says_what_is_not_in_it(
+def test_the_command_writes_a_pipeline_and_prints_what_is_missing_in_it(
     cvpipe: Cvpipe, tmp_path: Path
 ) -> None:
     file, to = written(tmp_path, EFFICIENTNET), tmp_path / "b0.yaml"
@@ -354,10 +352,12 @@ def test_the_command_writes_a_pipeline_and_says_what_is_not_in_it(
     assert code != 0 and "exists already" in error
 
 
-def test_the_command_says_what_has_to_be_mended_by_hand(cvpipe: Cvpipe, tmp_path: Path) -> None:
+def test_the_command_prints_what_has_to_be_corrected_by_hand(
+    cvpipe: Cvpipe, tmp_path: Path
+) -> None:
     file = written(tmp_path, "task: {model: {num_classes: 3, dropout_rate: 7}}")
     code, out, _ = cvpipe("init", "--model-garden", file, "--to", tmp_path / "own.yaml")
-    assert code == 0 and re.search(r"mend .*own\.yaml:\d+: 'model.dropout' should be", out)
+    assert code == 0 and re.search(r"correct .*own\.yaml:\d+: 'model.dropout' should be", out)
 
 
 @pytest.mark.parametrize(

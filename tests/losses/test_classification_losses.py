@@ -33,7 +33,7 @@ def section_of(kind: str, **keys: float) -> ClassificationLoss:
 
 
 def brute_force(one: list[float], label: int, section: ClassificationLoss) -> float:
-    """The loss of one example by its definition."""
+    """Return the loss of one example by its definition."""
     total = 0.0
     for j, score in enumerate(one):
         right = 1 / (1 + exp(-score)) if j == label else 1 / (1 + exp(score))
@@ -86,7 +86,7 @@ def test_a_loss_equals_its_definition_and_so_does_its_gradient(section: Classifi
 
 
 @pytest.mark.parametrize("classes", [2, 10])
-def test_equal_scores_cost_what_the_lectures_say(classes: int) -> None:
+def test_the_loss_of_equal_scores_is_that_of_the_lectures(classes: int) -> None:
     logits, labels = tf.zeros([3, classes]), tf.constant([0, 1, classes - 1])
     np.testing.assert_allclose(softmax_cross_entropy(logits, labels), log(classes), rtol=1e-6)
     np.testing.assert_allclose(hinge(logits, labels), classes - 1, rtol=1e-6)
@@ -95,8 +95,8 @@ def test_equal_scores_cost_what_the_lectures_say(classes: int) -> None:
 
 
 def test_the_lectures_example_of_a_hinge_loss() -> None:
-    # CS231n, Linear classification: scores 13, −7, 11, the first class is right, and a margin of
-    # 10: 0 + 8; here in units of the margin.
+    # CS231n, Linear classification: with scores 13, −7 and 11, the first class right, and a margin
+    # of 10, the loss is 0 + 8. Scores here are divided by the margin.
     np.testing.assert_allclose(
         hinge(tf.constant([[1.3, -0.7, 1.1]]), tf.constant([0])), 0.8, rtol=1e-5
     )
@@ -112,8 +112,8 @@ def test_focal_is_a_weighted_binary_cross_entropy_without_gamma() -> None:
 
 
 def test_focal_weighs_an_easy_example_by_the_papers_factors() -> None:
-    # Section 3.2: with γ = 2, p_t = 0.9 costs 100 times less than the cross-entropy, p_t ≈ 0.968 a
-    # thousand times.
+    # Section 3.2: with γ = 2, the focal loss is 100 times below cross-entropy at p_t = 0.9, and
+    # 1000 times at p_t ≈ 0.968.
     for probability, factor in ((0.9, 100), (0.9684, 1000)):
         score = tf.constant([[log(probability / (1 - probability))]])
         ratio = binary_cross_entropy(score, tf.constant([0])) / focal(

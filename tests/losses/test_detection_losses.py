@@ -22,7 +22,9 @@ CLASSES = 3
 
 
 def some_objects() -> BoxTargets:
-    """Two objects and an empty slot; none; one and a crowd."""
+    """Return targets of three images: two objects and an empty slot; none; an object and a
+    crowd.
+    """
     boxes = np.zeros((3, 3, 4), np.float32)
     boxes[0, :2] = [[0.06, 0.04, 0.36, 0.33], [0.62, 0.38, 0.97, 0.66]]
     boxes[2, :2] = [[0.35, 0.35, 0.7, 0.65], [0.0, 0.0, 1.0, 0.36]]
@@ -50,8 +52,8 @@ def test_multibox_is_the_papers_sum_over_matched_boxes_and_the_hardest_others() 
     raw = RANDOM.normal(size=(3, 9, 4)).astype(np.float32)
     logits = RANDOM.normal(size=(3, 9, CLASSES + 1)).astype(np.float32)
     given = loss_of_ssd(raw, logits, objects, MultiboxLoss(kind="multibox"))
-    # By hand: the first image's objects lie over boxes 0 and 7, the third's over box 4; its crowd
-    # covers boxes 0, 3 and 6.
+    # Matched by hand: the first image's objects match boxes 0 and 7, the third's matches box 4, and
+    # the third's crowd covers boxes 0, 3 and 6.
     answers = [{0: 0, 7: 1}, {}, {4: 0}]
     ignored: list[set[int]] = [set(), set(), {0, 3, 6}]
     for image, own in enumerate(answers):
@@ -97,7 +99,7 @@ def test_focal_counts_every_box_that_no_crowd_covers() -> None:
 
 
 @pytest.mark.parametrize("box", ["offsets", "giou", "diou", "ciou"])
-def test_boxes_that_are_right_cost_nothing(box: str) -> None:
+def test_correct_boxes_have_no_loss(box: str) -> None:
     objects = some_objects()
     raw = np.zeros((3, 9, 4), np.float32)
     for image, default, slot in ((0, 0, 0), (0, 7, 1), (2, 4, 0)):

@@ -56,7 +56,7 @@ def test_classes_that_dont_exclude_each_other_have_a_sigmoid_each() -> None:
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
-def test_the_gradient_vanishes_where_both_say_the_same(exclusive: bool) -> None:
+def test_the_gradient_vanishes_if_student_and_teacher_agree(exclusive: bool) -> None:
     logits = tf.Variable(two(4, 3)[0])
     with tf.GradientTape() as tape:
         loss = soft_cross_entropy(logits, tf.identity(logits), 3.0, exclusive)

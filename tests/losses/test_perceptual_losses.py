@@ -1,4 +1,4 @@
-"""Guards perceptual losses: Gram matrices, distances and features against their definitions."""
+"""Guards perceptual losses: Gram matrices, distances and features follow their definitions."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ CLASSES, SHAPE = 4, (3, 5, 6)
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(*SHAPE, CLASSES)) * 2
 MASK = RANDOM.integers(0, CLASSES, SHAPE).astype(np.uint8)
-# The first image has every class, the second but one and ignored pixels, the third two.
+# The first image has every class, the second one class and ignored pixels, the third two classes.
 MASK[1] = np.where(RANDOM.random(SHAPE[1:]) < 0.5, 2, IGNORED)
 MASK[2] = np.where(MASK[2] == 0, IGNORED, MASK[2] // 2)
 WEIGHTS = (1.0, 0.25, 3.0, 2.0)
@@ -48,7 +48,7 @@ def section_of(**keys: Any) -> SegmentationLoss:
 def brute_force(
     logits: np.ndarray, mask: np.ndarray, section: SegmentationLoss
 ) -> dict[str, float]:
-    """The loss of one image by its definition."""
+    """Return the loss of one image by its definition."""
     pixels = [place for place in np.ndindex(*mask.shape) if mask[place] != IGNORED]
     probabilities = {place: np.exp(logits[place]) / np.exp(logits[place]).sum() for place in pixels}
     parts = {}
@@ -120,9 +120,7 @@ def test_a_gradient_is_the_slope_of_the_loss_and_0_where_pixels_are_ignored(
 
 
 @sections
-def test_an_image_of_ignored_pixels_costs_nothing_and_teaches_nothing(
-    given: dict[str, Any],
-) -> None:
+def test_an_image_of_ignored_pixels_has_no_loss_and_no_gradient(given: dict[str, Any]) -> None:
     mask = MASK.copy()
     mask[1] = IGNORED
     parts, gradient = losses_and_gradient(LOGITS.astype(np.float32), mask, section_of(**given))
@@ -158,7 +156,7 @@ def test_huge_scores_stay_finite_with_their_gradients(given: dict[str, Any]) -> 
 
 
 @sections
-def test_a_network_that_diverged_has_a_loss_that_is_no_number(given: dict[str, Any]) -> None:
+def test_a_network_that_diverged_has_a_loss_of_nan(given: dict[str, Any]) -> None:
     logits = LOGITS.astype(np.float32)
     logits[0] = np.nan
     for values in segmentation_loss(
@@ -205,7 +203,7 @@ def test_the_number_of_images_and_their_size_may_be_unknown() -> None:
         np.testing.assert_allclose(values, expected[name], rtol=1e-6)
 
 
-def test_of_pixels_that_cost_the_same_no_more_than_the_share_is_learned_from() -> None:
+def test_among_pixels_of_equal_loss_no_more_than_the_share_is_learned() -> None:
     mask = np.zeros((1, 4, 5), np.uint8)
     _, gradient = losses_and_gradient(
         np.zeros((1, 4, 5, CLASSES)), mask, section_of(hard_pixels=0.25)

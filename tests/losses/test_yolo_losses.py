@@ -16,7 +16,7 @@ RULES = pytest.mark.parametrize("rules", [V2, V3], ids=["v2", "v3"])
 
 
 class Case:
-    """Nine boxes in three images: two objects and an empty slot; none; one and a crowd."""
+    """Nine boxes in each of three images: two objects and an empty slot; none; one and a crowd."""
 
     def __init__(self, seed: int = 0, spread: float = 1.0):
         random = np.random.default_rng(seed)
@@ -35,15 +35,15 @@ class Case:
         self.decoded = np.concatenate([low, low + random.uniform(0.1, 0.4, (3, 9, 2))], -1).astype(
             np.float32
         )
-        # In the first image an object is met well and one isn't; another box, which answers for
-        # neither, is near the first.
+        # In the first image, box 0 fits the first object well, and no box fits the second. Box 1 is
+        # near the first object without being responsible for it.
         self.decoded[0, 0] = [0.06, 0.06, 0.36, 0.33]
         self.decoded[0, 1] = [0.08, 0.04, 0.36, 0.33]
         self.responsible = np.array([[0, 7, 5], [1, 2, 3], [4, 8, 6]], np.int32)
         self.own = {(0, 0): 0, (0, 1): 7, (2, 0): 4}
 
     def losses(self, rules: YoloRules, loss: YoloLoss = LOSS) -> tuple[Losses, list[np.ndarray]]:
-        """The losses, and the gradients of their sum by raw boxes, objectness and logits."""
+        """Return the losses, and the gradients of their sum by raw boxes, objectness and logits."""
         watched = [tf.Variable(x) for x in (self.raw, self.objectness, self.logits)]
         raw, objectness, logits = watched
         with tf.GradientTape() as tape:
@@ -63,14 +63,14 @@ class Case:
         return losses, [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
 
     def overlap(self, image: int, box: int, slot: int) -> float:
-        """IoU of a predicted box and an object."""
+        """Return the IoU of a predicted box and an object."""
         a, b = self.decoded[image, box].astype(float), self.boxes[image, slot].astype(float)
         sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
         shared = sides.prod()
         return float(shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared))
 
     def objectness_targets(self, rules: YoloRules) -> tuple[np.ndarray, np.ndarray]:
-        """Targets and weights [3, 9], written as darknet's layers do."""
+        """Return targets and weights of objectness, [3, 9], by darknet's algorithm."""
         targets, weights = np.zeros((3, 9)), np.ones((3, 9))
         for image, box in np.ndindex(3, 9):
             slots = np.flatnonzero(self.labels[image] >= 0)
@@ -110,7 +110,7 @@ def test_gradients_are_those_of_darknets_layers(rules: YoloRules, spread: float)
         answered = exponents / exponents.sum() if rules is V2 else sigmoid(case.logits[image, box])
         logits[image, box] = answered - truth
     targets, weights = case.objectness_targets(rules)
-    # darknet's deltas are target − prediction, along which it descends.
+    # darknet's deltas are target − prediction, the negative gradient.
     np.testing.assert_allclose(of_raw, raw, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(of_logits, logits, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(
@@ -131,7 +131,7 @@ def test_a_loss_is_its_formulas_sum_over_objects_and_boxes(rules: YoloRules) -> 
             of_class = cross_entropy(sigmoid(logits), np.eye(CLASSES)[label]).sum()
         expected["class"][image] += of_class
         target, predicted = case.encoded[image, slot].astype(float), case.raw[image, box]
-        # A cross-entropy above its minimum, which a right box reaches.
+        # The loss is cross-entropy minus its minimum, so it is 0 for a correct box.
         middle = cross_entropy(sigmoid(predicted[:2]), target[:2])
         middle -= cross_entropy(target[:2], target[:2])
         size = np.square(predicted[2:] - target[2:]) / 2
@@ -140,7 +140,7 @@ def test_a_loss_is_its_formulas_sum_over_objects_and_boxes(rules: YoloRules) -> 
     inner = np.clip(targets, 1e-12, 1 - 1e-12)
     wrong = cross_entropy(sigmoid(case.objectness), targets) - cross_entropy(inner, inner)
     expected["objectness"] = (weights * wrong).sum(1)
-    assert (weights == 0).sum() == 1, "one box is near an object for which another answers"
+    assert (weights == 0).sum() == 1, "one box is near an object for which another is responsible"
     for name, values in expected.items():
         np.testing.assert_allclose(losses[name], values, rtol=2e-5, err_msg=name)
 
@@ -155,7 +155,7 @@ def test_a_box_learns_its_center_also_where_the_sigmoid_is_saturated(rules: Yolo
 
 
 @RULES
-def test_empty_boxes_weigh_what_the_pipeline_says_else_as_much_as_in_the_code(
+def test_empty_boxes_have_the_configured_weight_or_that_of_the_authors_code(
     rules: YoloRules,
 ) -> None:
     by_default, half, one = (
@@ -163,14 +163,14 @@ def test_empty_boxes_weigh_what_the_pipeline_says_else_as_much_as_in_the_code(
         for weight in (None, 0.5, 1.0)
     )
     np.testing.assert_array_equal(by_default, one)
-    # Without objects nothing else counts.
+    # Images without objects have only this loss.
     assert half[1] == pytest.approx(one[1] / 2) and (half < one).all()
 
 
 def v1_loss(
     decoded: list[list[float]], target: list[float], loss: YoloLoss = LOSS
 ) -> tuple[dict[str, float], list[int]]:
-    """The losses of one cell with these boxes and an object, and the boxes that learn from it."""
+    """Return the losses of a cell with these boxes and one object, and the boxes with gradients."""
     objects = BoxTargets(tf.constant([[target]]), tf.constant([[1]]), tf.constant([[False]]))
     count = len(decoded)
     raw = tf.Variable(tf.zeros([1, count, 4]))
@@ -206,12 +206,13 @@ def test_of_the_boxes_of_a_cell_the_one_that_fits_best_answers_in_yolo_v1() -> N
 @pytest.mark.parametrize(
     "decoded, answering",
     [
-        # None overlaps the object: the second is nearest; the third is near in place, far in size.
+        # No box overlaps the object: the second is nearest; the third has a near center but another
+        # # size.
         ([[0.8, 0.8, 0.9, 0.9], [0.65, 0.2, 0.75, 0.6], [0.2, 0.6, 0.21, 0.61]], [1]),
         ([[0.65, 0.2, 0.95, 0.6], [0.8, 0.8, 0.9, 0.9]], [0]),
-        # Boxes of no area overlap nothing.
+        # Boxes without area overlap nothing.
         ([[0.9, 0.9, 0.9, 0.9], [0.5, 0.5, 0.5, 0.5]], [1]),
-        # The least overlap counts more than any distance.
+        # The slightest overlap outweighs any distance.
         ([[0.6, 0.2, 0.61, 0.6], [0.0, 0.0, 0.21, 0.21]], [1]),
     ],
 )

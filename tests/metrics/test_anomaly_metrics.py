@@ -1,4 +1,4 @@
-"""Guards anomaly metrics: AUROC of scikit-learn, whatever is padded or ignored, and thresholds."""
+"""Guards anomaly metrics: scikit-learn's AUROC, without padded and ignored pixels; thresholds."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CLASSES = ("good", "scratch", "hole")
 
 
 def batch(seed: int, labels: list[int], side: int = 8) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Answers and targets; anomalous images and pixels have higher values on the whole."""
+    """Return predictions and targets; anomalies have higher scores on average."""
     random = np.random.default_rng(seed)
     number = np.array(labels)
     mask = np.zeros((len(labels), side, side), np.uint8)
     mask[:, 2:4, 1:5] = number[:, np.newaxis, np.newaxis]
     scores = (random.random(len(labels)) + 0.4 * (number > 0)).astype(np.float32)
-    # Few values, so that many are equal.
+    # Few distinct values, so that many are equal.
     heat = np.round(8 * (random.random(mask.shape) + 0.3 * (mask > 0))).astype(np.float32) / 8
     answers = {
         "anomaly_score": scores,
@@ -62,7 +62,7 @@ def test_scores_are_those_of_all_images_and_pixels() -> None:
     np.testing.assert_array_equal(found["image_scores"]["scratch"], scores[truth == 1])
 
 
-def test_pixels_scores_are_told_apart_finely_enough() -> None:
+def test_scores_of_pixels_are_distinguished_finely_enough() -> None:
     random = np.random.default_rng(3)
     heat = random.gamma(2, 3, (4, 40, 40)).astype(np.float32)
     mask = (random.random(heat.shape) < heat / 40).astype(np.uint8)
@@ -95,7 +95,7 @@ def test_padding_ignored_pixels_and_images_of_weight_0_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("label, kind", [(0, "normal"), (1, "anomalous")])
-def test_of_images_of_one_kind_the_auroc_is_undefined_and_a_sentence_says_so(
+def test_the_auroc_of_images_of_one_kind_is_undefined_with_a_warning(
     label: int, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = AnomalyMetrics(CLASSES)
@@ -134,7 +134,7 @@ def test_the_threshold_of_scores_that_are_apart_is_halfway() -> None:
     assert choose_threshold(np.array([1.0, 2.0]), np.array([4.0, 5.0]), 0.0, 0.1) == 3.0
 
 
-def test_the_threshold_of_normal_images_lies_above_all_but_the_false_alarms() -> None:
+def test_the_threshold_of_normal_images_is_above_all_but_the_false_alarms() -> None:
     normal, none = np.arange(1.0, 102.0), np.zeros(0)
     assert choose_threshold(normal, none, 0.0, 0.0) == 101
     assert choose_threshold(normal, none, 0.05, 0.0) == 96

@@ -12,7 +12,7 @@ from cvpipe.metrics.classification import ClassificationMetrics
 
 
 def answers(images: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities float32 [images, classes], right more often than not, and labels."""
+    """Return probabilities float32 [images, classes], mostly right, and labels."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes, images)
     logits = random.normal(size=(images, classes)) + 1.5 * np.eye(classes)[labels]
@@ -101,7 +101,7 @@ def test_top5_of_few_classes_is_always_right() -> None:
     assert counted(*answers(50, 3)).result()["top5_accuracy"] == 1
 
 
-def test_a_label_given_probability_zero_costs_much_but_stays_finite() -> None:
+def test_the_loss_of_a_label_of_probability_zero_is_large_and_finite() -> None:
     scores = counted(np.array([[1, 0]], np.float32), np.array([1])).result()
     assert 80 < scores["loss"] < 100
 

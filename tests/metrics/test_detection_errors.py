@@ -1,4 +1,4 @@
-"""Guards TIDE's kinds of error, one by one and as a whole."""
+"""Guards TIDE's kinds of error, one by one and together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ FAR = [60, 60, 100, 100]
 def errors(
     objects: list[tuple], answers: list[tuple], score_threshold: float = 0.3
 ) -> dict[str, float]:
-    """Of one image of 100 pixels: objects (box, label, crowd), answers (box, label, score)."""
+    """Return the errors in an image of 100 × 100 pixels with objects (box, label, crowd) and
+    answers (box, label, score).
+    """
     metrics = DetectionMetrics(("a", "b"), score_threshold)
     metrics.update(
         {
@@ -50,11 +52,11 @@ def errors(
         ([], {"missed": 1}),
     ],
 )
-def test_each_kind_of_error_is_told_apart(answers: list[tuple], expected: dict[str, int]) -> None:
+def test_each_kind_of_error_is_recognized(answers: list[tuple], expected: dict[str, int]) -> None:
     assert errors([(WHOLE, 0, False)], answers) == expected
 
 
-def test_the_better_answer_takes_the_object_whatever_the_order() -> None:
+def test_the_better_answer_takes_the_object_in_any_order() -> None:
     near = [0, 0, 40, 30]
     assert errors([(WHOLE, 0, False)], [(near, 0, 0.5), (WHOLE, 0, 0.9)]) == {
         "correct": 1,
@@ -62,7 +64,7 @@ def test_the_better_answer_takes_the_object_whatever_the_order() -> None:
     }
 
 
-def test_an_answer_takes_a_free_object_where_its_best_is_taken() -> None:
+def test_an_answer_takes_a_free_object_if_its_best_match_is_taken() -> None:
     objects = [(WHOLE, 0, False), ([0, 0, 40, 30], 0, False)]
     assert errors(objects, [(WHOLE, 0, 0.9), (WHOLE, 0, 0.8)]) == {"correct": 2}
 

@@ -1,4 +1,4 @@
-"""Guards detection scores, against COCO's records, pycocotools and Pascal VOC's rules."""
+"""Guards detection scores, against COCO's recorded scores, pycocotools and Pascal VOC's rules."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
 
 def batch_of(images: list[dict[str, Any]], slots: int = 0) -> Batch:
-    """Images {"extent", "objects": [(box in pixels, label, crowd, area)], "answers": [(box, label,
-    score)]} as padded arrays.
+    """Return padded arrays of images {"extent", "objects": [(box in pixels, label, crowd, area)],
+    "answers": [(box, label, score)]}.
     """
     slots = slots or max(max(len(image["objects"]), len(image["answers"]), 1) for image in images)
     n = len(images)
@@ -77,8 +77,8 @@ def scored(
 
 
 def scene(seed: int, images: int = 30, classes: int = 4, most: int = 9) -> list[dict[str, Any]]:
-    """Images with answers near objects: some wrong, some of another class, some twice, some crowd
-    regions; whole pixels.
+    """Return images with answers near objects, in whole pixels: some misplaced, some of another
+    class, some repeated, and some crowd regions.
     """
     random = np.random.default_rng(seed)
     made: list[dict[str, Any]] = []
@@ -165,7 +165,7 @@ def test_the_scores_equal_the_recorded_ones_of_coco(public_data: FindData) -> No
         images[row["image_id"]]["answers"].append(
             (corners(row["bbox"]), labels[row["category_id"]], row["score"])
         )
-    # COCO ranks equal scores by the images' ids, and these have three decimals.
+    # Scores have three decimals, so some are equal; COCO ranks equal ones by image id.
     scores = scored([images[number] for number in sorted(images)], len(labels), batch=16)
     recorded = [
         0.504581,
@@ -209,7 +209,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def voc_by_hand(images: list[dict[str, Any]], label: int) -> tuple[float, float]:
-    """VOC's development kit's rules, detection after detection."""
+    """Return both APs of a class by the rules of VOC's development kit, detection by detection."""
     objects = [
         (n, box, crowd)
         for n, image in enumerate(images)
@@ -260,7 +260,7 @@ def test_batching_changes_no_score(batch: int) -> None:
     assert repr(scored(images, 4, batch)) == repr(scored(images, 4))
 
 
-def test_images_of_weight_zero_and_slots_behind_the_count_dont_count() -> None:
+def test_images_of_weight_zero_and_slots_after_the_count_are_ignored() -> None:
     images = scene(4)
     weight = np.arange(len(images)) % 3 > 0
     answers, truths = batch_of(images)

@@ -1,4 +1,4 @@
-"""Guards intervals and the paired test: against formulas, and every choice of signs."""
+"""Guards intervals and the paired test, against formulas and an enumeration of all signs."""
 
 from __future__ import annotations
 

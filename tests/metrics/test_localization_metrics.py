@@ -1,4 +1,4 @@
-"""Guards localization scores, against ILSVRC's definition image by image."""
+"""Guards localization scores, against ILSVRC's definition applied image by image."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SIZES = np.array([[100, 200], [64, 48], [10, 10]])
 
 
 def random_boxes(random: np.random.Generator, images: int) -> np.ndarray:
-    """Boxes float64 [images, 4] in fractions, of all sizes."""
+    """Return boxes of all sizes, float64 [images, 4] in fractions."""
     corners = np.sort(random.uniform(0, 1, (images, 2, 2)), axis=1)
     return corners.reshape(images, 4)
 
 
 def batch(images: int = 400, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Answers and targets of images of different sizes, right in about half of them."""
+    """Return predictions and targets of images of different sizes; about half are right."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, len(CLASSES), images)
     logits = random.normal(size=(images, len(CLASSES))) + 2 * np.eye(len(CLASSES))[labels]
@@ -52,7 +52,7 @@ def scores_of(
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """IoU of two boxes by its definition."""
+    """Return the IoU of two boxes by its definition."""
     high, wide = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     shared = max(high, 0) * max(wide, 0)
     areas = [max(box[2] - box[0], 0) * max(box[3] - box[1], 0) for box in (a, b)]
@@ -62,13 +62,14 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 def ilsvrc_error(
     predictions: dict[str, Any], targets: dict[str, Any], guesses: int
 ) -> tuple[float, list[float]]:
-    """Localization error with so many guesses of the class, and the IoUs (Russakovsky et al. 2015,
-    section 4.2: an image costs 0 if some guess has the right class and an IoU of at least 0.5).
+    """Return the localization error with the `guesses` most probable classes, and the IoUs
+    (Russakovsky et al. 2015, section 4.2: an image costs 0 if some guess has the right class and an
+    IoU of at least 0.5).
     """
     costs, overlaps = [], []
     for n, label in enumerate(targets["label"]):
         extent = np.tile(predictions["image_size"][n], 2)
-        # Scores see thousandths of a pixel.
+        # Metrics round boxes to thousandths of a pixel.
         boxes = (predictions["box"][n].astype(float), targets["box"][n] * extent)
         overlaps.append(overlap(*(np.round(box, 3) for box in boxes)))
         named = np.argsort(-predictions["probabilities"][n], kind="stable")[:guesses]

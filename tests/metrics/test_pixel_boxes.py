@@ -1,4 +1,4 @@
-"""Guards overlaps that equal a threshold exactly: they reach it, in every score."""
+"""Guards IoUs exactly equal to a threshold: they reach it, in every metric."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ UNITS = [1, 2, 10, 100]
 
 
 def halves(unit: int, count: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images of any size (int [n, 2]), an object in each and a box of half of it, in pixels; the
-    IoU is exactly one half.
+    """Return image sizes (int [n, 2]), an object in each image, and a box that covers half of the
+    object, in pixels, so that the IoU is exactly one half.
     """
     random = np.random.default_rng(unit)
     extents = random.integers(40, 1500, (count, 2))
@@ -31,12 +31,12 @@ def halves(unit: int, count: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def smaller(boxes: np.ndarray, by: float = 0.01) -> np.ndarray:
-    """The same boxes, a hundredth of a pixel less high and wide."""
+    """Return the same boxes, lower and narrower by a hundredth of a pixel."""
     return boxes - [0, 0, by, by]
 
 
 def detector(extents: np.ndarray, objects: np.ndarray, boxes: np.ndarray) -> DetectionMetrics:
-    """Scores of one answer an image, as a float32 network gives it."""
+    """Score one answer per image, in float32 as networks return it."""
     metrics, count = DetectionMetrics(("a",)), len(objects)
     metrics.update(
         {

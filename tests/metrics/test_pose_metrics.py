@@ -1,4 +1,4 @@
-"""Guards the scores of poses: PCK and OKS as their definitions say, in plain NumPy."""
+"""Guards pose scores: PCK and OKS, against their definitions in plain NumPy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IMAGES = 40
 
 
 def batch(seed: int = 0, points: int = 3) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Answers near and far from the truth, in images of different sizes."""
+    """Return predictions near to and far from the truth, in images of different sizes."""
     random = np.random.default_rng(seed)
     size = random.integers(50, 200, (IMAGES, 2))
     low = random.uniform(0, 0.5, (IMAGES, 2))
@@ -75,7 +75,7 @@ def test_pck_counts_points_within_a_tenth_of_the_figures_longer_side() -> None:
 
 
 def oks_of(answers: dict[str, np.ndarray], targets: dict[str, np.ndarray], image: int) -> float:
-    """OKS by its definition, with uniform tolerances."""
+    """Return the OKS of an image by its definition, with uniform tolerances."""
     height, width = answers["image_size"][image]
     top, left, bottom, right = targets["box"][image] * [height, width, height, width]
     given = targets["area"][image]
@@ -90,7 +90,7 @@ def oks_of(answers: dict[str, np.ndarray], targets: dict[str, np.ndarray], image
 
 
 def average_precision(oks: np.ndarray, scores: np.ndarray, threshold: float) -> float:
-    """Precision, made falling, at the recalls 0, 0.01 … 1."""
+    """Return the mean of interpolated precision at the recalls 0, 0.01 … 1."""
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(oks[order] >= threshold)
     precision = hits / np.arange(1, len(oks) + 1)
@@ -115,7 +115,7 @@ def test_average_precision_is_that_of_the_definition(seed: int) -> None:
     assert scores["figures"] == known.sum() and 0.05 < scores["oks_ap"] < 0.95
 
 
-def test_the_truth_scores_1_and_points_without_annotation_cost_nothing() -> None:
+def test_the_truth_scores_1_and_points_without_annotation_are_ignored() -> None:
     answers, targets = batch()
     right = targets["keypoints"] * answers["image_size"][:, np.newaxis]
     wrong = np.where(targets["visibility"][..., np.newaxis] > 0, right, 1e4)

@@ -1,4 +1,4 @@
-"""Guards mask scores, against NumPy pixel by pixel and scikit-learn."""
+"""Guards mask scores, against scikit-learn and NumPy, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NAMES = tuple(f"class {n}" for n in range(CLASSES))
 
 
 def regions(images: int, height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Answers and truths uint8 [images, height, width]: blocks of classes, some ignored, and
-    answers that are mostly right.
+    """Return answers and truths, uint8 [images, height, width]: truths are blocks of classes, some
+    of them ignored, and answers are mostly right.
     """
     random = np.random.default_rng(seed)
     blocks = random.integers(0, CLASSES, (images, -(-height // 6), -(-width // 6)))
@@ -75,8 +75,8 @@ def test_the_scores_equal_scikit_learns() -> None:
 
 
 def band(mask: np.ndarray, label: int, width: int) -> np.ndarray:
-    """The pixels of a class with one that isn't, or lies outside of the image, at most `width` rows
-    and columns away.
+    """Return a class's pixels with another class or the image's outside at most `width` rows and
+    columns away.
     """
     is_other = np.pad(mask != label, width, constant_values=True)
     near = [
@@ -123,7 +123,7 @@ def test_a_boundary_is_a_fiftieth_of_the_diagonal_of_the_image_not_of_its_paddin
     assert counted(padded(answers, 200, 300), padded(truths, 90, 500)).result() == expected
 
 
-def test_coarse_contours_cost_more_at_the_boundary_than_elsewhere() -> None:
+def test_coarse_contours_lower_boundary_iou_more_than_iou() -> None:
     y, x = np.mgrid[0:200, 0:200]
     truth = (np.hypot(y - 100, x - 100) < 70).astype(np.uint8)
     coarse = np.kron(truth[5::10, 5::10], np.ones((10, 10), np.uint8))
@@ -140,7 +140,7 @@ def test_batching_and_padding_change_nothing(batch: int) -> None:
     )
 
 
-def test_images_of_several_sizes_are_told_apart_by_their_padding() -> None:
+def test_the_sizes_of_images_are_known_by_their_padding() -> None:
     small, large = regions(1, 20, 50, 1), regions(1, 44, 30, 2)
     answers, truths = (
         np.concatenate([padded(one, 44, 50), padded(other, 44, 50)])

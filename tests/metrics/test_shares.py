@@ -1,4 +1,4 @@
-"""Guards what is told of networks that answer one class only."""
+"""Guards the warning about networks that answer one class only."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def shares(scores: dict[str, Any], which: str) -> list[float]:
     return [own[which] for own in scores["per_class"].values()]
 
 
-def test_each_classs_share_of_the_answers_stands_beside_that_of_the_labels() -> None:
+def test_each_class_has_its_shares_of_answers_and_of_labels() -> None:
     scores = classified([0, 0, 0, 1], [0, 1, 1, 1])
     assert shares(scores, "label_share") == [0.75, 0.25, 0]
     assert shares(scores, "answer_share") == [0.25, 0.75, 0]
     truth, answer = np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.uint8)
     truth[0], truth[1], answer[:2] = 255, 2, 1
     scores = segmented(truth, answer)
-    # The ignored row counts on neither side.
+    # Ignored pixels count neither as labels nor as answers.
     assert shares(scores, "label_share") == pytest.approx([2 / 3, 0, 1 / 3])
     assert shares(scores, "answer_share") == pytest.approx([2 / 3, 1 / 3, 0])
     scores = detected([1, 1, 2], [2, 2, 2, 1])
@@ -82,7 +82,7 @@ def test_each_classs_share_of_the_answers_stands_beside_that_of_the_labels() -> 
         ),
         (detected([0, 1], [2, 2]), "all answers are 'fox', although only 0.0% of the labels are"),
         (detected([0, 1], []), "there are no answers, although there are labels of 'cat', 'dog'"),
-        # Answers that nobody would be shown are none.
+        # Answers with a score too low to be shown don't count.
         (detected([0], [0], score=0.1), "there are no answers, although there are labels of 'cat'"),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_network_that_answers_one_class_or_none_gets_a_warning(
     "scores",
     [
         classified([0, 0, 1], [1, 1, 0]),
-        # Labels of one class are answered rightly by it alone.
+        # If all labels have one class, answers of this class alone are right.
         classified([1, 1], [1, 1]),
         detected([0, 0], [0]),
         detected([], []),

@@ -1,4 +1,4 @@
-"""Guards the threshold with the best F1: against every threshold tried, and where none is."""
+"""Guards the threshold with the best F1, against a search over all thresholds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def f1_at(threshold: float, scores: np.ndarray, is_right: np.ndarray, objects: i
 def test_no_threshold_has_a_higher_f1() -> None:
     random = np.random.default_rng(0)
     for count in range(1, 40):
-        # Few values, so that some are the same.
+        # Few distinct values, so that some scores are equal.
         scores = random.integers(1, 12, count) / 12
         is_right = random.random(count) < scores
         objects = int(is_right.sum()) + int(random.integers(0, 5))

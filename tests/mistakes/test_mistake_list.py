@@ -1,4 +1,4 @@
-"""Guards `evaluate --mistakes`: the same list from run and artifact, worst first."""
+"""Guards `evaluate --mistakes`: run and artifact give the same list, worst first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards the verdicts: mistakes are counted, and worse ones cost more."""
+"""Guards verdicts on predictions: mistakes are counted, and worse ones cost more."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_sure_wrong_class_costs_most_and_a_sure_right_one_least() -> None:
 
 
 def detected(objects: list[tuple[Any, int]], answers: list[tuple[Any, int, float]]) -> Any:
-    """Answers and targets of one image of 100 pixels, with room for four of each."""
+    """Return answers and targets of one image of 100 × 100 pixels, padded to four of each."""
     boxes, truths = np.zeros((1, 4, 4), np.float32), np.zeros((1, 4, 4), np.float32)
     labels, ids = np.full((1, 4), -1), np.full((1, 4), -1)
     scores = np.zeros((1, 4), np.float32)
@@ -68,7 +68,7 @@ def test_of_detection_wrong_answers_and_missed_objects_are_mistakes() -> None:
     assert ["nothing", "cat", "1", "100.0%"] in confused.table.rows
     assert ["dog", "nothing", "1", "100.0%"] in confused.table.rows
     assert sizes.table and sizes.table.rows == [["32–64 px", "4", "0.5000"]]
-    # No answer of "dog" is right, so that its threshold is unknown.
+    # No answer of "dog" is right, so its threshold is unknown.
     assert limits.table and limits.table.rows[1][1] == "–"
 
 
@@ -83,7 +83,7 @@ def test_of_detection_each_kind_of_box_has_its_color() -> None:
     assert [text.get_text().strip() for text in legend.get_texts()] == ["wrong", "missed"]
 
 
-def test_of_segmentation_padding_and_ignored_pixels_are_no_mistakes() -> None:
+def test_padding_and_ignored_pixels_of_masks_are_no_mistakes() -> None:
     review = SegmentationReview(["land", "water"])
     truth = np.full((2, 4, 6), IGNORED, np.uint8)
     truth[0, :4, :4] = [[0, 0, 1, 1]] * 4
@@ -96,7 +96,7 @@ def test_of_segmentation_padding_and_ignored_pixels_are_no_mistakes() -> None:
     review.add({"mask": answer, "image_size": size}, {"mask": truth})
     right, wrong = review.verdicts()
     assert (right.mistakes, right.cost, right.score) == (0, 0, 1)
-    # The half of the water that is found, and land where there is none.
+    # All pixels are water, and half of them are answered as land: IoUs of 0.5 and 0.
     assert (wrong.mistakes, wrong.cost, wrong.score) == (12, 0.75, 0.25)
     assert wrong.cells["worst_class"] == "land"
     shown = review.groups({}, {"mask": truth})

@@ -1,4 +1,4 @@
-"""Guards scores by a column: groups of values, and that each group has its own images' score."""
+"""Guards scores by a column: values are grouped, and each group has the score of its images."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_rarest_of_many_texts_are_one_group() -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Dark and bright images in a table that also names a camera."""
+    """Write dark and bright images, and a table with their labels and cameras."""
     folder, rng = tmp_path / "photos", np.random.default_rng(0)
     folder.mkdir()
     for split, count in (("train", 32), ("test", 30)):

@@ -1,4 +1,4 @@
-"""Guards the lectures' networks against their papers: parameters, multiply-adds, shapes of layers,
+"""Guards the lectures' networks, against their papers: parameters, multiply-adds, shapes of layers,
 memory, receptive fields.
 """
 
@@ -50,12 +50,12 @@ LONG = (
     "nasnet_large",
     *(f"efficientnet_b{number}" for number in (1, 3, 4, 5, 6, 7)),
 )
-"""Deep networks, whose smaller sisters show the same in less time."""
+"""Deep networks, which are soaked: smaller ones of the same family are tested faster."""
 COUNTED = [*(name for name in PUBLISHED if name not in LONG), *soaked(*LONG)]
 
 
 def agrees(ours: float, published: float) -> bool:
-    """True within 1 %, or where ours rounds to the published figure's one or two digits."""
+    """Return True within 1 %, or if `ours` rounds to the one or two published digits."""
     digits = len(f"{published:g}".replace(".", "").strip("0").split("e")[0])
     return abs(ours - published) <= 0.01 * published or (
         digits <= 2 and float(f"{ours:.{digits}g}") == published
@@ -79,7 +79,7 @@ def test_a_network_has_the_published_parameters_and_multiply_adds(name: str) -> 
         or (agrees(own, known.parameters) if rounded else own == known.parameters),
         known.gmacs is None or agrees(found["macs"] / 1e9, known.gmacs),
     ]
-    # A deviation that is none any more must not stay in the table.
+    # The table must list a deviation if and only if there is one.
     assert all(right) != bool(known.deviation), (own, found["macs"])
 
 
@@ -94,7 +94,7 @@ def test_auxiliary_classifiers_have_the_published_parameters(name: str, paramete
     assert {x.shape for x in model.output.values()} == {(None, 1000)}
 
 
-def test_a_network_without_auxiliary_classifiers_says_so() -> None:
+def test_auxiliary_classifiers_of_a_network_without_them_are_an_error() -> None:
     with pytest.raises(ConfigError, match="auxiliary.*resnet8.*googlenet, inception_v3"):
         classification_network("resnet8", (8, 8, 3), 2, auxiliary=True)
 
@@ -177,7 +177,7 @@ SHAPES: dict[str, dict[int, tuple[int, int]]] = {
     "xception": {2: (147, 64), 4: (74, 128), 8: (37, 256), 16: (19, 728), 32: (10, 2048)},
     "efficientnet_b0": {2: (112, 16), 4: (56, 24), 8: (28, 40), 16: (14, 112), 32: (7, 1280)},
 }
-"""By stride, the side of the last map and its channels."""
+"""The side and the channels of the last map of each stride."""
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -206,7 +206,7 @@ def test_vgg16_has_the_rows_of_the_lectures_slide() -> None:
     described, rows = describe("vgg16_fc"), rows_of("vgg16_fc")
     assert described["parameters"] == 138_357_544
     thousands = {name: round(row.activations / 1000) for name, row in rows.items()}
-    # As the slide has them, in thousands: 150K, 3.2M, 3.2M, 800K, 1.6M, 1.6M, 400K, …
+    # In thousands; the slide has 150K, 3.2M, 3.2M, 800K, 1.6M, 1.6M, 400K, …
     assert list(thousands.values()) == [
         *(151, 3211, 3211, 803, 1606, 1606, 401, 803, 803, 803, 201),
         *(401, 401, 401, 100, 100, 100, 100, 25, 4, 4, 4, 1),
@@ -233,7 +233,7 @@ def test_the_inception_module_has_the_lectures_multiply_adds() -> None:
     narrow = keras.Model(image, module(image, branches, width=1, style=style, name="bottlenecked"))
     assert narrow.output.shape == (None, 28, 28, 480)
     assert multiply_adds(narrow) == 271_351_808
-    # The lecture's 358 million count the 3×3 convolution twice.
+    # The lecture's 358 million multiply-adds count the 3×3 convolution twice.
     [three] = [layer for layer in narrow.layers if layer.name == "bottlenecked_branch2_conv2"]
     again = multiply_adds(keras.Model(three.input, three.output))
     assert round((multiply_adds(narrow) + again) / 1e6) == 358
@@ -291,7 +291,7 @@ def test_the_rows_of_a_table_add_up_to_the_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["alexnet", "inception_v3", "nin_imagenet"])
 @without_weights()
-def test_a_family_without_padding_is_no_backbone_of_an_fcn_and_says_so(name: str) -> None:
+def test_a_family_without_padding_as_backbone_of_an_fcn_is_an_error(name: str) -> None:
     with pytest.raises(ConfigError):
         fcn(backbone(name), (128, 128, 3), 5, stride=8, width=0.25)
 
@@ -395,7 +395,7 @@ def test_drop_path_is_the_mean_of_some_columns_and_of_all_in_evaluation() -> Non
     np.testing.assert_allclose(values[alone], np.asarray(choice)[alone] @ [1.0, 3.0, 9.0])
     means = {1, 3, 9, 2, 5, 6, 13 / 3}
     assert {round(float(v), 4) for v in values} <= {round(mean, 4) for mean in means}
-    # Three inputs stay with a probability of 0.85³.
+    # All three inputs are kept with a probability of 0.85³.
     assert 0.5 < np.isclose(values[~alone], 13 / 3).mean() < 0.73
 
 

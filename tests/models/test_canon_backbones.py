@@ -1,5 +1,5 @@
-"""Guards every family as the backbone of a detector and of a segmenter: builds, trains a step, and
-is exported through the gate.
+"""Guards each network family as backbone of a detector and a segmenter: the model is built, trains
+a step, and passes the export gate.
 
 CVPIPE_NETWORKS=all makes `make soak` run every family.
 """
@@ -51,8 +51,8 @@ MAPPED = {
     "darknet19": 0.0625,
     "darknet53": 0.0625,
 }
-"""Width of a network of each family whose maps at the strides 8, 16 and 32 have the sizes of
-their strides; coarser maps than it has are added.
+"""Widths by network, one of each family with maps of the strides 8, 16 and 32; coarser maps are
+added if it has none.
 """
 SOME = ("vgg16",)
 CHOSEN = list(MAPPED) if os.environ.get("CVPIPE_NETWORKS") == "all" else SOME
@@ -76,7 +76,7 @@ HEADS = {
 }
 
 
-def test_these_are_the_families_that_the_page_says_serve() -> None:
+def test_these_are_the_families_that_the_page_marks_as_backbones() -> None:
     lines = (ROOT / "docs/canon.md").read_text(encoding="utf-8").splitlines()
     assert {line.split("`")[1] for line in lines if line.endswith("| yes |")} == set(MAPPED)
 

@@ -1,5 +1,5 @@
-"""Guards each family of networks: it learns a few digits, draws the same weights twice, is
-exported, XLA compiles it and its training step, and it computes in bfloat16.
+"""Guards each family of networks: it learns a few digits, starts with the same weights for the same
+seed, can be exported, is compiled by XLA with its training step, and computes in bfloat16.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ SMALL = {
 }
 """Size of a small image and width of a small network of each family."""
 MOST_STEPS = 200
-"""Networks without norms take some time to begin, with dropout more."""
+"""Networks without normalization learn slowly at first, and with dropout even more so."""
 QUICK = ("lenet5_sparse",)
 SOME = ("squeezenet1_0_bypass", "googlenet", "mobilenet_v3_small")
 # CVPIPE_NETWORKS=all makes `make soak` take a quarter of an hour more.
@@ -75,12 +75,12 @@ def build(name: str, **settings: bool) -> keras.Model:
 
 @functools.cache
 def built(name: str) -> keras.Model:
-    """A network that tests share, which may move its statistics but not its weights."""
+    """Return a network that tests share; they may change its statistics but not its weights."""
     return build(name)
 
 
 def loss_of(model: keras.Model, images: tf.Tensor, labels: np.ndarray) -> tf.Tensor:
-    """The cross-entropy of a batch in training."""
+    """Return the cross-entropy of a batch in training mode."""
     logits = model(images, training=True)["logits"]
     return tf.reduce_mean(
         keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
@@ -88,8 +88,8 @@ def loss_of(model: keras.Model, images: tf.Tensor, labels: np.ndarray) -> tf.Ten
 
 
 def digits(name: str, count: int) -> tuple[tf.Tensor, np.ndarray]:
-    """The first scanned digits in the size of a network, [count, size, size, 1], and their
-    labels.
+    """Return the first scanned digits in the input size of a network, [count, size, size, 1], and
+    their labels.
     """
     images, labels = load_digits(return_X_y=True)
     pixels = images[:count].reshape(count, 8, 8, 1).astype("float32") / 8 - 1
@@ -155,7 +155,7 @@ def test_xla_compiles_the_training_step_of_a_family(name: str) -> None:
 
     compiled, gradients = tf.function(step, jit_compile=True)()
     assert np.isfinite(compiled) and all(np.isfinite(own).all() for own in gradients)
-    # XLA draws other numbers for dropout.
+    # XLA draws other random numbers, so networks with dropout can't be compared.
     if not NETWORKS[name].random:
         expected, same = tf.function(step)()
         assert float(compiled) == pytest.approx(float(expected), rel=1e-3)

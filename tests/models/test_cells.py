@@ -1,5 +1,5 @@
-"""Guards networks of cells: the genotype in YAML, shapes of every cell, dropped paths, and a
-detector and a segmenter on them.
+"""Guards networks of cells: the genotype in YAML, the shapes of every cell, dropped paths, and
+cells as backbones of a detector and a segmenter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cvpipe.models.segmenters import fcn
 
 
 def drawn(seed: int, blocks: int = 3, **settings: Any) -> Cells:
-    """A random genotype."""
+    """Return a random genotype."""
     random = np.random.default_rng(seed)
     start = {"inputs": [0, 1], "operations": ["identity", "identity"]}
     values = {"normal": [start] * blocks, "reduction": [start] * blocks, **settings}
@@ -80,7 +80,7 @@ def test_the_default_cells_compute_what_nasnet_does(
         variable.assign(weights[variable.path])
     random = np.random.default_rng(0)
     maps = [random.normal(size=(2, *own.shape[1:])).astype("float32") for own in (x, before)]
-    # Theirs also returns a map that one of its blocks reads, first.
+    # Keras's first four channels are a map that one of the blocks reads; it returns this map, too.
     np.testing.assert_allclose(model(maps), reference(maps)[..., 4:], rtol=1e-4, atol=1e-5)
 
 
@@ -143,7 +143,7 @@ def test_the_share_of_fractalnets_dropped_paths_can_be_set(
 @pytest.mark.parametrize(
     "override, sentence",
     [
-        ("model={backbone: resnet8, cells: {stages: 2}}", "cells are those of backbone: cells"),
+        ("model={backbone: resnet8, cells: {stages: 2}}", "cells is for backbone: cells"),
         ("model.drop_path=0.1", "drop_path does nothing in resnet8"),
         (
             "model={backbone: cells, cells: {normal: [{inputs: [0, 2],"

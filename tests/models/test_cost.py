@@ -55,7 +55,7 @@ def test_lenet5_is_described_as_published_with_a_dense_c3():
     assert describe("lenet5") == {
         "name": "lenet5",
         "task": "classification",
-        "parameters": 61_706,  # 60,000 in the paper, whose C3 sees a part of S2's maps
+        "parameters": 61_706,  # 60,000 in the paper, where C3 reads only some of S2's maps
         "trainable_parameters": 61_706,
         "macs": 28 * 28 * 25 * 6 + 10 * 10 * 25 * 6 * 16 + 25 * 16 * 120 + 120 * 84 + 84 * 10,
         "activations": 1024 + 4704 + 1176 + 1600 + 400 + 120 + 120 + 84 + 10,

@@ -75,7 +75,7 @@ def test_a_map_has_a_pixel_for_every_stride_pixels_of_the_image(backbone, stride
 
 
 @pytest.mark.parametrize("kind", ["batch", "none"])
-def test_below_zero_a_tenth_is_left(kind):
+def test_negative_values_are_divided_by_ten(kind):
     image = keras.Input((1, 5, 1))
     output = leaky_conv(image, 1, 1, style=Style(Norm(kind, epsilon=0.0)), name="convolution")
     model = keras.Model(image, output)

@@ -30,7 +30,7 @@ from cvpipe.models.norms import Norm
 from cvpipe.models.pyramid import Extra
 
 CONSTANT = Style(initializer=Initializer("constant"))
-"""To build large networks quickly."""
+"""Constant kernels, so that large networks are built quickly."""
 BIASES = CONSTANT._replace(norm=Norm("none"))
 SSD300_BOXES, SSD512_BOXES = (4, 6, 6, 6, 4, 4), (4, 6, 6, 6, 6, 4, 4)
 LITTLE = SsdMaps((4,), (Extra(512), Extra(256)))
@@ -99,15 +99,15 @@ SMALL = {
         backbone("darknet53"), (64, 32, 3), 3, width=1 / 32, **own
     ),
 }
-"""Networks that run in a moment."""
+"""Small networks, which run quickly."""
 QUICK = ["ssd", "ssdlite", "yolo_v1", "yolo_v2", "yolo_v3"]
 EACH = [*QUICK, *soaked(*(name for name in SMALL if name not in QUICK))]
 
 
 @cache
 def small(name):
-    """One of `SMALL`, the same for every test that leaves its weights alone."""
-    # Whichever test asks first, and whatever it built before.
+    """Return a network of `SMALL`, shared by all tests that don't change its weights."""
+    # The seed makes the weights independent of the order of tests.
     keras.utils.set_random_seed(0)
     return SMALL[name]()
 
@@ -190,8 +190,8 @@ def test_yolo_v3_has_the_published_parameters_and_10647_boxes(classes, parameter
 
 @without_weights()
 def test_ssdlite_on_mobilenet_v2_is_about_as_large_as_the_papers():
-    # Only about: the paper's map of stride 16 is the expansion inside a block, ours is a block's
-    # output.
+    # The counts differ slightly: the paper's map of stride 16 is the expansion inside a block, and
+    # cvpipe's is the output of a block.
     maps = ssd_maps((320, 320), (16, 32))
     model = ssd(
         backbone("mobilenet_v2"),
@@ -395,7 +395,7 @@ def test_the_prior_is_the_class_heads_and_not_the_box_heads(name):
     assert np.mean(probabilities) == pytest.approx(0.01, abs=0.005)
 
 
-def test_objectness_has_a_prior_of_its_own():
+def test_objectness_has_its_own_prior():
     model = SMALL["yolo_v3"](objectness_bias=prior_bias(0.01))
     outputs = tf.nest.map_structure(tf.sigmoid, model(images(model, 2), training=True))
     assert np.mean(outputs["objectness"]) == pytest.approx(0.01, abs=0.005)
@@ -419,6 +419,6 @@ def test_an_image_too_small_for_the_extra_layers_is_an_error():
         ssd(backbone("ssd_vgg16"), (128, 128, 3), 4, maps=SSD300, boxes=SSD300_BOXES, width=1 / 64)
 
 
-def test_a_backbone_whose_cells_lie_elsewhere_is_an_error():
+def test_a_backbone_with_maps_of_another_size_is_an_error():
     with pytest.raises(ConfigError, match="28×28 cells.*32×32.*model.backbone"):
         yolo_v2(backbone("lenet5"), (32, 32, 1), 4, stride=2)

@@ -1,4 +1,4 @@
-"""Guards EfficientNet-Lite: parameters, shapes of its maps, padding."""
+"""Guards EfficientNet-Lite: parameters, shapes of feature maps, padding."""
 
 import keras
 import numpy as np

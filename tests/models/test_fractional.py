@@ -26,7 +26,7 @@ def maps(*shape):
 
 
 def pooled(x, rows, columns, overlapping):
-    """The maximum over every region, pixel by pixel."""
+    """Return the maximum over every region, computed pixel by pixel."""
     reach = 1 if overlapping else 0
     return np.array(
         [
@@ -80,8 +80,7 @@ def test_regions_are_pooled_as_tensorflow_pools_them(overlapping):
         )
     )
     if overlapping:
-        # There the last region ends with the image, so that it is the only one not to reach into a
-        # next one.
+        # TensorFlow's last region ends with the image, so it alone doesn't overlap a next region.
         x = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)], constant_values=-np.inf)
         x = np.maximum(x[:, :-1], x[:, 1:])
         x = np.maximum(x[:, :, :-1], x[:, :, 1:])
@@ -172,10 +171,10 @@ def test_it_trains_in_graphs(jit):
 
     (first, gradient), (second, _) = step(x), step(x)
     assert np.any(first != second)
-    # Each maximum hands its gradient to the one pixel that it is.
+    # The gradient of each maximum goes to one pixel alone.
     np.testing.assert_allclose(np.sum(gradient.numpy() * x.numpy()), np.sum(first), rtol=1e-4)
     assert np.sum(gradient) == first.numpy().size
-    # XLA rounds nothing here, since evaluation moves numbers without computing any.
+    # Evaluation only selects values, so XLA's results are equal bit for bit.
     evaluate = tf.function(lambda x: layer(x, training=False), jit_compile=jit)
     np.testing.assert_array_equal(evaluate(x), layer(x, training=False))
 

@@ -1,5 +1,5 @@
-"""Guards the lecture's activations at initialization: which starts collapse, saturate, or keep
-their variance.
+"""Guards the lecture's activations at initialization: the initializers with which they collapse,
+saturate, or keep their variance.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def cases() -> Cases:
 
 
 def deviations(layers: dict[str, np.ndarray]) -> list[float]:
-    """The standard deviation of each layer."""
+    """Return the standard deviation of each layer's activations."""
     return [float(values.std()) for values in layers.values()]
 
 
 def powers(layers: dict[str, np.ndarray]) -> list[float]:
-    """The mean square of each layer."""
+    """Return the mean square of each layer's activations."""
     return [float(np.square(values).mean()) for values in layers.values()]
 
 
@@ -48,7 +48,7 @@ def test_every_case_has_the_lectures_layers(cases: Cases) -> None:
 @pytest.mark.parametrize("function", ["tanh", "ReLU"])
 def test_small_weights_collapse_activations(cases: Cases, function: str) -> None:
     found = deviations(cases[f"{function}, std 0.01"])
-    # Each layer multiplies by 0.01 √500, or by 0.16 with half of the inputs at 0.
+    # Each layer multiplies the deviation by 0.01 √500, or by 0.16 if half of its inputs are 0.
     factor = 0.01 * UNITS**0.5 / (1 if function == "tanh" else 2**0.5)
     for before, after in itertools.pairwise(found):
         assert after / before == pytest.approx(factor, rel=0.25)
@@ -69,7 +69,7 @@ def test_xavier_keeps_tanh_alive(cases: Cases) -> None:
 
 def test_xavier_halves_the_power_of_relu_and_he_keeps_it(cases: Cases) -> None:
     xavier, he = powers(cases["ReLU, Xavier"]), powers(cases["ReLU, He"])
-    # A layer of 500 units is off by about a tenth, and the errors of ten layers multiply.
+    # The power of a layer of 500 units varies by about a tenth; deviations of ten layers multiply.
     halved = [power * 2**number for number, power in enumerate(xavier, 1)]
     # The inputs have a power of 1.
     assert all(0.4 < power < 2.5 for power in (*he, *halved))
@@ -79,7 +79,7 @@ def test_xavier_halves_the_power_of_relu_and_he_keeps_it(cases: Cases) -> None:
 def test_batch_norm_forgives_small_weights(cases: Cases, function: str) -> None:
     found = deviations(cases[f"{function}, std 0.01, batch norm"])
     np.testing.assert_allclose(found, found[0], rtol=0.05)
-    # Of a standard normal variable: tanh, and the positive half.
+    # The deviations of tanh and of ReLU of a standard normal variable.
     assert found[0] == pytest.approx(0.628 if function == "tanh" else 0.584, rel=0.03)
 
 

@@ -1,4 +1,4 @@
-"""Guards kernel initializers, and units that start out alike."""
+"""Guards kernel initializers, and units with equal initial weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def same_weights_every_time():
 
 
 def kernels(initializer):
-    """Of a convolution with fan-in 9·64 and fan-out 9·128, and of a depthwise one."""
+    """Return the kernels of a convolution (fan-in 9·64, fan-out 9·128) and of a depthwise one."""
     image, style = keras.Input((8, 8, 64)), Style(initializer=initializer)
     wide = keras.Input((8, 8, 512))
     convolution = keras.Model(
@@ -53,7 +53,7 @@ def test_xavier_is_uniform():
     assert 0.99 * limit < np.abs(kernel).max() <= limit * (1 + 1e-6)
 
 
-def test_no_two_layers_start_out_alike():
+def test_no_two_layers_start_with_equal_weights():
     model = classification_network(
         "resnet20", (16, 16, 3), 10, width=0.5, style=Style(initializer=Initializer("gaussian"))
     )
@@ -90,7 +90,7 @@ def test_tanh_layers_are_xavier_and_the_last_layer_small_with_he_and_all_follow_
 
 
 def trained_units(initializer):
-    """The kernel of a hidden layer after some steps, a column for each unit."""
+    """Return the kernel of a hidden layer after some training steps, one column per unit."""
     model = classification_network(
         "two_layer", (6, 6, 1), 3, width=0.1, style=Style(initializer=initializer)
     )
@@ -106,12 +106,12 @@ def trained_units(initializer):
     return model.get_layer("hidden").kernel.numpy()
 
 
-def test_units_that_start_out_alike_stay_alike_and_others_do_not():
+def test_units_that_start_equal_stay_equal_and_others_do_not():
     alike, different = (
         trained_units(Initializer("constant", 0.1)),
         trained_units(Initializer("gaussian", 0.1)),
     )
-    assert np.ptp(alike, axis=0).max() > 0.05  # It did learn something.
+    assert np.ptp(alike, axis=0).max() > 0.05  # The weights did change.
     np.testing.assert_allclose(
         alike, np.broadcast_to(alike[:, :1], alike.shape), rtol=1e-5, atol=1e-6
     )

@@ -74,7 +74,7 @@ SAVED = (
     "darknet19",
     "darknet53",
 )
-"""A network of each family: the others have no other layers."""
+"""Networks whose layers are those of all networks."""
 RANDOM = Style(stochastic_depth=0.5)
 
 
@@ -147,7 +147,7 @@ def reloaded(model: keras.Model, folder: Path) -> keras.Model:
 
 
 def with_spread_weights(build: Build) -> keras.Model:
-    """A network whose norms and biases, too, are not what they are when it is made again."""
+    """Return a network with random weights, also in norms and biases, unlike any new network."""
     keras.utils.set_random_seed(0)
     model, random = build(), np.random.default_rng(0)
     for variable in model.variables:

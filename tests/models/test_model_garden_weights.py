@@ -1,5 +1,5 @@
 """Guards checkpoints of TensorFlow Model Garden: features and logits are those of its own networks,
-and nothing else is taken for one.
+and other files are refused.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def table_of(name: str) -> Table:
 
 
 def network_of(name: str, width: float) -> keras.Model:
-    """A classifier that also gives the backbone's maps, by stride; its logits have stride 0."""
+    """Return a classifier that outputs the backbone's maps by stride, and its logits as stride
+    0.
+    """
     style = make_style(Model(backbone=name, **GARDEN), synchronized=False)
     image = keras.Input((64, 96, 3))
     maps = backbone_of(name)(image, width=width, style=style)
@@ -58,7 +60,7 @@ def network_of(name: str, width: float) -> keras.Model:
 
 
 def garden_model(family: str, size: str, width: float) -> Any:
-    """Model Garden's classifier, as its tasks build it, with random statistics."""
+    """Return Model Garden's classifier, as its tasks build it, with random statistics."""
     import tf_keras
     from official.vision.configs import backbones, common, image_classification
     from official.vision.modeling import factory
@@ -125,7 +127,7 @@ def test_features_and_logits_are_those_of_model_garden(
     take_over(network, weights, str(prefix))
     pixels = np.random.default_rng(1).normal(size=(2, 64, 96, 3)).astype("float32")
     expected = {2 ** int(n): x.numpy() for n, x in theirs.backbone(pixels).items() if n in "2345"}
-    # Behind their last map, MobileNetV2, V3 and EfficientNet have a convolution more.
+    # MobileNetV2, V3 and EfficientNet have another convolution behind Model Garden's last map.
     deepest = 32 if ours.startswith(("resnet", "mobilenet_v1")) else 16
     expected = {stride: x for stride, x in expected.items() if stride <= deepest}
     expected[0] = theirs(pixels).numpy()
@@ -160,7 +162,7 @@ def test_averages_are_read_as_model_garden_evaluates_with_them(tmp_path: Path) -
     np.testing.assert_array_equal(best[f"{name}-0.kernel"], stem.kernel.numpy())
 
 
-# -- Of the names alone
+# -- Without Model Garden, by the names of tensors
 
 
 OF_EACH_KIND = (
@@ -184,7 +186,7 @@ def test_a_table_names_every_variable_of_its_network(name: str) -> None:
 
 
 def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
-    """The shapes of a network's variables by path."""
+    """Return the shapes of a network's variables by path."""
     style = make_style(Model(backbone=name, **GARDEN), synchronized=False)
     with without_weights():
         model = classification_network(name, (64, 64, 3), CLASSES, style=style)
@@ -192,7 +194,7 @@ def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def file_of(name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """The tensors that Model Garden saves of a network."""
+    """Return the tensors that Model Garden would save for a network."""
     kernels = {"tensorflow depthwise": "depthwise_kernel"}
     found = {}
     for layer in table_of(name).layers:
@@ -226,7 +228,7 @@ MOBILE = Model(backbone="mobilenet_v1", width=0.125, **GARDEN)
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of a narrow MobileNet."""
+    """Write a checkpoint of a narrow MobileNet."""
     style = make_style(MOBILE, synchronized=False)
     with without_weights():
         model = classification_network("mobilenet_v1", (64, 64, 3), 3, width=0.125, style=style)
@@ -234,7 +236,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("garden"), file_of("mobilenet_v1", shapes))
 
 
-def test_a_checkpoint_says_how_its_images_were_normalized(small: Path) -> None:
+def test_a_checkpoint_includes_the_normalization_of_its_images(small: Path) -> None:
     weights, provenance = garden_weights(small, MOBILE)
     np.testing.assert_allclose(weights["normalize/mean"], [0.485, 0.456, 0.406])
     np.testing.assert_allclose(1 / weights["normalize/scale"], [0.229, 0.224, 0.225], rtol=1e-6)
@@ -318,13 +320,13 @@ def test_a_checkpoint_without_a_backbone_is_refused(tmp_path: Path) -> None:
         read_checkpoint(prefix)
 
 
-def test_a_folder_stands_for_its_last_checkpoint(tmp_path: Path) -> None:
+def test_a_folder_means_its_last_checkpoint(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path) is None
     for name in ("ckpt-900", "ckpt-1000"):
         (tmp_path / f"{name}.index").touch()
     with pytest.raises(ConfigError, match="has 2 checkpoints and no file 'checkpoint'"):
         find_checkpoint(tmp_path)
-    # Written on another machine, in another folder.
+    # The file `checkpoint` has the path of another machine.
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/gone/ckpt-1000"\n')
     assert find_checkpoint(tmp_path) == tmp_path / "ckpt-1000"
     assert find_checkpoint(tmp_path / "ckpt-900") == tmp_path / "ckpt-900"

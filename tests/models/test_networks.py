@@ -25,7 +25,7 @@ SMALL = {
     "mobilenet_v2": (64, 64, 3),
     "resnet18": (64, 64, 3),
 }
-"""Input shapes at which a network runs in a moment."""
+"""Small input shapes, at which networks run quickly."""
 
 
 def build(name, classes=10, **settings):
@@ -52,7 +52,7 @@ def test_every_network_of_the_catalog_has_a_backbone_and_every_backbone_an_entry
     assert BACKBONES.keys() == NETWORKS.keys()
 
 
-# Those with published figures are built in test_canon.py.
+# test_canon.py builds the networks with published figures.
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in PUBLISHED])
 @without_weights()
 def test_every_network_of_the_catalog_builds_as_published(name):
@@ -135,7 +135,7 @@ def test_a_strided_kernel_of_one_pixel_has_the_gradient_of_tensorflows_convoluti
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "darknet53", "mobilenet_v2"])
 @without_weights()
 def test_no_strided_kernel_of_one_pixel_reads_few_channels(name):
-    # oneDNN's gradient of these writes past its buffer: wrong weights or a crash.
+    # oneDNN's gradient of such layers writes past its buffer, which gives wrong weights or a crash.
     model = classification_network(name, (64, 64, 3), 2, width=0.1)
     assert [
         layer.name
@@ -178,7 +178,7 @@ def test_the_option_a_shortcut_subsamples_and_adds_zero_channels(height, width):
 
 
 def test_mobilenet_v2_computes_what_keras_applications_does():
-    # Sizes at which every strided convolution sees an odd image: elsewhere Keras pads on one side
+    # A size at which each strided convolution has an odd input; Keras pads even ones on one side
     # only.
     theirs = keras.applications.MobileNetV2(
         (33, 33, 3), alpha=0.35, weights=None, classes=7, classifier_activation=None
@@ -188,7 +188,7 @@ def test_mobilenet_v2_computes_what_keras_applications_does():
     )
     draw = np.random.default_rng(0)
     for variable in theirs.weights:
-        # Around the initial value, so that no BatchNorm is the identity.
+        # Perturb the initial values, so that no batch normalization is the identity.
         variable.assign(
             variable * draw.uniform(0.5, 1.5, variable.shape) + draw.normal(0, 0.01, variable.shape)
         )

@@ -1,4 +1,4 @@
-"""Guards the layer that normalizes by statistics of the training set."""
+"""Guards the layer that normalizes images by statistics of the training set."""
 
 from __future__ import annotations
 

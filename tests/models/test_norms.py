@@ -33,7 +33,7 @@ def normalize(norm, x):
 
 @pytest.fixture
 def maps():
-    # A mean and a deviation of its own for each channel and each example.
+    # Each channel and example has its own mean and deviation.
     draw = np.random.default_rng(0)
     return (
         draw.normal(size=(3, *SHAPE)) * draw.uniform(0.5, 3, (3, 1, 1, 12))
@@ -77,7 +77,7 @@ def test_half_precision_has_float32_statistics_and_weights(kind, maps):
     try:
         image = keras.Input(SHAPE)
         model = keras.Model(image, Norm(kind, groups=4)(image, "norm"))
-        # float16 ends at 65504: the squares of these don't fit.
+        # The squares of these values exceed float16's maximum of 65504.
         given = model(tf.constant(maps * 1000))
     finally:
         keras.config.set_dtype_policy(before)
@@ -88,7 +88,7 @@ def test_half_precision_has_float32_statistics_and_weights(kind, maps):
 
 @pytest.mark.parametrize("kind", ["batch", "layer", "instance", "group", "none"])
 @pytest.mark.parametrize("block", ["conv", "depthwise"])
-def test_a_convolution_has_a_shift_of_its_own_only_without_norm(kind, block):
+def test_a_convolution_has_a_bias_only_without_norm(kind, block):
     image, style = keras.Input(SHAPE), Style(Norm(kind))
     if block == "conv":
         output = conv_norm(image, 8, 3, 1, style=style, activation="relu", name="c")

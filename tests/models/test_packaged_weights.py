@@ -1,4 +1,4 @@
-"""Guards weights that packages bring: checksum, cache, license, and known answers."""
+"""Guards weights in Python packages: checksum, cache, license, and known answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def installed(backbone: str) -> str:
-    """The network's name; the test is skipped where its package isn't installed."""
+    """Return the network's name; skip the test if its package isn't installed."""
     package = PACKAGES[backbone]
     try:
         importlib.metadata.distribution(package.distribution)
@@ -52,7 +52,7 @@ def test_a_network_without_published_weights_is_refused_with_those_that_have_som
 
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of a package's file that is read in its place."""
+    """Return a copy of a package's file, which is read in place of the original."""
     backbone = installed("efficientnet_lite0")
     copy = tmp_path / "weights.pth"
     shutil.copyfile(packages._installed(PACKAGES[backbone]), copy)
@@ -88,7 +88,7 @@ def test_weights_are_converted_once_and_a_damaged_copy_is_made_again(
     assert cached.read_bytes() == whole
 
 
-def test_a_cache_that_cannot_be_written_costs_only_time(
+def test_a_cache_that_cannot_be_written_is_no_error(
     copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -105,7 +105,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
         ("vgg16", "MIT", "fine-tuned to find edges"),
     ],
 )
-def test_weights_say_where_they_come_from(backbone: str, license: str, words: str) -> None:
+def test_weights_have_their_provenance(backbone: str, license: str, words: str) -> None:
     _, provenance = packaged_weights(installed(backbone))
     assert provenance.license == license
     assert words in provenance.source and PACKAGES[backbone].distribution in provenance.source
@@ -124,7 +124,7 @@ def test_lite_knows_a_pagoda_and_normalizes_as_it_was_trained(number: int) -> No
     normalized = (image / 255 - weights["normalize/mean"]) * weights["normalize/scale"]
     np.testing.assert_allclose(normalized, (image - 127.0) / 128.0, atol=1e-5)
     logits = network(normalized[np.newaxis].astype(np.float32))["logits"]
-    # Palace, by Keras's order of ImageNet's classes.
+    # Class 698 is "palace", in Keras's order of ImageNet's classes.
     assert int(np.argmax(logits)) == 698
 
 

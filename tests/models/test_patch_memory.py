@@ -1,4 +1,4 @@
-"""Guards memories of patches: nearest neighbors and Mahalanobis distances of NumPy and SciPy."""
+"""Guards memories of patches: distances are those of brute force in NumPy and SciPy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEPT = [0, 2, 3]
 
 
 def images(count: int, seed: int) -> np.ndarray:
-    """Features of some images, whose places differ."""
+    """Return random features of images, with another distribution at each place."""
     random = np.random.default_rng(seed)
     place = np.random.default_rng(99).normal(size=(HEIGHT, WIDTH, CHANNELS))
     return (10 + place + random.normal(size=(count, HEIGHT, WIDTH, CHANNELS))).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Guards max-pooling under XLA: the numbers and the gradient of TensorFlow's CPU kernel."""
+"""Guards max-pooling under XLA: values and gradients are those of TensorFlow's CPU kernel."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Pool = Callable[[tf.Tensor], tf.Tensor]
 
 
 def a_map(pixels: tuple[int, int], dtype: str = "float32") -> tf.Tensor:
-    """A map of three values, in which nearly every window has several maxima."""
+    """Return a map of three distinct values, so that nearly every window has several maxima."""
     values = np.random.default_rng(0).integers(0, 3, (2, *pixels, 3))
     return tf.cast(values, dtype)
 
@@ -47,7 +47,7 @@ def with_gradient(pool: Pool, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     with tf.GradientTape() as tape:
         tape.watch(x)
         pooled = pool(x)
-    # Drawn by NumPy: XLA has other random numbers than TensorFlow.
+    # NumPy draws the gradient, since XLA and TensorFlow draw different random numbers.
     upstream = np.random.default_rng(2).normal(size=pooled.shape)
     return pooled, tape.gradient(pooled, x, tf.cast(upstream, pooled.dtype))
 

@@ -1,4 +1,4 @@
-"""Guards feature pyramids: shapes, and which map reaches which."""
+"""Guards feature pyramids: shapes, and the maps that each map depends on."""
 
 import keras
 import numpy as np
@@ -58,7 +58,7 @@ def test_ssd300s_extra_layers_make_maps_of_10_5_3_and_1():
     "extra", [Extra(8), Extra(8, stride=1, padding=0), Extra(8, kernel=4, stride=1)]
 )
 @pytest.mark.parametrize("rows, columns", [(9, 12), (3, 4)])
-def test_an_extra_layer_says_how_large_its_map_will_be(extra, rows, columns, separable):
+def test_an_extra_layer_computes_the_size_of_its_map(extra, rows, columns, separable):
     (x,) = extra_maps(
         keras.Input((rows, columns, 8)), [extra], width=1, separable=separable, style=PLAIN
     )

@@ -1,4 +1,4 @@
-"""Guards layers that drop at random: how much, when, and the names of their state."""
+"""Guards layers that drop values at random: share, training only, and names of their state."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_another_mask_is_drawn_each_time(name):
 
 @pytest.mark.parametrize("rate", [0.004, 0.02])
 def test_half_precision_leaves_out_as_much(rate):
-    # bfloat16 has no numbers between 0 and 0.0078 that a uniform draw could take.
+    # A uniform draw in bfloat16 never lies between 0 and 0.0078, so rates would be wrong.
     kept = np.asarray(
         StochasticDepth(rate, "one")(tf.ones([100_000, 1, 1, 1], tf.bfloat16), training=True)
     ).astype("float32")
@@ -73,7 +73,7 @@ def test_a_branch_is_left_out_whole_for_each_example_on_its_own():
 
 def test_drop_connect_leaves_out_weights_the_same_for_a_whole_batch():
     layer = logits_layer(0.25)
-    # The rows of the unit matrix, twice, show the weights themselves.
+    # With the identity matrix as input, twice, the output is the weights themselves.
     shown = np.asarray(
         layer(np.tile(np.eye(500, dtype="float32"), (2, 1)), training=True)
     ) - np.arange(10)
@@ -121,7 +121,7 @@ def test_the_last_residual_branch_is_left_out_most_and_the_others_in_proportion(
 
 
 def test_narrow_mobilenets_have_more_blocks_to_leave_out():
-    # At this width the first block doesn't change the number of channels either.
+    # At this width, the first block keeps the number of channels, so it has a residual branch, too.
     assert rates("mobilenet_v2", 0.5, width=0.25) == pytest.approx(
         [0.5 * (n + 1) / 11 for n in range(11)]
     )
@@ -144,7 +144,7 @@ def everything(name):
     )
 
 
-def test_the_state_is_named_after_its_layer_whatever_was_built_before():
+def test_the_state_is_named_after_its_layer_not_after_earlier_layers():
     first, second = [
         [variable.path for variable in everything("resnet20").variables] for _ in range(2)
     ]
@@ -192,7 +192,7 @@ def test_logits_are_float32_and_half_precision_trains():
 
 
 def test_replicas_draw_different_masks_and_keep_the_same_state():
-    # Logical devices have to be made before TensorFlow starts.
+    # Logical devices must be configured before TensorFlow starts, so another process does it.
     script = """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]

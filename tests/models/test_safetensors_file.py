@@ -1,4 +1,4 @@
-"""Guards files of safetensors: their numbers, and what is damaged."""
+"""Guards safetensors files: their tensors are read, and damaged files refused."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_tensors_come_back(tmp_path: Path) -> None:
 
 def test_bfloat16_becomes_float32(tmp_path: Path) -> None:
     header = {"a": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}
-    # The upper halves of 1 and −2.5.
+    # The upper 16 bits of the float32 numbers 1 and −2.5.
     found = read(tmp_path, file_bytes(header, bytes.fromhex("803f20c0")))
     assert found["a"].tolist() == [1.0, -2.5]
 
@@ -76,7 +76,9 @@ def test_bfloat16_becomes_float32(tmp_path: Path) -> None:
         {"dtype": None},
     ],
 )
-def test_a_header_that_lies_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_header_that_contradicts_the_data_is_refused(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
     with pytest.raises(DataError, match="damaged, or not a safetensors file"):
         read(tmp_path, written(**change))
 

@@ -22,7 +22,7 @@ from cvpipe.models.segmenters import deconvnet, fcn, segnet, unet
 SIZE = (97, 65, 3)
 CLASSES = 5
 CONSTANT = Style(initializer=Initializer("constant"))
-"""To build large networks quickly."""
+"""Constant kernels, so that large networks are built quickly."""
 BIASES = CONSTANT._replace(norm=Norm("none"))
 
 SMALL = {
@@ -64,7 +64,7 @@ SMALL = {
         SIZE, CLASSES, **{"unpooling": "bed_of_nails", "width": 1 / 16, **own}
     ),
 }
-"""Networks that run in a moment, on images whose size nothing divides."""
+"""Small networks for images whose sides no stride divides."""
 APPLIED = ["keras/MobileNetV2", "keras/ResNet50", "keras/DenseNet121"]
 HEADS = ["fcn8", "unet on resnet18", "segnet", "deconvnet"]
 EACH = [*HEADS, *soaked(*(name for name in SMALL if name not in HEADS))]
@@ -72,8 +72,8 @@ EACH = [*HEADS, *soaked(*(name for name in SMALL if name not in HEADS))]
 
 @cache
 def small(name):
-    """One of `SMALL`, the same for every test that leaves its weights alone."""
-    # Whichever test asks first, and whatever it built before.
+    """Return a network of `SMALL`, shared by all tests that don't change its weights."""
+    # The seed makes the weights independent of the order of tests.
     keras.utils.set_random_seed(0)
     return SMALL[name]()
 
@@ -322,15 +322,15 @@ def test_every_class_is_about_as_likely_at_first(name):
 
 @pytest.mark.parametrize("name", ["unet", "unet on resnet18", "segnet", "deconvnet"])
 def test_the_logits_of_a_new_decoder_differ_from_pixel_to_pixel(name):
-    # Where they don't, biases learn first that most pixels are background, and nothing else is
-    # learned for hundreds of steps.
+    # If they don't, training first moves biases towards the background, and learns nothing else for
+    # hundreds of steps.
     model = small(name)
     logits = model(images(model, 4), training=True)["logits"]
     assert 0.1 < np.std(logits, axis=(0, 1, 2)).mean() < 1
 
 
 def test_skip_scores_of_a_new_fcn_add_nothing():
-    # FCN-8s is then FCN-32s, upsampled in steps.
+    # A new FCN-8s is thus FCN-32s with upsampling in steps.
     model = small("fcn8")
     steps = keras.Model(
         model.input,
@@ -362,7 +362,7 @@ def test_fcn_16s_takes_over_what_fcn_32s_has_learned():
     ],
     ids=["fcn", "unet", "segnet"],
 )
-def test_a_few_steps_tell_bright_squares_from_dark_ones(build):
+def test_a_few_steps_learn_to_distinguish_bright_squares_from_dark_ones(build):
     model = build((48, 32, 3))
     draw = np.random.default_rng(0)
     truth = np.repeat(np.repeat(draw.integers(0, 2, (4, 3, 2)), 16, axis=1), 16, axis=2)
@@ -454,7 +454,7 @@ def test_a_map_that_the_backbone_lacks_is_an_error():
 
 
 @pytest.mark.parametrize("network", [fcn, unet])
-def test_a_backbone_whose_cells_lie_elsewhere_is_an_error(network):
+def test_a_backbone_with_maps_of_another_size_is_an_error(network):
     with pytest.raises(ConfigError, match="cells.*model.backbone"):
         network(backbone("fmp6_sqrt2"), (64, 64, 3), 2, width=0.1)
 

@@ -33,13 +33,13 @@ def test_two_layer_has_one_hidden_layer_of_rectifiers():
     "name, parameters",
     [("linear", 3072 * 10 + 10), ("two_layer", 3072 * 100 + 100 + 100 * 10 + 10)],
 )
-def test_baselines_have_so_many_parameters(name, parameters):
+def test_shallow_networks_have_the_expected_parameters(name, parameters):
     description = describe(name)
     assert description["parameters"] == description["trainable_parameters"] == parameters
 
 
 @pytest.mark.parametrize("name", ["linear", "two_layer"])
-def test_names_are_the_same_whatever_was_built_before(name):
+def test_names_do_not_depend_on_earlier_networks(name):
     first, second = [
         [variable.path for variable in classification_network(name, (4, 4, 1), 3).variables]
         for _ in range(2)

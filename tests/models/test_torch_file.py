@@ -1,4 +1,4 @@
-"""Guards files of PyTorch: their numbers, and that nothing in them is run."""
+"""Guards PyTorch files: their tensors are read, and no code in them is run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from torch_peer import ask_peer
 
 TENSORS = {
     "conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
-    # As PyTorch keeps tensors that were transposed: columns first.
+    # PyTorch stores transposed tensors like this, column by column.
     "fc.weight": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
     "fc.bias": np.arange(2, dtype=np.float32),
     "empty": np.zeros((0, 3), np.float32),
@@ -46,9 +46,7 @@ def read(tmp_path: Path, data: bytes) -> dict[str, np.ndarray]:
     return read_torch_file(tmp_path / "a.pth")
 
 
-def test_tensors_come_back_whatever_the_order_of_their_elements(
-    tmp_path: Path, written: Any
-) -> None:
+def test_tensors_are_read_in_any_order_of_elements(tmp_path: Path, written: Any) -> None:
     found = read(tmp_path, written(described(TENSORS), storages_of(TENSORS)))
     assert found.keys() == TENSORS.keys()
     for name, array in TENSORS.items():
@@ -88,7 +86,7 @@ def test_a_pickle_that_names_anything_else_is_refused(
 
 
 class Attack:
-    """Writes a file when it is unpickled."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, marker: Path):
         self.marker = marker
@@ -108,7 +106,7 @@ def test_a_pickle_that_would_run_code_runs_nothing(tmp_path: Path, protocol: int
     with pytest.raises(DataError, match="no code in it was run"):
         read_torch_file(tmp_path / "a.pth")
     assert not marker.exists()
-    # The same bytes do write it where they are trusted.
+    # Python's own pickle would run the same bytes.
     pickle.loads(attack)
     assert marker.exists()
 
@@ -171,7 +169,7 @@ def test_changed_bytes_give_tensors_or_a_sentence(tmp_path: Path, written: Any) 
 
 
 def test_a_pickle_that_asks_for_room_it_does_not_need_is_refused(tmp_path: Path) -> None:
-    # LONG_BINPUT makes the unpickler reserve room for as many objects.
+    # LONG_BINPUT makes the unpickler allocate memory for this number of objects.
     data = pickled({})[:-1] + b"r\xff\xff\xff\x7f."
     with pytest.raises(DataError, match="refers to more objects"):
         read(tmp_path, data)

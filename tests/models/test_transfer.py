@@ -1,4 +1,4 @@
-"""Guards weights of Keras Applications in our networks: the same logits."""
+"""Guards weights of Keras Applications: with them, cvpipe's networks give Keras's logits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from cvpipe.models.build import classification_network
 from cvpipe.models.norms import Norm
 from cvpipe.models.transfer import transfer
 
-# Ours, theirs, the side of an image, our width, epsilon of the norms, padding, their arguments.
+# cvpipe's network: Keras's network, side of the image, width, epsilon of norms, whether Keras pads
+# # on one side, and arguments of Keras's network.
 CASES: dict[str, tuple[str, int, float, float, bool, dict[str, Any]]] = {
     "mobilenet_v1": ("MobileNet", 32, 0.25, 1e-3, True, {"alpha": 0.25}),
     "mobilenet_v2": ("MobileNetV2", 32, 0.35, 1e-3, True, {"alpha": 0.35}),
@@ -41,7 +42,7 @@ CASES: dict[str, tuple[str, int, float, float, bool, dict[str, Any]]] = {
     "inception_v3": ("InceptionV3", 75, 1.0, 1e-3, False, {}),
     "inception_resnet_v2": ("InceptionResNetV2", 75, 1.0, 1e-3, False, {}),
     "xception": ("Xception", 71, 1.0, 1e-3, False, {}),
-    # Sides that stay odd, where both paddings are the same: poolings pad as the paper's here.
+    # With sides that stay odd, both paddings are equal; NASNet's pooling pads as in the paper.
     "nasnet_mobile": ("NASNetMobile", 67, 1.0, 1e-3, False, {}),
     "efficientnet_b0": ("EfficientNetB0", 32, 1.0, 1e-3, True, {}),
 }
@@ -67,7 +68,7 @@ def test_keras_weights_give_keras_logits(name: str) -> None:
     draw = np.random.default_rng(0)
     for layer in theirs.layers:
         if not isinstance(layer, keras.layers.Normalization):
-            # Around the initial value, so that no BatchNorm is the identity.
+            # Perturb the initial values, so that no batch normalization is the identity.
             layer.set_weights(
                 [
                     w * draw.uniform(0.5, 1.5, w.shape) + draw.normal(0, 0.01, w.shape) ** 2

@@ -21,7 +21,7 @@ LECTURE = [[1, 2, 6, 3], [3, 5, 2, 1], [1, 2, 2, 1], [7, 3, 4, 8]]
 POOLED = [[5, 6], [7, 8]]
 SMALL = [[1, 2], [3, 4]]
 SIZES = [(4, 4, 2), (5, 7, 2), (1, 1, 2), (7, 5, 3), (2, 9, 4)]
-"""Height, width and window."""
+"""Height, width and window of a map."""
 
 
 def as_map(rows):
@@ -33,15 +33,15 @@ def as_rows(x):
 
 
 def some_map(rows, columns, ties=True):
-    """Two images with three channels; with ties, as after a ReLU, most windows have several equal
-    maxima.
+    """Return two images with three channels; with ties, as after a ReLU, most windows have several
+    equal maxima.
     """
     x = np.random.default_rng(0).normal(size=(2, rows, columns, 3)).astype("float32")
     return np.maximum(np.round(x), 0) if ties else x
 
 
 def pooled_by_hand(x, window):
-    """Values, positions in the window and whether a pixel is its window's first largest."""
+    """Return maxima, their positions in the window, and a mask of each window's first maximum."""
     batch, rows, columns, channels = x.shape
     shape = (batch, -(-rows // window), -(-columns // window), channels)
     values, positions, first = (
@@ -159,7 +159,7 @@ def test_the_gradient_of_unpooling_gathers_what_each_value_became(kind):
     with tf.GradientTape() as tape:
         tape.watch(x)
         loss = tf.reduce_sum(layer(x, positions) * weights)
-    # The layer is linear: its value is the gradient times what goes in, for anything that goes in.
+    # The layer is linear, so for any input the loss is the sum of gradient times input.
     gradient, other = tape.gradient(loss, x), tf.random.stateless_normal(x.shape, (3, 4))
     np.testing.assert_allclose(
         tf.reduce_sum(gradient * other), tf.reduce_sum(layer(other, positions) * weights), rtol=1e-4
@@ -168,7 +168,7 @@ def test_the_gradient_of_unpooling_gathers_what_each_value_became(kind):
 
 @pytest.mark.parametrize("kind", ["max", "bed_of_nails", "nearest"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_xla_pools_and_unpools_alike_in_every_dtype(kind, dtype):
+def test_xla_pools_and_unpools_equally_in_every_dtype(kind, dtype):
     pool, unpool = (
         MaxPoolingWithPositions(name="pool", dtype=dtype),
         Unpooling(kind, (5, 7), name="unpool"),

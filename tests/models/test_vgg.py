@@ -46,7 +46,7 @@ def test_a_map_has_a_pixel_for_every_stride_pixels_of_the_image(backbone, stride
         assert tuple(x.shape[1:3]) == (ceil(height / stride), ceil(width / stride))
 
 
-def test_the_network_has_biases_and_no_norm_whatever_the_style():
+def test_the_network_has_biases_and_no_norm_in_any_style():
     for backbone in (vgg16, ssd_vgg16):
         kinds = {
             variable.path.split("/")[-1] for variable in small(backbone, (32, 32, 3)).variables
@@ -58,7 +58,7 @@ def test_the_network_has_biases_and_no_norm_whatever_the_style():
 
 
 def fc6_of(size, channels):
-    """SSD's fc6 alone, [B, size, size, channels] -> the same before its ReLU."""
+    """Return a model of SSD's fc6 alone, before its ReLU, with equal input and output shapes."""
     layer = small(ssd_vgg16, (32, 32, 3), width=channels / 512).get_layer("fc6")
     alone = keras.layers.Conv2D.from_config({**layer.get_config(), "activation": None})
     image = keras.Input((size, size, channels))

@@ -1,5 +1,5 @@
-"""Guards weights of PyTorch, torchvision, timm and Keras: every variable gets its own, and where
-the library is installed the logits are the same.
+"""Guards weights of PyTorch, torchvision, timm and Keras: every variable gets its tensor, and
+logits equal the library's where it is installed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LONG = (
     *("_resnet_", "vgg11_", "vgg13_", "vgg19_", "_lite1", "_lite2", "_v3_large", "squeezenet1_0"),
     *(f"_b{number}" for number in range(1, 8)),
 )
-"""Parts of the names of networks whose smaller sisters have tables by the same function."""
+"""Parts of names of large networks, which are soaked: smaller ones use the same function."""
 CASES = [
     pytest.param(name, number, marks=[SOAK] if any(part in name for part in LONG) else [])
     for name in TABLES
@@ -48,7 +48,7 @@ CASES = [
 
 @functools.cache
 def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
-    """The shapes of a network's variables by path, auxiliary classifiers included."""
+    """Return the shapes of a network's variables by path, with auxiliary classifiers."""
     network = NETWORKS[name]
     with without_weights():
         model = classification_network(name, network.input_shape, 7, auxiliary=name in AUXILIARY)
@@ -59,7 +59,7 @@ BIASED = ("biased conv", "dense", "dense as 7×7", "dense as 6×6", "dense as 1�
 
 
 def theirs(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Random numbers of the shapes that another library has for a layer."""
+    """Return random tensors with the shapes that another library has for a layer."""
     draw = np.random.default_rng(len(layer.theirs))
     kernel = shapes.get(f"{layer.ours}/kernel", ())
     match layer.kind:
@@ -82,7 +82,7 @@ def theirs(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
             size = {"0": kernel, "1": kernel[-1:]}
     if layer.kind in BIASED:
         size["bias"] = kernel[-1:]
-    # Sparse in memory: VGG's fully connected layers have 119 million numbers.
+    # Broadcast to save memory, as VGG's fully connected layers have 119 million numbers.
     return {
         f"{layer.theirs}.{own}": np.broadcast_to(np.float32(draw.uniform()), shape)
         for own, shape in size.items()
@@ -149,9 +149,7 @@ LIBRARIES: tuple[Conventions, ...] = ("torch", "tensorflow")
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v3_small"])
-def test_a_file_that_two_networks_have_alike_is_refused_until_the_pipeline_says_which(
-    name: str,
-) -> None:
+def test_a_file_that_fits_two_networks_is_refused_without_conventions(name: str) -> None:
     table, _ = (table for table in tables_of(name) if table.library == "timm")
     file = file_of(name, table)
     sentence = (
@@ -166,7 +164,7 @@ def test_a_file_that_two_networks_have_alike_is_refused_until_the_pipeline_says_
             variance[library, epsilon] = found["stem_norm/moving_variance"]
     apart = variance["tensorflow", 1e-5] - variance["torch", 1e-5]
     np.testing.assert_allclose(apart, SLIM - 1e-5, rtol=1e-3)
-    # EfficientNet-Lite has an epsilon of its own.
+    # EfficientNet-Lite has a fixed epsilon, whatever `model.norm_epsilon` is.
     less = variance["torch", 1e-5] - variance["torch", 1e-3]
     expected = SLIM - 1e-5 if name == "mobilenet_v3_small" else 0.0
     np.testing.assert_allclose(less, expected, rtol=1e-3)
@@ -240,7 +238,7 @@ def test_kerass_vgg16_gives_the_features_that_it_has_there(tmp_path: Path) -> No
     published = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
     published.save_weights(tmp_path / "new.weights.h5")
     with h5py.File(tmp_path / "old.h5", "w") as file:
-        # As Keras 2 saved them, and as the files are that Keras publishes.
+        # In the layout of Keras 2, which is that of Keras's published files.
         layers = [layer for layer in published.layers if layer.weights]
         file.attrs["layer_names"] = [layer.name.encode() for layer in layers]
         for layer in layers:
@@ -269,7 +267,7 @@ def test_numbers_of_another_file_are_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n" + bytes(100)])
-def test_what_is_no_hdf5_file_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_hdf5_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.h5").write_bytes(data)
     with pytest.raises(DataError, match=r"a\.h5: damaged, or not weights saved by Keras"):
         read_hdf5_file(tmp_path / "a.h5")
@@ -318,7 +316,7 @@ SOAKED: list[tuple[str, str, str, Conventions]] = [
     ("timm", "tf_efficientnet_lite2", "efficientnet_lite2", "tensorflow"),
 ]
 SIZES = {"alexnet": (224, 224), "vgg11": (224, 224), "inception": (96, 107)}
-"""Images of networks that don't take 64×96 pixels, by the first part of their names."""
+"""Image sizes of networks that don't take 64×96 pixels, by the first part of their names."""
 
 
 @pytest.mark.parametrize(
@@ -346,7 +344,7 @@ def test_logits_are_those_of_the_library(
 
 
 FORMATS = {("resnet18", "timm"), ("mobilenetv2_100", "timm"), ("tf_efficientnet_lite0", "timm")}
-"""Networks whose file is a .safetensors one."""
+"""Networks whose weights are saved as a .safetensors file."""
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", pytest.param("squeezenet1_0", marks=SOAK)])
@@ -371,7 +369,7 @@ def test_fully_connected_layers_become_convolutions(library: str, tmp_path: Path
     ours = keras.Model(image, backbone("fcn_vgg16")(image, width=1.0, style=Style())[32])
     weights = convert(read_torch_file(file), tables_of("fcn_vgg16"), "fcn_vgg16", "a.pth")
     take_over(ours, weights, "a.pth")
-    # Of the 7×7 places the middle one sees all of the map, as PyTorch's layer does.
+    # The center of the 7×7 places sees the whole map, as PyTorch's layer does.
     found, expected = np.asarray(ours(peer["pixels"]))[:, 3, 3], peer["hidden"]
     assert np.ptp(expected) > 1e-4
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())

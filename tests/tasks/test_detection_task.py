@@ -295,7 +295,7 @@ def test_a_threshold_of_an_unknown_class_is_an_error() -> None:
     config = config_of("ssd", "model.head.suppress.class_thresholds={cow: 0.5}")
     with pytest.raises(ConfigError, match="no class 'cow'; .*known: cat, dog"):
         load_task(config, Facts(CLASSES))
-    with pytest.raises(ConfigError, match="don't go with kind: soft"):
+    with pytest.raises(ConfigError, match="can't be used with kind: soft"):
         config_of("ssd", "model.head.suppress={kind: soft, class_thresholds: {cat: 0.5}}")
 
 
@@ -398,7 +398,7 @@ def test_several_detectors_cant_be_combined() -> None:
         ),
         (
             ["model.head={kind: yolo_v3, strides: [8, 16], anchors: [[1, 1]]}", "loss.kind=yolo"],
-            "can't be shared out evenly",
+            "can't be divided evenly",
         ),
         (["model.head={kind: ssd, strides: [16, 8]}"], "strides must grow"),
     ],

@@ -115,7 +115,7 @@ def test_too_many_broken_images_stop_the_run(photos: Path, tmp_path: Path) -> No
     with pytest.raises(
         DataError,
         match=(
-            r"of the train split's .* can't be read .*max_bad_share allows 5.0%.*Mend or remove"
+            r"of the train split's .* can't be read .*max_bad_share allows 5.0%.*Correct or remove"
             r" them"
         ),
     ):

@@ -190,7 +190,7 @@ def test_a_backbone_without_stages_cannot_thaw_gradually() -> None:
             ["model={backbone: resnet8, weights: a, freeze: backbone, freeze_epochs: 2}"],
             r"model.freeze_epochs \(2\) must be below train.epochs \(2\)",
         ),
-        (["prepare={size: [8, 8], normalize: weights}"], "add them, or choose another way"),
+        (["prepare={size: [8, 8], normalize: weights}"], "set model.weights, or choose another"),
         (
             ["model={backbone: efficientnet_lite0, weights: imagenet}"],
             "prepare.normalize must be weights for model.weights: imagenet",

@@ -76,7 +76,9 @@ def checked(example: Example, image: tf.Tensor) -> tf.Tensor:
 
 
 def measure(example: Example) -> Example:
-    """Return what `cvpipe data check` counts of an example: tensors of fixed shapes. Graph code."""
+    """Return the tensors, of fixed shapes, that `cvpipe data check` counts for an example. Graph
+    code.
+    """
     measured: Example = {}
     for kind in kinds_of(example):
         measured |= kind.measure(example)
@@ -93,6 +95,6 @@ def keep_objects(example: Example, wanted: tf.Tensor) -> Example:
 
 
 def join_objects(examples: Sequence[Example]) -> Example:
-    """Return the objects of several examples, one example after the other, and nothing else."""
+    """Return only the objects of several examples, concatenated in order."""
     columns = [key for kind in KINDS for key in kind.per_object if key in examples[0]]
     return {key: tf.concat([example[key] for example in examples], 0) for key in columns}

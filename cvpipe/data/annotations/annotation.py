@@ -1,11 +1,12 @@
 """Interface of a kind of annotation: every method that the rest of the package calls.
 
-A kind is a subclass of `Annotation` in its own file; `cvpipe.data.annotations` lists them. An
-instance annotates all records of a source. It holds their arrays, or nothing if the source's
-`read_record` yields the annotation. Class and static methods are graph code on one example.
+A kind is a subclass of `Annotation` in its own file; `cvpipe.data.annotations` lists all kinds. An
+instance annotates all records of a source: it holds arrays over the records, or nothing if the
+source's `read_record` yields the annotation. Class and static methods are graph code on one
+example.
 
-An example carries all data that a move needs. A mirror image swaps left and right eyes, for
-example, so keypoints put their mirrored order into every example.
+An example carries all data needed to move its annotations with the image. A mirror image swaps left
+and right eyes, for instance, so keypoints put their mirrored order into every example.
 
 Dimensions: R records of a source, N of them examples, n objects in an example, K classes.
 """
@@ -109,7 +110,7 @@ class Annotation(abc.ABC):
         return self
 
     def relabel_reader(self, read_record: Reader, position: np.ndarray) -> Reader:
-        """Relabel the tensors that `read_record` returns in the same way."""
+        """Relabel the tensors that `read_record` returns, in the same way as `relabel`."""
         return read_record
 
     def stay(self, records: np.ndarray) -> np.ndarray:
@@ -181,12 +182,12 @@ class Annotation(abc.ABC):
 
     @staticmethod
     def mirrored(example: Example, axis: int) -> Example:
-        """Return the `placed` tensors mirrored top and bottom (axis 0) or left and right (1)."""
+        """Return the `placed` tensors mirrored vertically (axis 0) or horizontally (axis 1)."""
         raise NotImplementedError
 
     @staticmethod
     def moved(example: Example, size: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Change:
-        """Follow an image that was scaled and moved.
+        """Move the annotation with an image that was scaled and moved.
 
         Args:
             example: the example before the move.
@@ -198,14 +199,17 @@ class Annotation(abc.ABC):
 
     @staticmethod
     def warped(example: Example, transform: tf.Tensor, extent: tf.Tensor, fill: Fill) -> Change:
-        """Follow an image through an affine transform, float32 [8], from output to input
-        (`cvpipe.geometry.warp`). `extent` is its height and width, int32 [2].
+        """Move the annotation with an image that was warped by an affine transform, float32 [8],
+        from output to input (`cvpipe.geometry.warp`). `extent` is the height and width of the
+        image, int32 [2].
         """
         raise NotImplementedError
 
     @staticmethod
     def sampled(example: Example, y: tf.Tensor, x: tf.Tensor, fill: Fill) -> Change:
-        """Follow an image that was resampled at coordinates y and x, float32 [H, W] each."""
+        """Move the annotation with an image that was resampled at coordinates y and x, float32 [H,
+        W] each.
+        """
         raise NotImplementedError
 
 

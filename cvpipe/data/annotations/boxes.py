@@ -197,7 +197,9 @@ class Boxes(Annotation):
 
     @staticmethod
     def warped(example: Example, transform: tf.Tensor, extent: tf.Tensor, fill: Fill) -> Change:
-        """Enclose the four corners of each box; mirror images in the border are not objects."""
+        """Enclose the four warped corners of each box. Mirror images in the border aren't
+        objects.
+        """
         extent = tf.cast(extent, tf.float32)
         (a0, a1, a2), (b0, b1, b2) = tf.unstack(transform[:3]), tf.unstack(transform[3:6])
         ymin, xmin, ymax, xmax = tf.unstack(example["boxes"], axis=-1)

@@ -3,9 +3,9 @@
 Some labeling tools rotate a photo by its Exif orientation before people draw on it, others don't.
 The image size stated in the annotation file shows which of the two applies. An example has
 "frame_size" int64 [2], the stated height and width, or 0 if they aren't stated. "frame_upright",
-bool, applies if no size is stated, or if the size fits both frames, as with squares and rotations
-by 180°. Only aspect ratios are compared, because annotations may have been made on an enlarged or
-reduced copy.
+bool, is True if coordinates refer to the upright photo. It is used if no size is stated, or if the
+size fits both frames, as with squares and rotations by 180°. Only aspect ratios are compared,
+because annotations may have been made on an enlarged or reduced copy.
 
 Dimensions: R records.
 """
@@ -82,7 +82,7 @@ def annotation_orientation(example: Example, extent: tf.Tensor) -> tf.Tensor:
         extent: int32 [2], height and width of the upright image.
 
     Returns:
-        int32 scalar in 1…8: that of the file, or 1 if annotations refer to the upright image.
+        int32 scalar in 1…8: the file's orientation, or 1 if annotations refer to the upright image.
     """
     if "bytes" not in example:
         return tf.constant(1)
@@ -112,8 +112,8 @@ def frame_check(example: Example, extent: tf.Tensor) -> tf.Operation:
 def _misfits(
     example: Example, extent: tf.Tensor, orientation: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the differences of the stated ratio from those of the upright and the stored image:
-    int64 scalars, 0 if the ratios are equal or no size is stated.
+    """Return the differences of the stated aspect ratio from the ratios of the upright and of the
+    stored image: int64 scalars, 0 if the ratios are equal or no size is stated.
     """
     height, width = tf.unstack(tf.cast(extent, tf.int64))
     stated_height, stated_width = tf.unstack(example["frame_size"])

@@ -46,7 +46,7 @@ class Keypoints(Annotation):
     unlearnable = "no object has an annotated keypoint inside its image"
 
     def digests(self, records: np.ndarray) -> list[str]:
-        """Return the same digest for all records: that of the boxes covers these columns."""
+        """Return the same digest for all records, because the boxes' digest covers the points."""
         order = np.array(self.mirror_order, np.int32).tobytes()
         return [hashlib.sha256(order).hexdigest()[:16]] * len(records)
 
@@ -106,7 +106,7 @@ class Keypoints(Annotation):
         y, x = tf.where(transpose, x, y), tf.where(transpose, y, x)
         x = tf.where(left_right, 1 - x, x)
         y = tf.where(top_bottom, 1 - y, y)
-        # Each of the three is a reflection; two of them make a rotation.
+        # Each of the three is a reflection; two reflections make a rotation.
         is_mirrored = tf.math.logical_xor(tf.math.logical_xor(transpose, left_right), top_bottom)
         order = example["mirror_order"]
         order = tf.where(is_mirrored, order, tf.range(tf.size(order)))

@@ -28,7 +28,7 @@ class Label(Annotation):
     labels: np.ndarray
     """int32 [R]; −1 for records of a class that was left out."""
     first_alone: bool = False
-    """True if only images of the first class are learned, such as normal images. The other classes
+    """True if only images of the first class, such as normal images, are learned. The other classes
     have no training images.
     """
 

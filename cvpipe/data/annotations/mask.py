@@ -30,7 +30,7 @@ from cvpipe.geometry.warp import sample, warp
 
 BACKGROUND_NAME = "background"
 """Name of the first class of masks that mark objects."""
-# A class in fewer images is reported as rare, regardless of its number of pixels.
+# A class that occurs in fewer images is reported as rare, regardless of its number of pixels.
 FEW_IMAGES = 5
 _ROUNDING = 1e-6
 
@@ -52,7 +52,7 @@ class Mask(Annotation):
     unlearnable = "no object is left (crowds are not learned), so masks show only background"
 
     def digests(self, records: np.ndarray) -> list[str]:
-        """Return the same digest for all records, because masks aren't read for it."""
+        """Return the same digest for all records, because reading all masks would take too long."""
         return ["mask"] * len(records)
 
     def describe(self, record: int, read_record: Reader, facts: Facts) -> str:
@@ -129,7 +129,9 @@ class Mask(Annotation):
 
     @staticmethod
     def upright(example: Example, orientation: tf.Tensor, extent: tf.Tensor) -> Example:
-        """Rotate masks of the stored image and resize them to the image; keep the others."""
+        """Rotate masks that refer to the stored image and resize them to the upright image; keep
+        other masks.
+        """
         if "frame_size" not in example:
             return {}
         mask = upright(example["mask"], orientation)
@@ -220,8 +222,8 @@ class _Pixels(Tally):
     def _notes(self, found: Mapping[str, Any]) -> list[str]:
         shares = ", ".join(f"{name} {share:.2%}" for name, share in found["pixels"].items())
         few = [
-            f"class '{name}' is in only {count} of {self._images} images: add some, or its score"
-            " will be unreliable"
+            f"class '{name}' is in only {count} of {self._images} images: add images of it, or its"
+            " score will be unreliable"
             for name, count in found["classes"].items()
             # A class in every image isn't rare: the split is small.
             if 0 < count < min(FEW_IMAGES, self._images)
@@ -235,7 +237,7 @@ class _Pixels(Tally):
 
 
 def mask_in_python(read: Callable[[Any], np.ndarray], value: tf.Tensor) -> tf.Tensor:
-    """Call `read` from a graph: it returns the mask, uint8 [H, W, 1], for a record number or a
+    """Call `read` from a graph. `read` returns the mask, uint8 [H, W, 1], for a record number or a
     file's bytes. The restrictions of `call_python` apply.
     """
     return call_python(read, value, tf.TensorSpec([None, None, 1], tf.uint8))

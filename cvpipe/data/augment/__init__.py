@@ -140,7 +140,8 @@ def _joining(operation: Operation) -> Operation:
     """
 
     def apply(example: Example, seed: tf.Tensor, op: Any, around: Surroundings) -> Example:
-        # Two seeds: one for the decision, one for the operation. The same seed repeats its draws.
+        # The decision and the operation need different seeds, because a seed always draws the same
+        # numbers.
         seed, own = tf.unstack(tf.random.split(seed))
         example = {**example, "image": tf.cast(example["image"], tf.float32)}
 

@@ -1,4 +1,4 @@
-"""Random geometric changes. Each takes and returns an example; `moves` moves its annotations."""
+"""Random geometric changes of examples; `moves` moves the annotations with the image."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from cvpipe.geometry.pixels import paste
 def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str, Any]:
     """Mix every example with its neighbor in the batch, by a random operation. Graph code.
 
-    An example stays unmixed if it or its neighbor couldn't be read (weight 0), and at the end of an
-    odd batch.
+    An example stays unmixed if it or its neighbor couldn't be read (weight 0), or if it is the last
+    example of an odd batch.
 
     Args:
         batch: "image" float32 [b, H, W, C], prepared; "targets" a dict of tensors [b, …]; "weight"
@@ -69,7 +69,7 @@ def _pair(
     image: tf.Tensor, partner: tf.Tensor, seed: tf.Tensor, ops: Sequence[Mix]
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mix two images [H, W, C]; also return the share of the first."""
-    # The shares need their own seed: the same seed repeats its draws.
+    # The shares need their own seed, because a seed always draws the same numbers.
     seed, share_seed = tf.unstack(tf.random.split(seed))
     draws = tf.random.stateless_uniform([3], seed, dtype=tf.float64)
 

@@ -20,7 +20,7 @@ from cvpipe.geometry.warp import sample, warp
 
 
 def mirrored(example: Example, axis: int, applied: tf.Tensor) -> Example:
-    """Mirror the example top and bottom (axis 0) or left and right (axis 1) if `applied`, bool."""
+    """Mirror the example vertically (axis 0) or horizontally (axis 1) if `applied`, bool."""
     kinds = placed_kinds(example)
     placed = [key for kind in kinds for key in kind.placed if key in example]
     before = {key: example[key] for key in ("image", *placed)}

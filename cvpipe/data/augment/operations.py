@@ -68,7 +68,7 @@ def solarize(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
 def posterize(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
     """Keep only the highest bits of every pixel (PIL's ImageOps.posterize).
 
-    Their number is the integer part of `amount`; 8 or more keeps all.
+    The number of bits is the integer part of `amount`; 8 or more keeps all.
     """
     dropped = 8 - tf.clip_by_value(tf.cast(amount, tf.int32), 0, 8)
     return tf.bitwise.bitwise_and(image, tf.cast(256 - tf.bitwise.left_shift(1, dropped), tf.uint8))

@@ -79,7 +79,7 @@ def copy_paste(example: Example, partner: Example, seed: tf.Tensor, share: float
 def object_mixup(
     example: Example, partner: Example, seed: tf.Tensor, alpha: float = 1.5
 ) -> Example:
-    """Blend two images, both at the top left of a black canvas that holds both, and keep all
+    """Blend two images, both at the top left of a black canvas large enough for both, and keep all
     objects (Zhang et al. 2019, section 3.1).
 
     The weight of the example's pixels is drawn from Beta(alpha, alpha). Objects of both images have
@@ -110,7 +110,8 @@ def _quarter(
 ) -> Example:
     """Resize and crop an image to its quarter of a mosaic, with boxes in fractions of the mosaic.
 
-    `is_far`, int32 [2], has 1 first for the lower quarters, and 1 second for the right quarters.
+    `is_far` is int32 [2]: the first number is 1 for the lower quarters, the second is 1 for the
+    right quarters.
     """
     image = tf.cast(example["image"], tf.float32)
     extent = tf.cast(tf.shape(image)[:2], tf.float32)

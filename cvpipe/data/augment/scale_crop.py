@@ -23,7 +23,7 @@ def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int
     pixel in its middle half, or as near to it as the image's edges allow.
     """
     image, extent = example["image"], tf.cast(tf.shape(example["image"])[:2], tf.float64)
-    # Class and pixel need their own seed: the same seed repeats its draws.
+    # Class and pixel need their own seed, because a seed always draws the same numbers.
     seed, pixel_seed = tf.unstack(tf.random.split(seed))
     draws = tf.random.stateless_uniform([4], seed, dtype=tf.float64)
     resized = tf.maximum(tf.round(extent * between_logs(*op.scale, draws[0])), 1)

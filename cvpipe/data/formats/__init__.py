@@ -98,5 +98,5 @@ def _nothing(place: Place, every: Iterable[Found], task: str | None, kind: str |
     return (
         f"{place.path}: not {wanted} that cvpipe knows: {counted(len(place.images), 'image')} among"
         f" {counted(len(names), 'file')} ({seen}){near}. Put each image into a folder of its class,"
-        " or bring annotations in one of the formats of docs/data.md"
+        " or provide annotations in one of the formats of docs/data.md"
     )

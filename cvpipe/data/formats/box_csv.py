@@ -54,7 +54,7 @@ def find(place: Place) -> Iterator[Found]:
         else:
             place.near.append(
                 f"{name} has boxes of {counted(len(paths), 'image')} such as {paths[0]}, but none"
-                " of them is there"
+                " of these images exists"
             )
     if not files:
         return

@@ -29,7 +29,7 @@ class _File(NamedTuple):
     name: str
     content: Mapping[str, Any]
     images: str
-    """Folder that its file names are relative to."""
+    """Folder that the image paths in the file are relative to."""
 
 
 def find(place: Place) -> Iterator[Found]:
@@ -59,8 +59,8 @@ def find(place: Place) -> Iterator[Found]:
 
 
 def _candidates(place: Place) -> list[str]:
-    """Return the JSON files that may be COCO's. If there are many, those named after images
-    belong to another format.
+    """Return the JSON files that may be COCO's. If there are many, leave out those named after
+    images, which belong to another format.
     """
     names = place.ending(".json")
     return names if len(names) < 50 else [name for name in names if stem(name) not in place.by_stem]
@@ -82,7 +82,7 @@ def _open(place: Place, name: str) -> _File | None:
     if not found:
         place.near.append(
             f"{name} is COCO's JSON of {counted(len(paths), 'image')} such as {paths[0]}, but none"
-            " of them is there"
+            " of these images exists"
         )
         return None
     return _File(name, content, folder)

@@ -148,7 +148,7 @@ def _table(place: Place, name: str) -> Table | None:
     if found < 0.95 * len(looked):
         place.near.append(
             f"{name} names {counted(len(paths), 'image')}, but only {found} of {len(looked)}"
-            " checked are there"
+            " checked images exist"
         )
         return None
     return Table(name, delimiter, headings, rows, at, folder)
@@ -175,7 +175,7 @@ def is_one_hot(table: Table) -> bool:
 
 
 def _is_of_objects(table: Table) -> bool:
-    """Return True if a row is an object: it has the sides of a box, or images are repeated."""
+    """Return True if rows are objects: they have the sides of a box, or repeat images."""
     paths = table.cells(table.path_at)
     headings = {heading.lower() for heading in table.headings or ()}
     return headings >= _SIDES or len(set(paths)) < 0.9 * len(paths)

@@ -39,7 +39,7 @@ def find(place: Place) -> Iterator[Found]:
             else:
                 place.near.append(
                     f"{name} is CVAT's XML of {counted(len(paths), 'image')} such as {paths[0]},"
-                    " but none of them is there"
+                    " but none of these images exists"
                 )
     if not files:
         return

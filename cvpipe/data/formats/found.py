@@ -34,9 +34,9 @@ class Found(NamedTuple):
     """A format that fits the files, for one task."""
 
     task: str
-    """Task that it can be used for."""
+    """Task that the files can be used for."""
     source: dict[str, Any]
-    """The `data.source` that reads it."""
+    """The `data.source` that reads the files."""
     why: str
     """Evidence, as words that follow "because"."""
     strength: int
@@ -76,7 +76,7 @@ class Place:
         return found
 
     def ending(self, *suffixes: str) -> list[str]:
-        """Return the names of files that end with one of these, such as ".json"."""
+        """Return the names of files that end with one of the suffixes, such as ".json"."""
         return [n for n in self.files.names() if PurePosixPath(n).suffix.lower() in suffixes]
 
     def key(self, name: str) -> str:

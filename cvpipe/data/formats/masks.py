@@ -30,7 +30,7 @@ _LOOKED_AT = 300
 _FIRST_LOOKED_AT = 5
 _SPLITS = ("train", "validation", "test")
 _IGNORED = (["unlabeled"], ["unlabelled"], ["ignore"], ["ignored"], ["void"])
-# With a smaller share among other colors, black is unlabeled area, not a class.
+# Black with a smaller share of the pixels, beside other colors, is unlabeled area, not a class.
 _STRAY = 0.001
 # The conventional gray value of ignored pixels.
 _IGNORED_VALUE = 255
@@ -43,7 +43,7 @@ class _Pair(NamedTuple):
     masks: str
     suffix: str
     files: list[str]
-    """Masks with an image."""
+    """Masks whose image exists."""
 
 
 class _Values(NamedTuple):
@@ -117,7 +117,7 @@ def _go_together(a: str, b: str) -> bool:
 
 
 def _named_after(place: Place, pair: _Pair) -> list[str]:
-    """Return the images of some masks."""
+    """Return the images that some of the pair's masks belong to."""
     stems = {stem(name) for name in some(pair.files, _FIRST_LOOKED_AT)}
     return [
         image
@@ -166,8 +166,8 @@ def _count_colors(picture: Image.Image) -> Counter[Any]:
 
 
 def _values(place: Place, masks: Sequence[str]) -> _Values | None:
-    """Return the values of all masks; colors if some have palettes and some are colored. None if
-    some are gray and some colored.
+    """Return the values of the masks' pixels, as colors if some masks have palettes and others
+    colors; None if some masks are gray and others colored.
     """
     plain, colored = Counter[Any](), Counter[Any]()
     modes = set[str]()

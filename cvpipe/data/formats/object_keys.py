@@ -1,4 +1,4 @@
-"""Names of fields of labels and objects in structures, and the meaning of the boxes' numbers."""
+"""Field names of labels and objects in structures, and the meaning of a box's four numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detects Parquet files with images in rows, as on public hubs."""
+"""Parquet files with images in rows, as on public hubs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def find(place: Place) -> Iterator[Found]:
     columns = table.file.schema_arrow.names
     image = _image_column(table)
     if image is None:
-        place.near.append(f"{names[0]} has no column of images, but {', '.join(columns)}")
+        place.near.append(f"{names[0]} has no column of images, only {', '.join(columns)}")
         return
     source: dict[str, Any] = {"kind": "parquet", "path": place.path}
     if image != "image":

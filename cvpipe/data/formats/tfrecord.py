@@ -1,4 +1,4 @@
-"""Detects TFRecord files of tf.train.Example: of TensorFlow Datasets, Model Garden, and the Object
+"""TFRecord files of tf.train.Example, from TensorFlow Datasets, Model Garden, and the Object
 Detection API.
 """
 
@@ -30,7 +30,7 @@ _IMAGES = ("image/encoded", "image", "image_raw", "image_bytes", "image/image_da
 _LABELS = ("image/class/label", "label", "class", "image/label", "fine_label", "coarse_label")
 _BOXES = {"image/object/bbox": "image/object/class/label", "objects/bbox": "objects/label"}
 _MASKS = ("image/segmentation/class/encoded", "segmentation_mask", "segmentation/mask", "mask")
-# Files of names, each for a number, in the order in which they are tried.
+# Files that map numbers to names, in the order in which they are tried.
 _NAMES = ("label.txt", "labels.txt", "label_map.txt", "labelmap.txt", "classes.txt", "names.txt")
 _IGNORED_VALUE = 255
 
@@ -42,7 +42,7 @@ class _Seen(NamedTuple):
     features: set[str]
 
     def values(self, name: str) -> list[Any]:
-        """Return the values of a feature in all of them."""
+        """Return the values of a feature in all examples."""
         return [value for features in self.examples for value in features.values(name)]
 
 
@@ -58,7 +58,7 @@ def find(place: Place) -> Iterator[Found]:
     image = next((name for name in _IMAGES if name in seen.features), None)
     if image is None:
         known = ", ".join(sorted(seen.features)) or "nothing"
-        place.near.append(f"{names[0]} has no feature of images, but {known}")
+        place.near.append(f"{names[0]} has no feature with images; its features are {known}")
         return
     source: dict[str, Any] = {"kind": "tfrecord", "path": place.path}
     if image != "image/encoded":
@@ -87,7 +87,7 @@ def find(place: Place) -> Iterator[Found]:
 
 
 def _look(place: Place, names: Sequence[str]) -> _Seen | None:
-    """Look at some examples of the first file that has any; None if it is another format."""
+    """Return some examples of the first file that begins like a TFRecord; None if no file does."""
     for name in names:
         shard = open_shard(place.files, name)
         if not begins_as_tfrecord(shard):

@@ -38,7 +38,7 @@ def find_projects(
     ):
         place.near.append(
             f"{next(iter(paths))} is {tool} JSON of {counted(len(every), 'image')} such as"
-            f" {every[0]}, but none of them is there"
+            f" {every[0]}, but none of these images exists"
         )
         return
     splits = one_a_split(place, list(paths), f"{tool} files")

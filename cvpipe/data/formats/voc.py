@@ -11,7 +11,7 @@ from cvpipe.data.formats.found import ANNOTATED, DETECTION, Found, Place, some, 
 from cvpipe.data.sources.voc_xml import parse_xml
 from cvpipe.errors import DataError, counted
 
-_NO_PAIR = "XML files of Pascal VOC are there, such as {}, but no image has the name of one"
+_NO_PAIR = "there are XML files of Pascal VOC, such as {}, but no image has the same name"
 
 
 def find(place: Place) -> Iterator[Found]:
@@ -73,8 +73,8 @@ def _layout(place: Place, pairs: list[tuple[str, str]]) -> dict[str, Any]:
     if any(a[len(annotations) :] != i[len(images) :] for a, i in pairs):
         raise DataError(
             f"{place.path}: XML files of Pascal VOC are in {counted(len(pairs), 'folder')} that"
-            " don't mirror the folders of the images, such as"
-            f" {' and '.join(pairs[0])}; put each beside its image"
+            f" don't mirror the folders of the images, such as {' and '.join(pairs[0])}; put each"
+            " XML file beside its image"
         )
     return {"images": place.key(images), "annotations": place.key(annotations)}
 

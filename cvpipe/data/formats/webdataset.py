@@ -1,4 +1,4 @@
-"""Detects tar archives of WebDataset."""
+"""Tar archives of WebDataset."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def find(place: Place) -> Iterator[Found]:
     elif not lists:
         source["classes"] = [str(number) for number in range(max(numbers) + 1)]
         remarks.append(
-            "No file names the classes (data.yaml, classes.txt); their names are their numbers"
+            "No file names the classes (data.yaml, classes.txt); classes are named by their numbers"
             " unless data.source.classes names them"
         )
     if source.get("names") == config.names:

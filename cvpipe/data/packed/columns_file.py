@@ -100,7 +100,7 @@ def to_bytes(beside: Beside) -> bytes:
 
 
 def from_bytes(content: bytes, file: str) -> Beside:
-    """Parse the content of a columns file. Error messages name it by `file`.
+    """Parse the content of a columns file. `file` is its name in error messages.
 
     Raises:
         DataError: the content is damaged.

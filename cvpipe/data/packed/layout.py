@@ -1,6 +1,6 @@
 """Byte ranges of records in an ArrayRecord file.
 
-With them, a record or several adjacent records can be read by one request, without the file's own
+With these ranges, one request can read a record or several adjacent ones, without the file's own
 index. An ArrayRecord file is a Riegeli file: each block of 65,536 bytes begins with a header of 24
 bytes, also in the middle of a record.
 """

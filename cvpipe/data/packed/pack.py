@@ -1,8 +1,8 @@
 """Packing of every split of a source, in parallel and resumable.
 
-The columns file of a shard is written last, so a shard with one is complete. The manifest follows
-all shards. The files depend only on the data and the options, not on the number of workers or on
-interruptions.
+The columns file of a shard is written last, so a shard that has a columns file is complete. The
+manifest follows all shards. The files depend only on the data and the options, not on the number of
+workers or on interruptions.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def pack(
     workers: int = 1,
     watch: Callable[[int, int], None] = lambda done, examples: None,
 ) -> Manifest:
-    """Write packed data, or resume; return at once if it is complete.
+    """Pack data, or resume packing. Returns at once if the packed data is complete.
 
     Args:
         splits: the source's own splits, from `open_source`.
@@ -91,8 +91,8 @@ def pack(
         about: format and location of the data, for the manifest.
         reduction: changes to images.
         shard_bytes: approximate size of a shard.
-        workers: shards that are written in parallel.
-        watch: called with the number of examples written, and of all examples.
+        workers: number of shards that are written in parallel.
+        watch: called with the number of examples written and the number of all examples.
 
     Raises:
         ConfigError: the place contains something else.
@@ -113,7 +113,8 @@ def pack(
         _refuse_other(place, json.loads(read_file(place, PLAN)), plan)
     elif there:
         raise ConfigError(
-            f"{place}: the folder is not empty and holds something else; choose another with --to"
+            f"{place}: the folder is not empty and holds something else; choose another folder with"
+            " --to"
         )
     else:
         write_file(place, PLAN, (json.dumps(plan, indent=1) + "\n").encode())

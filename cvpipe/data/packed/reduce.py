@@ -37,8 +37,8 @@ class Reduction(NamedTuple):
 def reduced(example: Example, reduction: Reduction) -> Example:
     """Return the example with a reduced image and its annotations.
 
-    Annotations then refer to the upright image. Those with positions keep their original size as a
-    frame (`frame.py`), so areas are still those of the original image.
+    Annotations then refer to the upright image. Annotations with positions keep the size of the
+    original image as a frame (`frame.py`), so areas still refer to the original image.
 
     Args:
         example: as its source reads it.
@@ -87,7 +87,7 @@ def _reduced_array(example: Example, reduction: Reduction) -> Example:
     if reduction.longest_side is None:
         return example
     is_larger = tf.reduce_max(tf.shape(image)[:2]) > reduction.longest_side
-    # Sizes may vary now.
+    # Reduced images may have any size.
     shown = {**example, "image": tf.ensure_shape(image, [None, None, image.shape[-1]])}
     return _cond(is_larger, lambda: _reduced(example, image, reduction), shown)
 

@@ -1,7 +1,7 @@
 """Random access to the records of a split's shards, from any thread.
 
-Every record is verified with its checksum. Announced records are read in advance, adjacent ones by
-one request.
+Every record is verified with its checksum. Announced records are read in advance, and adjacent
+records by one request.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from cvpipe.storage import read_range
 
 # Concurrent requests.
 REQUESTS = 64
-# Maximum gap between two records of one request, in bytes: reading it, such as held-out examples,
-# takes less time than another request.
+# Maximum number of bytes between two records of one request. Reading this gap, such as held-out
+# examples, takes less time than another request.
 GAP = 2**20
 # Maximum number of announced records that are kept unread.
 _KEPT = 4
@@ -33,9 +33,9 @@ class Coming(NamedTuple):
     """A record that was announced."""
 
     request: Future[list[bytes]]
-    """The request that reads it."""
+    """The request that reads the record."""
     number: int
-    """Its index in the request."""
+    """Index of the record in the request."""
     readers: int
     """Number of announced reads that are still to come."""
 
@@ -83,11 +83,15 @@ class Shards:
         if content is None:
             [content] = self._fetch([record])
         if zlib.crc32(content) != self._checksums[record]:
-            raise DataError("the record is damaged: its checksum differs from that at packing")
+            raise DataError(
+                "the record is damaged: its checksum differs from the checksum at packing"
+            )
         return content
 
     def announce(self, records: np.ndarray) -> None:
-        """Start reading records, int64 [n], in other threads; close ones by one request."""
+        """Start reading records, int64 [n], in other threads; records close together by one
+        request.
+        """
         wanted = np.unique(records)
         wanted = wanted[[not self._is_coming(record) for record in wanted.tolist()]]
         if not len(wanted):

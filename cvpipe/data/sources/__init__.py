@@ -111,8 +111,8 @@ def open_source(section: Section, config: Data) -> dict[str, Source]:
 
 
 def damaged_files(section: Section) -> Iterator[tuple[str, bool]]:
-    """Verify files with their digests, if the format has any: yield each name, and True if the file
-    is damaged.
+    """Verify files with their digests, if the format has digests: yield each name, and True if the
+    file is damaged.
     """
     if isinstance(section, Merge):
         for child in section.sources:

@@ -86,5 +86,5 @@ def _names(files: Files, name: str) -> dict[str, str]:
     rows = [row for row in csv.reader(io.StringIO(decode_text(files.read(name), place))) if row]
     short = next((number for number, row in enumerate(rows, 1) if len(row) < 2), None)
     if short or not rows:
-        raise DataError(f"{place}:{short or 1}: a row must be a label and its name; mend it")
+        raise DataError(f"{place}:{short or 1}: a row must be a label and its name; correct it")
     return {row[0].strip(): row[1].strip() for row in rows}

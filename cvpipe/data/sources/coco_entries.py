@@ -1,4 +1,6 @@
-"""Variants of entries in COCO's JSON: notations of ids, categories that only group others."""
+"""Variants of entries in COCO's JSON: notations of ids, and categories that only group other
+categories.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,14 @@ def read_json(files: Files, name: str) -> Any:
         return json.loads(content)
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{place}:{error.lineno}: not valid JSON ({error.msg}); mend the file, or fetch it"
+            f"{place}:{error.lineno}: not valid JSON ({error.msg}); correct the file, or fetch it"
             " again"
         ) from None
     except (ValueError, RecursionError) as error:
         why = "not text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         why = "nested too deeply" if isinstance(error, RecursionError) else why
         raise DataError(
-            f"{place}: not valid JSON ({why}); mend the file, or fetch it again"
+            f"{place}: not valid JSON ({why}); correct the file, or fetch it again"
         ) from None
 
 
@@ -60,8 +62,8 @@ def as_number(value: Any) -> float | None:
 
 
 def grouping_categories(files: Iterable[tuple[Rows, Rows]]) -> set[Id]:
-    """Return the ids of categories that only group others: roots that others name as their
-    supercategory and that no annotation uses.
+    """Return the ids of categories that only group other categories: roots that others name as
+    their supercategory and that no annotation uses.
 
     Args:
         files: categories and annotations of all files of a data set.

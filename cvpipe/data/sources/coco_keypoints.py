@@ -65,7 +65,7 @@ def _skeleton(place: str, category: Mapping[str, Any], points: int) -> Pairs:
         ):
             raise DataError(
                 f"{place}: the skeleton of the category '{category['name']}' has the line"
-                f" {json.dumps(line)}, not two numbers from 1 to {points}; mend or remove it"
+                f" {json.dumps(line)}, not two numbers from 1 to {points}; correct or remove it"
             )
         lines.append((line[0] - 1, line[1] - 1))
     return tuple(lines)
@@ -98,14 +98,14 @@ def read_points(
         ):
             raise DataError(
                 f"{place(number)}: keypoints are not {3 * points} numbers, x, y and visibility of"
-                f" {points} points; mend or remove it"
+                f" {points} points; correct or remove it"
             )
         values[number] = np.reshape(given, [points, 3])
         unknown = ~np.isin(values[number, :, 2], [0, 1, 2])
         if unknown.any():
             raise DataError(
                 f"{place(number)}: a keypoint has the visibility {values[number, unknown, 2][0]:g},"
-                " which is 0 (not annotated), 1 (hidden) or 2 (visible); mend or remove it"
+                " which is 0 (not annotated), 1 (hidden) or 2 (visible); correct or remove it"
             )
     places = (values[..., 1::-1] + FIRST_CENTER) / extents[:, np.newaxis]
     return places, values[..., 2].astype(np.int32)

@@ -52,7 +52,7 @@ def segmentation_source(
     locate: Callable[[str], str] = str,
     mask: Mask | None = None,
 ) -> Source:
-    """Return R = `records` images with masks, which `read_record` reads together.
+    """Return R = `records` images; `read_record` reads each image with its mask.
 
     `mask` has further data, such as frames.
     """

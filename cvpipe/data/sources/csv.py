@@ -110,23 +110,25 @@ def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
     try:
         rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except CsvError as error:
-        raise DataError(f"{place}:{lines.line_num}: not a table: {error}; mend the line") from None
+        raise DataError(
+            f"{place}:{lines.line_num}: not a table: {error}; correct the line"
+        ) from None
     rows = [(line, cells) for line, cells in rows if any(cells)]
     headings = rows.pop(0)[1] if header and rows else None
     if not rows:
         raise DataError(
-            f"{place}: no row{' below the headings' if headings else ''}; add some, or name another"
+            f"{place}: no row{' below the headings' if headings else ''}; add rows, or name another"
             " table"
         )
     return Table(place, headings, rows, name, delimiter)
 
 
 def column_reader(files: Files, table: Table, lines: Sequence[Sequence[int]]) -> ReadColumn:
-    """Return a reader of a table's columns. It reads the file again, so that columns which nobody
-    asks for take no memory.
+    """Return a reader of a table's columns. It reads the file again, so that unused columns take no
+    memory.
 
     Args:
-        lines: the lines of each record's rows. Several values are joined by commas.
+        lines: the lines of each record's rows. The values of several rows are joined by commas.
     """
     name, delimiter, header = table.name, table.delimiter, table.headings is not None
 
@@ -190,7 +192,7 @@ def column_at(table: Table, column: str, key: str) -> int:
     if int(column) >= width:
         raise DataError(
             f"{table.place}: no column {column} ({key}) among {width}, counted from 0; set"
-            f" data.source.delimiter to what separates columns, or {key} to another"
+            f" data.source.delimiter to the character that separates columns, or {key} to another"
         )
     return int(column)
 
@@ -200,11 +202,12 @@ def cell_of(table: Table, line: int, cells: list[str], at: int) -> str:
     if at >= len(cells):
         raise DataError(
             f"{table.place}:{line}: the row is cut short: column {at}, counted from 0, is missing;"
-            " mend or remove the row"
+            " correct or remove the row"
         )
     if not cells[at]:
         raise DataError(
-            f"{table.place}:{line}: column {at}, counted from 0, is empty; mend or remove the row"
+            f"{table.place}:{line}: column {at}, counted from 0, is empty; correct or remove the"
+            " row"
         )
     return cells[at]
 

@@ -151,7 +151,7 @@ def _clutter(random: np.random.Generator, height: int, width: int) -> np.ndarray
     along, across = cos * dx + sin * dy, cos * dy - sin * dx
     kind, side = random.integers(3), min(height, width)
     if kind == 0:
-        # A line as thick as ink, from edge to edge: a short one would look like the digit 1.
+        # A line as thick as ink, from edge to edge: a short line would look like the digit 1.
         return np.clip(np.float32(random.uniform(1, 3)) - abs(across), 0, 1)
     length, breadth = (random.uniform(0.05, 0.25, 2) * side).astype(np.float32)
     if kind == 1:

@@ -206,7 +206,7 @@ class ZipFiles(Files):
             return unpack(str(self.path), *self._place(name))
         except DataError as error:
             raise DataError(
-                f"{self.locate(name)}: {error}; fetch or make the archive again"
+                f"{self.locate(name)}: {error}; download or create the archive again"
             ) from None
 
     def reader(self, names: Sequence[str]) -> Reader:
@@ -244,7 +244,8 @@ class ZipFiles(Files):
 
 
 def open_files(path: str, inside: Sequence[str] = ()) -> Files:
-    """Open a folder or a zip archive; `inside` are the paths in it that the configuration names.
+    """Open a folder or a zip archive. `inside` lists the paths inside it that the configuration
+    names.
 
     If the folder doesn't exist, the archive of that name is opened: data/bccd.zip for data/bccd.
 

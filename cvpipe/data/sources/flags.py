@@ -34,4 +34,4 @@ def flag_of_text(text: str | None, place: str, name: str) -> bool:
 
 
 def _no_flag(said: str, place: str, name: str, allowed: str) -> DataError:
-    return DataError(f"{place}: {name} is {said}, but must be {allowed}; mend it")
+    return DataError(f"{place}: {name} is {said}, but must be {allowed}; correct it")

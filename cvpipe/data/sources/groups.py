@@ -15,7 +15,7 @@ from cvpipe.config.group import Group
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError, counted
 
-# Costs that differ by rounding are equal, so that all processors share out alike.
+# Costs are rounded, so that rounding errors can't change the assignment between processors.
 _DIGITS = 6
 
 
@@ -48,9 +48,10 @@ def share_out(
 ) -> np.ndarray:
     """Assign examples to parts, whole groups at a time, deterministically.
 
-    Each group, larger ones first, goes to the part that then is nearest to its share of all
-    examples and of each stratum. With one stratum, a part differs from its share by less than the
-    largest group. Groups of similar size are ranked by a hash of the seed and their name.
+    Groups are assigned in order of decreasing size. Each goes to the part whose shares of all
+    examples and of each stratum are then nearest to the wanted ones. With one stratum, a part
+    differs from its share by less than the largest group. Groups of similar size are ranked by a
+    hash of the seed and their name.
 
     Args:
         groups: [N], the names of the groups.
@@ -66,7 +67,7 @@ def share_out(
     number = {name: row for row, name in enumerate(names)}
     member = np.array([number[name] for name in groups], np.int64)
     _, stratum = np.unique(strata, return_inverse=True)
-    # Examples of each stratum, and of all.
+    # Number of examples in each stratum, and in all strata.
     counts = np.zeros((len(names), stratum.max(initial=0) + 2))
     np.add.at(counts, (member, stratum), 1)
     counts[:, -1] = counts.sum(1)

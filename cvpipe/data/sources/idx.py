@@ -64,7 +64,7 @@ def _source(
         )
         raise DataError(
             f"{config.path}: label {labels.max()} in {prefix}-labels, counted from 0, but {known};"
-            " mend one of the two"
+            " correct one of the two"
         )
 
     pixels = in_memory(images)
@@ -101,8 +101,8 @@ def _array(files: Files, prefix: str, rank: int, config: Idx) -> np.ndarray:
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * rank)
     if values.size != math.prod(shape):
         raise DataError(
-            f"{place}: the header states {shape}, {math.prod(shape)} bytes, but {values.size} are"
-            " there; fetch it again"
+            f"{place}: the header states {shape}, {math.prod(shape)} bytes, but the file has"
+            f" {values.size}; fetch it again"
         )
     return values.reshape(shape)
 

@@ -1,7 +1,7 @@
 """Indexes of large files, cached as long as the files don't change.
 
-The index of a file is in $XDG_CACHE_HOME/cvpipe/ROOM, or ~/.cache/cvpipe/ROOM. It is valid while
-the file has the same size and modification time.
+Indexes are in $XDG_CACHE_HOME/cvpipe/ROOM, or ~/.cache/cvpipe/ROOM: each format has its folder, the
+argument `room`. An index is valid while the file has the same size and modification time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def remembered(room: str, file: str, stamp: np.ndarray) -> Index | None:
 
 def remember(room: str, file: str, stamp: np.ndarray, index: Index) -> None:
     """Cache the index of a file."""
-    # A copy that was unpacked from an archive is there only once.
+    # A temporary copy, unpacked from an archive, is never opened again.
     if file.startswith("/proc/"):
         return
     place = _place_of(room, file)

@@ -76,8 +76,8 @@ def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
         if [column.name for column in own] != list(names):
             raise DataError(
                 f"{tables[split].place}: has the keypoints"
-                f" {', '.join(column.name for column in own)}, and {tables['train'].place}"
-                f" {', '.join(names)}; give all tables the same columns in the same order"
+                f" {', '.join(column.name for column in own)}, but {tables['train'].place}"
+                f" has {', '.join(names)}; give all tables the same columns in the same order"
             )
     facts = Facts(
         (config.class_name,),
@@ -155,7 +155,7 @@ def _point(
     if flag not in ("", "0", "1", "2"):
         raise DataError(
             f"{table.place}:{line}: {column.name}_v is '{flag}', which is 0 (not annotated), 1"
-            " (hidden) or 2 (visible); mend it"
+            " (hidden) or 2 (visible); correct it"
         )
     if flag == str(NOT_ANNOTATED) or (not x and not y and not flag):
         return None
@@ -165,8 +165,8 @@ def _point(
         places = math.nan, math.nan
     if not all(map(math.isfinite, places)):
         raise DataError(
-            f"{table.place}:{line}: {column.name} is at x '{x}' and y '{y}', not two numbers; mend"
-            " them, or leave both empty"
+            f"{table.place}:{line}: {column.name} is at x '{x}' and y '{y}', not two numbers;"
+            " correct them, or leave both empty"
         )
     return (*places, HIDDEN if flag == str(HIDDEN) else VISIBLE)
 

@@ -81,7 +81,7 @@ def _items(files: Files, name: str) -> Iterator[Item]:
         if len(cells) not in COLUMNS:
             raise DataError(
                 f"{where}: the line has {counted(len(cells), 'column')}, but KITTI's have 15, or 16"
-                " with a score; mend or remove it"
+                " with a score; correct or remove it"
             )
         values = dict(zip(_BOX, cells[4:8], strict=True))
         left, top, right, bottom = (number(values, key, where) for key in _BOX)

@@ -21,7 +21,7 @@ class LabelMap(NamedTuple):
     """Names of classes."""
 
     names: dict[int, str]
-    """By number, in the order of the numbers."""
+    """Names by number, in the order of the numbers."""
     numbers: dict[str, int]
     """Numbers by all names that mean the class, such as /m/01g317 of Open Images."""
 
@@ -31,12 +31,12 @@ def read_label_map(files: Files, path: str, first: int) -> LabelMap:
 
     Args:
         files: the folder or archive.
-        path: its path: a .pbtxt file of items with id, name and display_name, a .csv file of rows
-            "id,name", or text with a name, or "id:name", in each line.
+        path: path of the label map in it: a .pbtxt file of items with id, name and display_name, a
+            .csv file of rows "id,name", or text with a name, or "id:name", in each line.
         first: number of the first line of a text file.
 
     Raises:
-        DataError: it is missing or damaged, or two classes have the same number or name.
+        DataError: the label map is missing or damaged, or two classes have the same number or name.
     """
     name = files.find(path)
     if name is None:
@@ -50,14 +50,14 @@ def read_label_map(files: Files, path: str, first: int) -> LabelMap:
     numbers: dict[str, int] = {}
     for number, own, *others in sorted(items):
         if number in names:
-            raise DataError(f"{place}: two classes have the number {number}; mend the file")
+            raise DataError(f"{place}: two classes have the number {number}; correct the file")
         if own in names.values():
             raise DataError(f"{place}: two classes are named '{own}'; name them differently")
         names[number] = own
         for known in (own, *others):
             numbers.setdefault(known, number)
     if not names:
-        raise DataError(f"{place}: names no class; add them, or name another file")
+        raise DataError(f"{place}: names no class; add classes, or name another file")
     return LabelMap(names, numbers)
 
 
@@ -66,12 +66,12 @@ def _items(text: str, place: str) -> list[tuple[Any, ...]]:
     try:
         text_format.Parse(text, message, allow_unknown_field=True)
     except text_format.ParseError as error:
-        raise DataError(f"{place}: not a label map ({error}); mend it") from None
+        raise DataError(f"{place}: not a label map ({error}); correct it") from None
     items: list[tuple[Any, ...]] = []
     for item in message.item:
         shown = item.display_name or item.name
         if not item.HasField("id") or not shown:
-            raise DataError(f"{place}: item {len(items) + 1} has no id or no name; mend it")
+            raise DataError(f"{place}: item {len(items) + 1} has no id or no name; correct it")
         items.append((item.id, shown, item.name or shown))
     return items
 
@@ -81,7 +81,7 @@ def _rows(text: str, place: str) -> list[tuple[Any, ...]]:
     rows = [row for row in rows if any(row)]
     for line, row in enumerate(rows, 1):
         if len(row) != 2 or not row[0].isdecimal():
-            raise DataError(f"{place}: row {line} isn't a number and a name; mend it")
+            raise DataError(f"{place}: row {line} isn't a number and a name; correct it")
     return [(int(row[0]), row[1]) for row in rows]
 
 
@@ -95,7 +95,9 @@ def _lines(text: str, first: int) -> list[tuple[Any, ...]]:
 
 @functools.cache
 def _label_map() -> Any:
-    """Make the message StringIntLabelMap of the Object Detection API, as far as it is read."""
+    """Make the message StringIntLabelMap of the Object Detection API, with the fields that are
+    read.
+    """
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="cvpipe_label_map.proto", package="cvpipe_label_map"

@@ -96,7 +96,7 @@ def _items(regions: list[Mapping[str, Any]], where: str) -> Iterator[Item]:
         labels = value[key]
         place = f"{where}: region {position + 1}"
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise DataError(f"{place}: {key} is not a list of names; mend or remove the region")
+            raise DataError(f"{place}: {key} is not a list of names; correct or remove the region")
         size = stated(row.get("original_height"), row.get("original_width"))
         corners = _corners(value, size, f"{place} ({labels[0]})")
         for label in labels:

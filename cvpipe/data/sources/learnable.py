@@ -28,7 +28,7 @@ def refuse_lost_objects(place: str, splits: Mapping[str, Source]) -> None:
                 where = "" if name == "all" else f" in the {name} split"
                 raise DataError(
                     f"{place}: {lost:,} of {counted(lost + left, 'object')}{where} can't be used;"
-                    f" {faults_in_words(annotation.faults)}. Mend the annotations"
+                    f" {faults_in_words(annotation.faults)}. Correct the annotations"
                 )
 
 
@@ -44,6 +44,6 @@ def refuse_unlearnable(place: str, train: Source) -> None:
             why = f"; {faults_in_words(faults)}" if faults else ""
             raise DataError(
                 f"{place}: nothing to learn in {counted(len(train), 'training image')}:"
-                f" {annotation.unlearnable}{why}. Mend the annotations, or set data.source to where"
-                " they are"
+                f" {annotation.unlearnable}{why}. Correct the annotations, or set data.source to"
+                " where they are"
             )

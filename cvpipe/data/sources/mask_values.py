@@ -1,7 +1,7 @@
 """Labels of mask images: the mapping from pixel values or colors to classes, and its errors.
 
-A pixel's value is a gray value, a palette index, or a color as R + 2⁸·G + 2¹⁶·B. It is the index
-into a table of labels.
+A pixel's value is a gray value, a palette index, or a color as R + 2⁸·G + 2¹⁶·B. A table maps each
+value to a label.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _GRAY = (
 )
 # Number of masks to inspect first: a second or two for images of a megapixel.
 FIRST_MASKS = 100
-# Number of inspected masks from which a class in none of these masks is reported.
+# A class that is in none of the inspected masks is reported if there are at least this many.
 _TELLING = 20
 _SHOWN = 8
 # More unknown values than this come from lossy compression, or from scaling that blends neighbors.
@@ -129,7 +129,7 @@ def open_mask(encoded: bytes) -> Image.Image:
 def refuse_unknown_values(
     masks: int, read: Callable[[int], bytes], locate: Callable[[int], str], known: MaskValues
 ) -> None:
-    """Inspect some masks, evenly spaced over all. Skip damaged ones, and warn of missing classes.
+    """Inspect some masks, evenly spaced over all. Skip damaged masks, and warn of missing classes.
 
     Args:
         masks: number of masks.
@@ -187,8 +187,8 @@ def refuse_unknown_values(
     if pixels.any() and unseen and (looked >= _TELLING or len(known.names) - len(unseen) < 2):
         more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
         log.warning(
-            "no pixel of %s%s in %s inspected, such as %s; add some, or the scores of these classes"
-            " will be unreliable",
+            "no pixel of %s%s in %s inspected, such as %s; add images of these classes, or their"
+            " scores will be unreliable",
             ", ".join(unseen[:_SHOWN]),
             more,
             counted(looked, "mask"),
@@ -267,9 +267,9 @@ def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counte
         raise DataError(_GRAY)
     if not known.by_color and not is_gray and picture.mode != "P":
         raise DataError(
-            f"the mask has colors ({picture.mode}), but no class of the pipeline has: give each"
-            " class its color in data.source.classes, or save masks as gray or palette PNGs whose"
-            " values are the classes' positions"
+            f"the mask has colors ({picture.mode}), but no class of the pipeline has a color: give"
+            " each class its color in data.source.classes, or save masks as gray or palette PNGs"
+            " whose values are the classes' positions"
         )
     values = _colors(picture) if known.by_color else _indices(picture)
     labels = known.labels[values]

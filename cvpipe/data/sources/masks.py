@@ -1,5 +1,5 @@
-"""Images with masks. A mask is an image whose pixels are classes. It has its image's name, apart
-from the extension and an optional suffix.
+"""Images with masks. A mask is an image whose pixels are classes. A mask has the name of its image,
+apart from the extension and an optional suffix.
 """
 
 from __future__ import annotations

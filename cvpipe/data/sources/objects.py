@@ -15,7 +15,7 @@ from cvpipe.data.annotations.faults import Faults, sum_of_faults
 from cvpipe.data.annotations.frame import Frames
 from cvpipe.errors import DataError
 
-INVERTED = "with corners the wrong way round, left out"
+INVERTED = "with corners in the wrong order, left out"
 WITHOUT_AREA = "without area, left out"
 OUTSIDE = "outside the image, left out"
 IN_PIXELS = "in pixels instead of fractions of the image, left out"
@@ -43,7 +43,8 @@ def collect(
     """Make `Boxes` from the annotations of a format.
 
     Boxes that extend beyond the image are clipped. Boxes that are inverted, empty, outside the
-    image or repeated (with the same class) are dropped. Both are counted by file.
+    image or repeated (with the same class) are dropped. Clipped and dropped boxes are counted by
+    file.
 
     Args:
         files: [R], names of the records' annotations.
@@ -62,7 +63,7 @@ def collect(
     broken = np.flatnonzero(~np.isfinite(boxes).all(1))
     if len(broken):
         raise DataError(
-            f"{place(int(broken[0]))}: a coordinate isn't a finite number; mend or remove the"
+            f"{place(int(broken[0]))}: a coordinate isn't a finite number; correct or remove the"
             " object"
         )
     order = np.argsort(record, kind="stable")

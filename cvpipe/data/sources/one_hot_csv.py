@@ -23,7 +23,7 @@ _MARKS = {"0": False, "1": True, "0.0": False, "1.0": True}
 
 def one_hot_csv(config: OneHot) -> dict[str, Source]:
     """Return the split of each table. A missing image is a bad record. Rows without a class or with
-    several are left out and counted.
+    several classes are left out and counted.
 
     Raises:
         DataError: a table is missing, a cell is neither 0 nor 1, no row has one class, two rows
@@ -37,8 +37,8 @@ def one_hot_csv(config: OneHot) -> dict[str, Source]:
         if other is not None or len(own) != len(classes):
             lacking = other or next(name for name in classes if name not in own)
             raise DataError(
-                f"{files.locate(config.files[split])}: its classes aren't those of"
-                f" {files.locate(config.train)}, see '{lacking}'; {suggest(lacking, classes)}"
+                f"{files.locate(config.files[split])}: its classes differ from those of"
+                f" {files.locate(config.train)}, such as '{lacking}'; {suggest(lacking, classes)}"
             )
     warn_of_leaks(config.path, {split: list(images) for split, (_, images) in labels.items()})
     return {split: _source(files, images, classes) for split, (_, images) in labels.items()}
@@ -82,7 +82,7 @@ def _is_marked(table: Table, line: int, cells: list[str], at: int) -> bool:
     if cell not in _MARKS:
         raise DataError(
             f"{table.place}:{line}: column {at}, counted from 0, is '{cell}', but must be 0 or 1;"
-            " mend the row, or set data.source.path_column"
+            " correct the row, or set data.source.path_column"
         )
     return _MARKS[cell]
 

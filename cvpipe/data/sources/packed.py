@@ -1,6 +1,6 @@
 """Packed data from `cvpipe data pack`: annotations in memory, random access to images.
 
-Dimensions: R records of a split, in another order than its examples.
+Dimensions: R records of a split, in another order than the examples.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def packed(config: Packed) -> dict[str, Source]:
     if manifest.annotations != config.annotations:
         raise DataError(
             f"{place}: packed data with {' and '.join(manifest.annotations)}, but the task learns"
-            f" from {' and '.join(config.annotations)}; give a source of such annotations"
+            f" from {' and '.join(config.annotations)}; give a source with these annotations"
         )
     missing = sorted(_files(manifest) - file_names(place))
     if missing:
         raise DataError(
-            f"{place}: {missing[0]} is missing, one of {len(missing)} such files; pack the data"
+            f"{place}: {missing[0]} is missing, one of {len(missing)} missing files; pack the data"
             " again, or copy all files"
         )
     classes = [_kind(name, place) for name in manifest.annotations]
@@ -85,7 +85,10 @@ def _kind(name: str, place: str) -> type[Annotation]:
     for kind in kinds.KINDS:
         if kind.__name__.lower() == name:
             return kind
-    raise DataError(f"{place}: an annotation of the kind {name}, which this cvpipe doesn't know")
+    raise DataError(
+        f"{place}: an annotation of the kind {name}, which this version of cvpipe doesn't know;"
+        " upgrade cvpipe"
+    )
 
 
 def _source(

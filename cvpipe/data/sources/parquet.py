@@ -44,8 +44,8 @@ def parquet(config: Parquet) -> dict[str, Source]:
     """Return the splits named by words in the files' paths, or one named "all"; images are read
     when a record is read.
 
-    Rows without a class, splits that have only such rows, and objects of unreadable images are left
-    out and counted.
+    Rows without a class, splits without any row with a class, and objects of unreadable images are
+    left out and counted.
 
     Raises:
         DataError: a file is damaged, a column is missing, a class is unknown, or boxes aren't four

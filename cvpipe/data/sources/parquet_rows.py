@@ -112,7 +112,9 @@ def class_names(features: Mapping[str, Any], *path: str) -> tuple[str, ...]:
 
 
 def column_reader(tables: Sequence[Table]) -> ReadColumn:
-    """Return a reader of the columns of a split's rows. Numbers of classes are their names."""
+    """Return a reader of the columns of a split's rows. Class numbers are replaced by class
+    names.
+    """
 
     def read(column: str, _: str) -> list[str]:
         names = dict(enumerate(class_names(tables[0].features, column)))
@@ -187,7 +189,7 @@ def _content(value: Any) -> bytes | str:
     if isinstance(value, dict):
         content, named = value.get("bytes"), value.get("path")
         if content is None and named:
-            return f"the row names {named} and doesn't hold the image"
+            return f"the row names {named} but doesn't contain the image"
         value = content
     return value if isinstance(value, bytes) else "the row holds no image"
 

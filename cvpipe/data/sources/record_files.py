@@ -40,18 +40,18 @@ class Shard(NamedTuple):
 def open_shards(
     files: Files, config: RecordFiles, names: Iterable[str], kind: str
 ) -> dict[str, list[Shard]]:
-    """Return the files of each split, or of one split named "all", in order. Empty ones are left
+    """Return the files of each split, or of one split named "all", in order. Empty files are left
     out with a warning.
 
     Args:
         files: the folder or archive.
-        config: its section.
+        config: the section of the source.
         names: files that may have examples, if no pattern is given.
         kind: kind of file in messages, such as "TFRecord file".
 
     Raises:
-        DataError: there is none, a pattern fits no file, a file belongs to two splits or is
-            compressed, or the training split has none.
+        DataError: there is no file, a pattern fits no file, a file belongs to two splits or is
+            compressed, or the training split has no file.
     """
     if config.patterns:
         splits = _by_pattern(files, config)
@@ -94,7 +94,8 @@ def open_shard(files: Files, name: str) -> Shard:
     if isinstance(files, FolderFiles):
         shard = Shard(name, place, place, None)
     else:
-        # Held open: without a name, nothing stays behind when a process is killed.
+        # The copy has no name, so nothing stays behind when a process is killed. It vanishes when
+        # it is closed.
         copy = tempfile.TemporaryFile()  # noqa: SIM115
         copy.write(files.read(name))
         copy.flush()
@@ -129,8 +130,8 @@ def splits_by_words(path: str, names: Iterable[str], kind: str) -> dict[str, lis
         splits.setdefault(found[-1] if found else "all", []).append(name)
     if len(splits) > 1 and "all" in splits:
         raise DataError(
-            f"{path}: no word in the path of {splits['all'][0]} is a split's name, unlike in that"
-            f" of another {kind}; set data.source.train and others to patterns of the files' names"
+            f"{path}: the path of {splits['all'][0]} names no split, but the path of another {kind}"
+            " does; set data.source.train, validation and test to patterns of the files' names"
         )
     check_folder_splits(path, {split: own[0] for split, own in splits.items()})
     return splits
@@ -160,7 +161,7 @@ def _by_pattern(files: Files, config: RecordFiles) -> dict[str, list[str]]:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Return True if each part of a path fits that of a pattern."""
+    """Return True if each part of a path fits the same part of a pattern."""
     parts, wanted = name.split("/"), posixpath.normpath(pattern).split("/")
     return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 
@@ -169,13 +170,15 @@ def expand_braces(pattern: str) -> list[str]:
     """Return the patterns that {a,b} and {000..099} in a pattern mean, in order.
 
     Raises:
-        DataError: they are more than a million.
+        DataError: there are more than a million patterns.
     """
     most = [""]
     for text in _pieces(pattern):
         most = [begin + end for begin in most for end in text]
         if len(most) > _MOST_FILES:
-            raise DataError(f"'{pattern}' means more than {_MOST_FILES:,} files; mend the pattern")
+            raise DataError(
+                f"'{pattern}' means more than {_MOST_FILES:,} files; correct the pattern"
+            )
     return most
 
 
@@ -188,7 +191,7 @@ def _pieces(pattern: str) -> Iterator[Sequence[str]]:
             first, last = int(limits[1]), int(limits[2])
             if abs(last - first) >= _MOST_FILES:
                 raise DataError(
-                    f"'{pattern}' means more than {_MOST_FILES:,} files; mend the pattern"
+                    f"'{pattern}' means more than {_MOST_FILES:,} files; correct the pattern"
                 )
             step = 1 if first <= last else -1
             width = max(map(len, limits.groups())) if "0" in (limits[1][0], limits[2][0]) else 0

@@ -38,7 +38,7 @@ def record_reader(file_format: str, parts: Sequence[Part], place: str) -> Callab
         return _array_record_reader(parts)
     raise DataError(
         f"{place}: the files are {file_format}; only tfrecord and array_record are read; prepare it"
-        " as one of them"
+        " in one of these formats"
     )
 
 

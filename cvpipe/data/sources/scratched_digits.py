@@ -27,8 +27,9 @@ CLASSES = (GOOD, "scratch", "blot")
 SPLITS = ("train", "validation", "test")
 ROWS = 2
 LIGHT, TINT, SLOPE, NOISE = (200, 212), 3, 8, (2.0, 4.0)
-"""For pixels in 0…255. LIGHT: range of the paper's brightness. TINT, SLOPE: largest difference from
-it of a color channel, and of an edge of the image. NOISE: range of the noise's standard deviation.
+"""For pixels in 0…255. LIGHT: range of the paper's brightness. TINT: largest difference of a color
+channel from this brightness. SLOPE: largest difference of an edge of the image from it. NOISE:
+range of the noise's standard deviation.
 """
 INK = (90, 100)
 """Range of the difference between ink and paper, for pixels in 0…255."""

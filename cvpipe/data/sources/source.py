@@ -150,8 +150,8 @@ class Source:
         return [values[record] for record in self.records.tolist()]
 
     def names(self) -> list[str]:
-        """Return all names in a normalized form of Unicode, which archives and folders may write
-        differently.
+        """Return all names in a normalized form of Unicode, because archives and folders may write
+        the same name in different forms.
         """
         return [same_form(self.name_record(record)) for record in self.records.tolist()]
 
@@ -170,7 +170,7 @@ class Source:
         return np.frombuffer(b"".join(each), "<u8")
 
     def digest(self) -> str:
-        """Return a fingerprint of the examples and their order; see `digests`."""
+        """Return a fingerprint of the examples and their order, made from `digests`."""
         return hashlib.sha256(self.digests.tobytes()).hexdigest()[:16]
 
     def describe(self, index: int) -> str:
@@ -183,7 +183,7 @@ class Source:
 
     def counts(self) -> np.ndarray:
         """Count the examples or objects of each class: int64 [K], by the first annotation that
-        knows them without reading; zeros if none does.
+        knows the counts without reading records; zeros if none does.
         """
         for annotation in self.annotations:
             counts = annotation.counts(self.records, len(self.classes))
@@ -240,7 +240,7 @@ class Source:
         return dataclasses.replace(self, annotations=limited, known_digests=known)
 
     def _still_known(self, annotations: Sequence[Annotation]) -> np.ndarray | None:
-        """Return the known digests if annotations haven't changed."""
+        """Return the known digests if annotations haven't changed, else None."""
         same = all(now is before for now, before in zip(annotations, self.annotations, strict=True))
         return self.known_digests if same else None
 

@@ -30,9 +30,9 @@ def hold_out(
     """Split a source in two, stratified by class. Return the rest, and the held-out part of size
     `share`.
 
-    Examples are ranked by a hash of the seed and their name, so added examples move few others, and
-    the location of the data doesn't matter. A class keeps at least one example; both parts keep the
-    source's order. With groups, whole groups are held out, by `share_out`.
+    Examples are ranked by a hash of the seed and their name, so adding examples moves few others,
+    and the location of the data doesn't matter. A class keeps at least one example; both parts keep
+    the source's order. With groups, whole groups are held out, by `share_out`.
     """
     if group:
         return _hold_out_groups([source], share, seed, group)[0]
@@ -50,7 +50,7 @@ def _hold_out_groups(
     names = [name for source in sources for name in group_names(source, group)]
     sizes = np.cumsum([0, *map(len, sources)])
     if share:
-        # A class of one source isn't that of another.
+        # The same stratum number means different classes in different sources.
         strata = np.unique(
             [(n, stratum) for n, source in enumerate(sources) for stratum in source.strata()],
             axis=0,
@@ -96,7 +96,7 @@ def limit(source: Source, most: int, seed: str) -> Source:
     hashes, turn = _hashes(source, seed), np.zeros(len(source), np.int64)
     for members in _ranked(source, hashes):
         turn[members] = np.arange(len(members))
-    # Classes take turns, with one example each, until they have no more. If the last turn is
+    # Classes take turns, with one example each, until they run out of examples. If the last turn is
     # incomplete, hashes decide.
     return source.subset(np.sort(np.lexsort((hashes, turn))[:most]))
 
@@ -107,7 +107,7 @@ def choose_classes(splits: Splits, classes: tuple[str, ...], place: str) -> Spli
     """
     known = next(iter(splits.values())).classes
     if not known:
-        raise DataError(f"data.only: {place} has no classes; leave it out")
+        raise DataError(f"data.only: {place} has no classes; leave data.only out")
     for name in classes:
         if name not in known:
             raise DataError(f"data.only: {place} has no class '{name}'; {suggest(name, known)}")
@@ -120,7 +120,9 @@ def with_test(splits: Splits, share: float, seed: int, group: Group | None = Non
 
 
 def with_validation(splits: Splits, share: float, seed: int, group: Group | None = None) -> Splits:
-    """Hold out a validation split of the training split if there is none and the share isn't 0."""
+    """Hold out a validation split from the training split if there is none and the share isn't
+    0.
+    """
     return complete([splits], "validation", share, seed, group)[0] if share else splits
 
 

@@ -73,7 +73,7 @@ def _scan(shard: Shard) -> Index:
     except (tarfile.TarError, ValueError, OverflowError) as error:
         after = f" after {names[-1]}" if names else ""
         raise DataError(
-            f"{shard.place}: no sound tar archive{after} ({error}); {_ADVICE}"
+            f"{shard.place}: not a valid tar archive{after} ({error}); {_ADVICE}"
         ) from None
     if not _is_end(shard.path, end):
         after = names[-1] if names else "its beginning"
@@ -91,7 +91,8 @@ def _is_inside(name: str) -> bool:
 
 
 def _is_end(path: str, offset: int) -> bool:
-    """Return True if an archive ends here: with at least one block of zeros, and zeros alone.
+    """Return True if an archive ends here: with at least one block of zeros, and only zeros after
+    it.
 
     The tarfile module silently stops at a damaged header, and at the end of a file that is cut off.
     """
@@ -106,7 +107,7 @@ def _is_end(path: str, offset: int) -> bool:
 
 
 def _joined(names: list[str]) -> np.ndarray:
-    """Return names as bytes, uint8, with a zero after each, which no name has."""
+    """Return names as bytes, uint8, with a zero after each; no name contains a zero."""
     content = b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names)
     return np.frombuffer(content, np.uint8)
 

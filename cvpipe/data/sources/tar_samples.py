@@ -28,7 +28,7 @@ class Sample(NamedTuple):
     key: str
     """Path up to the first dot of the file name."""
     files: dict[str, int]
-    """Entry of the archive by extension in lower case: what follows that dot."""
+    """Number of the archive's entry, by extension in lower case: the text after that dot."""
 
 
 class Samples:
@@ -100,12 +100,12 @@ class Samples:
             return json.loads(self.read(record, extension))
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"{self.place(record, extension)}: not valid JSON ({error}); mend the file, or"
+                f"{self.place(record, extension)}: not valid JSON ({error}); correct the file, or"
                 " fetch the archive again"
             ) from None
 
     def name(self, record: int, extension: str | None) -> str:
-        """Return the path of a sample's file: in its archive, below the path of that."""
+        """Return the path of a sample's file: the path of its archive, then the path inside it."""
         sample = self.samples[record]
         end = f".{extension}" if extension else ""
         return f"{self.shards[sample.shard].name}/{sample.key}{end}"

@@ -1,7 +1,7 @@
 """Examples (tf.train.Example) in TFRecord files, by number, from any thread.
 
-All records are read once when a source is opened: that finds annotations and damaged records.
-Afterwards they are read by their offsets.
+All records are read once when a source is opened, to find annotations and damaged records.
+Afterwards, records are read by their offsets.
 
 Dimensions: R records of a split.
 """
@@ -27,7 +27,7 @@ from cvpipe.errors import DataError, counted
 T = TypeVar("T")
 
 DAMAGED = "the record is damaged: its checksum is wrong"
-NO_EXAMPLE = "the record is no tf.train.Example"
+NO_EXAMPLE = "the record isn't a tf.train.Example"
 FILENAMES = ("image/filename", "filename")
 _ADVICE = "fetch or write it again"
 _NAME = re.compile(
@@ -123,7 +123,7 @@ class Examples:
         """Return the error for a feature that no example has; `key` names it in a pipeline."""
         known = ", ".join(self.features) or "none"
         return DataError(
-            f"{place}: no example has a usable '{feature}'; the features of the first one are"
+            f"{place}: no example has a usable '{feature}'; the features of the first example are"
             f" {known}; set {key} to one of them"
         )
 
@@ -135,7 +135,7 @@ class Examples:
         return read_at(self.shards[number].path, offset, length)
 
     def name(self, record: int) -> str:
-        """Return a record's name: its file, and its number in it, counted from 0."""
+        """Return a record's name: its file, and its number in the file, counted from 0."""
         return f"{self.shards[self.places[record, 0]].name} record {self.numbers[record]}"
 
     def _contents(self) -> Iterator[bytes | None]:
@@ -166,7 +166,7 @@ def places_of(shard: Shard) -> np.ndarray:
     if not begins_as_tfrecord(shard):
         raise DataError(
             f"{shard.place}: not a TFRecord file, or its first bytes are damaged; {_ADVICE}, or"
-            " name others in data.source.train"
+            " name other files in data.source.train"
         )
     try:
         return tfrecord_places(shard.path, None, _ADVICE)
@@ -181,7 +181,7 @@ def begins_as_tfrecord(shard: Shard) -> bool:
 
 
 def image_reader(examples: Examples, image: str) -> Reader:
-    """Return graph code: a record number to the "bytes" of its image."""
+    """Return graph code that maps a record number to the "bytes" of its image."""
     wanted = {image: tf.io.FixedLenFeature([], tf.string)}
 
     def read_record(record: tf.Tensor) -> Example:

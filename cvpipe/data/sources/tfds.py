@@ -1,7 +1,7 @@
-"""Data sets of TensorFlow Datasets (tensorflow.org/datasets), read by index from its files.
-Images stay encoded.
+"""Data sets of the library TensorFlow Datasets (tensorflow.org/datasets), whose files are read by
+index. Images stay encoded.
 
-Dimensions: R records of a split, in the order of its expression.
+Dimensions: R records of a split, in the order of the split's expression.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _instructions(info: Any, split: str, expression: str) -> list[Any]:
         instructions = list(info.splits[expression].file_instructions)
     except (ValueError, AssertionError, KeyError) as error:
         known = f"it has {', '.join(info.splits)}" + (
-            "" if split == "train" else "; null holds some images out"
+            "" if split == "train" else "; give null to hold out some images"
         )
         raise DataError(
             f"data.source.{split}: {info.full_name} has no split '{expression}'"
@@ -270,7 +270,7 @@ def _source(
 
 
 def _image(read: Callable[[int], bytes], config: Tfds) -> Reader:
-    """Read the image of a record."""
+    """Return a reader of records' images."""
     wanted = {config.image: tf.io.FixedLenFeature([], tf.string)}
 
     def read_record(record: tf.Tensor) -> Example:
@@ -281,14 +281,14 @@ def _image(read: Callable[[int], bytes], config: Tfds) -> Reader:
 
 
 def _image_and_mask(read: Callable[[int], bytes], config: TfdsMasks, known: MaskValues) -> Reader:
-    """Read the image of a record and its mask, whose values are `known`."""
+    """Return a reader of records' images and masks, whose values are `known`."""
     wanted = {name: tf.io.FixedLenFeature([], tf.string) for name in (config.image, config.mask)}
 
     def read_record(record: tf.Tensor) -> Example:
         parsed = tf.io.parse_single_example(read_in_python(read, record), wanted)
         encoded = parsed[config.image]
         mask = mask_in_python(lambda encoded: labels_of(encoded, known), parsed[config.mask])
-        # TensorFlow Datasets rotates neither, so a mask refers to the stored image.
+        # TensorFlow Datasets rotates neither image nor mask, so a mask refers to the stored image.
         return {"bytes": encoded, "mask": upright(mask, stored_orientation(encoded))}
 
     return read_record

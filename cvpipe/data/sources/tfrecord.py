@@ -47,7 +47,9 @@ _UNLABELED = -1
 
 
 Look = Callable[[int, Features, Callable[[int], str]], T]
-"""Maps a record's number, its features and a function to its place in errors to what is found."""
+"""Maps a record's number, its features, and a function that names the record in errors, to the
+annotation that was found.
+"""
 
 
 class _Split(NamedTuple, Generic[T]):
@@ -61,7 +63,7 @@ class _Split(NamedTuple, Generic[T]):
 
 
 def tfrecord(config: TfRecordFiles) -> dict[str, Source]:
-    """Return the splits of the patterns, those named by words in the files' paths, or one named
+    """Return the splits given by patterns or by words in the files' paths, or one split named
     "all". Reads all records once.
 
     Damaged records, and examples without an image, are bad records without objects. Examples
@@ -234,7 +236,7 @@ def _image_and_mask(examples: Examples, config: TfRecordMasks, known: MaskValues
         mask = mask_in_python(
             lambda number: labels_of(_mask_of(examples, number, config.mask), known), record
         )
-        # TensorFlow rotates neither, so a mask refers to the stored image.
+        # TensorFlow rotates neither image nor mask, so a mask refers to the stored image.
         return {"bytes": encoded, "mask": upright(mask, stored_orientation(encoded))}
 
     return read_record

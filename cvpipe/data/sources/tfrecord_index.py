@@ -30,7 +30,7 @@ def tfrecord_places(file: str, records: int | None, advice: str = _PREPARE) -> n
     Args:
         file: its path.
         records: R; None for all.
-        advice: end of errors.
+        advice: end of error messages.
 
     Raises:
         DataError: the file can't be read, has fewer records, or the length of one is damaged.
@@ -49,7 +49,7 @@ def tfrecord_places(file: str, records: int | None, advice: str = _PREPARE) -> n
 
 
 def _is_enough(places: np.ndarray, records: int | None, size: int) -> bool:
-    """Return True if a file of so many bytes has no further records, or none are wanted."""
+    """Return True if `places` has all wanted records, or all records of a file of `size` bytes."""
     if records is not None:
         return len(places) >= records
     return len(places) > 0 and int(places[-1].sum()) + 4 == size

@@ -47,11 +47,13 @@ def objects_of(
     def column(name: str, length: int | None = None) -> np.ndarray:
         values = features.values(name)
         if any(isinstance(value, bytes) for value in values):
-            raise DataError(f"{place(record)}: '{name}' isn't numbers; mend or remove the example")
+            raise DataError(
+                f"{place(record)}: '{name}' isn't numbers; correct or remove the example"
+            )
         if length is not None and len(values) not in (0, length):
             raise DataError(
                 f"{place(record)}: '{name}' has {counted(len(values), 'value')} for"
-                f" {counted(length, 'object')}; mend or remove the example"
+                f" {counted(length, 'object')}; correct or remove the example"
             )
         return np.array(values, np.float64)
 
@@ -66,8 +68,8 @@ def objects_of(
     if len(boxes) != n or len(whole) % 4:
         raise DataError(
             f"{place(record)}: {counted(n, 'class', 'classes')} and"
-            f" {counted(len(boxes), 'whole box', 'whole boxes')} in '{config.box}'; mend or remove"
-            " the example, or set data.source.box"
+            f" {counted(len(boxes), 'whole box', 'whole boxes')} in '{config.box}'; correct or"
+            " remove the example, or set data.source.box"
         )
     crowd, folder = np.zeros(len(boxes), bool), posixpath.dirname(config.box)
     for flag in FLAGS:

@@ -94,7 +94,7 @@ def tool_source(
     for split, names in found.items():
         if not any(names):
             raise DataError(
-                f"{config.path}: none of the images of {splits[split][0].origin} is there, such as"
+                f"{config.path}: none of the images of {splits[split][0].origin} exists, such as"
                 f" {splits[split][0].path}; put them into the folder or archive"
             )
         _refuse_twice(splits[split], names)
@@ -226,7 +226,7 @@ def number(row: Mapping[str, Any], key: str, place: str) -> float:
     value = as_number(row.get(key))
     if value is None or not math.isfinite(value):
         raise DataError(
-            f"{place}: {key} is {row.get(key)!r}, not a number; mend or remove the object"
+            f"{place}: {key} is {row.get(key)!r}, not a number; correct or remove the object"
         )
     return value
 
@@ -235,7 +235,9 @@ def points_of(values: Any, place: str) -> list[tuple[float, float]]:
     """Return a list of [x, y] as points; raises DataError for anything else."""
     pairs = values if isinstance(values, list) else []
     if not pairs or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        raise DataError(f"{place}: its points aren't a list of [x, y]; mend or remove the object")
+        raise DataError(
+            f"{place}: its points aren't a list of [x, y]; correct or remove the object"
+        )
     return [(number({"x": x}, "x", place), number({"y": y}, "y", place)) for x, y in pairs]
 
 

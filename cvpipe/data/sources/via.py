@@ -74,7 +74,7 @@ def _regions(entry: Mapping[str, Any], place: str) -> list[Mapping[str, Any]]:
     ):
         raise DataError(
             f"{place}: {entry['filename']}: a region lacks shape_attributes or region_attributes;"
-            " mend or remove it"
+            " correct or remove it"
         )
     return rows
 

@@ -2,7 +2,7 @@
 images of each split.
 
 Pixels are counted from 1, and a box includes its last pixel: xmin = 1 and xmax = W cover the whole
-image. So a box extends from xmin − 1 to xmax; `one_based: false` takes both as they are. Objects
+image. So a box extends from xmin − 1 to xmax; with `one_based: false`, from xmin to xmax. Objects
 marked difficult become crowds, which are neither learned nor scored.
 """
 
@@ -73,7 +73,7 @@ def voc(config: Voc) -> dict[str, Source]:
             key = f"data.source.{split}.images" if config.splits else "data.source.images"
             raise DataError(
                 f"{files.locate(posixpath.dirname(found[0].image))}: none of the annotated"
-                f" images{of} is there; set {key} to their folder"
+                f" images{of} exists; set {key} to their folder"
             )
     classes = config.classes or tuple(
         sorted({item.name for image in every for item in image.objects})
@@ -120,7 +120,7 @@ def _number(element: ElementTree.Element, path: str, place: str) -> float:
         return float(text)
     except ValueError:
         raise DataError(
-            f"{place}: {path} is '{text}', not a number; mend or remove the object"
+            f"{place}: {path} is '{text}', not a number; correct or remove the object"
         ) from None
 
 

@@ -1,7 +1,7 @@
 """File layout of a voc source: pairs images with XML files and assigns both to splits.
 
-An image and its XML file have the same relative path without extension, below the folder of images
-and below that of annotations. This path is called their key.
+An image and its XML file have the same path without extension, relative to their folders. This path
+is called their key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cvpipe.user_paths import same_form
 
 log = logging.getLogger(__name__)
 
-# Split → names of its list. Pascal VOC's trainval is used if there is no list for training.
+# Possible names of each split's list. Pascal VOC's trainval is used if there is no train.txt.
 LISTS = {
     "train": ("train.txt", "trainval.txt"),
     "validation": ("val.txt", "valid.txt", "validation.txt"),
@@ -124,13 +124,13 @@ def _open(files: Files, config: Voc, images: str, annotations: str) -> _Folders:
 
 
 def _every_pair(files: Files, config: Voc, folders: _Folders) -> list[Pair]:
-    """Return all annotated images; warn of others."""
+    """Return all annotated images; warn of images without annotations."""
     if not folders.annotations_of:
         there = sorted({posixpath.dirname(name) or "." for name in _xml_files(files)})
         raise DataError(
             f"{files.locate(folders.annotations)}: no XML file there; set `root` and `annotations`"
             " in data.source to where the XML files are"
-            + (f"; there are some in {' and '.join(there[:_SHOWN])}" if there else "")
+            + (f"; there are XML files in {' and '.join(there[:_SHOWN])}" if there else "")
         )
     others = sorted(folders.image_of.keys() - folders.annotations_of.keys())
     if others:
@@ -156,7 +156,7 @@ def _lists(files: Files, config: Voc) -> dict[str, str]:
         raise DataError(
             f"{files.locate(missing)}: no such list, although there is"
             f" {' and '.join(present.values())}; add the list, or set data.source.lists to a folder"
-            " without lists to have images held out"
+            " without lists, so that images are held out"
         )
     return present
 
@@ -206,7 +206,7 @@ def _without_extension(text: str) -> str:
 
 
 def _ends(path: str) -> Iterator[str]:
-    """Yield a path, and the same without its first folders."""
+    """Yield a path, then the path without its first folder, without the first two, and so on."""
     parts = path.split("/")
     for begin in range(len(parts)):
         yield "/".join(parts[begin:])

@@ -73,4 +73,4 @@ def _decode(content: bytes, place: str) -> str:
 
 def _no_xml(place: str, error: ElementTree.ParseError) -> DataError:
     line, _ = error.position
-    return DataError(f"{place}:{line}: not valid XML ({error}); mend the file")
+    return DataError(f"{place}:{line}: not valid XML ({error}); correct the file")

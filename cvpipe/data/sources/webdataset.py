@@ -39,7 +39,7 @@ _UNLABELED = -1
 
 
 def webdataset(config: WebDataset) -> dict[str, Source]:
-    """Return the splits of the patterns, those named by words in the archives' paths, or one named
+    """Return the splits given by patterns or by words in the archives' paths, or one split named
     "all". Reads all annotations; images are read when a record is read.
 
     A sample without an image is a bad record. Samples without annotations are left out and counted,
@@ -157,7 +157,7 @@ def _objects_of(samples: Samples, record: int, config: WebDatasetBoxes) -> Any:
     if not isinstance(content, dict):
         raise DataError(
             f"{samples.place(record, config.annotations)}: holds no structure with the field"
-            f" '{config.objects}'; mend or remove the sample, or set data.source.objects"
+            f" '{config.objects}'; correct or remove the sample, or set data.source.objects"
         )
     return content.get(config.objects)
 
@@ -168,7 +168,7 @@ def _size_of(samples: Samples, config: WebDatasetBoxes, record: int) -> tuple[in
 
 
 def _names(samples: Samples, config: WebDataset) -> list[str]:
-    """Return the path of each image, [R]; the key of samples without one."""
+    """Return the path of each image, [R]; for samples without an image, their key."""
     return [
         samples.name(record, samples.extension(record, config.images))
         for record in range(len(samples))

@@ -165,7 +165,7 @@ def _row(place: str, line: str, rows: _Rows) -> _Row:
     if len(cells) < 5:
         raise DataError(
             f"{place}: the line has {counted(len(cells), 'column')}, but must be class, cx, cy,"
-            " width, height, or class and the corners of a polygon; mend or remove it"
+            " width, height, or class and the corners of a polygon; correct or remove it"
         )
     try:
         label, *values = map(float, cells)
@@ -174,13 +174,13 @@ def _row(place: str, line: str, rows: _Rows) -> _Row:
     if not label.is_integer():
         raise DataError(
             f"{place}: the line '{line.strip()}' must begin with the whole number of a class,"
-            " followed by coordinates; mend or remove it"
+            " followed by coordinates; correct or remove it"
         )
     if not 0 <= label < len(rows.classes):
         known = ", ".join(f"{known} {name}" for known, name in list(enumerate(rows.classes))[:20])
         raise DataError(
-            f"{place}: no class has the number {label:.0f}; mend it, or name more classes (known:"
-            f" {known})"
+            f"{place}: no class has the number {label:.0f}; correct it, or name more classes"
+            f" (known: {known})"
         )
     return _Row(place, int(label), _box(values, rows.keypoints))
 

@@ -65,8 +65,8 @@ def split_images(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[st
 
 
 def text_file_of(files: Files, image: str, config: Yolo) -> str:
-    """Return the name of an image's text file: in the folder of labels, or beside the image; the
-    former if neither exists.
+    """Return the name of an image's text file: in the folder of labels, or beside the image; in the
+    folder of labels if neither exists.
     """
     beside = str(PurePosixPath(image).with_suffix(".txt"))
     parts = beside.split("/")
@@ -96,8 +96,8 @@ def _split_by_folders(name: str) -> str:
 def _given_splits(
     files: Files, config: Yolo, data: Mapping[str, Any], by_folders: Collection[str]
 ) -> dict[str, list[str]]:
-    """Return the images of the splits in data.yaml; nothing if none of its paths exists and folder
-    names give the same splits.
+    """Return the images of the splits in data.yaml; an empty dict if none of its paths exists and
+    folder names give the same splits.
     """
     place = files.locate(config.names)
     key_of = {
@@ -140,7 +140,7 @@ def _given_splits(
     for split, images in splits.items():
         if not images:
             raise DataError(
-                f"{place}: {key_of[split]} is '{entries[split][0]}', where no image is;"
+                f"{place}: {key_of[split]} is '{entries[split][0]}', which contains no image;"
                 f" {_mend_path(split)}"
             )
     return splits
@@ -149,7 +149,7 @@ def _given_splits(
 def _mend_path(split: str) -> str:
     """Return advice for a missing split; the training split is required."""
     held_out = ", or remove the key to have training images held out"
-    return f"mend the path{'' if split == 'train' else held_out}"
+    return f"correct the path{'' if split == 'train' else held_out}"
 
 
 def _splits_of_lists(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -171,7 +171,7 @@ def _paths(place: str, key: str, value: Any) -> list[str]:
     """Return a path or a list of paths as a list."""
     paths = value if isinstance(value, list) else [value]
     if not all(isinstance(path, str) for path in paths):
-        raise DataError(f"{place}: {key} must be a path or a list of paths; mend it")
+        raise DataError(f"{place}: {key} must be a path or a list of paths; correct it")
     return [path for path in paths if path not in _NOTHING]
 
 

@@ -31,13 +31,13 @@ def read_data_yaml(files: Files, config: Yolo) -> dict[str, Any]:
     values = read_yaml_as_text(decode_text(files.read(name), place), place)
     if values is not None and not isinstance(values, dict):
         raise DataError(
-            f"{place}: the file must have keys with values, such as 'names: [cat, dog]'; mend it"
+            f"{place}: the file must have keys with values, such as 'names: [cat, dog]'; correct it"
         )
     return values or {}
 
 
 def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the class names: the pipeline's, else data.yaml's, else those of a list.
+    """Return the class names: the pipeline's, else data.yaml's, else the names in a list.
 
     Raises:
         DataError: there are no names, they aren't numbered from 0, or two are the same.
@@ -53,14 +53,14 @@ def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[st
         names = _by_number(place, names)
     if not isinstance(names, list) or not names:
         raise DataError(
-            f"{place}: names must be a list of class names, or a mapping from 0, 1, … to them; add"
-            " or mend it, or set data.source.classes"
+            f"{place}: names must be a list of class names, or a mapping from 0, 1, … to names; add"
+            " or correct it, or set data.source.classes"
         )
     for number, one in enumerate(names):
         if not isinstance(one, str) or not one:
             raise DataError(
                 f"{place}: class {number} must have a name, not"
-                f" {json.dumps(one, ensure_ascii=False)}; mend it"
+                f" {json.dumps(one, ensure_ascii=False)}; correct it"
             )
     return _different(place, names)
 

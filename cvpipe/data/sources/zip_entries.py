@@ -65,7 +65,7 @@ def unpack(archive: str, at: int, packed: int, size: int, method: int, checksum:
         raise DataError("the file is missing")
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DataError(
-            "it can't be unpacked (encrypted, or compressed by another method than deflate)"
+            "it can't be unpacked (encrypted, or compressed by a method other than deflate)"
         )
     # A local header of 30 bytes, which ends with the lengths of two fields that follow it
     # (APPNOTE.TXT, section 4.3.7).

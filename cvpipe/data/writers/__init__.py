@@ -1,4 +1,4 @@
-"""Writes annotated images in other tools' formats, with a module for each format.
+"""Writing of annotated images in other tools' formats, with a module for each format.
 
 A module has `HOLDS`, the kinds of annotation that the format can represent; `UPRIGHT`, True if
 coordinates always refer to the upright photo, False if the stated size decides; and `write`. To add
@@ -95,7 +95,9 @@ def write_dataset(
 def _fitting(
     target: Target, module: ModuleType, images: Iterable[Annotated]
 ) -> Iterator[Annotated]:
-    """Yield images without annotations that the format can't represent, which are counted."""
+    """Yield the images without annotations that the format can't represent. Count images that lose
+    annotations.
+    """
     for image in images:
         for kind in KINDS:
             if kind in image.annotations.kinds - module.HOLDS:

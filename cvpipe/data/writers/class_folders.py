@@ -9,7 +9,7 @@ from cvpipe.data.sources.listing import is_leftover
 from cvpipe.data.writers.target import SPLITS, Target
 from cvpipe.errors import DataError
 
-# Characters that a folder's name can't have on some operating system.
+# Characters that a folder's name can't contain on some operating systems.
 _UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
 

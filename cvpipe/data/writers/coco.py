@@ -125,7 +125,7 @@ def _objects(target: Target, objects: Objects, size: tuple[int, int]) -> Iterato
 
 
 def _points(places: np.ndarray, visibility: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
-    """Return an object's points; those that aren't annotated are three zeros."""
+    """Return an object's points. A point that isn't annotated is three zeros."""
     pixels = to_pixels(places, np.array(size)) - FIRST_CENTER
     values = [
         [_plain(x), _plain(y), int(seen)] if seen else [0, 0, 0]

@@ -1,4 +1,4 @@
-"""Reads all readable examples of a data set as annotated images, in order."""
+"""Reading of all readable examples of a data set as annotated images, in order."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def annotated_images(
 
     Args:
         splits: sources by split; "all" counts as "train".
-        unreadable: examples that are left out are appended to it.
-        watch: called with the numbers of examples read and of all.
+        unreadable: list to which the examples that are left out are appended.
+        watch: called with the number of examples read and the number of all examples.
     """
     examples, done = sum(map(len, splits.values())), 0
     for split, source in splits.items():

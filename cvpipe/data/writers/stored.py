@@ -1,5 +1,5 @@
-"""Converts annotations from the upright to the stored photo, for formats that refer to the stored
-one if the stated size fits both.
+"""Conversion of annotations from the upright to the stored photo, for formats whose coordinates
+refer to the stored photo if the stated size fits both.
 """
 
 from __future__ import annotations

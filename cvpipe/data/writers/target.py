@@ -17,7 +17,7 @@ from cvpipe.user_paths import same_form
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """Names of the splits' folders and files."""
 _EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WebP": ".webp"}
-# Characters that a file name can't have on some operating system.
+# Characters that a file name can't contain on some operating systems.
 _UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
 
 
@@ -62,8 +62,8 @@ class Target:
             self.lost[text] += number
 
     def alphabetical(self, found: set[int], where: str) -> None:
-        """Add remarks on classes for a format without a list of classes: only those that occur are
-        read again, in alphabetical order.
+        """Add remarks on classes for a format without a list of classes: readers find only the
+        classes that occur, in alphabetical order.
 
         Args:
             found: positions of the classes that occur.
@@ -91,7 +91,8 @@ class Target:
             extension = _extension_of(image.content)
         # Names that begin with a dot are hidden.
         stem = _UNFIT.sub("-", stem.lstrip(". ")) or "image"
-        # Lists contain names without extension, but readers remove an ending that looks like one.
+        # Lists contain names without extension, but readers remove an ending that looks like an
+        # extension.
         if posixpath.splitext(stem)[1].lower() in EXTENSIONS:
             stem = stem.replace(".", "-")
         spelled = stem

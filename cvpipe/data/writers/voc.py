@@ -17,7 +17,7 @@ from cvpipe.data.writers.target import SPLITS, Target
 
 HOLDS = frozenset(("boxes",))
 UPRIGHT = False
-# Boxes of one pixel begin and end at the same coordinate, which readers drop as empty.
+# Boxes of one pixel begin and end at the same coordinate, and readers drop them as empty.
 _LEAST_SIDE = 2
 # Sides that move by fewer pixels than this aren't counted: these are rounding errors.
 _NOTED = 0.005

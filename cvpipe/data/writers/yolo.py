@@ -43,8 +43,8 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
         target.alphabetical(labels, "the folders")
     if "val" not in splits and "val" not in {SPLITS[split] for split in target.images}:
         target.remarks.append(
-            "Ultralytics needs a split val, and there is none; cvpipe data convert --hold-out makes"
-            " one"
+            "Ultralytics needs a split named val, and there is none; cvpipe data convert --hold-out"
+            " makes one"
         )
 
 

@@ -7,7 +7,7 @@ procedures, not from photos.
 
 Functions in this folder take an image float64 [H, W, C] in 0…1, C = 1 or 3, a severity in 0…4, a
 generator and the scale, which is the shorter side / 224; they return the same shape, with values
-that may exceed 0…1. Draws don't depend on the severity.
+that may exceed 0…1. Random draws don't depend on the severity.
 """
 
 from __future__ import annotations

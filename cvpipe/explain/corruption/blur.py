@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage, signal
 
 RADII = (3, 4, 6, 8, 10)
-"""Radius of the disk of a point out of focus."""
+"""Radius of the disk that a point out of focus becomes."""
 GLASS = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))
 """Standard deviation of the blur before and after, largest step of a pixel, number of steps."""
 MOTION = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))
@@ -28,8 +28,8 @@ def glass_blur(
 ) -> np.ndarray:
     """Blur, take each pixel from a random place nearby, and blur again.
 
-    The paper swaps pixels with neighbors step by step; here each pixel has a walk of as many
-    uniform steps, and the value at its end.
+    The paper swaps pixels with neighbors step by step; here each pixel takes the value at the end
+    of a random walk of as many uniform steps.
     """
     sigma, longest, steps = GLASS[severity]
     most = max(own[2] for own in GLASS)
@@ -42,7 +42,7 @@ def motion_blur(
     image: np.ndarray, severity: int, random: np.random.Generator, scale: float
 ) -> np.ndarray:
     """Convolve with a line at a random angle within 45° of the horizontal, weighted by a normal
-    curve. Unlike the paper's its middle is the pixel, so that objects stay in their places.
+    curve. Unlike in the paper, the line is centered on the pixel, so that objects stay in place.
     """
     radius, sigma = MOTION[severity]
     return convolve(image, line(radius * scale, sigma * scale, random.uniform(-45, 45)))

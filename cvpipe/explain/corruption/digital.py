@@ -42,8 +42,8 @@ def elastic_transform(
 ) -> np.ndarray:
     """Displace pixels by BENDS along smooth random fields (Simard et al. 2003).
 
-    The paper also applies a random affine map, and its constants grow with the severity only in
-    part; here there is none, so that objects stay in their places.
+    The paper also applies a random affine map, and only some of its constants grow with the
+    severity. The map is left out here, so that objects stay in place.
     """
     drawn = random.standard_normal((*image.shape[:2], 2))
     fields = np.moveaxis(gaussian(drawn, _SMOOTH * scale), -1, 0)
@@ -54,7 +54,7 @@ def elastic_transform(
 def pixelate(
     image: np.ndarray, severity: int, random: np.random.Generator, scale: float
 ) -> np.ndarray:
-    """Shrink to the share PIXELS of each side by averages, and enlarge by repetition."""
+    """Shrink each side to the share PIXELS by averaging, and enlarge by repeating pixels."""
     height, width = image.shape[:2]
     share = PIXELS[severity]
     small = (max(int(width * share), 1), max(int(height * share), 1))
@@ -68,7 +68,7 @@ def pixelate(
 def jpeg_compression(
     image: np.ndarray, severity: int, random: np.random.Generator, scale: float
 ) -> np.ndarray:
-    """Encode as JPEG of the quality QUALITIES, and decode."""
+    """Encode as JPEG with the quality QUALITIES, and decode."""
     encoded = io.BytesIO()
     _picture(image).save(encoded, "JPEG", quality=QUALITIES[severity])
     return _array(Image.open(encoded))

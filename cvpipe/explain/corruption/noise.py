@@ -19,7 +19,7 @@ def gaussian_noise(
 def shot_noise(
     image: np.ndarray, severity: int, random: np.random.Generator, scale: float
 ) -> np.ndarray:
-    """Replace each value by a Poisson count, of which white has PHOTONS on average."""
+    """Replace each value by a Poisson count, whose mean for white is PHOTONS."""
     photons = PHOTONS[severity]
     return random.poisson(photons * image) / photons
 

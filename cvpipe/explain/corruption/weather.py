@@ -10,12 +10,12 @@ from cvpipe.explain.corruption.blur import convolve, line
 SNOW = ((0.06, 0.8), (0.09, 0.75), (0.12, 0.7), (0.14, 0.65), (0.16, 0.55))
 """Share of pixels in flakes, and share of the image that keeps its color; the rest is bleached."""
 FROST = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.8), (0.6, 0.9))
-"""Shares of the image and of the frost. The paper adds 0.7 and 0.75 of its photos at the last two
-severities.
+"""Weights of the image and of the frost. The paper weights its photos of frost by 0.7 and 0.75 at
+the last two severities.
 """
 FOG = ((1.5, 2), (2, 1.9), (2.5, 1.8), (3, 1.7), (3.5, 1.6))
-"""Strength of the fog, and by how much its details of half the size are weaker. The paper's are 1.5
-to 3 and 2 to 1.4, with which the last two severities would hardly differ here.
+"""Strength of the fog, and the factor by which details of half the size are weaker. The paper has
+1.5 to 3 and 2 to 1.4; with these values, the last two severities would hardly differ here.
 """
 FLAKE, FALL = 3, (12, 8)
 """Side of a flake; half of the length of its fall, and standard deviation of the weights along
@@ -27,8 +27,9 @@ _FROST_DECAY = 1.6
 
 
 def snow(image: np.ndarray, severity: int, random: np.random.Generator, scale: float) -> np.ndarray:
-    """Bleach the image, and add flakes blurred by their fall. The paper's formula; flakes are
-    squares of FLAKE pixels that cover a share of the image, instead of a threshold of noise.
+    """Bleach the image, and add flakes blurred by their fall. The formula is the paper's. Flakes
+    are squares of FLAKE pixels that together cover a share of the image; the paper thresholds noise
+    instead.
     """
     share, kept = SNOW[severity]
     side = max(round(FLAKE * scale), 1)
@@ -43,7 +44,7 @@ def snow(image: np.ndarray, severity: int, random: np.random.Generator, scale: f
 def frost(
     image: np.ndarray, severity: int, random: np.random.Generator, scale: float
 ) -> np.ndarray:
-    """Add needles of ice: the ridges of fractal noise, in the color ICE. The paper takes photos of
+    """Add needles of ice: the ridges of fractal noise, in the color ICE. The paper uses photos of
     frosted windows.
     """
     kept, added = FROST[severity]
@@ -54,8 +55,8 @@ def frost(
 
 
 def fog(image: np.ndarray, severity: int, random: np.random.Generator, scale: float) -> np.ndarray:
-    """Add fractal noise, and scale to the brightest value of the image. The paper's formula, with
-    another fractal.
+    """Add fractal noise, and scale to the brightest value of the image. The formula is the paper's,
+    with a different fractal.
     """
     strength, decay = FOG[severity]
     brightest = image.max()
@@ -65,7 +66,7 @@ def fog(image: np.ndarray, severity: int, random: np.random.Generator, scale: fl
 
 def plasma(shape: tuple[int, ...], decay: float, random: np.random.Generator) -> np.ndarray:
     """Return fractal noise in 0…1, [H, W]: a sum of random grids of 2, 4, 8 … cells over the
-    longer side, enlarged bilinearly, each divided by `decay` against the one before.
+    longer side, enlarged bilinearly. Each grid is weaker than the one before by the factor `decay`.
     """
     longest, total = max(shape), np.zeros(shape)
     cells, weight = 2, 1.0

@@ -19,7 +19,7 @@ def convert(plain: Plain, file: Path) -> None:
     Raises:
         Unconvertible: OpenVINO can't read an operation.
     """
-    # Block its telemetry package, so OpenVINO doesn't report its use to Intel.
+    # Block OpenVINO's telemetry package, so that it doesn't report its use to Intel.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

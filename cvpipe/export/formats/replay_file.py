@@ -30,7 +30,7 @@ def replay_onnx(file: str, images: np.ndarray) -> dict[str, np.ndarray]:
 
 def replay_openvino(file: str, images: np.ndarray) -> dict[str, np.ndarray]:
     """Run OpenVINO on the CPU, in float32 even if its default is a lower precision."""
-    # Block its telemetry package, so OpenVINO doesn't report its use to Intel.
+    # Block OpenVINO's telemetry package, so that it doesn't report its use to Intel.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

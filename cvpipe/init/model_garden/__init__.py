@@ -1,4 +1,4 @@
-"""Translates experiments of TensorFlow Model Garden to pipelines: `cvpipe init --model-garden`.
+"""Translation of TensorFlow Model Garden's experiments to pipelines: `cvpipe init --model-garden`.
 
 `experiment.py` reads a configuration and records which keys have been translated. Each task has a
 module; `network.py`, `training.py` and `records.py` translate the keys that tasks share. Keys
@@ -57,7 +57,7 @@ def translate(
     head = [
         f"Translated by cvpipe init --model-garden from {' '.join(names)}. Not yet trained.",
         f"    cvpipe train {file}",
-        *(["Not as in Model Garden:"] if notes else []),
+        *(["Differences from Model Garden:"] if notes else []),
         *(f"- {note}" for note in notes),
     ]
     return Translated(kind, to_yaml(values, reasons, head), notes)

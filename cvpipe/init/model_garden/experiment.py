@@ -37,7 +37,7 @@ class Experiment:
         if default is not None and not isinstance(value, type(default)):
             raise ConfigError(
                 f"{self.places.get(path, path)}: {path} is {value!r}, not a"
-                f" {type(default).__name__} as Model Garden needs; mend it"
+                f" {type(default).__name__} as Model Garden needs; correct it"
             )
         return value
 
@@ -57,7 +57,7 @@ class Experiment:
         """
         values = self.get(path, []) or list(default)
         if not all(isinstance(value, int | float) for value in values):
-            raise ConfigError(f"{self.places.get(path, path)}: {path} must be numbers; mend it")
+            raise ConfigError(f"{self.places.get(path, path)}: {path} must be numbers; correct it")
         return [float(value) for value in values]
 
     def note(self, path: str, sentence: str) -> None:
@@ -111,14 +111,14 @@ def _registered(name: str) -> dict[str, Any]:
         raise ConfigError(f"{name}: no such file; give an experiment's YAML file")
     # Imported here, because the import takes seconds and only names of experiments need it.
     from official.core import exp_factory
-    from official.vision.configs import image_classification, retinanet, semantic_segmentation  # noqa: F401  They register their experiments.
+    from official.vision.configs import image_classification, retinanet, semantic_segmentation  # noqa: F401  The modules register experiments.
 
     try:
         return dict(exp_factory.get_exp_config(name).as_dict())
     except LookupError:
         raise ConfigError(
-            f"--model-garden {name}: no file, and Model Garden registers no such experiment; give a"
-            " YAML file, or a name such as resnet_imagenet"
+            f"--model-garden {name}: neither a file nor an experiment that Model Garden registers;"
+            " give a YAML file, or a name such as resnet_imagenet"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Reports keys of an experiment that haven't been translated."""
+"""Report of the keys of an experiment that haven't been translated."""
 
 from __future__ import annotations
 

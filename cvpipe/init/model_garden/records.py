@@ -39,8 +39,8 @@ def data(
     folder = _common_folder([*paths, *held_out])
     if paths and not folder:
         experiment.notes.append(
-            f"The records are in folders without a common one, {', '.join([*paths, *held_out])}:"
-            " move them below one, or merge them (kind: merge)."
+            f"The records are in folders without a common parent, {', '.join([*paths, *held_out])}:"
+            " move them below one folder, or merge them (kind: merge)."
         )
     if experiment.get(f"{TRAIN}.file_type", "tfrecord") != "tfrecord" or not paths or not folder:
         said += ". kind: auto detects the format; set path to the folder of the data set"
@@ -90,9 +90,8 @@ def normalization(experiment: Experiment) -> dict[str, Any]:
 
 
 def size_of(experiment: Experiment, *paths: str) -> list[int]:
-    """Return the height and width of the network's input: the first of these values that is given.
-
-    Adds a note if none is.
+    """Return the height and width of the network's input: the first given value among these paths.
+    Adds a note if none is given.
     """
     for path in paths:
         values = experiment.get(path, [])

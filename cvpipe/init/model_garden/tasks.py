@@ -1,4 +1,4 @@
-"""Detects the task of an experiment from its keys, because files don't name it."""
+"""Detection of an experiment's task from its keys, because files don't name the task."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Reads checkpoints of TensorFlow Model Garden: `ckpt-N` in the folder of a training, `best_ckpt-N`
-in its subfolder `trainer.best_checkpoint_export_subdir`.
+"""Reader for checkpoints of TensorFlow Model Garden: `ckpt-N` in the folder of a training run,
+`best_ckpt-N` in its subfolder `trainer.best_checkpoint_export_subdir`.
 
-A checkpoint is a table of tensors by name. Reading it needs no code of Model Garden and runs none
-from the file.
+A checkpoint is a table of tensors by name. Reading it needs no code of Model Garden, and runs no
+code from the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BEST = "best_ckpt"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _AVERAGE = "/.OPTIMIZER_SLOT/optimizer/average"
 _BACKBONES = ("backbone/", "model/layer_with_weights-0/")
-"""Possible prefixes of the backbone's tensors: saved beside the model, or as part of it."""
+"""Prefixes of the backbone's tensors, if it is saved beside the model, or as part of the model."""
 
 
 def find_checkpoint(path: Path) -> Path | None:

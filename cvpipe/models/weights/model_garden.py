@@ -75,15 +75,15 @@ def _check_network(prefix: Path, model: Model) -> None:
         )
     if isinstance(epsilon, float) and abs(epsilon - model.norm_epsilon) > 1e-3 * epsilon:
         raise ConfigError(
-            f"model.norm_epsilon: {model.norm_epsilon:g} is not that of {prefix}, whose {PARAMS}"
-            f" has {epsilon:g}; set model.norm_epsilon to {epsilon:g}"
+            f"model.norm_epsilon: {model.norm_epsilon:g} differs from {prefix}, whose {PARAMS} has"
+            f" {epsilon:g}; set model.norm_epsilon to {epsilon:g}"
         )
     own = next((OWN_ACTIVATIONS[n] for n in OWN_ACTIVATIONS if model.backbone.startswith(n)), None)
     theirs = ACTIVATIONS.get(str(said.get("activation")))
     ours = model.activation or own
     if own and theirs and theirs != ours:
         raise ConfigError(
-            f"model.activation: {ours} is not that of {prefix}, whose {PARAMS} has"
+            f"model.activation: {ours} differs from {prefix}, whose {PARAMS} has"
             f" {said['activation']}; set model.activation to {theirs}"
         )
 

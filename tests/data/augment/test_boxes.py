@@ -1,4 +1,4 @@
-"""Guards boxes under augmentation: they go where their objects go."""
+"""Guards boxes under augmentation: they move with their objects."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def painted(
 
 
 def unknown(example: Example) -> Example:
-    """The same, of shapes that a graph doesn't know, as after decoding."""
+    """Return the example with unknown static shapes, as after decoding."""
     image = tf.py_function(lambda: example["image"], [], tf.uint8)
     boxes = tf.py_function(lambda: example["boxes"], [], tf.float32)
     return {
@@ -83,7 +83,7 @@ def in_map(function: Any, count: int = SEEDS) -> list[dict[str, np.ndarray]]:
 
 
 def found(image: np.ndarray, channel: int = 0) -> np.ndarray:
-    """The smallest box, in pixels, around what is painted; zeros where nothing is seen."""
+    """The smallest box, in pixels, around the painted pixels; zeros if there are none."""
     values = image[..., channel].astype(float)
     rows, columns = np.nonzero(values > 127.5)
     return (
@@ -168,7 +168,7 @@ def test_an_image_without_objects_passes(given: dict[str, Any]) -> None:
         assert changed["boxes"].shape == (0, 4) and np.isfinite(changed["image"]).all()
 
 
-def test_an_object_that_is_mostly_gone_is_left_out_with_all_that_is_said_of_it() -> None:
+def test_an_object_mostly_outside_is_dropped_with_all_its_annotations() -> None:
     example = painted((10, 10, 30, 30), (40, 40))
     example = {**example, "area": tf.constant([7.0]), "name": tf.constant("x")}
     for changed in in_map(
@@ -195,14 +195,14 @@ def test_patches_hold_centers_and_keep_to_their_smallest_iou() -> None:
             and 0.45 < changed["image"].shape[1] / changed["image"].shape[0] < 2.2
         )
         assert seen / (patch + object_area - seen) > 0 and seen > 0.2 * object_area
-    # A third each: the whole image, any patch, and one with an IoU of one half.
+    # A third each: the whole image, any patch, and a patch with an IoU of at least one half.
     assert 50 < cropped < 85
 
 
 def torchvisions_patch(
     boxes: np.ndarray, shape: tuple[int, int], random: np.random.Generator
 ) -> tuple[int, int] | None:
-    """Height and width of a patch by the rule of torchvision's RandomIoUCrop, written anew; None
+    """Height and width of a patch by the rule of torchvision's RandomIoUCrop, reimplemented; None
     for the whole image. `boxes` are in pixels.
     """
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -254,15 +254,16 @@ def test_images_stay_whole_as_often_as_in_torchvision(
     theirs = [torchvisions_patch(pixels, shape, random) or shape for _ in range(drawn)]
     their_areas = [np.prod(size) / np.prod(shape) for size in theirs]
     whole, expected = np.mean(np.equal(areas, 1)), np.mean(np.equal(their_areas, 1))
-    # Four standard deviations of the difference of two shares, and of two means: a right rule
-    # fails one in 16,000.
+    # Four standard deviations of the difference of two shares, and of two means: a correct rule
+    # fails once in 16,000 runs.
     spread = 4 * np.sqrt(1 / count + 1 / drawn)
     assert abs(whole - expected) < spread * np.sqrt(expected * (1 - expected))
     assert abs(np.mean(areas) - np.mean(their_areas)) < spread * np.std(their_areas)
 
 
 def test_an_iou_that_no_patch_reaches_is_drawn_anew() -> None:
-    # No patch is as small as the object: of "any", "0.9" and the whole image two are left.
+    # No patch is as small as the object: of the options "any", "0.9" and the whole image, two are
+    # left.
     op = operation({"op": "iou_crop", "ious": [0.9]})
     example, count = painted((28, 38, 34, 44)), 100
     whole = sum(
@@ -322,7 +323,7 @@ def test_a_canvas_is_as_large_as_its_ratio_and_of_the_mean_color() -> None:
 # -- several examples in one
 # ----------------------------------------------------------------------------------
 
-# With the number of other examples that each needs.
+# Operations, each with the number of other examples that it needs.
 PARTNERS: list[tuple[dict[str, Any], int]] = [
     ({"op": "mosaic", "probability": 1}, 3),
     ({"op": "copy_paste", "probability": 1, "share": 1}, 1),

@@ -38,7 +38,7 @@ def in_map(image: np.ndarray, op: ColorJitter, count: int) -> list[np.ndarray]:
 
 
 def reference(image: np.ndarray, op: ColorJitter, number: int) -> np.ndarray:
-    """Brightness, contrast, saturation and hue in this order, by the same draws."""
+    """Change brightness, contrast, saturation and hue in this order, with the same draws."""
     brightness, contrast, saturation, hue = (
         tf.random.stateless_uniform([4], seed(number), -1, 1).numpy().astype(float)
     )
@@ -73,7 +73,7 @@ def test_each_change_is_its_formula(name: str, channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_no_strength_is_no_change(channels: int) -> None:
+def test_a_strength_of_0_changes_nothing(channels: int) -> None:
     for changed in in_map(noise(channels), jitter(), 3):
         np.testing.assert_allclose(changed, noise(channels), atol=1e-4)
 
@@ -89,13 +89,13 @@ def test_pixels_stay_within_bounds_at_full_strength(channels: int) -> None:
 
 @pytest.mark.parametrize("strengths", [{"saturation": 1}, {"hue": 0.5}])
 def test_color_means_nothing_to_a_gray_image(strengths: dict[str, float]) -> None:
-    # Also where a gray image comes as RGB: without color there is nothing to saturate or to turn.
+    # Also for a gray image in three channels, which has no saturation or hue to change.
     for image in (noise(1), np.repeat(noise(1), 3, -1)):
         for changed in in_map(image, jitter(**strengths), 3):
             np.testing.assert_allclose(changed, image, atol=0.05)
 
 
-def test_floats_and_integers_of_the_same_pixels_are_treated_alike() -> None:
+def test_floats_and_integers_of_the_same_pixels_change_equally() -> None:
     op = jitter(**ALL)
     assert (
         in_map(noise(3), op, 1)[0].tobytes()
@@ -119,7 +119,7 @@ def test_factors_are_spread_over_their_whole_range() -> None:
     assert abs(factors.mean() - 1) < 4 * 0.5 / np.sqrt(3 * 300)
 
 
-def test_labels_stay_as_they_are() -> None:
+def test_labels_do_not_change() -> None:
     example = {"image": tf.constant(noise(3)), "label": tf.constant(3)}
     changed = color_jitter(example, seed(0), jitter(**ALL))
     assert changed.keys() == example.keys() and changed["label"] is example["label"]
@@ -156,7 +156,7 @@ def test_a_gray_image_has_no_color_to_take_away() -> None:
     )
 
 
-# Of no order, and no axis among them: a mistaken transpose shows.
+# Eigenvalues aren't sorted, and eigenvectors aren't axes, so that a wrong transpose shows.
 EIGENVALUES = np.array([0.2, 0.01, 0.05])
 EIGENVECTORS = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
 
@@ -176,15 +176,14 @@ def lit(
     return np.stack(list(tf.data.Dataset.range(count).map(one).as_numpy_iterator()))
 
 
-def test_lighting_shifts_all_pixels_alike_along_the_principal_components() -> None:
+def test_lighting_shifts_all_pixels_equally_along_the_principal_components() -> None:
     gray = np.full((3, 2, 3), 128, np.uint8)
     change = (
         lit(gray, PcaLighting(op="pca_lighting", std=0.5), 1000, EIGENVALUES, EIGENVECTORS) / 255
         - 128 / 255
     )
     assert np.ptp(change, axis=(1, 2)).max() < 1e-6
-    # In the components' coordinates it is independent, with deviations of std times the
-    # eigenvalues.
+    # Along the components, changes are independent, with standard deviations of std × eigenvalue.
     along = change[:, 0, 0] @ EIGENVECTORS
     np.testing.assert_allclose(along.std(0), 0.5 * EIGENVALUES, rtol=4 / np.sqrt(2 * 1000))
     assert (abs(along.mean(0)) < 4 * 0.5 * EIGENVALUES / np.sqrt(1000)).all()

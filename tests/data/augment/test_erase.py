@@ -1,4 +1,4 @@
-"""Guards erasing: how large, where, how often, and with what."""
+"""Guards erasing: size, place, frequency and fill of the rectangles."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def images(op: Any, image: np.ndarray, count: int, config: Any) -> np.ndarray:
 
 
 def rectangles(covered: np.ndarray) -> np.ndarray:
-    """Top, left, height, width of what is True, which must be a rectangle: bool [N, H, W] to int
-    [N, 4].
+    """Top, left, height, width of the True pixels, which must form a rectangle: bool [N, H, W] to
+    int [N, 4].
     """
     rows, columns = covered.any(2), covered.any(1)
     np.testing.assert_array_equal(covered, rows[:, :, None] & columns[:, None, :])
@@ -44,7 +44,7 @@ def test_areas_keep_to_their_bounds_and_are_spread_evenly() -> None:
     top, left, height, width = rectangles(
         images(erase, WHITE, 500, section(area=(0.1, 0.9)))[..., 0] == 0
     ).T
-    # To half a pixel a side.
+    # Up to half a pixel per side.
     assert ((height + 0.5) * (width + 0.5) >= 0.1 * 2400).all() and (
         (height - 0.5) * (width - 0.5) <= 0.9 * 2400
     ).all()
@@ -125,14 +125,14 @@ def test_noise_is_any_pixel_at_all_and_new_for_every_image() -> None:
     erased = images(
         erase, np.zeros((50, 50, 3), np.uint8), 8, section(area=(1.0, 1.0), fill="noise")
     )
-    # 234 of each value on average.
+    # Each value occurs 234 times on average.
     counts = np.bincount(erased.ravel(), minlength=256)
     assert stats.chisquare(counts).pvalue > 1e-3
     assert abs(np.corrcoef(erased.reshape(8, -1)) - np.eye(8)).max() < 5 / np.sqrt(7500)
     assert abs(np.corrcoef(erased.reshape(-1, 3).T) - np.eye(3)).max() < 5 / np.sqrt(20000)
 
 
-def test_floats_and_integers_of_the_same_pixels_are_covered_alike() -> None:
+def test_floats_and_integers_of_the_same_pixels_are_covered_equally() -> None:
     for fill in ("zeros", "noise"):
         one, two = (
             images(erase, WHITE.astype(dtype), 3, section(fill=fill))

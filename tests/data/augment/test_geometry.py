@@ -1,4 +1,4 @@
-"""Guards flips, crops, turns, moves and bends: every part and every amount has its turn."""
+"""Guards flips, crops, rotations, translations and distortions: frequencies, places and amounts."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
 def images(
     op: Callable[..., dict[str, tf.Tensor]], image: np.ndarray, count: int, *options: Any
 ) -> np.ndarray:
-    """The image as the operation leaves it under seeds 0 … count − 1, inside Dataset.map, of a size
-    unknown beforehand.
+    """Return the image changed by the operation with seeds 0 … count − 1, inside Dataset.map, with
+    unknown static size.
     """
 
     def one(number: tf.Tensor) -> tf.Tensor:
@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_bits_eagerly_and_in_a_graph(op: Any, optio
 
 
 @pytest.mark.parametrize("op, options", OPERATIONS)
-def test_everything_but_the_image_stays_as_it_is(op: Any, options: Any) -> None:
+def test_only_the_image_changes(op: Any, options: Any) -> None:
     example = {
         "image": tf.constant(noise(12, 10)),
         "label": tf.constant(7),
@@ -177,7 +177,7 @@ def test_a_padded_crop_keeps_a_known_shape() -> None:
     assert data.element_spec["image"].shape == [6, 7, 3]
 
 
-# Each pixel says where it is: its row and its column.
+# Each pixel contains its row and its column.
 PLACES = np.stack([*np.mgrid[0:60, 0:80], np.zeros((60, 80))], -1).astype(np.uint8)
 
 
@@ -220,7 +220,7 @@ def test_resized_crops_keep_to_their_area_and_aspect(
 
 
 def test_areas_and_aspects_are_spread_evenly() -> None:
-    # Small enough always to fit, so that no try is thrown away.
+    # Areas are small enough to always fit, so that no draw is rejected.
     op = RandomResizedCrop(op="random_resized_crop", area=(0.1, 0.4), aspect=(0.8, 1.25))
     _, _, height, width = boxes(images(random_resized_crop, PLACES, 600, op, SIZE)).T
     for value, low, high in (
@@ -267,7 +267,7 @@ def test_a_crop_of_the_whole_area_is_the_resized_image() -> None:
 
 
 def test_a_crop_that_doesnt_fit_is_the_whole_image() -> None:
-    # Nothing of four fifths of the area is ten times as wide as high.
+    # No crop with four fifths of the area can be ten times as wide as high.
     op = RandomResizedCrop(op="random_resized_crop", area=(0.8, 1.0), aspect=(10.0, 10.0))
     [crop] = images(random_resized_crop, PLACES, 1, op, SIZE)
     np.testing.assert_array_equal(crop, tf.image.resize(PLACES, SIZE, "area"))
@@ -297,7 +297,7 @@ def test_a_short_side_crop_is_a_window_of_the_resized_image_and_all_windows_occu
 
 
 def test_all_lengths_of_the_short_side_are_as_frequent() -> None:
-    # The first channel is the row: its slope says how far the image was stretched.
+    # The first channel is the row: its slope shows how far the image was stretched.
     crops = images(
         short_side_crop, PLACES, 600, ShortSideCrop(op="short_side_crop", sides=(60, 65)), (20, 20)
     )
@@ -307,7 +307,7 @@ def test_all_lengths_of_the_short_side_are_as_frequent() -> None:
     assert counts.sum() == 600 and stats.chisquare(counts).pvalue > 1e-3
 
 
-# Each pixel says where it is; a moved one, where it came from.
+# Each pixel contains its position, so a moved pixel shows where it came from.
 RAMP = np.stack(np.mgrid[0:9, 0:9], -1).astype(np.float32)
 
 
@@ -402,7 +402,7 @@ def test_displacements_are_normal_smooth_and_as_large_as_asked_for() -> None:
         (elastic, Elastic(op="elastic", share=0)),
     ],
 )
-def test_no_strength_is_no_change(op: Any, options: Any) -> None:
+def test_a_strength_of_0_changes_nothing(op: Any, options: Any) -> None:
     image = noise(9, 8)
     for unchanged in images(op, image, 2, options):
         np.testing.assert_array_equal(unchanged, image)

@@ -1,4 +1,4 @@
-"""Guards masks under augmentation: they go where their pixels go."""
+"""Guards masks under augmentation: they move with the image's pixels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cvpipe.data.sources import Example
 from cvpipe.geometry.masks import IGNORED
 
 SHAPE, SIZE, SEEDS = (90, 120), (80, 96), 12
-# With the share of the mask that stays labeled at least, on average.
+# Operations, each with the smallest mean share of the mask that stays labeled.
 MOVES: list[tuple[dict[str, Any], float]] = [
     ({"op": "flip"}, 1),
     ({"op": "flip", "direction": "vertical"}, 1),
@@ -73,7 +73,7 @@ def painted(shape: tuple[int, int] = SHAPE) -> Example:
 
 
 def unknown(example: Example) -> Example:
-    """The same, of shapes that a graph doesn't know, as after decoding."""
+    """Return the example with unknown static shapes, as after decoding."""
     image, mask = (
         tf.py_function(lambda key=key: example[key], [], tf.uint8) for key in ("image", "mask")
     )
@@ -163,7 +163,7 @@ def test_what_isnt_in_the_image_is_ignored(given: dict[str, Any]) -> None:
     for number in range(4):
         changed = augment(gray, seed(number), [operation(given)], SIZE)
         image, mask = changed["image"].numpy()[..., 0], changed["mask"].numpy()[..., 0]
-        # Where the nearest pixel is the image's, a quarter of what is blended at least is.
+        # If the nearest pixel is in the image, it makes up at least a quarter of the blend.
         assert (image[mask == 1] > 45).all() and (mask[image == 0] == IGNORED).all()
 
 
@@ -196,7 +196,7 @@ def test_every_operation_that_masks_go_through_is_tried_here() -> None:
 
 
 def coordinates(shape: tuple[int, int]) -> Example:
-    """An image whose pixels say where they are, with labels of their own."""
+    """An image whose pixels contain their positions, with a mask of several labels."""
     places = np.stack([*np.mgrid[: shape[0], : shape[1]], np.zeros(shape, int)], -1).astype(
         np.uint8
     )
@@ -232,7 +232,7 @@ def test_without_resizing_every_pixel_keeps_its_label_and_all_places_have_their_
         )
 
 
-def test_a_smaller_image_lies_anywhere_on_its_mean_color() -> None:
+def test_a_smaller_image_is_placed_anywhere_on_its_mean_color() -> None:
     example, corners = coordinates((10, 8)), set()
     for crop in crops(example, section(scale=(1, 1)), (13, 10), 100):
         is_inside = crop["mask"][..., 0] != IGNORED
@@ -289,7 +289,7 @@ def test_balanced_crops_show_rare_classes_as_often_as_others() -> None:
         ]
         shown[balance] = np.array([[label in one for label in (1, 2)] for one in masks]).mean(0)
         assert all((one != IGNORED).any() for one in masks)
-    # By chance a crop shows a patch in one of 20 cases at most; the class drawn is one of three.
+    # A random crop shows a patch in at most one of 20 cases; the drawn class is one of three.
     assert (shown[0.0] < 0.1).all() and (np.abs(shown[1.0] - 1 / 3) < 0.14).all()
 
 

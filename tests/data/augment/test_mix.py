@@ -68,7 +68,7 @@ def test_it_is_the_same_bits_eagerly_and_in_a_graph(ops: list[Mix], channels: in
 
 
 @pytest.mark.parametrize("ops", [[MIXUP], [CUTMIX]])
-def test_partners_are_neighbors_and_everything_else_stays_as_it_is(ops: list[Mix]) -> None:
+def test_partners_are_neighbors_and_nothing_else_changes(ops: list[Mix]) -> None:
     given = batch(6)
     out = mixed(given, ops)
     assert out.keys() == given.keys() | {"partner_targets", "share"}
@@ -140,7 +140,7 @@ def test_of_several_operations_each_example_takes_one_at_random() -> None:
     pure = (out["image"] == given["image"]) | (out["image"] == swapped(given["image"]))
     cut = pure.all((1, 2, 3))
     assert abs(cut.sum() - 200) < 4 * np.sqrt(100)
-    # Each pair's two examples choose for themselves.
+    # The two examples of a pair draw independently.
     assert 0 < (cut[::2] != cut[1::2]).sum() < 200
     share = out["share"][~cut][:, None, None, None]
     expected = share * given["image"][~cut] + (1 - share) * swapped(given["image"])[~cut]

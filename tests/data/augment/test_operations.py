@@ -18,7 +18,7 @@ from cvpipe.data.augment import operations
 Operation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (23, 19, 3), dtype=np.uint8)
-# Low contrast, and other extremes in every channel.
+# Low contrast, with different extremes in each channel.
 PALE = (RNG.integers(0, 80, (40, 31, 3)) + [20, 90, 170]).astype(np.uint8)
 FLAT = np.full((4, 5, 3), 77, np.uint8)
 IMAGES = {
@@ -117,8 +117,8 @@ def test_what_model_garden_defines_as_pil_does_is_equal(model_garden: ModuleType
         ]
         for ours, theirs in exact:
             np.testing.assert_array_equal(ours, theirs)
-        # Its single precision and its cut instead of rounded gray and blur are 1 apart from PIL, 2
-        # after a factor.
+        # Model Garden uses float32 and truncates gray and blur instead of rounding, so it differs
+        # from PIL by 1, or by 2 after a factor.
         close = [
             (result(operations.auto_contrast, image), model_garden.autocontrast(tensor)),
             (result(operations.color, image, 1.4), model_garden.color(tensor, 1.4)),
@@ -128,7 +128,7 @@ def test_what_model_garden_defines_as_pil_does_is_equal(model_garden: ModuleType
             np.testing.assert_allclose(ours.astype(int), theirs.numpy().astype(int), atol=2)
 
 
-def test_translations_are_whole_pixels_with_gray_behind() -> None:
+def test_translations_are_whole_pixels_with_gray_outside() -> None:
     for share, pixels in ((0.3, 6), (-0.3, -6), (0.01, 0), (0.9, 17)):
         expected = np.roll(NOISE, pixels, 1)
         expected[:, slice(pixels) if pixels >= 0 else slice(pixels, None)] = 128
@@ -144,8 +144,8 @@ def test_translations_are_whole_pixels_with_gray_behind() -> None:
 @pytest.mark.parametrize("amount", [0.3, -0.12])
 def test_rotations_and_shears_are_those_of_scipy(amount: float) -> None:
     def moved(image: np.ndarray, matrix: Any, offset: Any = 0.0) -> np.ndarray:
-        """By SciPy, from (row, column) of the output to those of the input, one channel after
-        another.
+        """Transform each channel by SciPy; the matrix maps (row, column) of the output to the
+        input.
         """
         channels = [
             ndimage.affine_transform(
@@ -156,7 +156,7 @@ def test_rotations_and_shears_are_those_of_scipy(amount: float) -> None:
         return np.stack(channels, -1)
 
     angle = math.radians(amount * 100)
-    # What is seen turns anticlockwise: what was to the right of the center comes above it.
+    # The content turns counterclockwise: a point right of the center moves above it.
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     for image in (NOISE, NOISE[..., :1], PALE):
         center = (np.array(image.shape[:2]) - 1) / 2
@@ -174,8 +174,7 @@ def test_rotations_and_shears_are_those_of_scipy(amount: float) -> None:
                 moved(image, turn, center - turn @ center),
             ),
         ):
-            # Half a level of rounding, and single precision of places times the image's steps of up
-            # to 255.
+            # Half a level for rounding, and float32 errors of positions times steps of up to 255.
             np.testing.assert_allclose(ours, scipys, atol=0.52)
 
 

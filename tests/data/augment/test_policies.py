@@ -35,7 +35,7 @@ from cvpipe.data.augment.policies import (
 )
 from cvpipe.data.order import example_seed
 
-# Of more than 255 pixels, and not from 0 to 255, or there is nothing to equalize and to stretch.
+# More than 255 pixels, with values inside 0…255, so that equalizing and stretching change it.
 IMAGE = np.random.default_rng(0).integers(10, 240, (17, 16, 3), dtype=np.uint8)
 BOTH = [RandAugment(op="rand_augment"), AutoAugment(op="auto_augment")]
 
@@ -59,7 +59,7 @@ def key(index: Any) -> tf.Tensor:
 def images(
     op: RandAugment | AutoAugment, count: int, image: np.ndarray = IMAGE
 ) -> list[np.ndarray]:
-    """The image as examples 0 … count − 1, inside Dataset.map, of a size unknown beforehand."""
+    """The image as examples 0 … count − 1, inside Dataset.map, with unknown static size."""
 
     @tf.autograph.experimental.do_not_convert
     def one(index: tf.Tensor) -> tf.Tensor:
@@ -75,7 +75,7 @@ def outcomes(
     operation: Any, level: float, strength_of: Amount = amount
 ) -> list[tuple[float, Callable[[np.ndarray], np.ndarray]]]:
     """Return the possible changes of an operation as (probability, function of an image): both
-    signs with 1/2 each, or the only one.
+    signs with 1/2 each, or a single change.
     """
     ways = [1, -1] if operation in SIGNED else [1]
     strengths = [tf.constant(way * strength_of(operation, level), tf.float32) for way in ways]
@@ -89,8 +89,8 @@ def outcomes(
 
 
 def assert_as_frequent(found: list[np.ndarray], expected: dict[bytes, float]) -> None:
-    """Nothing but what is expected, and in its shares: Pearson's statistic within four standard
-    deviations of its mean.
+    """Assert that only expected images occur, with the expected frequencies: Pearson's statistic is
+    within four standard deviations of its mean.
     """
     counts = Counter(image.tobytes() for image in found)
     assert counts.keys() <= expected.keys(), "an image that no operations of the policy lead to"
@@ -160,7 +160,7 @@ def test_levels_mean_what_they_mean_in_model_garden(
         if operation in (translate_x, translate_y):
             argument = np.clip(argument, -150, 150) / 331
         ours = amount(operation, level)
-        # Thresholds and bits are cut by the operations themselves.
+        # The operations themselves truncate thresholds and bits.
         assert (int(ours) if operation in (solarize, posterize) else ours) == pytest.approx(
             argument
         )
@@ -286,7 +286,7 @@ def test_images_of_any_size_keep_it(op: Any, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     "op, function", zip(BOTH, [rand_augment, auto_augment]), ids=["rand_augment", "auto_augment"]
 )
-def test_floats_are_rounded_and_then_treated_alike(op: Any, function: Any) -> None:
+def test_floats_are_rounded_first(op: Any, function: Any) -> None:
     floats = (IMAGE + np.random.default_rng(1).uniform(-0.4, 0.4, IMAGE.shape)).astype(np.float32)
     for index in range(8):
         of_floats, of_bytes = (
@@ -307,9 +307,7 @@ def test_no_magnitude_moves_everything_out_of_sight() -> None:
 @pytest.mark.parametrize(
     "op, function", zip(BOTH, [rand_augment, auto_augment]), ids=["rand_augment", "auto_augment"]
 )
-def test_everything_but_the_image_stays_as_it_is_and_the_shape_is_known(
-    op: Any, function: Any
-) -> None:
+def test_only_the_image_changes_and_its_shape_is_known(op: Any, function: Any) -> None:
     example = {"image": tf.constant(IMAGE), "label": tf.constant(3)}
     changed = function(example, key(0), op)
     assert changed.keys() == example.keys() and changed["label"] is example["label"]

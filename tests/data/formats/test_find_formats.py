@@ -1,4 +1,6 @@
-"""Guards how formats are told by files: each tool's layout, read by the source that is found."""
+"""Guards detection of formats: each tool's layout is recognized, and the detected source reads
+it.
+"""
 
 from __future__ import annotations
 
@@ -592,7 +594,7 @@ def test_classes_have_the_names_that_files_give(
     assert next(iter(opened(found.source, task).values())).classes == classes
 
 
-def test_outlines_are_found_for_segmentation_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_outlines_are_found_if_segmentation_is_requested(tmp_path: Path) -> None:
     path = str(in_a_folder(tmp_path, LAYOUTS["CVAT COCO"][0]))
     assert [found.task for found in find_formats(path)] == ["detection", "segmentation"]
     found = find_formats(path, task="segmentation")[0]
@@ -630,14 +632,14 @@ def test_two_formats_that_fit_equally_are_named_with_the_way_to_choose(tmp_path:
     [
         ({"1.jpg": JPEG, "2.jpg": JPEG}, r"2 images among 2 files \(2 \.jpg\)"),
         ({"notes.md": ""}, r"0 images among 1 file \(1 \.md\)"),
-        ({"1.jpg": JPEG, "c.json": coco("7.jpg")}, "1 image such as 7.jpg, but none of them is"),
+        ({"1.jpg": JPEG, "c.json": coco("7.jpg")}, "1 image such as 7.jpg, but none of these"),
         ({"1.jpg": JPEG, "c.json": "{"}, r"c\.json is not valid JSON"),
-        ({"1.jpg": JPEG, "2.xml": XML}, r"such as 2\.xml, but no image has the name of one"),
+        ({"1.jpg": JPEG, "2.xml": XML}, r"such as 2\.xml, but no image has the same name"),
         ({"1.jpg": JPEG, "1.xml": "<annotation>"}, r"1\.xml:1: not valid XML"),
         ({"1.jpg": JPEG, "data.yaml": "names: [cat]\n"}, "no image has a text file of objects"),
         (
             {"1.jpg": JPEG, "t.csv": "1.jpg,a\n2.jpg,b\n3.jpg,a\n4.jpg,b\n"},
-            r"t\.csv names 4 images, but only 1 of 4 checked are there",
+            r"t\.csv names 4 images, but only 1 of 4 checked images exist",
         ),
         (
             {"val/cat/1.jpg": JPEG, "test/cat/1.jpg": JPEG},
@@ -663,7 +665,7 @@ def test_labels_for_another_task_are_named(tmp_path: Path) -> None:
         find_formats(path, task="detection")
 
 
-def test_kind_auto_reads_what_is_found_and_says_so(
+def test_kind_auto_reads_the_detected_format_and_logs_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = str(in_a_folder(tmp_path, LAYOUTS["labelImg VOC"][0]))

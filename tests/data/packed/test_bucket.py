@@ -90,8 +90,8 @@ def test_data_is_packed_into_a_bucket_and_read_in_blocks(tmp_path: Path) -> None
         if "array_record" in path and (found := re.match(r"bytes=(\d+)-(\d+)$", asked))
         for begin, end in [found.groups()]
     ]
-    # Blocks of 16 records of some 100 bytes, and what lies between them. TensorFlow's client, which
-    # compares whole files, asks for 64 MiB at a time.
+    # Requests for blocks of 16 records of about 100 bytes, with the gaps between them. TensorFlow's
+    # client, which compares whole files, requests 64 MiB at a time.
     blocks = [size for size in sizes if 1_500 < size < 2**26]
     assert len(blocks) >= 16
 
@@ -104,7 +104,7 @@ class Answer:
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *given: Any) -> list[dict[str, str]]:
-    """Have requests answered so, one after the other, without waiting; returns what is asked."""
+    """Answer requests by the given answers, in order, without waiting. Return the requests."""
     asked: list[dict[str, str]] = []
     waiting = iter(given)
 
@@ -133,13 +133,13 @@ def test_what_fails_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch)
     asked = answers(
         monkeypatch, Answer(503), requests.ConnectionError(), Answer(429), Answer(200, b"0123456")
     )
-    # A server that knows no ranges sends everything.
+    # A server without support for ranges sends the whole object.
     assert ranges.read_object("gs://bucket/x", 2, 5) == b"234"
     assert len(asked) == 4
 
 
 @pytest.mark.parametrize(("codes", "said"), [([404], "HTTP 404"), ([500] * 9, "HTTP 500")])
-def test_what_goes_on_failing_is_told(
+def test_a_repeated_failure_is_reported(
     codes: list[int], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = answers(monkeypatch, *map(Answer, codes))

@@ -35,7 +35,7 @@ def test_records_of_any_size_are_cut_out_alone_and_with_their_neighbors(tmp_path
         part = content[begin:end]
         cut = [cut_record(part, begin, *ranges[n].tolist()) for n in range(first, first + 5)]
         assert cut == records[first : first + 5]
-    # The format is ArrayRecord's, for everybody who reads it.
+    # ArrayRecord's own reader reads the same records.
     source = ArrayRecordDataSource([str(tmp_path / "some.array_record")])
     assert [source[number] for number in range(len(source))] == records
 

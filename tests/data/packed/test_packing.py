@@ -27,7 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_files_are_the_same_whatever_the_number_of_workers(tmp_path: Path) -> None:
+def test_files_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     for workers in (1, 3):
         pack_all(small_config(), tmp_path / str(workers), shard_bytes=40_000, workers=workers)
     first, second = contents(tmp_path / "1"), contents(tmp_path / "3")
@@ -59,7 +59,7 @@ def test_shards_that_failed_are_all_that_is_written_again(
     assert contents(tmp_path / "packed") == whole
     finished = [name for name in there if name.endswith(".npz")]
     assert len(finished) == 2 and len(written) == tried + len(whole) // 2 - 2
-    # And once it is complete, nothing is.
+    # Once packing is complete, nothing is written again.
     written.clear()
     pack_all(config, tmp_path / "packed")
     assert not written
@@ -78,7 +78,9 @@ def test_a_place_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         pack_all(config, tmp_path / "other")
 
 
-def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_what_it_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["data", "pack", str(DIGITS), "--to", str(tmp_path / "packed")]
     assert main([*arguments, "--shard-size", "0.05", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -114,7 +116,7 @@ def test_packing_that_is_killed_again_and_again_ends_with_the_same_files(tmp_pat
             [*command, "--to", str(packed), *options], env=environment, stderr=subprocess.DEVNULL
         )
         before = len(list(packed.glob("*.npz")))
-        # Until it has written something more.
+        # Wait until it has written more files.
         while process.poll() is None and len(list(packed.glob("*.npz"))) < before + 2:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)

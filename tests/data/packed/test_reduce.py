@@ -22,7 +22,7 @@ SIDE = 20
 
 
 def stands(source: Source, index: int) -> Example:
-    """An example with its image, upright, and its annotations on it."""
+    """Return an example with its upright image and the annotations on it."""
     example = source.read(tf.constant(index, tf.int64))
     image = decode_image(example["bytes"], 3) if "bytes" in example else example["image"]
     image = checked(example, image)
@@ -64,13 +64,13 @@ def test_annotations_stay_where_they_were_on_the_image(name: str, tmp_path: Path
             )
             np.testing.assert_array_equal(after["mask"], before["mask"].numpy()[rows][:, columns])
         small = tf.image.resize(before["image"], size, antialias=True)
-        # JPEG and rounding.
+        # JPEG and rounding change pixels a little.
         assert float(tf.reduce_mean(tf.abs(tf.cast(after["image"], tf.float32) - small))) < 4
         compared += 1
     assert compared >= 6
 
 
-def test_files_of_small_images_stay_as_they_are_and_others_keep_their_kind(tmp_path: Path) -> None:
+def test_small_images_keep_their_files_and_large_ones_keep_their_format(tmp_path: Path) -> None:
     config = CASES["labels of photos"](tmp_path / "plain")
     plain = splits_of(config)["all"]
     pack_all(config, tmp_path / "same", Reduction(longest_side=44), shard_bytes=10**6)
@@ -85,7 +85,7 @@ def test_files_of_small_images_stay_as_they_are_and_others_keep_their_kind(tmp_p
         assert_same(before, kept)
         kinds = {file_kind(example["bytes"].numpy()).split()[0] for example in (before, after)}
         assert len(kinds) == 1
-        # What can't be decoded stays as it is.
+        # A file that can't be decoded stays unchanged.
         assert (before["bytes"] == after["bytes"]) == (index == damaged)
 
 

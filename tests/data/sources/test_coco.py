@@ -152,7 +152,7 @@ def test_other_splits_have_the_training_splits_classes(
 
 
 MISTAKES: dict[str, tuple[Any, str]] = {
-    "no JSON": ("[1,", "train.json:1: not valid JSON .*; mend the file, or fetch it again"),
+    "no JSON": ("[1,", "train.json:1: not valid JSON .*; correct the file, or fetch it again"),
     "a list": ([1], "not COCO.s JSON, which has lists named images, annotations and categories"),
     "results": (
         [{"image_id": 1, "category_id": 18, "bbox": [0, 0, 1, 1], "score": 1}],
@@ -333,6 +333,6 @@ def test_the_error_of_missing_images_says_what_nearly_matched(tmp_path: Path) ->
 def test_no_broken_json_is_a_traceback(tmp_path: Path, content: str) -> None:
     path = write(tmp_path)
     (path / "train.json").write_bytes(content.encode("utf-8", "surrogatepass"))
-    with pytest.raises(DataError, match="train.json.*: not valid JSON .*; mend the file") as error:
+    with pytest.raises(DataError, match="train.json.*: not valid JSON .*; correct the") as error:
         opened(path)
     assert "recursion" not in str(error.value) and "codec" not in str(error.value)

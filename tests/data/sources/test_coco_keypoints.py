@@ -93,7 +93,7 @@ def test_points_are_those_of_the_pixels_that_the_file_names(tmp_path: Path) -> N
     assert second["crowd"].tolist() == [True] and second["visibility"].tolist() == [[0, 0, 0]]
 
 
-def test_names_pairs_and_skeleton_stand_with_the_category(tmp_path: Path) -> None:
+def test_names_pairs_and_skeleton_are_read_from_the_category(tmp_path: Path) -> None:
     facts = coco(section(write(tmp_path)))["train"].facts
     assert facts.keypoint_names == ("nose", "left_eye", "right_eye")
     assert facts.flip_pairs == ((1, 2),) and facts.skeleton == ((0, 1), (0, 2))
@@ -102,7 +102,7 @@ def test_names_pairs_and_skeleton_stand_with_the_category(tmp_path: Path) -> Non
     assert read(given, 0)["mirror_order"].tolist() == [1, 0, 2]
 
 
-def test_a_point_outside_the_image_counts_as_not_annotated_and_is_told(
+def test_a_point_outside_the_image_counts_as_not_annotated_and_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     people = copy.deepcopy(PEOPLE)
@@ -159,7 +159,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_told_with_its_place(tmp_path: Path, fault: str) -> None:
+def test_a_fault_is_named_with_its_place(tmp_path: Path, fault: str) -> None:
     change, said = FAULTS[fault]
     with pytest.raises(DataError, match=said) as raised:
         coco(section(write(tmp_path, broken(change))))

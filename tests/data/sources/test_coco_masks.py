@@ -22,7 +22,7 @@ from image_files import encode, noise
 
 HEIGHT, WIDTH = 10, 12
 SQUARE = [[2, 1, 8, 1, 8, 7, 2, 7]]
-# Column by column: nothing for five pixels, ten of it, and so on.
+# Column by column: five pixels of background, ten of the object, and so on.
 RUNS = {"size": [HEIGHT, WIDTH], "counts": [5, 10, 20, 3, 82]}
 
 
@@ -70,7 +70,7 @@ def test_runs_are_unrolled_column_by_column_as_numbers_and_as_text() -> None:
     np.testing.assert_array_equal(painted({"size": [HEIGHT, WIDTH], "counts": text}), expected)
 
 
-def test_smaller_objects_stay_visible_whatever_the_order() -> None:
+def test_smaller_objects_stay_visible_in_any_order() -> None:
     whole, small = [[0, 0, 12, 0, 12, 10, 0, 10]], [[3, 3, 5, 3, 5, 5, 3, 5]]
     first, last = painted(whole, small), painted(small, whole)
     assert (first == 2).sum() == (last == 1).sum() == 4 and (first == 1).sum() == (
@@ -93,7 +93,7 @@ RECTANGLE = [1, 1, 5, 1, 5, 6, 1, 6]
 
 
 @pytest.mark.parametrize("given", [RECTANGLE, [RECTANGLE, []], [[], RECTANGLE]])
-def test_one_polygon_may_stand_alone_and_empty_ones_beside_it(given: Any) -> None:
+def test_a_single_polygon_needs_no_list_and_empty_polygons_are_ignored(given: Any) -> None:
     assert outline_fault(given, HEIGHT, WIDTH) is None
     np.testing.assert_array_equal(painted(given), painted([RECTANGLE]))
 
@@ -208,7 +208,7 @@ def test_an_outline_that_makes_no_sense_drops_its_object_alone(tmp_path: Path) -
     }
     for mask, expected in zip(masks_of(source), masks_of(coco(write(tmp_path))["train"])):
         np.testing.assert_array_equal(mask, expected)
-    assert why_unreadable(source, 0) == "the file could be read at the next try"
+    assert why_unreadable(source, 0) == "the file could be read on a second try"
 
 
 def test_objects_of_unknown_images_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_several_values_of_an_images_rows_are_joined(tmp_path: Path) -> None:
     assert source.column("place", "--slice") == ["yard, hall"]
 
 
-def test_a_format_without_columns_says_so() -> None:
+def test_a_format_without_columns_is_an_error() -> None:
     source: Any = open_source(Digits(kind="digits"), None)["all"]  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no column 'place': this format has only images"):
         source.column("place", "--slice")

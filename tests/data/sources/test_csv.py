@@ -26,7 +26,7 @@ TEST = "file,kind\nimages/4.png,dog\n"
 
 
 def write(root: Path, **tables: str | bytes) -> Path:
-    """Tables, `train` being train.csv, and images that hold their own names."""
+    """Write tables, such as `train` to train.csv, and images that contain their own names."""
     (root / "images").mkdir(parents=True, exist_ok=True)
     for number in range(1, 7):
         (root / "images" / f"{number}.png").write_text(f"images/{number}.png")
@@ -45,7 +45,7 @@ def rows(source: Source) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
-def test_a_table_says_which_image_is_what(tmp_path: Path, place: Callable[[Path], Path]) -> None:
+def test_a_table_maps_images_to_classes(tmp_path: Path, place: Callable[[Path], Path]) -> None:
     path = place(write(tmp_path / "data", train=TRAIN, test=TEST))
     splits = opened(path, test="test.csv")
     assert {split: rows(source) for split, source in splits.items()} == {
@@ -198,18 +198,19 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
     "short row": (
         {"train": TRAIN + "images/4.png\n"},
         {},
-        "train.csv:5: the row is cut short: column 1, counted from 0, is missing; mend or remove",
+        "train.csv:5: the row is cut short: column 1, counted from 0, is missing; correct or"
+        " remove",
     ),
     "no label": (
         {"train": TRAIN + "images/4.png, \n"},
         {},
-        "train.csv:5: column 1, counted from 0, is empty; mend or remove the row",
+        "train.csv:5: column 1, counted from 0, is empty; correct or remove the row",
     ),
-    "empty": ({"train": ""}, {}, "train.csv: no row; add some"),
+    "empty": ({"train": ""}, {}, "train.csv: no row; add rows"),
     "headings alone": (
         {"train": "file,kind\n"},
         {},
-        "train.csv: no row below the headings; add some",
+        "train.csv: no row below the headings; add rows",
     ),
     "no headings": (
         {"train": TRAIN[TRAIN.index("images") :]},
@@ -224,7 +225,7 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
     "open quote": (
         {"train": TRAIN + '"images/4.png,cat\n'},
         {},
-        "train.csv:5: not a table: unexpected end of data; mend the line",
+        "train.csv:5: not a table: unexpected end of data; correct the line",
     ),
     "label without name": (
         {"train": TRAIN, "names": "id,called\ncat,Cat\n"},

@@ -49,7 +49,7 @@ def test_a_scene_depends_on_seed_split_and_number_alone(channels: int) -> None:
 
 
 def test_a_box_holds_all_of_a_digits_mask_and_no_row_or_column_more() -> None:
-    # One digit a scene: whatever is in the mask is its ink.
+    # With one digit per scene, all labeled pixels of the mask are its ink.
     scenes = compose(section(most_digits=1), "train")
     boxes = np.rint(scenes.boxes.boxes * 128).astype(int)
     np.testing.assert_allclose(scenes.boxes.boxes * 128, boxes, atol=1e-4)

@@ -43,7 +43,7 @@ def as_zip(path: Path, method: int = zipfile.ZIP_DEFLATED) -> Path:
 
 
 def after_other_bytes(path: Path) -> Path:
-    """As archives that unpack themselves begin."""
+    """With other bytes before the archive, as in self-extracting archives."""
     whole = as_zip(path)
     whole.write_bytes(b"#!/bin/sh\n" + whole.read_bytes())
     return whole
@@ -103,7 +103,7 @@ def test_a_folder_gives_files_outside_it_too(tmp_path: Path) -> None:
     assert opened.locate(names[1]) == str(tmp_path / "other.txt")
 
 
-def test_a_damaged_entry_spoils_no_other(tmp_path: Path) -> None:
+def test_a_damaged_entry_does_not_affect_others(tmp_path: Path) -> None:
     path = as_zip(tmp_path)
     content, packed = path.read_bytes(), zlib.compress(CONTENTS["b/räumlich.txt"], wbits=-15)
     at = content.index(packed[:8])
@@ -140,7 +140,7 @@ def test_what_is_too_large_is_never_unpacked(
 
 def test_a_method_that_few_archives_use_is_named(tmp_path: Path) -> None:
     read = open_files(str(as_zip(tmp_path, zipfile.ZIP_LZMA))).reader(NAMES)
-    with pytest.raises(DataError, match="compressed by another method than deflate"):
+    with pytest.raises(DataError, match="compressed by a method other than deflate"):
         read(tf.constant(0, tf.int64))
 
 

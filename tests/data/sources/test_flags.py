@@ -39,5 +39,5 @@ def test_anything_else_in_xml_is_refused_with_its_place(text: str) -> None:
         flag_of_text(text, "a.xml: object 2 (dog)", "difficult")
     assert str(raised.value) == (
         f"a.xml: object 2 (dog): difficult is '{text}', but must be 0, 1, true, false or empty;"
-        " mend it"
+        " correct it"
     )

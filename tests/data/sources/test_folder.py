@@ -21,7 +21,7 @@ from labels import labels_of
 
 
 def make(root: Path, *files: str) -> Path:
-    """Files that hold their own names."""
+    """Write files whose content is their own path."""
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text(file)
@@ -85,7 +85,7 @@ def test_images_may_lie_deeper_and_have_any_known_ending(tmp_path: Path) -> None
     assert source.classes == ("a", "b")
 
 
-def test_hidden_files_and_folders_are_no_data(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_ignored(tmp_path: Path) -> None:
     hidden = [".git/1.jpg", "a/._1.jpg", "a/.ipynb_checkpoints/1.jpg", "a/.1.jpg"]
     assert list(found(opened(make(tmp_path, "a/1.jpg", "b/1.jpg", *hidden))["all"], tmp_path)) == [
         "a/1.jpg",
@@ -107,7 +107,7 @@ def test_linked_classes_and_images_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["validation", "val", "valid"])
-def test_split_folders_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
+def test_folders_named_like_splits_are_the_splits(tmp_path: Path, name: str) -> None:
     make(
         tmp_path,
         "train/a/1.jpg",
@@ -144,7 +144,7 @@ def test_missing_splits_are_held_out_of_training(tmp_path: Path) -> None:
     }
 
 
-def test_what_lies_beside_the_splits_is_left_out_with_a_warning(
+def test_folders_beside_the_splits_are_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -192,7 +192,7 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, name: str) -> None:
     assert str(error.value).startswith(str(tmp_path))
 
 
-def test_a_missing_folder_and_a_file_are_no_folders(tmp_path: Path) -> None:
+def test_a_missing_folder_or_a_file_in_its_place_is_an_error(tmp_path: Path) -> None:
     make(tmp_path, "file")
     for name, said in (("missing", "no such folder"), ("file", "neither a folder")):
         with pytest.raises(DataError, match=f"{name}: {said}.*; set data.source.path"):
@@ -230,7 +230,7 @@ def test_a_folder_and_its_archive_hold_out_the_same_images(
     assert first["bytes"].numpy() == of_folder["train"].read(tf.constant(0, tf.int64))["bytes"]
 
 
-def test_names_in_either_form_of_unicode_are_held_out_alike(tmp_path: Path) -> None:
+def test_the_form_of_unicode_does_not_change_held_out_images(tmp_path: Path) -> None:
     held_out = []
     for form in ("NFC", "NFD"):
         files = (

@@ -1,4 +1,4 @@
-"""Guards groups of images: no group is in two splits, and splits have about the sizes asked for."""
+"""Guards groups of images: no group is in two splits, and splits have about the set sizes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def largest(source: Source) -> int:
     return int(np.unique(group_names(source, BY_FOLDER), return_counts=True)[1].max())
 
 
-# -- Sharing out
+# -- Distribution of groups over parts
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -101,7 +101,7 @@ def test_folds_are_a_partition_by_groups_of_even_sizes(of: int, seed: int) -> No
     assert max(sizes) - min(sizes) <= largest(source)
 
 
-def test_the_same_seed_shares_out_alike_in_any_order_and_another_differs() -> None:
+def test_a_seed_gives_the_same_parts_in_any_order_and_another_seed_others() -> None:
     source = drawn(0)
     first, again, other = (
         groups_of(hold_out(source, 0.2, seed, BY_FOLDER)[1]) for seed in ("0", "0", "1")
@@ -111,7 +111,7 @@ def test_the_same_seed_shares_out_alike_in_any_order_and_another_differs() -> No
     assert groups_of(hold_out(mixed, 0.2, "0", BY_FOLDER)[1]) == first
 
 
-def test_a_class_of_one_group_stays_where_it_is_learned() -> None:
+def test_a_class_of_one_group_stays_in_training() -> None:
     source = grouped(["a"] * 5 + ["b"] * 5 + ["c"] * 90, [0] * 5 + [1] * 5 + [2] * 90)
     stay, held = hold_out(source, 0.5, "0", BY_FOLDER)
     assert set(stay.strata()) == {0, 1, 2} and len(held) == 0
@@ -161,7 +161,7 @@ def test_an_image_without_a_group_is_named(group: Group, said: str) -> None:
         ({"pattern": "(p)(1)"}, "has 2 pairs of parentheses"),
     ],
 )
-def test_a_section_that_tells_no_group_is_refused(values: dict[str, Any], said: str) -> None:
+def test_an_invalid_section_of_groups_is_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Group(**values)
 
@@ -258,7 +258,7 @@ def test_columns_of_other_tables_are_groups(tmp_path: Path) -> None:
             group_names(source, Group(column="whose"))
 
 
-def test_groups_that_cross_given_splits_are_told_by_the_log_and_by_data_check(
+def test_groups_that_cross_given_splits_are_reported_by_the_log_and_by_data_check(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = ["train/a/p1/1.jpg", "train/b/p2/1.jpg", "test/a/p1/2.jpg", "test/b/p3/1.jpg"]

@@ -1,4 +1,4 @@
-"""Guards MNIST's format: its layouts, its damages, and a real data set."""
+"""Guards MNIST's format: its layouts, damaged files, and a real data set."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def zipped(contents: Files) -> Files:
 
 
 def nested(contents: Files) -> Files:
-    """As some archives unpack: a folder of the file's own name around it."""
+    """Put each file into a folder of its own name, as some tools unpack archives."""
     return {f"raw/{name}/{name}": content for name, content in contents.items()}
 
 
@@ -133,11 +133,11 @@ DAMAGES = {
     "only magic": (damaged(IMAGES, packed(TRAIN)[:10]), f"{IMAGES}: not an IDX file"),
     "too short": (
         damaged(IMAGES, packed(TRAIN)[:-7]),
-        r"states \(12, 5, 4\), 240 bytes, but 233 are there; fetch it again",
+        r"states \(12, 5, 4\), 240 bytes, but the file has 233; fetch it again",
     ),
     "too long": (
         damaged(IMAGES, packed(TRAIN) + b"x"),
-        r"states \(12, 5, 4\), 240 bytes, but 241 are there",
+        r"states \(12, 5, 4\), 240 bytes, but the file has 241",
     ),
     "absurd sizes": (
         damaged(IMAGES, packed(TRAIN)[:4] + b"\xff" * 12),
@@ -188,7 +188,7 @@ def test_a_label_beyond_the_named_classes_is_an_error(tmp_path: Path) -> None:
         opened(as_folder(tmp_path, files()), "shirt", "shoe")
 
 
-def test_a_damaged_zip_and_what_is_no_zip_are_errors(tmp_path: Path) -> None:
+def test_a_damaged_zip_and_another_file_are_errors(tmp_path: Path) -> None:
     (tmp_path / "no.zip").write_bytes(b"PK no zip at all")
     with pytest.raises(DataError, match="neither a folder nor a zip archive"):
         opened(tmp_path / "no.zip")
@@ -205,7 +205,7 @@ def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
         opened(tmp_path / "missing")
 
 
-def test_fashion_mnist_is_60000_and_10000_images_of_ten_classes_alike(
+def test_fashion_mnist_is_60000_and_10000_images_of_ten_balanced_classes(
     public_data: FindData,
 ) -> None:
     source = Idx(kind="idx", path=str(public_data("fashion-mnist")))
@@ -226,5 +226,5 @@ def test_fashion_mnist_is_60000_and_10000_images_of_ten_classes_alike(
             for n in range(0, 57000, 570)
         ]
     )
-    # The mean of all training pixels is 0.286 of 255; a sample of 100 images comes near.
+    # The mean of all training pixels, divided by 255, is 0.286; that of 100 images is near it.
     assert mean / 255 == pytest.approx(0.286, abs=0.06)

@@ -48,7 +48,7 @@ def read(source: Source, index: int) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
-def test_a_table_says_where_points_are(tmp_path: Path, place: Callable[[Path], Path]) -> None:
+def test_a_table_gives_the_places_of_points(tmp_path: Path, place: Callable[[Path], Path]) -> None:
     source = opened(place(write(tmp_path / "data", train=TABLE)))["train"]
     assert source.names() == ["photos/a.png", "photos/b.png", "photos/c.png"]
     first = read(source, 0)
@@ -57,7 +57,7 @@ def test_a_table_says_where_points_are(tmp_path: Path, place: Callable[[Path], P
     np.testing.assert_allclose(first["boxes"], [[0.125, 0.25, 0.5, 0.75]])
     second = read(source, 1)
     assert second["visibility"].tolist() == [[0, 2, 0]]
-    # One point has no extent: its box is a pixel.
+    # A single point has no extent, so its box is one pixel.
     np.testing.assert_allclose(second["boxes"] * 16, [[7.5, 3.5, 8.5, 4.5]])
     assert read(source, 2)["visibility"].shape == (0, 3)
 
@@ -81,7 +81,7 @@ def test_an_image_that_cannot_be_read_stays_without_points(tmp_path: Path) -> No
     assert set(source.annotations[0].faults) == {"photos/a.png", "photos/b.png"}
 
 
-def test_a_point_outside_the_image_counts_as_not_annotated_and_is_told(tmp_path: Path) -> None:
+def test_a_point_outside_the_image_counts_as_not_annotated_and_is_reported(tmp_path: Path) -> None:
     table = TABLE.replace("a.png,10,5", "a.png,41,5")
     source = opened(write(tmp_path, train=table))["train"]
     assert read(source, 0)["visibility"].tolist() == [[0, 1, 2]]
@@ -103,7 +103,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_told_with_its_line(tmp_path: Path, fault: str) -> None:
+def test_a_fault_is_named_with_its_line(tmp_path: Path, fault: str) -> None:
     table, said = FAULTS[fault]
     with pytest.raises(DataError) as raised:
         opened(write(tmp_path, train=table))
@@ -112,7 +112,7 @@ def test_a_fault_is_told_with_its_line(tmp_path: Path, fault: str) -> None:
 
 def test_tables_of_other_points_are_refused(tmp_path: Path) -> None:
     write(tmp_path, train=TABLE, test="file,nose_x,nose_y\nc.png,1,2\n")
-    with pytest.raises(DataError, match="has the keypoints nose, and .* nose, left_eye, right_eye"):
+    with pytest.raises(DataError, match="has the keypoints nose, but .* nose, left_eye, right_eye"):
         opened(tmp_path, test="test.csv")
 
 

@@ -1,4 +1,4 @@
-"""Guards training against data that leaves nothing to learn, or lost most of what it had."""
+"""Guards the refusal to train on data with nothing to learn or with most objects unusable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from image_files import encode, noise
 
 
 def yolo_data(root: Path, rows: list[str], **settings: Any) -> DetectionData:
-    """Four images with these rows each."""
+    """Write four images, each annotated with these rows."""
     for folder in ("images", "labels"):
         (root / folder).mkdir()
     for n in range(4):
@@ -65,7 +65,7 @@ def coco_source(root: Path, kind: type[Coco], **of_each: Any) -> Coco:
         (["0 0.5 0.5 0 0"], "4 without area, left out"),
     ],
 )
-def test_objects_that_are_all_lost_are_an_error_that_says_why(
+def test_the_loss_of_all_objects_is_an_error_with_the_reason(
     tmp_path: Path, rows: list[str], said: str
 ) -> None:
     with pytest.raises(DataError) as raised:
@@ -74,7 +74,9 @@ def test_objects_that_are_all_lost_are_an_error_that_says_why(
         f"{tmp_path}: nothing to learn in 4 training images: no object is left (crowds and objects"
         f" marked difficult are not learned); of the annotated objects {said}: labels/0.txt"
     )
-    assert str(raised.value).endswith("Mend the annotations, or set data.source to where they are")
+    assert str(raised.value).endswith(
+        "Correct the annotations, or set data.source to where they are"
+    )
 
 
 def test_no_object_anywhere_is_an_error(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_no_object_anywhere_is_an_error(tmp_path: Path) -> None:
         open_splits(yolo_data(tmp_path, []))
 
 
-def test_most_objects_lost_is_an_error_that_says_why(tmp_path: Path) -> None:
+def test_the_loss_of_most_objects_is_an_error_with_the_reason(tmp_path: Path) -> None:
     rows = ["0 0.5 0.5 0.2 0.2", "0 40 20 9 9", "1 30 8 4 4"]
     with pytest.raises(
         DataError, match="8 of 12 objects can't be used; of the annotated objects 8 in pixels"
@@ -91,7 +93,7 @@ def test_most_objects_lost_is_an_error_that_says_why(tmp_path: Path) -> None:
     assert "8 in pixels instead of fractions of the image, left out" in str(e.value)
 
 
-def test_a_few_objects_lost_are_none(tmp_path: Path) -> None:
+def test_the_loss_of_a_few_objects_is_no_error(tmp_path: Path) -> None:
     rows = ["0 0.5 0.5 0.2 0.2", "1 0.2 0.2 0.1 0.1", "0 40 20 9 9"]
     assert open_splits(yolo_data(tmp_path, rows))["train"].counts().tolist() == [3, 3]
 

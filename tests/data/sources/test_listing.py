@@ -66,7 +66,7 @@ def test_links_are_followed_and_each_real_folder_is_listed_once(tmp_path: Path) 
     assert files.read("a/1.jpg") == b"z/1.jpg"
 
 
-def test_a_link_to_what_lies_around_the_root_ends(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_above_the_root_is_not_followed_forever(tmp_path: Path) -> None:
     root = make(tmp_path / "data", "1.jpg")
     make(tmp_path, "beside/2.jpg")
     (root / "around").symlink_to(tmp_path)
@@ -97,7 +97,7 @@ def test_files_are_found_as_users_write_their_paths(
     assert files.find_folder("set 2") is None
 
 
-def test_the_error_of_a_missing_file_says_what_nearly_matched(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_file_suggests_similar_paths(tmp_path: Path) -> None:
     files = open_files(str(make(tmp_path, "img/Set1/a.JPG", "img/b.jpg")))
     with pytest.raises(DataError, match=r"no such file; did you mean 'img/Set1/a.JPG'"):
         files.read("IMG/set1/a.jpg")
@@ -106,7 +106,7 @@ def test_the_error_of_a_missing_file_says_what_nearly_matched(tmp_path: Path) ->
 
 
 def raw_zip(path: Path, names: dict[bytes, bytes]) -> Path:
-    """An archive whose names are these bytes, without the flag that they are UTF-8."""
+    """Write an archive whose file names are these bytes, without the flag for UTF-8."""
     stand_ins = [bytes([97 + number]) * len(name) for number, name in enumerate(names)]
     with zipfile.ZipFile(path, "w") as archive:
         for stand_in, content in zip(stand_ins, names.values(), strict=True):
@@ -147,7 +147,7 @@ def wrapped(root: Path) -> Path:
     return path
 
 
-def test_a_folder_around_everything_is_no_part_of_names(tmp_path: Path) -> None:
+def test_a_folder_that_contains_all_files_is_not_part_of_names(tmp_path: Path) -> None:
     path = wrapped(make(tmp_path / "photos", "cats/1.jpg", "dogs/2.jpg"))
     files: Files = open_files(str(path))
     assert files.names() == ["cats/1.jpg", "dogs/2.jpg"]

@@ -25,7 +25,7 @@ from cvpipe.geometry.masks import IGNORED
 from image_files import encode, noise
 
 NAMES = ("sky", "tree", "road")
-# Orientation 6: the camera was turned by a quarter.
+# Orientation 6: the camera was turned by 90°.
 TURNED = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 
 
@@ -221,7 +221,7 @@ def test_values_without_meaning_are_refused_when_the_source_is_opened(tmp_path: 
 
 
 def drawn(root: Path, *values: list[int]) -> Path:
-    """Images with masks of one row each."""
+    """Write images whose masks have one row of pixels, with these values."""
     write(root, len(values))
     for number, row in enumerate(values):
         (root / f"train/masks/{number}.png").write_bytes(
@@ -259,7 +259,7 @@ def test_what_is_advised_where_255_is_the_first_class_reads_masks_too(tmp_path: 
     assert example["mask"].ravel().tolist() == [1, 1, 0]
 
 
-def test_a_color_of_a_class_that_is_ignored_is_told_if_one_class_is_left(tmp_path: Path) -> None:
+def test_an_ignored_color_of_a_class_is_named_if_one_class_is_left(tmp_path: Path) -> None:
     classes = [{"name": "ground", "color": "#000000"}, {"name": "object", "color": "#00FF00"}]
     advice = (
         "If this is the color of a class, remove it there and write it as that class's `color`"
@@ -293,7 +293,7 @@ def test_classes_that_no_mask_shows_are_warned_of(
     assert said == ["road", "tree, road"]
     assert caplog.messages[0].startswith(
         "no pixel of road in 20 masks inspected, such as"
-        f" {tmp_path / 'many/train/masks/0.png'}; add some"
+        f" {tmp_path / 'many/train/masks/0.png'}; add images"
     )
 
 
@@ -339,7 +339,7 @@ def test_a_bad_mask_makes_a_bad_record(
 ) -> None:
     source = bad(tmp_path, image, mask)
     assert why_unreadable(source, 0).startswith(reason)
-    assert why_unreadable(source, 1) == "the file could be read at the next try"
+    assert why_unreadable(source, 1) == "the file could be read on a second try"
     quarantine = Quarantine(source, "train", 0.3)
     quarantine.note(0)
     with pytest.raises(DataError, match="1 of the train split's 3 records can't be read"):
@@ -348,7 +348,7 @@ def test_a_bad_mask_makes_a_bad_record(
 
 def test_masks_are_of_upright_images(tmp_path: Path) -> None:
     source = bad(tmp_path, encode(noise(7, 9), "JPEG", exif=TURNED), encode(labels(0), "PNG"))
-    assert why_unreadable(source, 0) == "the file could be read at the next try"
+    assert why_unreadable(source, 0) == "the file could be read on a second try"
 
 
 def test_a_mask_that_cannot_be_read_fails_no_stream(tmp_path: Path) -> None:
@@ -451,10 +451,10 @@ def test_aerial_tiles_are_read_by_their_colors(public_data: FindData) -> None:
     assert (pixels[:5] > 0).all() and not pixels[5:255].any()
 
 
-def test_a_color_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_share(
+def test_an_undocumented_color_of_the_aerial_tiles_is_named_with_its_share(
     public_data: FindData,
 ) -> None:
-    # In the six tiles that are here; in all eight it is said to cover 0.56 %.
+    # The message counts six tiles; in all eight, the color is said to cover 0.56 %.
     message = (
         r"5 of 54 masks inspected, .* color that no class has: #000000, under 0.01% of the"
         r" pixels.*\(nearest: Building, #3C1098\)"
@@ -464,7 +464,7 @@ def test_a_color_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_sh
 
 
 def with_suffix(root: Path, suffix: str, beside: bool = False) -> Path:
-    """The folder of `write`, with masks of longer names, in a folder of their own or not."""
+    """Write images and masks whose names end in `suffix`, in two folders or in the same one."""
     write(root, 3)
     for file in sorted((root / "train/masks").iterdir()):
         folder = root / "train" / ("images" if beside else "masks")

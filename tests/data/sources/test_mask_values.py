@@ -1,4 +1,4 @@
-"""Guards the meaning of mask pixels: every kind of picture, every value that means nothing."""
+"""Guards the labels of mask pixels: every kind of PNG, and every value without a class."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ def test_colors_become_labels_in_every_kind_of_picture(encoded: bytes) -> None:
     ],
     ids=["gray", "palette", "other palette", "16 bits", "BMP"],
 )
-def test_indices_are_labels_whatever_colors_a_palette_has(encoded: bytes) -> None:
+def test_indices_are_labels_with_any_colors_in_a_palette(encoded: bytes) -> None:
     np.testing.assert_array_equal(labels_of(encoded, BY_INDEX)[..., 0], LABELS)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_indices_of_few_bits_are_not_stretched(bits: int) -> None:
     labels = LABELS % 2 if bits == 1 else LABELS % 3
-    # Pillow writes gray of two or four bits for no one: its palettes of as many bits, called gray.
+    # Pillow can't write gray of two or four bits, so a palette PNG's header is changed to gray.
     encoded = (
         png(labels.astype(bool)) if bits == 1 else palette_png(labels, TABLE[: 2**bits], bits=bits)
     )
@@ -105,7 +105,7 @@ def test_indices_of_few_bits_are_not_stretched(bits: int) -> None:
 
 
 def as_gray(encoded: bytes) -> bytes:
-    """A palette PNG whose header says gray; decoders pass over the palette."""
+    """Return a palette PNG with gray in its header; decoders then ignore the palette."""
     from image_files import chunk
 
     header = bytearray(encoded[16:29])
@@ -129,7 +129,7 @@ def test_indices_may_begin_anywhere_and_many_may_be_ignored() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0, 128, 255])
-def test_alpha_beside_gray_says_nothing(alpha: int) -> None:
+def test_alpha_beside_gray_is_ignored(alpha: int) -> None:
     encoded = png(np.dstack([LABELS, np.full_like(LABELS, alpha)]))
     assert Image.open(io.BytesIO(encoded)).mode == "LA"
     np.testing.assert_array_equal(labels_of(encoded, BY_INDEX)[..., 0], LABELS)
@@ -187,7 +187,7 @@ def test_a_value_of_16_bits_that_does_not_fit_is_named() -> None:
         labels_of(png(values), BY_INDEX)
 
 
-def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
+def test_the_error_of_masks_saved_with_loss_names_the_cause_and_few_colors() -> None:
     with pytest.raises(
         DataError, match=r"; and [0-9,]+ more. This many come from lossy compression, as in JPEG"
     ) as error:
@@ -202,8 +202,8 @@ def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
             png(TABLE[LABELS]),
             BY_INDEX,
             (
-                r"the mask has colors \(RGB\), but no class of the pipeline has: give each class"
-                r" its color"
+                r"the mask has colors \(RGB\), but no class of the pipeline has a color: give each"
+                r" class its color"
             ),
         ),
         (
@@ -219,7 +219,7 @@ def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
     ],
     ids=["colors", "gray", "16 bits"],
 )
-def test_colors_for_indices_and_the_other_way_round_have_a_sentence_of_their_own(
+def test_colors_in_place_of_indices_and_vice_versa_have_their_own_error(
     encoded: bytes, known: Any, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
@@ -239,12 +239,12 @@ def test_a_stray_value_in_a_gray_mask_is_listed_as_in_a_colored_one() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_mask_is_an_error(name: str) -> None:
+def test_a_file_that_is_no_mask_is_an_error(name: str) -> None:
     with pytest.raises(DataError, match="the mask"):
         labels_of(BAD[name], BY_INDEX)
 
 
-# Pillow's, on the way.
+# Pillow warns when it writes the large image.
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_no_memory_is_taken_for_a_mask_that_is_too_large() -> None:
     with pytest.raises(
@@ -275,7 +275,7 @@ SEA, LAND = {"name": "sea", "color": "#0000FF"}, {"name": "land"}
     [
         (
             {"classes": (SEA, LAND)},
-            "the class land has no color, though others have; give each one, in quotes",
+            "the class land has no color, but other classes have; give every class a color",
         ),
         (
             {"classes": (SEA, {"name": "lake", "color": "#0000ff"})},

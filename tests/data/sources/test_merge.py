@@ -1,4 +1,4 @@
-"""Guards several sources as one: nothing is lost, mislabeled or used for two things."""
+"""Guards merged sources: no example is lost, mislabeled or in two splits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIGITS = Digits(kind="digits")
 
 
 def photos(root: Path, counts: dict[str, int]) -> Folder:
-    """Images of one value, which says which they are: a folder per class."""
+    """Write a folder of images per class; each image has one gray value that identifies it."""
     for number, (name, count) in enumerate(counts.items()):
         (root / name).mkdir(parents=True)
         for n in range(count):
@@ -63,7 +63,7 @@ def test_classes_are_joined_by_name_and_every_example_keeps_its_own(tmp_path: Pa
     assert found == sorted((str(file), file.parent.name) for file in tmp_path.rglob("*.png"))
 
 
-def test_every_source_is_split_as_it_is_alone(tmp_path: Path) -> None:
+def test_every_merged_source_is_split_as_without_the_others(tmp_path: Path) -> None:
     children = [
         photos(tmp_path / "one", {"dog": 20, "cat": 10}),
         photos(tmp_path / "two", {"owl": 30, "cat": 10}),
@@ -166,7 +166,7 @@ def test_arrays_of_as_many_channels_stay_arrays_and_others_become_files() -> Non
         )
 
 
-def test_a_source_that_is_left_with_no_example_is_no_harm() -> None:
+def test_a_source_left_without_examples_does_no_harm() -> None:
     empty = pixels_of((4, 4, 1), [9]).subset(np.arange(0))
     merged = merge(
         [

@@ -1,4 +1,4 @@
-"""Guards TFRecords by Model Garden's own decoders: they give the same images, boxes and labels."""
+"""Guards TFRecords: Model Garden's own decoders give the same images, boxes and labels."""
 
 from __future__ import annotations
 

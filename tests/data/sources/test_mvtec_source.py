@@ -66,9 +66,9 @@ def test_splits_classes_and_masks_are_read(bottle: Path, zipped: bool) -> None:
     assert [mask.shape for mask in masks] == [(8, 12, 1), (9, 10, 1), (9, 10, 1), (8, 10, 1)]
     assert not masks[0].any()
     assert masks[1].sum() == 6 and (masks[1][2:5, 1:3] == 1).all()
-    # It has no mask: nobody knows where the defect is.
+    # The third image has no mask file, so the place of its defect is unknown.
     assert (masks[2] == IGNORED).all()
-    # An empty mask is one.
+    # The fourth image has a mask file without a defect.
     assert not masks[3].any()
 
 
@@ -109,7 +109,7 @@ def test_a_missing_root_is_a_sentence(bottle: Path) -> None:
         mvtec(opened(bottle, "cable"))
 
 
-def test_the_layout_is_told_by_its_files(bottle: Path) -> None:
+def test_the_layout_is_detected_from_its_files(bottle: Path) -> None:
     found = find_formats(str(bottle))[0]
     assert (found.task, found.source["kind"], found.source["root"]) == (
         "anomaly",

@@ -33,7 +33,7 @@ SCENES = DigitScenes(
 
 
 def collected(*annotations: tuple[int, int, tuple[float, ...]], records: int = 3) -> Boxes:
-    """Of annotations (record, label, box)."""
+    """Return the objects of annotations (record, label, box)."""
     record, labels, boxes = zip(*annotations) if annotations else ((), (), ())
     rows = len(record)
     return collect(
@@ -73,7 +73,7 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
         (WHOLE, WHOLE, None),
         ((-1e-6, 0, 1 + 1e-6, 1), WHOLE, None),
         ((-0.5, 0.2, 0.3, 1.4), (0, 0.2, 0.3, 1), "clipped to the image"),
-        ((0.3, 0.2, 0.1, 0.4), None, "with corners the wrong way round, left out"),
+        ((0.3, 0.2, 0.1, 0.4), None, "with corners in the wrong order, left out"),
         ((0.3, 0.2, 0.3, 0.4), None, "without area, left out"),
         ((0.3, 0.2, 0.3, 0.2), None, "without area, left out"),
         ((0.5, 0.2, np.nextafter(0.5, 1), 0.4), None, "without area, left out"),
@@ -93,10 +93,10 @@ def test_a_box_is_kept_clipped_or_left_out_and_counted(
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_coordinate_that_is_no_number_is_an_error_that_names_the_object(bad: float) -> None:
+def test_the_error_of_an_invalid_coordinate_names_the_object(bad: float) -> None:
     with pytest.raises(
         DataError,
-        match="annotation 1: a coordinate isn't a finite number; mend or remove the object",
+        match="annotation 1: a coordinate isn't a finite number; correct or remove the object",
     ):
         collected((0, 0, WHOLE), (1, 0, (0, 0, bad, 1)))
 
@@ -137,7 +137,7 @@ def test_no_annotations_are_no_objects() -> None:
     }
 
 
-def test_faults_are_told_by_kind_with_the_first_files() -> None:
+def test_faults_are_reported_by_kind_with_the_first_files() -> None:
     faults = {f"{n}.xml": {"repeated, left out": 2} for n in range(6)} | {
         "6.xml": {"clipped to the image": 1}
     }
@@ -158,7 +158,7 @@ def test_the_first_objects_of_an_image_are_kept_and_the_excess_is_counted() -> N
     assert objects.at_most(100, str) is objects
 
 
-def test_a_source_reads_its_objects_alike_eagerly_and_in_a_graph() -> None:
+def test_a_source_reads_the_same_objects_eagerly_and_in_a_graph() -> None:
     objects = collected((0, 0, WHOLE), (2, 1, (0.5, 0, 1, 1)), (2, 0, (0.25, 0, 1, 1)))
     source = source_of(objects).subset(np.array([2, 1, 0]))
     expected = [[("dog", 0.5), ("cat", 0.25)], [], [("cat", 0.0)]]
@@ -179,7 +179,7 @@ def test_a_source_reads_its_objects_alike_eagerly_and_in_a_graph() -> None:
     ).counts().tolist() == [0, 0]
 
 
-def test_a_digest_tells_every_part_of_an_object() -> None:
+def test_a_digest_depends_on_every_part_of_an_object() -> None:
     annotations = [(0, 0, WHOLE), (1, 1, (0.5, 0.0, 1.0, 1.0))]
     original = source_of(collected(*annotations))
     others = [

@@ -13,7 +13,7 @@ from cvpipe.data.sources.one_hot_csv import one_hot_csv
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 
-# As Roboflow writes it, a blank behind each comma.
+# Roboflow writes a blank behind each comma.
 TRAIN = "filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n3.jpg, 1, 1\n4.jpg, 0, 0\n"
 VALID = "filename, dog, cat\n1.jpg, 1, 0\n"
 
@@ -51,7 +51,7 @@ def test_the_marked_column_is_the_class_and_images_lie_beside_their_table(
     assert "left out 2 images of no class or of several, such as 3.jpg" in caplog.text
 
 
-def test_the_format_is_told_from_a_table_of_labels(tmp_path: Path) -> None:
+def test_the_format_is_distinguished_from_a_table_of_labels(tmp_path: Path) -> None:
     root = write(tmp_path, "filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n")
     found = find_formats(str(root))[0]
     assert found.source["kind"] == "one_hot_csv"
@@ -66,8 +66,8 @@ def test_the_format_is_told_from_a_table_of_labels(tmp_path: Path) -> None:
         ("filename,cat,dog\n1.jpg,1,1\n", VALID, "no row has exactly one class"),
         ("filename,cat,cat\n1.jpg,1,0\n", VALID, "two columns have the same heading"),
         (TRAIN + "1.jpg, 1, 0\n", VALID, r":6: 1\.jpg has a row already"),
-        (TRAIN, "filename,cat,cow\n1.jpg,1,0\n", "aren't those of .*, see 'cow'"),
-        (TRAIN, "filename,cat\n1.jpg,1\n", "aren't those of .*, see 'dog'"),
+        (TRAIN, "filename,cat,cow\n1.jpg,1,0\n", "differ from those of .*, such as 'cow'"),
+        (TRAIN, "filename,cat\n1.jpg,1\n", "differ from those of .*, such as 'dog'"),
     ],
 )
 def test_faults_are_named_with_their_line(

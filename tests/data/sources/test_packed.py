@@ -1,4 +1,4 @@
-"""Guards packed data as a source: what was packed, bit for bit, or an error that says why not."""
+"""Guards packed data as a source: examples bit for bit as packed, or an error with the reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from cvpipe.evaluation import batches_of
 from cvpipe.tasks import load_task
 from packed_data import CASES, assert_same, pack_all, packed_config, splits_of, write_labeled
 
-# Drawn images are arrays, as digits are; photos with keypoints have boxes, too.
+# Soaked, since others cover them: drawn images are arrays, as digits are, and photos with
+# keypoints have boxes, too.
 LONG = ("labels of arrays", "keypoints")
 
 
@@ -39,7 +40,7 @@ def both(
 
 
 def batches(config: Config, quarantined: bool, **keys: Any) -> tuple[list[Any], dict[str, str]]:
-    """Three batches of training, all of evaluation, and what was left out."""
+    """Return three training batches, followed by all test batches, and the left-out records."""
     splits = open_splits(config.data)
     source = splits["train"]
     encode = load_task(config, source.facts).encode
@@ -58,7 +59,7 @@ def batches(config: Config, quarantined: bool, **keys: Any) -> tuple[list[Any], 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> tuple[Source, Config]:
-    """Photos of two classes, one of them cut off, and a pipeline with them packed."""
+    """Return a source of photos of two classes, one file cut off, and a pipeline of them packed."""
     config = write_labeled(tmp_path / "plain")
     pack_all(config, tmp_path / "packed", shard_bytes=8_000)
     return splits_of(config)["all"], packed_config(config, tmp_path / "packed")
@@ -81,7 +82,7 @@ def test_splits_batches_and_what_is_left_out_are_those_of_the_source(
     assert len(first) == len(second) > 3
     for batch, same in zip(first, second, strict=True):
         assert_same(batch, same)
-    # The same reasons, for the same names.
+    # The same records were left out, for the same reasons.
     assert list(left.values()) == list(also_left.values())
     assert all(
         own.endswith(name.rpartition("/")[2]) for name, own in zip(left, also_left, strict=True)
@@ -111,11 +112,11 @@ def test_digests_of_other_annotations_are_found_anew(tmp_path: Path) -> None:
     assert packed.at_most(1_000).known_digests is not None
 
 
-def test_a_missing_file_and_a_missing_manifest_are_told(photos: tuple[Source, Config]) -> None:
+def test_a_missing_file_and_a_missing_manifest_are_errors(photos: tuple[Source, Config]) -> None:
     folder = Path(photos[1].data.source.path)
     shard = sorted(folder.glob("*.array_record"))[1]
     shard.unlink()
-    with pytest.raises(DataError, match=f"{shard.name} is missing, one of 1 such files"):
+    with pytest.raises(DataError, match=f"{shard.name} is missing, one of 1 missing files"):
         splits_of(photos[1])
     (folder / MANIFEST).unlink()
     with pytest.raises(DataError, match=r"manifest.json: can't be read \(No such file"):
@@ -129,7 +130,7 @@ def test_a_damaged_record_is_left_out_and_named_alone(photos: tuple[Source, Conf
         Path(config.data.source.path)
         / read_manifest(config.data.source.path).splits["all"].shards[0].file
     )
-    # The middle of some photo.
+    # A byte in the middle of a photo.
     content = bytearray(shard.read_bytes())
     damaged = next(
         index
@@ -144,7 +145,7 @@ def test_a_damaged_record_is_left_out_and_named_alone(photos: tuple[Source, Conf
         update={"train": config.train.model_copy(update={"batch_size": len(packed)})}
     )
     [batch] = training_batches(packed, left_out, encode, quarantine, first_step=0, last_step=1)
-    # Beside the one that was bad from the start.
+    # The damaged photo, and the one that was cut off from the start.
     names = {packed.name(damaged), packed.name(plain.names().index("dog/003.jpg"))}
     assert quarantine.names.keys() == names
     assert float(tf.reduce_sum(batch["weight"])) == len(packed) - 2
@@ -208,7 +209,7 @@ def test_flipped_bits_are_refused_or_left_out_and_never_read(flips: int, tmp_pat
                 else:
                     assert_same(example, known)
         file.write_bytes(content)
-    # Files of columns and the manifest are refused whatever bit it is.
+    # A column file or manifest with any flipped bit is refused.
     others = [file for file in files if file.suffix != ".array_record"]
     assert refused == sum(files[flip % len(files)] in others for flip in range(flips))
     assert left_out > flips / 10

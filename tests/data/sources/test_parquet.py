@@ -1,4 +1,4 @@
-"""Guards Parquet files with images: as public hubs write them, and with what can be wrong there."""
+"""Guards Parquet files with images: as public hubs write them, and with faults."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OBJECTS = {"objects": {"feature": {"category": {"names": ["yak", "ant"]}}, "_typ
 def write(
     file: Path, images: Sequence[Any], features: dict[str, Any] | None = None, **columns: list[Any]
 ) -> None:
-    """Write a Parquet file as the `datasets` library does, two rows a group."""
+    """Write a Parquet file as the `datasets` library does, with two rows per row group."""
     table = pa.table({"image": images, **columns})
     if features:
         metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
@@ -103,11 +103,11 @@ def test_rows_without_a_class_are_left_out_and_counted(
     assert "left out 2 rows of the test split that have no class" in caplog.text
 
 
-def test_a_row_without_its_image_is_a_bad_record_and_harms_no_other(tmp_path: Path) -> None:
+def test_a_row_without_its_image_is_a_bad_record_and_does_not_affect_others(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", held([FILES[0], None, FILES[2]]), NAMES, label=[0, 1, 1])
     source = labels(tmp_path)["train"]
     assert source.read(tf.constant(2, tf.int64))["bytes"].numpy() == FILES[2]
-    with pytest.raises(DataError, match=r"the row names 1\.jpg and doesn't hold the image"):
+    with pytest.raises(DataError, match=r"the row names 1\.jpg but doesn't contain the image"):
         source.read(tf.constant(1, tf.int64))
 
 
@@ -153,7 +153,7 @@ def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -
     boxes = objects(tmp_path)["train"].annotation(Boxes)
     assert boxes.faults == {
         "train.parquet row 0": {
-            "with corners the wrong way round, left out": 1,
+            "with corners in the wrong order, left out": 1,
             "outside the image, left out": 1,
             "without area, left out": 1,
             "clipped to the image": 1,
@@ -163,7 +163,7 @@ def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -
     np.testing.assert_allclose(boxes.boxes, [[30 / 40, 40 / 50, 35 / 40, 1]], atol=1e-6)
 
 
-def test_boxes_lie_on_the_photo_turned_upright(tmp_path: Path) -> None:
+def test_boxes_refer_to_the_upright_photo(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = encode(noise(40, 50), "JPEG", exif=exif.tobytes())
@@ -175,7 +175,7 @@ def test_boxes_lie_on_the_photo_turned_upright(tmp_path: Path) -> None:
     np.testing.assert_allclose(stored.boxes, [[0, 0, 25 / 40, 20 / 50]], atol=1e-6)
 
 
-def test_what_is_wrong_is_said_with_its_row(tmp_path: Path) -> None:
+def test_each_fault_is_named_with_its_row(tmp_path: Path) -> None:
     file = tmp_path / "train.parquet"
 
     def fails(match: str, **more: Any) -> None:
@@ -204,7 +204,7 @@ def test_what_is_wrong_is_said_with_its_row(tmp_path: Path) -> None:
     fails("neither a list of objects nor a structure of lists", objects=True)
 
 
-def test_groups_beyond_what_is_kept_are_read_again_and_told(
+def test_groups_beyond_the_memory_limit_are_read_again_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(parquet_rows, "KEPT_BYTES", 1)

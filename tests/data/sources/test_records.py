@@ -1,4 +1,4 @@
-"""Guards TFRecords by number: the records that TensorFlow writes."""
+"""Guards reads of TFRecords by number: they return the records that TensorFlow wrote."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Part:
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
-    """TFRecord files with the contents above."""
+    """Write TFRecord files with CONTENTS."""
     for number, records in enumerate(CONTENTS):
         with tf.io.TFRecordWriter(str(tmp_path / f"{number}.tfrecord")) as writer:
             for record in records:

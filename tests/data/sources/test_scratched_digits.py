@@ -1,4 +1,4 @@
-"""Guards labels with scratches: the same every time, and masks that lie on the defects."""
+"""Guards drawn labels with scratches: reproducible, with masks that lie on the defects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_training_and_validation_are_normal_and_of_the_test_every_second_has_a_d
         assert set(np.unique(mask)) == {0, label}
 
 
-def test_a_defect_is_seen_where_its_mask_lies() -> None:
+def test_a_defect_is_visible_where_its_mask_is() -> None:
     images, masks, _ = draw_labels(SMALL, "test")
     for image, mask in zip(images[1::2].astype(float), masks[1::2] > 0, strict=True):
         rows, columns = np.nonzero(mask)

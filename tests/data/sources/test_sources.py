@@ -1,4 +1,4 @@
-"""Guards held-out examples: what every class keeps, and what a user is told."""
+"""Guards held-out examples: each class keeps its share, and warnings name shortages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def records(splits: dict[str, Source]) -> dict[str, list[int]]:
 
 
 def labeled(counts: list[int]) -> Source:
-    """A source of so many examples of each class, in mixed order."""
+    """Return a source with counts[n] examples of class n, in mixed order."""
     labels = (
         np.random.default_rng(0)
         .permutation(np.repeat(np.arange(len(counts)), counts))
@@ -37,7 +37,7 @@ def labeled(counts: list[int]) -> Source:
 
 
 def photos(folder: Path, counts: dict[str, int]) -> Data:
-    """Empty files, a folder per class: nothing reads them here."""
+    """Write a folder of empty files per class; no test here decodes them."""
     for name, count in counts.items():
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -81,7 +81,7 @@ def test_a_subset_reads_and_names_its_own_examples() -> None:
         assert int(one["label"]) == int(other["label"])
 
 
-def test_a_digest_tells_examples_order_and_labels_but_not_the_place() -> None:
+def test_a_digest_depends_on_examples_order_and_labels_but_not_the_location() -> None:
     source = labeled([5, 5])
     assert (
         source.digest()
@@ -102,7 +102,7 @@ def test_splits_are_disjoint_and_have_their_shares(validation: float, test: floa
     assert splits.keys() == {"train", "validation", "test"}
     assert sorted(sum(splits.values(), [])) == list(range(1797))
     assert len(splits["test"]) == pytest.approx(1797 * test, abs=5)
-    # The share for validation is one of what is left for training.
+    # Validation takes its share of the images that the test split leaves.
     assert len(splits["validation"]) == pytest.approx(1797 * (1 - test) * validation, abs=5)
 
 
@@ -177,7 +177,7 @@ def names(splits: dict[str, Source]) -> dict[str, set[str]]:
     return {name: set(split.names()) for name, split in splits.items()}
 
 
-def test_chosen_classes_are_split_as_they_are_among_all() -> None:
+def test_chosen_classes_have_the_same_splits_as_among_all_classes() -> None:
     every, chosen = (open_splits(Data(source=DIGITS, only=only)) for only in ((), ("7", "1")))
     for name, split in chosen.items():
         assert split.classes == ("7", "1") and set(labels_of(split)) == {0, 1}

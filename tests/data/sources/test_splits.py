@@ -1,4 +1,4 @@
-"""Guards splits: every property of a fair one, and the effect of a seed and more images."""
+"""Guards splits: fair shares of classes, and the effects of the seed and of more images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from labels import labels_of
 
 
 def labeled(counts: list[int]) -> Source:
-    """A source of so many examples of each class, in mixed order."""
+    """Return a source with counts[n] examples of class n, in mixed order."""
     labels = (
         np.random.default_rng(0)
         .permutation(np.repeat(np.arange(len(counts)), counts))
@@ -74,8 +74,8 @@ def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
 
 
 def test_what_is_held_out_depends_on_names_not_on_places() -> None:
-    # Many more examples of a class: none that was trained on before is tested on now, but for the
-    # share that has grown.
+    # With more examples of a class, the test split grows by four, and at most as many former share
+    # that has grown.
     few, many = labeled([100]), labeled([120])
     before, after = (set(hold_out(source, 0.2, "0")[1].names()) for source in (few, many))
     kept_for_training = set(few.names()) - before
@@ -207,5 +207,5 @@ def test_a_class_that_isnt_there_is_an_error_that_names_the_nearest() -> None:
 
 def test_data_without_classes_has_none_to_choose() -> None:
     source = classification_source((), np.zeros(0), lambda n: {}, str)
-    with pytest.raises(DataError, match=r"data.only: photos has no classes; leave it out"):
+    with pytest.raises(DataError, match=r"data.only: photos has no classes; leave data.only out"):
         choose_classes({"all": source}, ("dog",), "photos")

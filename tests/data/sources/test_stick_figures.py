@@ -13,7 +13,7 @@ from cvpipe.data.sources.stick_figures import JOINTS, draw_figure, stick_figures
 SMALL = StickFigures(kind="stick_figures", train=12, validation=3, test=4)
 
 
-def test_splits_have_the_sizes_asked_for_and_names_of_their_own() -> None:
+def test_splits_have_the_configured_sizes_and_distinct_names() -> None:
     splits = stick_figures(SMALL)
     assert {name: len(split) for name, split in splits.items()} == {
         "train": 12,
@@ -56,7 +56,7 @@ def test_joints_are_inside_and_their_box_is_exact(size: tuple[int, int]) -> None
         np.testing.assert_allclose(example["boxes"][0], [*points.min(0), *points.max(0)], atol=1e-6)
 
 
-def test_all_of_a_visible_figure_has_its_colors_where_its_joints_are() -> None:
+def test_the_joints_of_a_visible_figure_have_the_figures_colors() -> None:
     config = StickFigures(kind="stick_figures")
     seen = 0
     for number in range(30):
@@ -65,7 +65,7 @@ def test_all_of_a_visible_figure_has_its_colors_where_its_joints_are() -> None:
             continue
         rows, columns = joints.astype(int).T
         colors = image[rows, columns].astype(float)
-        # Joints share a color but for its shades and their smooth edges.
+        # A joint's pixels have one color, apart from its shades and smoothed edges.
         middle = np.median(colors, axis=0)
         assert (np.abs(colors - middle).max(1) <= 80).mean() > 0.8
         seen += 1

@@ -22,14 +22,14 @@ COUNTS = {"train": 40, "test": 12, "unlabeled": 5}
 
 
 def image_of(split: str, number: int) -> np.ndarray:
-    """Every image another, of another height: uint8 [H, 6, 3]."""
+    """Return a distinct image with a height of its own: uint8 [H, 6, 3]."""
     return np.random.default_rng([len(split), number]).integers(
         0, 256, (5 + number % 4, 6, 3), dtype=np.uint8
     )
 
 
 class OnlyInFiles(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registration=True):
-    """A small data set whose loading code nobody knows later."""
+    """A small data set that is opened without its loading code, from its files alone."""
 
     VERSION = tensorflow_datasets.core.Version("1.2.0")
 
@@ -66,12 +66,12 @@ class OnlyInFiles(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registrat
 
 
 class CvpipeRegistered(OnlyInFiles):
-    """The same with loading code that is known."""
+    """The same data set, opened with its registered loading code."""
 
 
 @pytest.fixture(scope="module", params=["tfrecord", "array_record"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of data sets, in three files a split."""
+    """Return a folder of data sets with three files per split."""
     place = tmp_path_factory.mktemp(request.param)
     shards = tensorflow_datasets.download.DownloadConfig(num_shards=3)
     for builder in (OnlyInFiles, CvpipeRegistered):
@@ -184,7 +184,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "split": (
         {"validation": "val"},
-        r"data.source.validation: .* has no split 'val' .*it has .*train.*; null holds some",
+        r"data.source.validation: .* has no split 'val' .*it has .*train.*; give null to hold out",
     ),
     "training split": (
         {"train": "trian"},
@@ -239,7 +239,7 @@ def test_a_mistake_is_named_with_what_there_is(folder: Path, mistake: str) -> No
         opened(folder, **settings)
 
 
-def test_what_isnt_there_is_fetched_only_where_the_pipeline_says_so(
+def test_a_missing_data_set_is_fetched_only_if_the_pipeline_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(DataError, match="set data.source.download: true"):
@@ -263,7 +263,7 @@ def test_a_damaged_example_is_an_error(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "only_in_files", tmp_path / "only_in_files")
     shard = sorted((tmp_path / "only_in_files" / "1.2.0").glob("*-train*"))[1]
     content = bytearray(shard.read_bytes())
-    # Twelve bytes before each example say its length.
+    # Each example follows twelve bytes with its length and the checksum of the length.
     content[12:30] = b"\xff" * 18
     shard.write_bytes(content)
     with pytest.raises(

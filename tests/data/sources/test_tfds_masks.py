@@ -85,7 +85,7 @@ def section(folder: Path, **settings: Any) -> TfdsMasks:
 
 
 def check_masks(source: Source, labels: list[int]) -> None:
-    """That the masks are those of the library, with labels[v] for the value v."""
+    """Check that the masks are those of the library, with labels[v] for the value v."""
     images = iter(
         tensorflow_datasets.builder(
             "small_pets", data_dir=source.locate_record(0).split("/small_pets")[0]
@@ -180,11 +180,11 @@ def test_an_ignored_value_is_of_no_class(folder: Path) -> None:
 
 
 class TurnedPets(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registration=True):
-    """One photo that says how to turn it, and its mask as the photo is stored."""
+    """One photo with an Exif orientation, and a mask in the stored (unrotated) orientation."""
 
     VERSION = tensorflow_datasets.core.Version("1.0.0")
-    # Orientation 6: what is stored as the left is seen at the top, and what is stored as the top at
-    # the right.
+    # Orientation 6: the left edge of the stored photo is the top of the upright one, and its top
+    # edge is the right one.
     TURNED = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 
     def _info(self) -> Any:
@@ -216,7 +216,7 @@ class TurnedPets(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registrati
 def test_masks_turn_upright_with_their_images(tmp_path: Path) -> None:
     TurnedPets(data_dir=tmp_path).download_and_prepare()
     source = tfds(section(tmp_path, name="turned_pets", test=None))["train"]
-    # The library gives both as they are stored.
+    # The library returns photo and mask as stored, without rotation.
     [stored] = (
         tensorflow_datasets.builder("turned_pets", data_dir=tmp_path)
         .as_dataset("train")
@@ -225,4 +225,4 @@ def test_masks_turn_upright_with_their_images(tmp_path: Path) -> None:
     assert stored["image"].shape[:2] == stored["segmentation_mask"].shape[:2] == (5, 6)
     [example] = tf.data.Dataset.range(1).map(source.read).as_numpy_iterator()
     np.testing.assert_array_equal(example["mask"], np.rot90(stored["segmentation_mask"], -1) - 1)
-    assert why_unreadable(source, 0) == "the file could be read at the next try"
+    assert why_unreadable(source, 0) == "the file could be read on a second try"

@@ -21,7 +21,7 @@ NAMES = ("cup", "plate", "spoon")
 
 
 def objects_of(split: str, number: int) -> list[dict[str, Any]]:
-    """As many objects as the remainder by 4, so that some images have none."""
+    """Return number % 4 objects, so that some images have none."""
     random = np.random.default_rng([len(split), number])
     corners = random.uniform(0, 0.5, (number % 4, 2)).astype(np.float32)
     box = tensorflow_datasets.features.BBox
@@ -37,7 +37,7 @@ def objects_of(split: str, number: int) -> list[dict[str, Any]]:
 
 
 class SmallTables(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registration=True):
-    """Images with objects, as coco has them."""
+    """Images with objects, in the features of the data set coco."""
 
     VERSION = tensorflow_datasets.core.Version("1.0.0")
 
@@ -132,6 +132,6 @@ def test_splits_have_boxes_and_expressions_choose_records(folder: Path) -> None:
         ("things", "no feature 'things' of the type Sequence; it has .*objects"),
     ],
 )
-def test_what_is_no_feature_of_objects_is_said(folder: Path, feature: str, message: str) -> None:
+def test_a_feature_without_objects_is_an_error(folder: Path, feature: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         tfds(section(folder, objects=feature))

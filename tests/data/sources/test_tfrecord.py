@@ -69,7 +69,7 @@ def contents(source: Source) -> list[bytes]:
 
 
 def flipped(file: Path, content: bytes) -> None:
-    """Change a byte in the middle of some content of a file."""
+    """Flip a byte in the middle of this content inside a file."""
     data = bytearray(file.read_bytes())
     data[data.index(content) + len(content) // 2] ^= 1
     file.write_bytes(data)
@@ -144,7 +144,7 @@ def test_a_label_map_names_the_numbers_and_init_finds_it(
         assert found == {"kind": "tfrecord", "path": str(tmp_path), "names": name, **keys}
 
 
-def test_texts_name_classes_where_there_is_no_label_map(tmp_path: Path) -> None:
+def test_texts_name_classes_without_a_label_map(tmp_path: Path) -> None:
     rows = labeled(3, 1, 3)
     for row, text in zip(rows, ("cow", "ant", "cow"), strict=True):
         row["image/class/text"] = text  # type: ignore[index]
@@ -177,7 +177,7 @@ def test_keys_of_tensorflow_datasets_are_found(tmp_path: Path) -> None:
     assert group_names(source, Group(pattern=r"^(p\d)\."))[3] == "p3"
 
 
-def test_an_archive_is_unpacked_and_read_alike(tmp_path: Path) -> None:
+def test_an_archive_is_unpacked_and_read_like_a_folder(tmp_path: Path) -> None:
     write_tfrecord(tmp_path / "d/train.tfrecord", labeled(0, 1, 1))
     (tmp_path / "d/labels.txt").write_text("a\nb\n")
     plain, packed = (
@@ -239,7 +239,7 @@ def test_absurd_boxes_are_counted(tmp_path: Path) -> None:
     boxes = objects(tmp_path)["train"].annotation(Boxes)
     assert boxes.faults == {
         "train.tfrecord record 0": {
-            "with corners the wrong way round, left out": 1,
+            "with corners in the wrong order, left out": 1,
             "outside the image, left out": 1,
             "without area, left out": 1,
             "clipped to the image": 1,
@@ -271,7 +271,7 @@ def test_masks_are_read_with_their_classes(tmp_path: Path) -> None:
 # -- Faults
 
 
-def test_a_wrong_checksum_is_a_bad_record_and_harms_no_other(
+def test_a_wrong_checksum_is_a_bad_record_and_does_not_affect_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = write_tfrecord(
@@ -329,7 +329,7 @@ def test_most_records_damaged_is_an_error(tmp_path: Path) -> None:
         labels(tmp_path)
 
 
-def test_what_is_wrong_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_fault_is_an_error_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def fails(match: str, **more: Any) -> None:
         with pytest.raises(DataError, match=match):
             (objects if "objects" in more else labels)(tmp_path, **more.get("keys", {}))
@@ -348,7 +348,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         keys={"classes": ("a", "b")},
     )
     fails(
-        "no example has a usable 'pixels'; the features of the first one are image/class/label",
+        "no example has a usable 'pixels'; the features of the first example are image/class/label",
         keys={"image": "pixels"},
     )
     fails("no example has a usable 'kind'", keys={"label": "kind"})
@@ -368,7 +368,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     write_tfrecord(file, [row])
     fails("3 classes and 0 whole boxes in 'image/object/bbox'", objects=True)
     write_tfrecord(tmp_path / "more.tfrecord", labeled(0))
-    fails("no word in the path of more.tfrecord is a split's name, unlike in that of another")
+    fails("the path of more.tfrecord names no split, but the path of another TFRecord file does")
 
 
 def test_empty_files_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,7 @@ from cvpipe.errors import DataError
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A file of 30 records whose places are remembered in a folder of the test's own."""
+    """Write a file of 30 records, whose index is cached in a folder of the test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(tfrecord_index, "LEAST_REMEMBERED", 20)
     return write(tmp_path / "some.tfrecord", [b"x" * number for number in range(30)])
@@ -50,7 +50,7 @@ def test_a_file_is_looked_through_once(file: str, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(tfrecord_places(file, 25), first)
     np.testing.assert_array_equal(tfrecord_places(file, 3), first[:3])
     assert passes == [25]
-    # More than is remembered.
+    # The cached index is too short for this number.
     assert len(tfrecord_places(file, 30)) == len(tfrecord_places(file, 29)) + 1 == 30
     assert passes == [25, 30]
 

@@ -1,4 +1,4 @@
-"""Guards the formats of labeling tools: one set in each, equal to the pixel, and their faults."""
+"""Guards the formats of labeling tools: each gives the same boxes, and each fault is named."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def labelme(objects: Objects) -> dict[str, str]:
                 "shapes": [
                     {
                         "label": label,
-                        # Drawn from the lower right corner: any two are allowed.
+                        # The lower right corner comes first: LabelMe allows any two opposite
+                        # corners.
                         "points": [[right, bottom], [left, top]],
                         "group_id": None,
                         "shape_type": "rectangle",
@@ -201,7 +202,7 @@ def write(root: Path, files: Mapping[str, str], photos: Mapping[str, bytes] | No
     for name, content in (photos or {"a.jpg": JPEG, "b.jpg": JPEG}).items():
         (root / "photos" / name).write_bytes(content)
     for name, text in files.items():
-        # LabelMe's lie with the images.
+        # LabelMe's files lie beside the images.
         beside = name.endswith(".json") and name[0] in "ab" and len(name) == 6
         (root / ("photos" if beside else "") / name).write_text(text)
     return root
@@ -294,7 +295,7 @@ def test_classes_that_the_pipeline_lacks_are_named(tmp_path: Path, tool: str) ->
 def test_without_any_image_the_first_path_is_named(tmp_path: Path, tool: str) -> None:
     writer, keys = TOOLS[tool]
     path = write(tmp_path / "data", writer(SET), {"z.jpg": JPEG})
-    with pytest.raises(DataError, match="none of the images of .* is there, such as .*[ab]"):
+    with pytest.raises(DataError, match="none of the images of .* exists, such as .*[ab]"):
         opened(path, keys)
 
 
@@ -307,7 +308,7 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path, tool: str) -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_coordinate_that_is_no_number_is_named(tmp_path: Path, tool: str) -> None:
+def test_an_invalid_coordinate_is_named(tmp_path: Path, tool: str) -> None:
     writer, keys = TOOLS[tool]
     marked = writer({"a.jpg": [("cat", (8, 5, 24, float("nan")))], "b.jpg": SET["b.jpg"]})
     with pytest.raises(DataError, match="not a number"):
@@ -330,7 +331,7 @@ def test_polygons_and_circles_give_the_box_around_them(tmp_path: Path) -> None:
 
 
 def test_label_studios_rotation_is_around_the_upper_left_corner_in_pixels(tmp_path: Path) -> None:
-    # 16 × 10 pixels at (40, 20), turned by a quarter: to the left and down.
+    # A box of 16 × 10 pixels at (40, 20), rotated by 90°: it extends to the left and down.
     tasks = json.loads(label_studio({"a.jpg": [("cat", (40, 20, 56, 30))]})["project.json"])
     tasks[0]["annotations"][1]["result"][0]["value"]["rotation"] = 90
     path = write(tmp_path / "data", {"project.json": json.dumps(tasks)})

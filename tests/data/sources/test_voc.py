@@ -1,4 +1,4 @@
-"""Guards Pascal VOC's XML: pixels from 1, what people leave out, and a real data set."""
+"""Guards Pascal VOC's XML: pixels counted from 1, missing elements, and a real data set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIZE = "<size><width>40</width><height>20</height><depth>3</depth></size>"
 
 
 def item(name: str, *corners: Any, more: str = "") -> str:
-    """An object; corners xmin, ymin, xmax, ymax."""
+    """Return an object element; the corners are xmin, ymin, xmax, ymax."""
     sides = "".join(
         f"<{side}>{value}</{side}>"
         for side, value in zip(("xmin", "ymin", "xmax", "ymax"), corners)
@@ -37,7 +37,7 @@ def item(name: str, *corners: Any, more: str = "") -> str:
 def write(
     root: Path, annotations: dict[str, str], images: Sequence[str] | None = None, **lists: str
 ) -> Path:
-    """XML files of these contents, gray images of 20 × 40, and lists."""
+    """Write XML files with these contents, gray images of 20 × 40 pixels, and lists."""
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
     for name, content in annotations.items():
@@ -54,7 +54,7 @@ def opened(path: Path, **settings: Any) -> dict[str, Source]:
 
 
 def boxes(source: Source, index: int) -> list[list[float]]:
-    """In pixels of an image of 20 × 40."""
+    """Return boxes in pixels of an image of 20 × 40."""
     values: list[list[float]] = np.round(
         source.read(tf.constant(index, tf.int64))["boxes"].numpy() * [20, 40, 20, 40], 3
     ).tolist()
@@ -69,7 +69,7 @@ THREE = {
 
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
-def test_lists_say_which_image_is_for_what(tmp_path: Path, place: Callable[[Path], Path]) -> None:
+def test_lists_assign_images_to_splits(tmp_path: Path, place: Callable[[Path], Path]) -> None:
     path = place(write(tmp_path / "data", THREE, train="a\nb\n\n", test="c -1\n"))
     splits = opened(path)
     assert {split: source.names() for split, source in splits.items()} == {
@@ -101,14 +101,14 @@ def test_without_lists_all_annotated_images_are_used(
     ]
 
 
-def test_boxes_that_count_from_0_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_boxes_counted_from_0_are_not_shifted(tmp_path: Path) -> None:
     path = write(
         tmp_path / "data", {"a": SIZE + item("cat", 0, 0, 40, 20) + item("cat", 2.5, 3, 4, 5)}
     )
     assert boxes(opened(path, one_based=False)["all"], 0) == [[0, 0, 20, 40], [3, 2.5, 5, 4]]
 
 
-def test_difficult_objects_are_crowd_and_parts_are_no_objects(tmp_path: Path) -> None:
+def test_difficult_objects_are_crowds_and_parts_are_ignored(tmp_path: Path) -> None:
     part = (
         "<part><name>head</name><bndbox>"
         "<xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
@@ -124,7 +124,7 @@ def test_difficult_objects_are_crowd_and_parts_are_no_objects(tmp_path: Path) ->
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>", "<size/>"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])
-def test_where_no_size_is_given_the_image_says_it(tmp_path: Path, size: str, kind: str) -> None:
+def test_a_missing_size_is_read_from_the_image(tmp_path: Path, size: str, kind: str) -> None:
     path = write(tmp_path / "data", {"a": size + item("cat", 11, 6, 20, 10)})
     (path / "JPEGImages" / "a.jpg").write_bytes(encode(noise(20, 40), kind))
     assert boxes(opened(path)["all"], 0) == [[5, 10, 10, 20]]
@@ -141,7 +141,7 @@ def test_faulty_boxes_are_left_out_and_counted(tmp_path: Path) -> None:
     assert source.annotation(Boxes).faults == {
         "Annotations/a.xml": {
             "without area, left out": 1,
-            "with corners the wrong way round, left out": 1,
+            "with corners in the wrong order, left out": 1,
             "outside the image, left out": 1,
             "clipped to the image": 1,
             "repeated, left out": 1,
@@ -168,15 +168,15 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no number": (
         {"annotations": {"a": SIZE + item("cat", 1, 1, 9, 9) + item("dog", 1, "abc", 9, 9)}},
         (
-            "Annotations/a.xml: object 2 .dog.: bndbox/ymin is 'abc', not a number; mend or"
+            "Annotations/a.xml: object 2 .dog.: bndbox/ymin is 'abc', not a number; correct or"
             " remove the object"
         ),
     ),
     "not a number": (
         {"annotations": {"a": SIZE + item("cat", "nan", 1, 9, 9)}},
         (
-            "Annotations/a.xml: object 1 .cat.: a coordinate isn't a finite number; mend or remove"
-            " the object"
+            "Annotations/a.xml: object 1 .cat.: a coordinate isn't a finite number; correct or"
+            " remove the object"
         ),
     ),
     "no corner": (
@@ -189,7 +189,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no XML": (
         {"annotations": {"a": "<b>"}},
-        "Annotations/a.xml:1: not valid XML .*; mend the file",
+        "Annotations/a.xml:1: not valid XML .*; correct the file",
     ),
     "no flag": (
         {"annotations": {"a": SIZE + item("cat", 1, 1, 9, 9, more="<difficult>no</difficult>")}},
@@ -209,7 +209,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no image": (
         {"annotations": THREE, "images": []},
-        "JPEGImages: none of the annotated images is there; set data.source.images to their folder",
+        "JPEGImages: none of the annotated images exists; set data.source.images to their folder",
     ),
     "no training list": (
         {"annotations": THREE, "test": "a\n"},
@@ -227,7 +227,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> None:
+def test_each_fault_is_named_with_its_place(tmp_path: Path, mistake: str) -> None:
     files, message = MISTAKES[mistake]
     with pytest.raises(DataError, match=message):
         opened(write(tmp_path / "data", **files))
@@ -248,7 +248,9 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_another_format_is_told_from_an_image_without_objects(tmp_path: Path, other: str) -> None:
+def test_another_format_is_distinguished_from_an_image_without_objects(
+    tmp_path: Path, other: str
+) -> None:
     content, message = OTHERS[other]
     path = write(tmp_path / "data", {"a": SIZE})
     (path / "Annotations" / "a.xml").write_text(content)

@@ -26,7 +26,7 @@ def xml(name: str = "cat") -> str:
 
 
 def write(root: Path, *stems: str, **lists: str) -> Path:
-    """Images and XML files side by side, and lists beside them."""
+    """Write images and XML files into the same folder, and lists beside them."""
     for stem in stems:
         (root / stem).parent.mkdir(parents=True, exist_ok=True)
         (root / f"{stem}.jpg").write_text("x")
@@ -55,7 +55,7 @@ def names(splits: dict[str, Source]) -> dict[str, list[str]]:
     ],
     ids=["dot", "empty", "both", "unsaid"],
 )
-def test_images_and_xml_files_may_lie_side_by_side(
+def test_images_and_xml_files_may_be_in_the_same_folder(
     tmp_path: Path, settings: dict[str, str], place: Callable[[Path], Path]
 ) -> None:
     path = place(write(tmp_path / "d", "1", "two words", "deeper/3", other="a note"))
@@ -72,7 +72,7 @@ def test_folders_of_splits_make_splits(tmp_path: Path, place: Callable[[Path], P
     }
 
 
-def test_each_split_may_have_folders_of_its_own(tmp_path: Path) -> None:
+def test_each_split_may_have_its_own_folders(tmp_path: Path) -> None:
     write(tmp_path / "a/x", "1", "2")
     write(tmp_path / "b", "3")
     (tmp_path / "b/xml").mkdir()
@@ -139,18 +139,18 @@ def test_names_in_either_form_of_unicode_belong_together(tmp_path: Path) -> None
         (["1"], {"train": "1\n", "test": "2 -1\n"}, "2.xml: no such file; did you mean '1.xml'"),
     ],
 )
-def test_splits_that_cannot_be_told_are_an_error(
+def test_ambiguous_splits_are_an_error(
     tmp_path: Path, stems: list[str], lists: dict[str, str], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
         opened(write(tmp_path, *stems, **lists), lists=".")
 
 
-def test_the_error_of_missing_xml_files_says_where_some_are(tmp_path: Path) -> None:
+def test_the_error_of_missing_xml_files_names_folders_that_have_some(tmp_path: Path) -> None:
     write(tmp_path / "VOC2007/JPEGImages", "1")
     (tmp_path / "VOC2007/Annotations").mkdir()
     (tmp_path / "VOC2007/JPEGImages/1.xml").rename(tmp_path / "VOC2007/Annotations/1.xml")
-    with pytest.raises(DataError, match="no XML .*; there are some in VOC2007/Annotations$"):
+    with pytest.raises(DataError, match="no XML .*; there are XML files in VOC2007/Annotations$"):
         opened(tmp_path)
 
 
@@ -159,7 +159,7 @@ def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
     (path / "test/2.jpg").unlink()
     with pytest.raises(
         DataError,
-        match="test: none of the annotated images of the test split is there; set"
+        match="test: none of the annotated images of the test split exists; set"
         " data.source.images to their folder",
     ):
         opened(path)
@@ -228,7 +228,7 @@ def test_xml_is_read_in_any_encoding(tmp_path: Path, encoding: str) -> None:
         (b"", "1.xml:1: not valid XML"),
     ],
 )
-def test_what_is_no_xml_is_a_sentence_with_its_place(
+def test_the_error_of_invalid_xml_names_its_place(
     tmp_path: Path, content: bytes, message: str
 ) -> None:
     path = write(tmp_path, "1")

@@ -1,4 +1,4 @@
-"""Guards WebDataset's tar archives: samples by position, and what can be wrong in an archive."""
+"""Guards WebDataset's tar archives: samples read by position, and faulty archives."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILES = [encode(noise(*SIZE, seed=n), "JPEG") for n in range(6)]
 
 
 def labeled(*labels: str, first: int = 0) -> list[tuple[str, bytes]]:
-    """An image and its class for each label."""
+    """Return an image and a class file for each label."""
     return [
         member
         for n, label in enumerate(labels, first)
@@ -89,7 +89,7 @@ def test_samples_of_all_shards_are_read_in_any_order(tmp_path: Path) -> None:
     "tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 )
 def test_each_kind_of_tar_is_read_like_by_tarfile(tar_format: int, tmp_path: Path) -> None:
-    # Names that don't fit into a header.
+    # Names too long for a tar header.
     long = "folder with a long name/" * 4
     members = [
         (f"./{long}é{n}.{kind}", content)
@@ -110,7 +110,7 @@ def test_each_kind_of_tar_is_read_like_by_tarfile(tar_format: int, tmp_path: Pat
 def test_the_webdataset_package_yields_the_same_samples(tmp_path: Path) -> None:
     package = pytest.importorskip("webdataset")
     members = [*labeled("1", "0"), *with_json({"a": 1})]
-    # A key that begins again is another sample.
+    # A key that comes back after another key begins a new sample.
     members += [("0000.jpg", FILES[4]), ("0000.cls", b"0")]
     file = write_tar(tmp_path / "x.tar", members)
     theirs = [
@@ -170,7 +170,7 @@ def test_more_files_than_there_can_be_are_refused() -> None:
             expand_braces(pattern)
 
 
-def test_an_archive_in_an_archive_is_read_alike(tmp_path: Path) -> None:
+def test_an_archive_in_an_archive_is_read_like_a_plain_one(tmp_path: Path) -> None:
     write_tar(tmp_path / "d/train.tar", labeled("0", "1"))
     plain, packed = (labels(own)["train"] for own in (tmp_path / "d", zipped(tmp_path / "d")))
     assert contents(packed) == contents(plain) == FILES[:2] and packed.digest() == plain.digest()
@@ -218,7 +218,7 @@ def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -
     boxes = source.annotation(Boxes)
     assert len(source) == 2 and boxes.faults == {
         "train.tar/p/0.jpg": {
-            "with corners the wrong way round, left out": 1,
+            "with corners in the wrong order, left out": 1,
             "outside the image, left out": 1,
             "without area, left out": 1,
             "clipped to the image": 1,
@@ -227,7 +227,7 @@ def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -
     }
 
 
-def test_boxes_lie_on_the_photo_turned_upright(tmp_path: Path) -> None:
+def test_boxes_refer_to_the_upright_photo(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = encode(noise(40, 50), "JPEG", exif=exif.tobytes())
@@ -292,10 +292,10 @@ def test_paths_out_of_the_archive_links_and_hidden_files_are_left_out_and_counte
 def test_an_archive_cut_off_is_found_before_anything_is_read(left: int, tmp_path: Path) -> None:
     file = write_tar(tmp_path / "train.tar", labeled("0", "1", "0"))
     whole = file.read_bytes()
-    # Blocks of zeros fill the archive up to 10,240 bytes; without any it isn't complete.
+    # Blocks of zeros fill the archive up to 10,240 bytes; an archive without them is incomplete.
     end = len(whole.rstrip(b"\0")) // 512 * 512 + 512 if left == -1 else left
     file.write_bytes(whole[:end])
-    with pytest.raises(DataError, match=r"train\.tar: (no sound tar|cut off or damaged)"):
+    with pytest.raises(DataError, match=r"train\.tar: (not a valid tar|cut off or damaged)"):
         labels(tmp_path)
 
 
@@ -318,7 +318,7 @@ def test_empty_archives_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert "left out 1 empty file, such as train-2.tar" in caplog.text
 
 
-def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+def test_each_fault_is_an_error_sentence(tmp_path: Path) -> None:
     file = tmp_path / "train.tar"
 
     def fails(match: str, **more: Any) -> None:
@@ -329,7 +329,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress(b"1"))
     fails("compressed by gzip")
     file.write_bytes(b"?" * 2000)
-    fails("no sound tar archive")
+    fails("not a valid tar archive")
     write_tar(file, [("0.jpg", FILES[0]), ("0.jpg", FILES[1])])
     fails("the sample 0 has two files that end with .jpg")
     write_tar(file, [("0.jpg", FILES[0]), ("0.txt", b"a cat")])

@@ -1,4 +1,4 @@
-"""Guards YOLO's text files in both layouts, and the faults of their lines."""
+"""Guards YOLO's text files in both folder layouts, and errors about faulty lines."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     ),
     "an unknown class": (
         {"labels/train/a.txt": "2 0.5 0.5 1 1\n"},
-        "a.txt:1: no class has the number 2; mend it, or name more classes .known: 0 cat, 1 dog",
+        "a.txt:1: no class has the number 2; correct it, or name more classes .known: 0 cat, 1 dog",
     ),
     "no names": ({"data.yaml": "nc: 2\n"}, "data.yaml: names must be a list of class names, or"),
     "no YAML": (
@@ -116,7 +116,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> None:
+def test_each_fault_is_named_with_its_place(tmp_path: Path, mistake: str) -> None:
     changes, message = MISTAKES[mistake]
     with pytest.raises(DataError, match=message):
         opened(write(tmp_path, {**FILES, **changes}))
@@ -141,7 +141,7 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> N
         ),
     ],
 )
-def test_what_is_missing_is_said(
+def test_missing_files_are_an_error_sentence(
     tmp_path: Path, without: str, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):

@@ -1,4 +1,4 @@
-"""Guards YOLO's files as tools write them: splits of data.yaml, lists, names, kinds of lines."""
+"""Guards YOLO's files as tools write them: splits in data.yaml, lists, names, kinds of lines."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def names(splits: dict[str, Source]) -> dict[str, list[str]]:
 
 
 def pairs(*stems: str) -> dict[str, str]:
-    """Images and their text files."""
+    """Return images and their text files by path."""
     files = {f"{stem}.jpg": "x" for stem in stems}
     return files | {f"{stem.replace('images', 'labels')}.txt": LINE for stem in stems}
 
 
 def boxes(path: Path, line: str, **settings: Any) -> list[list[float]]:
-    """The boxes of one image with these lines."""
+    """Return class and box of each object of an image with these lines."""
     files = {"images/1.jpg": "x", "labels/1.txt": line, "data.yaml": "names: [a, b]\n"}
     example = opened(write(path, files | settings))["all"].read(tf.constant(0, tf.int64))
     return np.round(np.column_stack([example["labels"], example["boxes"]]), 4).tolist()  # type: ignore[no-any-return]
 
 
-# Images, data.yaml, images of each split.
+# Files, the content of data.yaml, and the images of each split.
 GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
     "other folders": (
         pairs("images/first/1", "images/second/2", "images/third/3"),
@@ -113,7 +113,7 @@ GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
 @pytest.mark.parametrize("layout", GIVEN)
-def test_splits_are_taken_as_they_are_given(
+def test_splits_of_data_yaml_are_read(
     tmp_path: Path, layout: str, place: Callable[[Path], Path]
 ) -> None:
     files, text, expected = GIVEN[layout]
@@ -136,28 +136,31 @@ def test_images_of_no_split_are_counted(tmp_path: Path, caplog: pytest.LogCaptur
 MISTAKES = {
     "a split that is not there": (
         "train: images/a\nval: images/c\n",
-        "data.yaml: val is 'images/c', which doesn't exist; mend the path, or remove the key",
+        "data.yaml: val is 'images/c', which doesn't exist; correct the path, or remove the key",
     ),
     "splits none of which is there": (
         "train: x/a\nval: x/b\n",
-        "data.yaml: train is 'x/a', which doesn't exist; mend the path$",
+        "data.yaml: train is 'x/a', which doesn't exist; correct the path$",
     ),
     "an empty split": (
         "train: images/a\ntest: labels\n",
-        "data.yaml: test is 'labels', where no image is; mend the path",
+        "data.yaml: test is 'labels', which contains no image; correct the path",
     ),
     "no train": ("val: images/a\n", "data.yaml: the key train is missing beside val; add it"),
     "a mapping for a path": (
         "train: {a: b}\n",
-        "data.yaml: train must be a path or a list of paths; mend it",
+        "data.yaml: train must be a path or a list of paths; correct it",
     ),
     "a gap": ("names: {0: a, 2: b}\n", "data.yaml: the keys of names are 0, 2; number the classes"),
     "mixed keys": ("names: {0: a, b: c}\n", "data.yaml: the keys of names are 0, b; number the"),
     "a list for a name": (
         "names: [[a], b]\n",
-        r"data.yaml: class 0 must have a name, not \[\"a\"\]; mend it",
+        r"data.yaml: class 0 must have a name, not \[\"a\"\]; correct it",
     ),
-    "an empty name": ("names: [a, '']\n", 'data.yaml: class 1 must have a name, not ""; mend it'),
+    "an empty name": (
+        "names: [a, '']\n",
+        'data.yaml: class 1 must have a name, not ""; correct it',
+    ),
     "no keys": ("- a\n- b\n", "data.yaml: the file must have keys with values, such as 'names: "),
     "another encoding": (
         "names: [größe]\n",
@@ -167,7 +170,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_is_wrong_in_data_yaml_is_said(tmp_path: Path, mistake: str) -> None:
+def test_each_fault_in_data_yaml_is_an_error_sentence(tmp_path: Path, mistake: str) -> None:
     text, message = MISTAKES[mistake]
     path = write(tmp_path, pairs("images/a/1", "images/b/2"))
     given = text if "names" in text or text[0] == "-" else f"names: [a]\n{text}"
@@ -209,7 +212,7 @@ def test_other_text_files_among_the_labels_are_counted(
     ) in caplog.text
 
 
-def test_text_files_may_lie_beside_their_images(tmp_path: Path) -> None:
+def test_text_files_may_be_beside_their_images(tmp_path: Path) -> None:
     flat = write(tmp_path / "flat", pairs("1", "2") | {"classes.txt": "a\n"})
     assert opened(flat)["all"].counts().tolist() == [2]
     named = {"images/1.jpg": "x", "images/1.txt": LINE}
@@ -234,7 +237,7 @@ def test_a_line_gives_its_box(tmp_path: Path, kind: str) -> None:
     assert boxes(tmp_path, f"{line}\n") == [expected]
 
 
-def test_keypoints_behind_a_box_are_no_polygon(tmp_path: Path) -> None:
+def test_keypoints_after_a_box_are_not_a_polygon(tmp_path: Path) -> None:
     about = {"data.yaml": "names: [a]\nkpt_shape: [2, 2]\n"}
     assert boxes(tmp_path, "0 0.5 0.5 0.2 0.4 0 0 1 1\n", **about) == [[0, 0.3, 0.4, 0.7, 0.6]]
 

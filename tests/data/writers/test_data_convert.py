@@ -1,5 +1,5 @@
-"""Guards data sets written as other tools read them: read again by what is found in the files, they
-have the same images, boxes, labels, points and masks.
+"""Guards converted data sets: read again in the detected format, they have the same images, boxes,
+labels, keypoints and masks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Cvpipe = Callable[..., tuple[int, str, str]]
 SIZE = (37, 53)
 SPLITS = ("train", "train", "validation", "test")
 CLASSES = ("zebra", "ant", "yak")
-# Largest difference of a box's side in pixels: what the format's digits can't hold.
+# Largest error of a box's side in pixels, due to the precision of the format.
 TOLERANCE = {"coco": 0.0, "csv": 0.0, "labelme": 0.0, "yolo": 1e-5, "voc": 0.501}
 POINTS = Facts(("person",), ("nose", "left eye", "right eye"), ((1, 2),), ((0, 1),))
 
@@ -48,7 +48,7 @@ def image(
 
 
 def boxes(n: int, count: int = 5, size: tuple[int, int] = SIZE) -> Objects:
-    """Objects of hundredths of a pixel, at least two pixels large, of all classes."""
+    """Return objects of all classes: sides in hundredths of a pixel, at least two pixels long."""
     random = np.random.default_rng(n)
     low = random.uniform(0, 0.5, (count, 2)) * size
     corners = np.round(
@@ -62,7 +62,7 @@ def boxes(n: int, count: int = 5, size: tuple[int, int] = SIZE) -> Objects:
 
 
 def read_again(folder: Path, task: str | None = None) -> tuple[Facts, dict[str, Annotated]]:
-    """Return the images of a folder by the stem of their names, read by what is found in it."""
+    """Read a folder in its detected format; return facts, and images by the stem of their names."""
     data = data_of(find_formats(str(folder), task)[0])
     splits = open_source(data.source, data)
     unreadable: list[Unreadable] = []
@@ -114,7 +114,7 @@ def test_boxes_stay_where_exif_turns_a_photo_in_a_way_that_its_size_does_not_tel
     assert np.abs(one.boxes - two.boxes).max() * 40 <= TOLERANCE[target] + 1e-4
 
 
-def test_crowds_are_held_or_left_out_and_told(tmp_path: Path) -> None:
+def test_crowds_are_written_or_left_out_with_a_remark(tmp_path: Path) -> None:
     crowded = boxes(0)._replace(crowd=np.array([True, False, True, False, False]))
     images = [image(n, Annotations(objects=crowded)) for n in range(2)]
     for target in TOLERANCE:
@@ -128,7 +128,7 @@ def test_crowds_are_held_or_left_out_and_told(tmp_path: Path) -> None:
         )
 
 
-def test_voc_says_how_far_boxes_move_and_keeps_those_of_a_pixel(tmp_path: Path) -> None:
+def test_voc_reports_how_far_boxes_move_and_keeps_boxes_of_one_pixel(tmp_path: Path) -> None:
     small = np.array([[3.2, 4.0, 3.9, 9.0], [36.5, 52.5, 37, 53]]) / [*SIZE, *SIZE]
     objects = boxes(0, 2)._replace(boxes=small.astype(np.float32))
     images = [image(n, Annotations(objects=objects)) for n in range(2)]
@@ -251,7 +251,7 @@ def test_what_a_format_has_no_place_for_is_counted_and_nothing_at_all_is_refused
     assert sorted(path.name for path in tmp_path.iterdir()) == ["csv"]
 
 
-def test_images_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
+def test_images_of_the_same_name_get_different_names(tmp_path: Path) -> None:
     names = [
         "a/1.jpg",
         "b/1.jpg",
@@ -282,7 +282,7 @@ def test_images_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turning_back_undoes_what_turns_a_photo_upright(orientation: int) -> None:
-    """A mark in the upright photo lies, turned back, where the stored file has it."""
+    """A marked pixel of the upright photo is turned to its place in the stored file."""
     upright = np.zeros((32, 32), np.uint8)
     upright[4:9, 20:30] = 1
     stored = np.array(_as_camera_stores(Image.fromarray(upright), orientation))
@@ -331,7 +331,7 @@ def test_the_command_offers_every_format() -> None:
 
 
 def write_photos(root: Path) -> Path:
-    """LabelMe's files: three images with a cat, one of them damaged."""
+    """Write LabelMe files: three images with a cat, one of them damaged."""
     root.mkdir()
     shape = {"label": "cat", "points": [[1, 2], [20, 30.5]], "shape_type": "rectangle"}
     for n in range(3):
@@ -358,7 +358,7 @@ def test_the_command_writes_a_folder_names_what_it_leaves_out_and_overwrites_not
     assert left["name"] == str(photos / "1.jpg") and "no JPEG, PNG" in left["reason"]
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     code, _, err = cvpipe("data", "convert", photos, "--to", "yolo", "--out", out)
-    assert code == 2 and "exists already; remove it, or choose another with --out" in err
+    assert code == 2 and "exists already; remove it, or choose another folder with --out" in err
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     pipeline = tmp_path / "cat.yaml"
     base = ROOT / "pipelines/detection/digit_scenes_ssd.yaml"

@@ -9,7 +9,7 @@ from cvpipe.models import inception_v4 as v4
 from cvpipe.models.inception_module import Branch, Conv, Fork
 from cvpipe.models.weights.names.layers import SLIM, Layer, Table, normed
 
-# The names of the convolutions of a module, in the order of its branches.
+# Names of each module's convolutions, in the order of its branches.
 _SQUARE = "1x1 5x5_1 5x5_2 3x3dbl_1 3x3dbl_2 3x3dbl_3 _pool"
 _FACTORED = "1x1 7x7_1 7x7_2 7x7_3 7x7dbl_1 7x7dbl_2 7x7dbl_3 7x7dbl_4 7x7dbl_5 _pool"
 _EXPANDED = "1x1 3x3_1 3x3_2a 3x3_2b 3x3dbl_1 3x3dbl_2 3x3dbl_3a 3x3dbl_3b _pool"
@@ -34,7 +34,7 @@ def inception_v3() -> tuple[Table, ...]:
     """Return the table of torchvision's network; timm has the same names.
 
     Its average poolings include the zeros around the map, as cvpipe's do with `conventions: torch`.
-    Those of the authors' code don't.
+    In the authors' code, they don't.
     """
     stem = ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")
     layers = [
