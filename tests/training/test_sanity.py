@@ -400,7 +400,7 @@ def test_the_command_changes_no_folder_that_holds_something_else(
         "--run",
         tmp_path / "run",
     )
-    assert code == 2 and "choose another with --run" in err
+    assert code == 2 and "choose another folder with --run" in err
     assert [path.name for path in (tmp_path / "run-sanity").iterdir()] == ["mine.txt"]
 
 
