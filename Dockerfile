@@ -7,7 +7,7 @@
 #         bash -c 'make train && cvpipe serve saved_models --host 0.0.0.0'
 FROM python:3.12-slim
 
-# Debian removes old versions of make from its mirrors, so none is pinned.
+# Debian removes old versions of make from its mirrors, so the version isn't pinned.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes make \

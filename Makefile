@@ -1,4 +1,4 @@
-# An index of commands, each of which only calls cvpipe. Start with `make train`.
+# Commands for users and developers. Start with `make train`; `make help` lists all.
 PIPELINE ?= pipelines/classification/digits.yaml
 RUN ?= runs/$(basename $(notdir $(PIPELINE)))
 MODEL ?= saved_models/$(notdir $(RUN))
@@ -17,7 +17,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 CODE := cvpipe tests benchmarks docs/generate notebooks
 
-# Variables of the deployments; they also use PORT.
+# Variables of the deployments, which also use PORT.
 TAG ?= latest
 IMAGE_NAME ?= cvpipe-serve:$(TAG)
 REPLICAS ?= 2
@@ -57,7 +57,7 @@ train: $(VENV)/.installed ## train, evaluate and export PIPELINE (SET="train.epo
 	@echo 'served model          $(MODEL)'
 	@echo 'next                  make predict IMAGE=… | make serve | make tensorboard'
 
-evaluate: $(VENV)/.installed ## evaluate RUN, and MODEL on the same images as encoded files
+evaluate: $(VENV)/.installed ## evaluate RUN and the exported MODEL on the test images
 	$(CVPIPE) evaluate $(RUN)
 	$(CVPIPE) evaluate $(MODEL)
 
@@ -68,13 +68,13 @@ predict: $(VENV)/.installed ## predict IMAGE (one or more files) with MODEL
 	@test -n "$(IMAGE)" || { echo 'give an image: make predict IMAGE=photo.jpg'; exit 2; }
 	$(CVPIPE) predict $(MODEL) $(IMAGE)
 
-serve: $(VENV)/.installed ## serve all exported models by TensorFlow Serving's REST API
+serve: $(VENV)/.installed ## serve all models in saved_models over HTTP
 	$(CVPIPE) serve saved_models --port $(PORT)
 
 tpu-create: ## create a Cloud TPU VM, see docs/cloud_tpu.md (DRY_RUN=1: print only)
-tpu-train: ## train PIPELINE on a Cloud TPU VM to the end, restarting after preemptions
+tpu-train: ## train PIPELINE on a Cloud TPU VM, with restarts after preemptions
 tpu-logs: ## print the training's output as it is written
-tpu-tensorboard: ## show the runs on the VM in the browser
+tpu-tensorboard: ## show the VM's runs in TensorBoard at http://localhost:6006
 tpu-export: ## export RUN on the VM and copy the artifact here
 tpu-delete: ## delete the VM; the run's copy in TPU_BUCKET stays
 tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete:
@@ -84,16 +84,16 @@ tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete:
 image: ## build the server's container image as IMAGE_NAME (DRY_RUN=1: print only)
 	$(call DEPLOY,docker build --file deploy/Dockerfile.serve --tag $(IMAGE_NAME) .)
 
-deploy-compose: ## serve saved_models with the server's container by docker compose
+deploy-compose: ## build the server's container and serve saved_models with docker compose
 	$(call DEPLOY,PORT=$(PORT) TAG=$(TAG) $(COMPOSE) deploy/compose.yaml up --build --detach --wait)
 
 deploy-tfserving: ## serve saved_models with TensorFlow Serving (BATCHING=false for detectors)
 	$(call DEPLOY,$(WITH_TFSERVING) deploy/tfserving/compose.yaml up --detach)
 
-deploy-kubernetes: ## serve with IMAGE_NAME in kubectl's Kubernetes cluster
+deploy-kubernetes: ## serve with the image IMAGE_NAME in kubectl's current cluster
 	$(call DEPLOY,$(WITH_IMAGE) deploy/kubernetes/cvpipe.yaml | kubectl apply --filename -)
 
-deploy-kserve: ## serve with IMAGE_NAME by KServe in kubectl's cluster
+deploy-kserve: ## serve with the image IMAGE_NAME and KServe in kubectl's current cluster
 	$(call DEPLOY,$(WITH_IMAGE) deploy/kserve/runtime.yaml | kubectl apply --filename -)
 	$(call DEPLOY,kubectl apply --filename deploy/kserve/inference_service.yaml)
 
@@ -102,13 +102,13 @@ deploy-ray: $(if $(DRY_RUN),,$(VENV)/.installed-ray) ## serve by REPLICAS local 
 		RAY_worker_niceness=0 $(BIN)/serve run cvpipe.serving.ray_app:application \
 		folder=saved_models replicas=$(REPLICAS))
 
-tensorboard: $(VENV)/.installed ## show all runs in the browser
+tensorboard: $(VENV)/.installed ## show all runs in TensorBoard
 	$(BIN)/tensorboard --logdir runs
 
 test: $(VENV)/.installed-dev ## run all tests except the long ones
 	$(PYTEST)
 
-soak: $(VENV)/.installed-dev ## run the long tests (STOP=1800: start none after 1,800 s)
+soak: $(VENV)/.installed-dev ## run the long tests (STOP=1800: start no test after 1,800 s)
 	$(PYTEST) -m soak -o budget_suite_cpu=5400 -o budget_suite_wall=2700 -o budget_suite_stop=$(STOP)
 
 lint: $(VENV)/.installed-dev ## check style, types, CI workflow, compose files, Dockerfiles, scripts
@@ -135,7 +135,7 @@ constraints: | $(VENV)/bin/python ## rewrite constraints.txt with the newest ver
 		--fork-strategy fewest --all-extras --no-annotate \
 		--custom-compile-command 'make constraints' -o constraints.txt
 
-bench: $(VENV)/.installed-bench ## write benchmarks/results, comparing with peers (about an hour)
+bench: $(VENV)/.installed-bench ## run the benchmarks, write benchmarks/results (about an hour)
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/memory.py

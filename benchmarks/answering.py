@@ -1,5 +1,5 @@
-"""Wall time of `cvpipe predict` for one image, compared with a bare script that imports TensorFlow,
-loads the same artifact and predicts the same image.
+"""Measure the wall time of `cvpipe predict` for one image, compared with a script that only imports
+TensorFlow, loads the same artifact and predicts the same image.
 
     python benchmarks/answering.py [ARTIFACT]
 
@@ -41,7 +41,7 @@ def command(*words: str) -> Callable[[], float]:
 
 
 def main() -> None:
-    """Measure both commands in turns."""
+    """Measure both commands alternately."""
     from PIL import Image
 
     from cvpipe.export.about import find_artifact

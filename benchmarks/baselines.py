@@ -1,8 +1,8 @@
-"""Records the scores of scikit-learn's classifiers on Fashion-MNIST by `cvpipe baselines`, as a
-baseline for the pipelines' networks.
+"""Measure the scores of scikit-learn's classifiers on Fashion-MNIST by `cvpipe baselines`, as
+baselines for the pipelines' networks.
 
-The times include the choice of settings, training and prediction. On a busy machine they are upper
-bounds.
+Times include the search for hyperparameters, training and prediction. On a busy machine, times are
+upper bounds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ PIPELINE = "pipelines/classification/fashion_mnist.yaml"
 
 
 def measure() -> list[dict[str, Any]]:
-    """Return the test accuracy and time of each baseline. Names include the chosen settings."""
+    """Return the test accuracy and time of each baseline. The names of the rows include the chosen
+    hyperparameters.
+    """
     command = [sys.executable, "-m", "cvpipe", "baselines", PIPELINE, "--json"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     rows = []

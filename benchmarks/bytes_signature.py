@@ -1,5 +1,5 @@
-"""Time of the signature for encoded images, compared with decoding alone and with the signature for
-prepared images.
+"""Measure the time of the signature for encoded images, compared with decoding alone and with the
+signature for prepared images.
 
     python benchmarks/bytes_signature.py
 
@@ -37,7 +37,7 @@ CASES = {
 
 
 def main() -> None:
-    """Measure every case in turns."""
+    """Measure all cases; the contestants of a case are measured alternately."""
     rows, worst = [], 0.0
     for name, case in CASES.items():
         with tempfile.TemporaryDirectory() as scratch:

@@ -1,11 +1,12 @@
-"""Accuracy, CPU time and size of twelve families of the catalog, trained in the same way on
-Fashion-MNIST; of plain and residual networks of two depths; and of networks that drop parts of
-themselves while they learn few images.
+"""Measure accuracy, CPU time and size of networks from twelve families of the catalog, of plain and
+residual networks with two depths, and of networks that drop parts of themselves while they learn
+few images.
 
-Every network is trained on the same 6,000 images of 28×28 pixels for two epochs, with the same
-optimizer. Networks that were published for larger images are narrower here; the name of a row has
-the width. Families that are already in benchmarks/results/canon.json are skipped, so an interrupted
-run can be continued; `--fresh` measures all again, which takes about fifteen minutes of CPU time.
+Every network is trained on the same 6,000 images of Fashion-MNIST for two epochs, with the same
+optimizer. Networks that were published for larger images are narrower here; the name of a row
+states the width. Networks that are already in benchmarks/results/canon.json are skipped, so an
+interrupted benchmark can be continued; `--fresh` measures all networks again, which takes about 20
+minutes of CPU time.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def _sizes(config: Config) -> dict[str, Any]:
 
 
 def _known() -> list[dict[str, Any]]:
-    """Return the rows that were measured before."""
+    """Return the rows of an earlier or interrupted benchmark."""
     file = RESULTS / "canon.json"
     if "--fresh" in sys.argv or not file.exists():
         return []

@@ -1,7 +1,6 @@
-"""Trains the shipped classification pipelines from scratch, and records test scores and time (`make
-bench`).
+"""Train two classification pipelines from scratch, and record test scores and times (`make bench`).
 
-The time is that of the whole command `cvpipe train`: start, training, evaluations and report.
+A time is that of the whole command `cvpipe train`: start, training, evaluations and report.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ PIPELINES = ("digits", "fashion_mnist")
 
 
 def measure(pipeline: str) -> list[dict[str, Any]]:
-    """Train once from scratch, and return the scores on the test split and the time."""
+    """Train once from scratch, and return rows with the scores on the test split and the time."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable,

@@ -1,9 +1,9 @@
-"""Matching, suppression and scoring of detectors, compared with Model Garden, TensorFlow and
-pycocotools.
+"""Measure cvpipe's matching, non-maximum suppression and scoring of detections, compared with Model
+Garden, TensorFlow and pycocotools.
 
-All contestants run in one process, in turns, and the median of the rounds is reported. Their
-answers are compared first. `python benchmarks/detection.py` takes about five minutes and needs
-Model Garden's dependencies.
+First the results of all contestants are compared. Then the contestants run alternately in one
+process, and the median of the rounds is reported. `python benchmarks/detection.py` takes about five
+minutes and needs Model Garden's dependencies.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Work = Callable[[], Any]
 
 
 def suppression(threshold: float) -> tuple[dict[str, Work], str]:
-    """Return the contestants for suppressing SSD300's 8,732 boxes of 21 classes, of which few have
-    high scores, and a sentence on the comparison of their answers.
+    """Return the contestants for suppressing SSD300's 8,732 boxes of 21 classes, and a sentence
+    that says if their results are equal. Few boxes have high scores.
     """
     random = np.random.default_rng(0)
     boxes = tf.constant(np.tile(to_corners(default_boxes(ssd300_layers())), (IMAGES, 1, 1)))
@@ -77,7 +77,7 @@ def suppression(threshold: float) -> tuple[dict[str, Work], str]:
 
 def matching(objects: int) -> tuple[dict[str, Work], str]:
     """Return the contestants for matching SSD300's default boxes with `objects` objects per image,
-    and a sentence on the share of different answers.
+    and a sentence with the share of boxes that they match differently.
     """
     from official.vision.ops import box_matcher, iou_similarity
 
@@ -109,14 +109,14 @@ def matching(objects: int) -> tuple[dict[str, Work], str]:
 
 
 def scoring(images: int = 5_000, each: int = 20, classes: int = 80) -> tuple[dict[str, Work], str]:
-    """Return the contestants for scoring detections near the objects of several images, and a
-    sentence on the comparison of their answers.
+    """Return the contestants for computing COCO's scores of random detections, each near an object,
+    and a sentence with their average precisions.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     random = np.random.default_rng(0)
-    # Whole pixels, which all contestants interpret in the same way.
+    # Whole pixels, because the contestants may round fractions differently.
     corner, size = (
         random.integers(0, 300, (images, each, 2)),
         random.integers(8, 200, (images, each, 2)),

@@ -1,8 +1,8 @@
-"""A lowered ResNet-50 training step on a GPU, compared with the same network in PyTorch.
+"""Measure a training step of cvpipe's ResNet-50 on a GPU, compared with PyTorch's.
 
-NOT RUN YET, because no GPU was available. It needs a CUDA GPU, jax with its CUDA plugin (`pip
-install "jax[cuda12]==0.10.2"`), PyTorch and torchvision, but not TensorFlow. The program is
-cvpipe's training step, lowered on any machine with the extra [preflight]:
+NOT RUN YET, because no GPU was available. This script needs a CUDA GPU, jax with its CUDA plugin
+(`pip install "jax[cuda12]==0.10.2"`), PyTorch and torchvision, but not TensorFlow. Its argument is
+cvpipe's training step as StableHLO, which any machine with the extra [preflight] can write:
 
     python benchmarks/preflight.py resnet50@v5e-1 --save preflight
     python benchmarks/gpu_step.py preflight/resnet50/train-256.stablehlo
@@ -26,7 +26,7 @@ STEPS, ROUNDS = 20, 5
 
 
 def measure(step: Callable[[], None], wait: Callable[[], None]) -> float:
-    """Return the median time of a step in seconds, after some steps that compile and warm up."""
+    """Return the median time of a step in seconds, after five steps for compilation and warm-up."""
     for _ in range(5):
         step()
     wait()
@@ -41,9 +41,9 @@ def measure(step: Callable[[], None], wait: Callable[[], None]) -> float:
 
 
 def measure_lowered(file: Path) -> tuple[float, int]:
-    """Return the time of a step of the saved program in seconds, and its number of images.
+    """Return the seconds that a step of the saved program takes, and the number of its images.
 
-    As in training, the new values of a step's variables are arguments of the next step.
+    As in training, each step takes the variables that the previous step returned.
     """
     import jax
     import numpy as np
@@ -91,14 +91,14 @@ def measure_lowered(file: Path) -> tuple[float, int]:
 
 
 def _aliases(text: str) -> list[tuple[int, int]]:
-    """Return pairs of an output and the argument that it replaces."""
+    """Return pairs of an output's index and the index of the argument that it replaces."""
     argument = r"parameter_number = (\d+)"
     output = r"output_index = array<i64: (\d+)>"
     return [(int(b), int(a)) for a, b in re.findall(f"{argument}.*?{output}", text)]
 
 
 def measure_pytorch(images: int) -> float:
-    """Return the time of a ResNet-50 step in PyTorch in seconds."""
+    """Return the seconds that a training step of ResNet-50 takes in PyTorch."""
     import torch
     import torchvision
 

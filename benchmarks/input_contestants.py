@@ -1,10 +1,11 @@
-"""Input pipelines compared by `input_pipeline.py`, each in its own process: from JPEG files to
-batches of flipped and normalized random resized crops.
+"""The input pipelines that `input_pipeline.py` compares, each in its own process: from JPEG files
+to batches of flipped and normalized random resized crops.
 
-All do the same work per image: read and decode the file, crop a random area (8 to 100 %) and aspect
-(3/4 to 4/3), resize bilinearly to 224×224, flip with probability 1/2, subtract ImageNet's mean and
-divide by its standard deviation, batch 64 images as float32. Each docstring states the differences.
-Every function takes the folder of files and returns an endless iterator of batches.
+All pipelines do the same work: read and decode a file, crop a random area (8 to 100 %) and aspect
+ratio (3/4 to 4/3), resize bilinearly to 224×224, flip with probability 1/2, subtract ImageNet's
+mean and divide by its standard deviation, batch 64 images as float32. The docstring of each
+function states differences. Every function takes the folder of files and returns an endless
+iterator of batches.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from typing import Any
 from turns import answer, timed
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Set as in cvpipe, for all contestants that use TensorFlow. This setting also selects an allocator
-# that reuses the memory of batches, which saves a fifth of the time.
+# cvpipe's setting, here for all contestants that use TensorFlow. It also selects an allocator that
+# reuses the memory of batches, which saves a fifth of the time.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 SIZE, BATCH, WORKERS = 224, 64, os.cpu_count()
@@ -32,8 +33,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def cvpipe(folder: Path) -> Iterator[Any]:
-    """Return the batches of `cvpipe train`: from the folder source, with Exif orientation, checks,
-    labels, and the same bits for the same seed.
+    """Use the input pipeline of `cvpipe train`, which also handles Exif orientation, checks images,
+    returns labels, and returns the same bits for the same seed.
     """
     from cvpipe.config import Classification
     from cvpipe.runtime import prepare_process
@@ -65,8 +66,8 @@ def cvpipe(folder: Path) -> Iterator[Any]:
 
 
 def model_garden(folder: Path) -> Iterator[Any]:
-    """Use `official.vision.dataloaders.classification_input.Parser` with its defaults. It decodes
-    only the crop, and resizes without antialiasing.
+    """Use `official.vision.dataloaders.classification_input.Parser` with its defaults. The parser
+    decodes only the crop, and resizes without antialiasing.
     """
     from official.vision.dataloaders.classification_input import Parser
 
@@ -78,7 +79,7 @@ def model_garden(folder: Path) -> Iterator[Any]:
 
 def keras_layers(folder: Path) -> Iterator[Any]:
     """Use Keras's Resizing, RandomFlip and Normalization in `Dataset.map`. Keras has no layer for
-    the crop, so TensorFlow's operations draw it.
+    random resized crops, so TensorFlow operations crop the images.
     """
     import keras
     import tensorflow as tf
@@ -98,8 +99,8 @@ def keras_layers(folder: Path) -> Iterator[Any]:
 
 
 def plain_tensorflow(folder: Path) -> Iterator[Any]:
-    """Use plain TensorFlow operations: the crop's window from the header, `decode_and_crop_jpeg`,
-    no antialiasing, no Exif, no checks.
+    """Use plain TensorFlow operations: read the image's size from the header, draw a window, and
+    decode only the window. No antialiasing, Exif orientation or checks.
     """
     import tensorflow as tf
 
@@ -113,8 +114,8 @@ def plain_tensorflow(folder: Path) -> Iterator[Any]:
 
 
 def decode_alone(folder: Path) -> Iterator[Any]:
-    """Measure the limit: only `tf.io.decode_jpeg` of the whole image, of which one pixel goes into
-    the batch.
+    """Only decode: `tf.io.decode_jpeg` of the whole image, of which one pixel goes into the batch.
+    An upper bound for contestants that decode whole images.
     """
     import tensorflow as tf
 
@@ -122,14 +123,14 @@ def decode_alone(folder: Path) -> Iterator[Any]:
 
 
 def window_alone(folder: Path) -> Iterator[Any]:
-    """Measure the first part of cvpipe's work: decode the window of the crop, of which one pixel
+    """Do only the first part of cvpipe's work: decode the window of the crop, of which one pixel
     goes into the batch.
     """
     return _in_tensorflow(folder, lambda encoded: _decoded_window(encoded)[0, 0])
 
 
 def window_resized(folder: Path) -> Iterator[Any]:
-    """Measure the first two parts of cvpipe's work: decode and resize the window. The rest of
+    """Do only the first two parts of cvpipe's work: decode and resize the window. The rest of
     cvpipe's time goes into order, labels, checks, flips, normalization and float32 batches.
     """
     from cvpipe.data.augment.geometry import resize_window
@@ -167,7 +168,7 @@ def pytorch_opencv(folder: Path) -> Iterator[Any]:
 
 
 def pytorch_pil(folder: Path) -> Iterator[Any]:
-    """Use a PyTorch `DataLoader` with Pillow, like torchvision's transforms, with Pillow's
+    """Use a PyTorch `DataLoader` with Pillow, as torchvision's transforms do. Pillow resizes with
     antialiasing.
     """
     import numpy as np
@@ -209,7 +210,9 @@ def _files(folder: Path) -> list[str]:
 
 
 def _in_tensorflow(folder: Path, load: Any) -> Iterator[Any]:
-    """Return batches of the results of `load`, which takes the bytes of a file."""
+    """Read files with tf.data, and return batches of what `load` returns for the bytes of a
+    file.
+    """
     import tensorflow as tf
 
     files = _files(folder)
@@ -250,9 +253,7 @@ def _tensorflow_window(shape: Any) -> tuple[Any, Any]:
 
 
 def _in_pytorch(folder: Path, load: Any) -> Iterator[Any]:
-    """Return batches of the results of `load`, which takes a file name, from one worker process per
-    core.
-    """
+    """Return batches of what `load` returns for a file name, from one worker process per core."""
     import torch
 
     class Photos(torch.utils.data.Dataset):
@@ -282,11 +283,11 @@ def _window(height: int, width: int) -> tuple[int, int, int, int]:
 
 
 def run(name: str, folder: Path, warm_up: int, count: int) -> None:
-    """Measure `count` batches at each request, after warm-up batches."""
+    """For each request, read `warm_up` batches, and measure the time of the next `count`."""
 
     def measure() -> float:
-        # Use a new iterator each time, because batches that an idle iterator has prefetched would
-        # be an unfair advantage.
+        # Make a new iterator each time: an idle iterator prefetches batches that would cost no
+        # measured time.
         batches = CONTESTANTS[name](folder)
         for batch in itertools.islice(batches, warm_up):
             _check(batch, name)

@@ -1,9 +1,9 @@
-"""Images per second of input pipelines, from JPEG files to batches for the usual training on
-ImageNet: cvpipe, four peers, and decoding alone.
+"""Measure images per second of input pipelines, from JPEG files to batches for the usual training
+on ImageNet: cvpipe, four other libraries, and decoding alone.
 
-The photos are those of grocery16 (348×348) and bccd (640×480), and both scaled up to at least 3,000
-pixels per side. The contestants are in `input_contestants.py`. Each has its own process and runs
-while the others wait; the median of the rounds is reported.
+The photos are those of grocery16 (348×348) and bccd (640×480), and copies of both scaled up to at
+least 3,000 pixels per side. `input_contestants.py` implements the pipelines. Each pipeline has its
+own process and runs while the others wait; the median of the rounds is reported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OURS, LIMIT, BY_HAND = "cvpipe", "decode alone", "plain TensorFlow, by hand"
 # Parts of cvpipe's own work, to show where its time goes.
 PARTS = ("the window decoded", "the window decoded and resized")
 PEERS = [name for name in CONTESTANTS if name not in (OURS, LIMIT, BY_HAND, *PARTS)]
-# The photos, and the numbers of warm-up and measured batches per turn.
+# By set of photos: the numbers of warm-up batches and of measured batches per round.
 SETS = {"348×348": (4, 16), "640×480": (4, 16), "3,000 pixels": (2, 8)}
 LARGE_PHOTOS = 48
 
@@ -42,8 +42,8 @@ def make_photos(folder: Path, kind: str) -> Path:
 
 
 def make_large_photos(folder: Path) -> None:
-    """Write photos of both other sets, scaled up to 3,000 pixels on the short side, at quality
-    90.
+    """Write photos of the two other sets, scaled up to 3,000 pixels on the short side, as JPEG
+    files of quality 90.
     """
     from PIL import Image
 
@@ -65,7 +65,7 @@ def make_large_photos(folder: Path) -> None:
 def race(
     folder: Path, names: list[str], warm_up: int, batches: int, rounds: int
 ) -> dict[str, float]:
-    """Return the contestants' images per second, medians over `rounds` turns."""
+    """Return the images per second of each contestant, as medians over the rounds."""
     script = str(Path(__file__).with_name("input_contestants.py"))
     contestants = {
         name: Contestant([sys.executable, script, name, str(folder), str(warm_up), str(batches)])

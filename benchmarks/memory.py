@@ -1,9 +1,9 @@
-"""Peak memory of input and training for several numbers of images and steps, on which it should not
-depend.
+"""Measure the peak memory of training for several numbers of images and steps. Memory should depend
+on neither number.
 
-A small network is trained on synthetic photos, which the source creates when they are read, so
-600,000 of them need no disk space. Every measurement runs in its own process; the result is the
-peak resident memory reported by the operating system.
+A small network is trained on synthetic photos. The source generates each photo when it is read, so
+600,000 photos need no disk space. Every measurement runs in its own process; the result is the peak
+resident memory reported by the operating system.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ SIZE, BATCH, CLASSES = 32, 32, 10
 
 
 def train(images: int, steps: int) -> float:
-    """Train for a number of steps on a number of images, and return the peak resident memory in
-    MiB.
-    """
+    """Train on `images` images for `steps` steps; return the peak resident memory in MiB."""
     from cvpipe.config import Classification
     from cvpipe.runtime import prepare_process
 

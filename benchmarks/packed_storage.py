@@ -1,14 +1,15 @@
-"""Packed data on remote storage: the utilization of a v5e-256 slice, and the cost of resuming.
+"""Measure packed data on remote storage: the utilization of a v5e-256 slice, and the time to
+resume.
 
     python benchmarks/packed_storage.py
 
 1. A simulation of 64 hosts that feed 256 chips in lockstep. Each host has a fixed number of
    requests in flight. A request takes its latency plus the transfer time of its bytes. The
-   simulation extends the arithmetic of docs/packed_data.md by queues and stragglers.
-2. The real reader on this machine, with a storage that delays each answer by 30 ms: prefetched
+   simulation adds queues and slow requests to the arithmetic of docs/packed_data.md.
+2. cvpipe's reader on this machine, with storage that delays each answer by 30 ms: prefetched
    blocks, checksums and parsing in TensorFlow's graph, without decoding.
-3. Resuming a stream of 1,000 and of 100 million examples at its start and in the middle of an
-   epoch. The stream's state is the step, whose size in a checkpoint is measured.
+3. The time to the first batch of a stream of 1,000 and of 100 million examples, at the start and
+   in the middle of an epoch, and the bytes of the stream's state in a checkpoint.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ import numpy as np
 from record import record, row
 
 LATENCY = 0.030
-# Bytes per second of one connection, and of a host: the part of 100 Gbit/s available for storage.
+# Bytes per second of one connection, and of all connections of a host, whose network has 100 Gbit/s
+# for all purposes.
 CONNECTION, HOST = 100e6, 5e9
-# One of this many requests takes a second.
+# One in STRAGGLERS requests takes a second.
 STRAGGLERS = 10_000
 HOSTS, CHIPS = 64, 4
 # ResNet-50 in bfloat16 with a batch of 256 moves 99 GB per step, on a chip with 819 GB/s.
@@ -63,7 +65,7 @@ READINGS = [
 
 
 class Link:
-    """The storage of one host: requests in flight, which share a link."""
+    """The connection of one host to the storage: requests in flight share its bandwidth."""
 
     def __init__(self, reading: Reading, seed: int):
         self._size, self._random = reading.block * reading.photo, np.random.default_rng(seed)
@@ -81,7 +83,7 @@ class Link:
         return arrival
 
     def _latency(self) -> float:
-        """Draw a latency with a mean of 30 ms, which is 100 ms or more in 1 % of all cases."""
+        """Draw a latency: 30 ms on average, at least 100 ms in 1 % of all cases."""
         drawn: float | None = next(self._latencies, None)
         if drawn is None:
             spread = 0.6
@@ -93,8 +95,8 @@ class Link:
 
 
 def simulate(reading: Reading) -> float:
-    """Return the share of the time in which a slice computes, measured after its buffers are
-    full.
+    """Return the share of the time in which the chips compute. The time to fill the buffers before
+    the first step is not counted.
     """
     links = [Link(reading, seed) for seed in range(HOSTS)]
     a_step = CHIPS * CHIP_BATCH
@@ -102,14 +104,13 @@ def simulate(reading: Reading) -> float:
     arrived: list[list[float]] = [[] for _ in links]
     now, start = 0.0, 0.0
     for step in range(STEPS + 1):
-        # Blocks that may be requested once the images of the earlier steps are used up.
+        # Number of blocks that are requested before this step.
         wanted = -(-(step * a_step + max(reading.ahead, a_step)) // reading.block)
         needed = -(-(step + 1) * a_step // reading.block)
         for link, arrivals in zip(links, arrived, strict=True):
             while len(arrivals) < wanted:
                 arrivals.append(link.fetch(now))
-        # Buffers are full before the first step, so the model's start-up isn't attributed to the
-        # storage.
+        # The first step waits until the buffers are full.
         first = 0 if step == 0 else needed - 1 - a_step // reading.block
         last = wanted if step == 0 else needed
         now = max(now, *(max(arrivals[first:last]) for arrivals in arrived))
@@ -127,19 +128,19 @@ def simulated() -> list[dict[str, Any]]:
         name = f"block {reading.block}, ahead {reading.ahead:,}, {reading.photo // 1000} kB"
         rows += [
             row(f"simulated v5e-256 computes: {name}", simulate(reading), "of the time", True),
-            row(f"its requests: {name}", a_slice / reading.block, "1/s", True),
+            row(f"requests of the slice: {name}", a_slice / reading.block, "1/s", True),
         ]
         print(rows[-2], flush=True)
     return [
         row("v5e-256, ResNet-50: needed", a_slice, "images/s", True),
-        row("a host of it: needed", CHIPS * IMAGES_A_CHIP, "images/s", True),
-        row("a host of it: photos of 110 kB", CHIPS * IMAGES_A_CHIP * PHOTO / 1e6, "MB/s", True),
+        row("one host: needed", CHIPS * IMAGES_A_CHIP, "images/s", True),
+        row("one host: photos of 110 kB", CHIPS * IMAGES_A_CHIP * PHOTO / 1e6, "MB/s", True),
         *rows,
     ]
 
 
 def virtual(examples: int, size: int = 8) -> Any:
-    """Return a source of many images that don't exist."""
+    """Return a source of images that are generated when they are read."""
     import tensorflow as tf
 
     from cvpipe.data.sources.constructors import classification_source
@@ -154,7 +155,7 @@ def virtual(examples: int, size: int = 8) -> Any:
 
 
 def measured(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of the real reader with a delayed storage."""
+    """Measure the reader with delayed storage, and return the rows."""
     import tensorflow as tf
 
     from cvpipe.config.packed import PackedLabels
@@ -208,7 +209,7 @@ def measured(folder: Path) -> list[dict[str, Any]]:
         name = f"block {block}, ahead {ahead}"
         rows += [
             row(f"this machine reads: {name}", images / wall, "images/s", True),
-            row(f"it works: {name}", cpu / images * 1e6, "µs of CPU an image", True),
+            row(f"CPU time: {name}", cpu / images * 1e6, "µs per image", True),
         ]
         print(rows[-2:], flush=True)
     shards.read_range = read_range
@@ -216,7 +217,7 @@ def measured(folder: Path) -> list[dict[str, Any]]:
 
 
 def resumed() -> list[dict[str, Any]]:
-    """Return the rows about resuming."""
+    """Measure the times to start and to resume, and return the rows."""
     from cvpipe import config_file
     from cvpipe.data.stream import training_batches
     from cvpipe.tasks.classification import encode
@@ -238,7 +239,7 @@ def resumed() -> list[dict[str, Any]]:
     for examples in (1_000, 100_000_000):
         source = virtual(examples)
         middle = int(2.5 * examples / 64)
-        # The first call also does work that is only needed once.
+        # The first call in a process takes longer, so it isn't measured.
         first_batch(source, 0)
         seconds = {
             step: statistics.median(first_batch(source, step) for _ in range(5))
@@ -247,7 +248,7 @@ def resumed() -> list[dict[str, Any]]:
         rows += [
             row(f"first batch of {examples:,} examples", seconds[0], "s", True),
             row(f"first batch, resumed at step {middle:,}", seconds[middle], "s", True),
-            row(f"resuming costs more: {examples:,}", seconds[middle] - seconds[0], "s", True),
+            row(f"difference, {examples:,} examples", seconds[middle] - seconds[0], "s", True),
         ]
         for own in rows[-3:]:
             print(own, flush=True)
@@ -259,7 +260,7 @@ def resumed() -> list[dict[str, Any]]:
     return [
         *rows,
         row("state of the stream", len(step.tobytes()), "bytes", True),
-        row("fingerprints that aren't packed, a million examples", told, "s", True),
+        row("fingerprints without packing, a million examples", told, "s", True),
     ]
 
 

@@ -1,12 +1,12 @@
-"""Training steps of five networks, compiled for TPUs on a machine without one: memory, arithmetic,
-traffic, largest batch and roofline.
+"""Compile the training steps of five networks for TPUs on a machine without a TPU, and record
+memory, arithmetic, memory traffic, largest batch and roofline.
 
     python benchmarks/preflight.py [NETWORK@TARGET …] [--search] [--save DIR]
 
-Each network trains on data that comes with cvpipe, at the input size of its paper, with ten
-classes, RGB, SGD or AdamW, and bfloat16. A compilation takes minutes. Programs in the folder of
---save aren't compiled again. Without the extra [preflight], all figures are estimates and marked as
-such. Rows that aren't named keep their earlier measurements.
+Each network has ten classes, RGB images of the paper's input size, SGD or AdamW, and bfloat16. The
+data is embedded or drawn. A compilation takes minutes; programs in the folder of --save aren't
+compiled again. Without the extra [preflight], all figures are estimates, and the results file marks
+them. Networks that the command line doesn't name keep their rows in the results file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from record import RESULTS, record, row
 
 ROOT = Path(__file__).parent.parent
 NAME = "preflight"
-# In this order, the search on the second target can use a result of the first.
+# In this order, the search for the largest batch on v5e-1 can use the program compiled for v5e-4.
 TARGETS = ("v5e-4", "v5e-1")
 SCENES = ("data.source.train=16", "data.source.validation=4", "data.source.test=4")
 PHOTOS = "prepare={size: [224, 224], channels: 3}"
@@ -112,9 +112,7 @@ def check(network: Network, target: str, save: Path, search: bool) -> dict[str, 
 
 
 def rows_of(network: Network, found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of one network on one target. Figures are per chip unless stated
-    otherwise.
-    """
+    """Return the rows of one network on one target, per chip unless the name says otherwise."""
     part, target = found["parts"]["train"], found["target"]
     cost, limits, compiler = part["cost"], part["roofline"], part["compiler"]
     largest = part["largest_batch"]

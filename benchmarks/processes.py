@@ -3,9 +3,9 @@ machines, each on half of the cores.
 
     python benchmarks/processes.py
 
-ResNet-20 on digits at 32×32 with a global batch of 128. Each training is a run of `cvpipe train`;
-the runs take turns. The result is the median of the rates that a run logs, except the first, which
-includes the tracing of the step.
+Both train ResNet-20 on digits at 32×32 with a global batch of 128, by `cvpipe train`, alternately.
+A run's speed is the median of the rates that it logs, without the first rate, which includes the
+tracing of the step.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def train(processes: int, run: Path) -> float:
 
 
 def main() -> None:
-    """Measure both in turns, and record the medians."""
+    """Measure trainings with one and with two processes alternately, and record the medians."""
     seen: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as scratch:
         for turn in range(ROUNDS):

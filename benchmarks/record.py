@@ -1,5 +1,5 @@
-"""Reports of benchmarks: a printed table, and benchmarks/results/<name>.json, from which README and
-docs/ are generated.
+"""Print the results of a benchmark, and write them to benchmarks/results/<name>.json, from which
+tables in README and docs/ are generated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def row(name: str, value: float, unit: str, ours: bool) -> dict[str, Any]:
-    """Return the row of one measured number."""
+    """Return one measured number as a row. `ours` is True if it is a measurement of cvpipe."""
     return {"name": name, "value": value, "unit": unit, "ours": ours}
 
 
@@ -27,7 +27,14 @@ def record(
     to_best_peer: float | None = None,
     to_limit: float | None = None,
 ) -> None:
-    """Print the rows, and write them with the machine, the date and the command."""
+    """Print the rows, and write them with machine, date and command to the results file.
+
+    Args:
+        name: name of the results file.
+        rows: results of `row`.
+        to_best_peer: lowest ratio of cvpipe's speed to that of the fastest other library.
+        to_limit: lowest ratio of cvpipe's speed to an upper bound.
+    """
     for entry in rows:
         print(f"{entry['name']:<44}{entry['value']:>12,.4g} {entry['unit']}")
     for ratio, what in ((to_best_peer, "best peer"), (to_limit, "limit")):
@@ -50,8 +57,8 @@ def record(
 
 
 def machine() -> str:
-    """Return the processor, its number of cores, and the instruction set that decides TensorFlow's
-    speed.
+    """Return the processor, its number of cores, and if it has AVX-512, on which TensorFlow's speed
+    depends.
     """
     words = Path("/proc/cpuinfo").read_text().split("\n") if Path("/proc/cpuinfo").exists() else []
     model = next(

@@ -1,10 +1,10 @@
-"""Training steps and scores of segmenters: cvpipe, a plain Keras U-Net with `fit` and MeanIoU, and
-Model Garden's task and metrics.
+"""Measure training steps and mean IoU of segmenters in cvpipe, Keras and Model Garden.
 
-Every training contestant has its own process, and all do the same work in turns: SGD with momentum
-and softmax cross-entropy on one batch in memory, without scores. Keras trains the same U-Net, with
-as many weights. Model Garden trains a ResNet-18 with predictions from its coarsest map (FCN-32s).
-Scores are computed for the same random masks, and compared before they are timed. `python
+Every implementation of a training step has its own process. All do the same work, alternately: SGD
+with momentum and softmax cross-entropy on one batch in memory, without scores. Keras trains the
+same U-Net as cvpipe, with the same number of weights, by `fit`. Model Garden trains a ResNet-18
+with predictions from its coarsest map (FCN-32s). Each implementation computes the mean IoU of the
+same random masks; the results are compared before the computation is timed. `python
 benchmarks/segmentation.py` takes about ten minutes and needs Model Garden's dependencies.
 """
 
@@ -26,7 +26,7 @@ from turns import Contestant, median_seconds, median_turns, timed
 STEPS_FOLDER = Path(__file__).parent / "steps"
 OURS = "cvpipe"
 ROUNDS = 5
-# Pixels per side, classes, images per batch, steps per turn.
+# Pixels per side, classes, images per batch, steps per measurement.
 SIZE, CLASSES, BATCH, STEPS = 128, 21, 8, 4
 IMAGES, PIXELS = 32, 512
 ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
@@ -35,7 +35,7 @@ ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 def step_seconds(
     network: str, peers: dict[str, tuple[list[str], dict[str, str]]]
 ) -> dict[str, float]:
-    """Return the seconds per turn of each contestant's training steps."""
+    """Return the seconds that each contestant takes for STEPS training steps."""
     numbers = [str(number) for number in (SIZE, CLASSES, BATCH, STEPS)]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     script = str(STEPS_FOLDER / "segmentation_steps.py")

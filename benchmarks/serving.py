@@ -1,19 +1,19 @@
-"""Throughput and latency of `cvpipe serve` and of other servers with the same artifact, compared
-with direct calls.
+"""Measure throughput and latency of `cvpipe serve` and of other servers with the same artifact,
+compared with direct calls.
 
     python benchmarks/serving.py [ARTIFACT IMAGE]...
 
 ARTIFACT is by default saved_models/digits, which `make train` writes, and IMAGE a digit. All
-installed peers are measured: the extra [bench] installs Ray Serve and LitServe. BentoML needs other
-versions of packages than cvpipe, so it needs its own environment, with TensorFlow 2.20, whose
-Python the variable BENTOML_PYTHON names.
+installed servers are measured: the extra [bench] installs Ray Serve and LitServe. BentoML needs
+other versions of packages than cvpipe: install it with TensorFlow 2.20 in another environment, and
+set BENTOML_PYTHON to that environment's Python.
 
-The limit is decoding and the signature `tensor` in one graph, without guard, answers or protocol.
-For many clients it uses batches of 32 in two threads; for one client, one call with the images of a
-request. All are measured in turns, so that load changes of the machine affect all equally. A server
-runs only while it is measured, because idle servers use the processor, too. The client shares the
-cores with the server: "limit beside the client" is the limit minus the share of CPU time that the
-client takes.
+The limit is the speed of decoding and the signature `tensor` in one graph, without guard, answers
+or protocol. For many clients, the limit uses batches of 32 in two threads; for one client, one call
+with the images of a request. Servers and limit are measured alternately, so that other work on the
+machine affects all equally. A server runs only while it is measured, because idle servers use the
+processor, too. The client shares the cores with the server: "limit beside the client" is the limit
+without the client's share of the CPU time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from turns import Contestant, answer, free_port
 
 HERE = Path(__file__).parent
 ROUNDS, WARM_UP, SECONDS, CORES = 3, 3.0, 3.0, os.cpu_count() or 1
-# Number of clients, and of images in each of their requests.
+# Number of clients, and number of images in each request.
 LEVELS = {
     "batch of 8, 1 client": (1, 8),
     "1 client": (1, 1),
@@ -57,7 +57,7 @@ ENVIRONMENT = {
 
 
 def limit(artifact: str, file: str, batch: int, threads: int) -> None:
-    """Measure decoding and `tensor`, in seconds per image, for each line on stdin."""
+    """Measure the seconds per image of decoding and `tensor`, once for each line on stdin."""
     import tensorflow as tf
 
     from cvpipe.data.decode import decode_image
@@ -141,7 +141,7 @@ def answers(port: int, path: str, body: bytes) -> bool:
 
 @contextmanager
 def running(server: str, command: list[str], image: bytes) -> Iterator[int]:
-    """Context with a running server that has answered; yields its port."""
+    """Start a server, wait for its first answer, yield its port, and stop the server."""
     port = free_port()
     with (
         tempfile.TemporaryFile() as log,
@@ -169,7 +169,7 @@ def running(server: str, command: list[str], image: bytes) -> Iterator[int]:
 def load(
     port: int, server: str, image: bytes, clients: int, count: int, seconds: float = SECONDS
 ) -> dict[str, Any]:
-    """Return the measurements of a client in its own process."""
+    """Run a client in its own process; return its measurements."""
     path, body = body_of(server, image, count)
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)
@@ -181,12 +181,12 @@ def load(
 
 
 def limit_of(clients: int, count: int) -> tuple[int, int]:
-    """Return the batch size and the number of threads of the limit for a level."""
+    """Return the batch size and number of threads with which the limit of a level is measured."""
     return (32, 2) if clients > 1 else (count, 1)
 
 
 def measure(artifact: Path, file: str) -> tuple[list[dict[str, Any]], float]:
-    """Return the rows of an artifact, and our share of the limit under 32 clients."""
+    """Return the rows of an artifact, and cvpipe's speed with 32 clients divided by the limit."""
     image, name = Path(file).read_bytes(), artifact.parent.name
     seen: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     bare: dict[tuple[int, int], list[float]] = defaultdict(list)
@@ -220,7 +220,7 @@ def summary(
     seen: dict[tuple[str, str], list[dict[str, Any]]],
     bare: dict[tuple[int, int], list[float]],
 ) -> tuple[list[dict[str, Any]], float]:
-    """Return the rows of an artifact, and our share of the limit under 32 clients."""
+    """Return the rows of an artifact, and cvpipe's speed with 32 clients divided by the limit."""
     rows, share = [], 0.0
     for level, (clients, count) in LEVELS.items():
         most = statistics.median(bare[limit_of(clients, count)])
@@ -251,7 +251,7 @@ def summary(
 
 
 def main() -> None:
-    """Measure every artifact, and write a file of results for each."""
+    """Measure every artifact, and write a results file for each."""
     from cvpipe.export.about import find_artifact
 
     words = sys.argv[1:] or ["saved_models/digits", "pipelines/classification/example.png"]

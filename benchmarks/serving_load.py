@@ -1,9 +1,11 @@
-"""A client that takes little CPU time, because it shares the cores with the server that it loads.
+"""An HTTP client that measures a server under load. It takes little CPU time, because it shares the
+cores with the server.
 
     python benchmarks/serving_load.py PORT PATH BODY CLIENTS SECONDS
 
-One thread serves all sockets. Each socket sends the file BODY again as soon as its answer has
-arrived. Prints JSON: answers, seconds, latencies, and the client's own CPU time.
+One thread handles CLIENTS sockets. Each socket sends the file BODY, and sends it again as soon as
+the answer has arrived. The client prints JSON: the number of answers, seconds, latencies, and its
+own CPU time.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
 class Connection:
-    """One client, with one request in progress at a time."""
+    """A connection with one request in progress at a time."""
 
     def __init__(self, port: int, request: bytes) -> None:
         self.request, self.missing, self.reply = request, -1, b""
@@ -34,7 +36,7 @@ class Connection:
         self.socket.sendall(self.request)
 
     def answered(self) -> bool:
-        """Read the received data. Return True at the end of an answer."""
+        """Read the received data. Return True if the answer is complete."""
         part = self.socket.recv(2**18)
         if not part:
             raise ConnectionError(f"the server closed the connection after {self.reply[:500]!r}")

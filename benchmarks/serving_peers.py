@@ -1,10 +1,11 @@
-"""Other servers with their own dynamic batching, for an artifact's signature for encoded images.
+"""Serve an artifact's signature for encoded images by Ray Serve, LitServe or BentoML, each with its
+own dynamic batching.
 
     python benchmarks/serving_peers.py ray|litserve|bentoml ARTIFACT PORT
 
-Each takes {"images": [base64, …]} and answers like `cvpipe serve` in row form, with a JSON object
-for each image. Batches have at most 32 images. The waiting time is that of the batching example in
-each server's documentation.
+A request is {"images": [base64, …]}; the answer has a JSON object for each image, like the row form
+of `cvpipe serve`. Batches have at most 32 images. Each server waits for further images as long as
+in the batching example of its documentation.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from typing import Any
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_AUTH_MODE="disabled",
-    # By default, Ray's workers have a lower priority than other processes, unlike the other
-    # servers.
+    # By default, Ray's workers have a lower priority than other processes, which would be unfair.
     RAY_worker_niceness="0",
     # On a busy machine, Ray's proxy needs more than the default of 5 seconds.
     RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="90",
@@ -34,7 +34,7 @@ MAX_BATCH = 32
 
 
 class Model:
-    """The artifact's signature for encoded images."""
+    """The artifact's signature for encoded images, warmed up."""
 
     def __init__(self, artifact: str) -> None:
         import tensorflow as tf
@@ -45,7 +45,7 @@ class Model:
             self.answers([b""] * size)
 
     def answers(self, images: Sequence[bytes]) -> list[dict[str, Any]]:
-        """Return an answer for each image."""
+        """Return the answer for each image as a dict."""
         outputs = self._signature(image_bytes=self._constant(images))
         columns = {name: plain(value.numpy()) for name, value in outputs.items()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,8 +1,8 @@
-"""CPU time of cvpipe's training steps by kind of operation, and the efficiency of convolutions
-compared with the peak of the processor.
+"""Measure the CPU time of cvpipe's training steps by kind of operation, and the FLOP per second of
+convolutions compared with the processor's peak.
 
-TensorFlow's profiler times the kernels of a few steps on one thread, so that the time of a kernel
-is CPU time. The processor's peak is measured with a large matrix product on one thread. `python
+TensorFlow's profiler times the kernels of a few steps on one thread, so that the duration of a
+kernel is its CPU time. The peak is that of a large matrix product on one thread. `python
 benchmarks/train_profile.py` takes about two minutes.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "steps"))
 
-# Set as in cvpipe.
+# cvpipe's setting.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -37,7 +37,7 @@ MATRIX = 2048
 
 
 def kernel_seconds(folder: Path) -> dict[str, float]:
-    """Sum the seconds of a trace's kernels by type. The prefix of oneDNN's kernels is removed."""
+    """Return the seconds of a trace's kernels, summed by type without oneDNN's prefix."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     [trace] = folder.rglob("*.xplane.pb")
@@ -70,8 +70,8 @@ def peak() -> float:
 
 
 def profile(network: str) -> tuple[dict[str, float], float]:
-    """Measure the CPU seconds of a step by kind of operation, and count the floating-point
-    operations of its convolutions, including both gradients.
+    """Return the CPU seconds of a step by kind of operation, and the number of floating-point
+    operations of the step's convolutions, including both gradients.
     """
     import tensorflow as tf
     from cvpipe_steps import runner
@@ -91,7 +91,7 @@ def profile(network: str) -> tuple[dict[str, float], float]:
         seconds = kernel_seconds(Path(folder))
     parts = {name: sum(seconds.get(kind, 0.0) for kind in kinds) for name, kinds in KINDS.items()}
     parts["everything else"] = whole - sum(parts.values())
-    # The forward pass, and the same number for each gradient.
+    # The forward pass and each of the two gradients take the same number.
     flops = 3 * 2 * multiply_adds(model) * batch_size
     return {name: value / STEPS for name, value in parts.items()}, flops
 

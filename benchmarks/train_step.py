@@ -1,13 +1,14 @@
-"""Training steps of ResNet-50 at 224 pixels and ResNet-20 at 32: cvpipe, Keras `fit`, Model Garden
-and PyTorch.
+"""Measure training steps of ResNet-50 at 224×224 and ResNet-20 at 32×32 in cvpipe, Keras (`fit`),
+Model Garden and PyTorch.
 
     python benchmarks/train_step.py [resnet20|resnet50 …] [--precision mixed_bfloat16]
 
 Every contestant has its own process and does the same work: SGD with Nesterov momentum and softmax
-cross-entropy on one batch in memory, so that only steps are compared. Peers run with their default
-settings, and with the best settings that we know. With `--precision mixed_bfloat16`, all compute in
-bfloat16 with float32 weights; this pays on processors with instructions for bfloat16. Model Garden
-has no ResNet-20. Both networks take about ten minutes and 12 GB of memory.
+cross-entropy on one batch in memory, so that only steps are compared. Other libraries run with
+their default settings, and with the best settings that we know. With `--precision mixed_bfloat16`,
+all libraries compute in bfloat16 with float32 weights, which is faster only on processors with
+instructions for bfloat16. Model Garden has no ResNet-20. The benchmark takes about ten minutes and
+12 GB of memory.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from turns import Contestant, median_turns
 
 STEPS_FOLDER = Path(__file__).parent / "steps"
 ROUNDS = 5
-# By network: pixels, classes, images per batch, steps per turn.
+# By network: pixels per side, classes, images per batch, steps per measurement.
 NETWORKS = {"resnet20": (32, 10, 128, 10), "resnet50": (224, 1000, 16, 2)}
-# By default, TensorFlow decides by the processor if it uses oneDNN; "best" always uses it.
+# By default, TensorFlow uses oneDNN only on some processors.
 ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 PRECISIONS = {"float32": "train_step", "mixed_bfloat16": "train_step_bfloat16"}
 """The results file of each precision."""

@@ -1,7 +1,9 @@
-"""Measurement of contestants in turns, so that load changes of the machine affect all equally.
+"""Alternating measurements of several implementations of the same work, here called contestants.
 
-Most contestants have their own process, running a script that ends with `answer(measure)`. The
-measuring process has a `Contestant` for each, and asks one after the other.
+In each round, every contestant is measured once, so that other work on the machine affects all
+equally. Most contestants have their own process, which runs a script that ends with
+`answer(measure)`. The measuring process has a `Contestant` for each of these processes, and asks
+one after the other for a measurement.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ def timed(
 
 
 def answer(measure: Callable[[], float]) -> None:
-    """Measure once for every line on stdin, and print the seconds. Called in a contestant's
-    process.
+    """Measure once for every line on stdin, and print the seconds. The processes of contestants
+    call this function.
     """
     # Libraries may print to stdout, so the measurements get a separate stream.
     measurements = os.fdopen(os.dup(1), "w")
@@ -49,7 +51,7 @@ def free_port() -> int:
 
 
 class Contestant:
-    """A contestant in a running process."""
+    """The process of a contestant."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] = {}):
         self._process = subprocess.Popen(
@@ -63,7 +65,7 @@ class Contestant:
         self._command = command
 
     def seconds(self) -> float:
-        """Return the seconds of one measurement."""
+        """Ask the process for one measurement, and return its seconds."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
@@ -82,7 +84,7 @@ class Contestant:
 
 
 def median_turns(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, float]:
-    """Return `median_seconds` of running contestants, and stop them afterwards."""
+    """Return `median_seconds` of contestants with processes, and stop the processes."""
     try:
         return median_seconds(
             {name: contestant.seconds for name, contestant in contestants.items()}, rounds
@@ -93,9 +95,7 @@ def median_turns(contestants: Mapping[str, Contestant], rounds: int) -> dict[str
 
 
 def median_seconds(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Return each contestant's median seconds over `rounds` turns, after one warm-up turn that
-    isn't counted.
-    """
+    """Return each contestant's median seconds over `rounds` rounds, after a warm-up round."""
     for measure in contestants.values():
         measure()
     turns = [{name: measure() for name, measure in contestants.items()} for _ in range(rounds)]

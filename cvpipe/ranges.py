@@ -1,7 +1,7 @@
-"""Reads byte ranges of objects in Cloud Storage with one request each.
+"""Reads byte ranges of objects in Cloud Storage, with one request for each range.
 
-TensorFlow's file system reads many megabytes for a range of any size, and ArrayRecord's client
-requests the rest of the file for each record.
+Other clients transfer more: TensorFlow's file system reads many megabytes for a small range, and
+ArrayRecord's client requests the rest of the file for each record.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _lock = threading.Lock()
 
 
 def read_object(file: str, begin: int, end: int) -> bytes:
-    """Return the bytes begin … end − 1 of an object; fewer if the object is shorter. Thread-safe.
+    """Return the bytes begin … end − 1 of an object; fewer if it ends before. Thread-safe.
 
     Temporary failures are retried after increasing delays.
 
@@ -39,7 +39,7 @@ def read_object(file: str, begin: int, end: int) -> bytes:
 
     scheme, _, path = file.partition("://")
     if scheme != "gs":
-        raise DataError(f"{file}: only gs:// addresses are read; copy the data there, or to a disk")
+        raise DataError(f"{file}: only gs:// addresses are read; copy the file there, or to a disk")
     # Connections can't be shared with the parent process after a fork.
     session, base = _session(os.getpid())
     address = f"{base}/{urllib.parse.quote(path)}"

@@ -30,10 +30,10 @@ def prepare_process(config: Config) -> None:
 
 
 def choose_kernels(onednn: bool, deterministic: bool) -> None:
-    """Choose kernels and determinism by the values of `train.onednn` and `train.deterministic`.
+    """Choose TensorFlow's kernels by the values of `train.onednn` and `train.deterministic`.
 
-    `onednn` has no effect if TensorFlow is already imported. Determinism can be enabled but not
-    disabled again.
+    `onednn` has no effect if TensorFlow is already imported. A process can't disable determinism
+    after it has enabled it.
     """
     quiet_tensorflow()
     if "tensorflow" not in sys.modules:
@@ -48,7 +48,7 @@ def choose_kernels(onednn: bool, deterministic: bool) -> None:
 def _is_no_advice_on_tracing(record: logging.LogRecord) -> bool:
     """Return False for TensorFlow's warning about retracing.
 
-    TensorFlow counts the graphs of a function, so each new stream or network counts as retracing.
+    cvpipe traces a function for each stream or network, which TensorFlow mistakes for retracing.
     """
     return "triggered tf.function retracing" not in record.getMessage()
 
@@ -59,7 +59,7 @@ def quiet_tensorflow() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    # TensorFlow disables oneDNN by default on some CPUs on which it is faster.
+    # By default, TensorFlow disables oneDNN on some CPUs, although oneDNN is faster there.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
@@ -81,8 +81,8 @@ def import_ray(module: str = "ray") -> Any:
 
 
 def seed_weights(config: Config) -> None:
-    """Seed weight initialization and dropout, and set the precision. Call it right before a model
-    is built.
+    """Seed weight initialization and dropout, and set the precision. Call this right before
+    building a model.
     """
     import keras
 

@@ -1,7 +1,7 @@
-"""Files in a local folder or in a bucket (gs://…), with one interface.
+"""One interface to files in a local folder and in a bucket (gs://…).
 
-Buckets are accessed by TensorFlow's file systems, which are imported only when needed. Byte ranges
-in a bucket are read by `cvpipe/ranges.py`.
+Buckets are accessed by TensorFlow's file systems, which are imported only when needed.
+`cvpipe/ranges.py` reads byte ranges in buckets.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def delete_file(place: str, name: str) -> None:
 
 
 def file_names(place: str) -> set[str]:
-    """Return the names of the files in a folder or bucket; none if it doesn't exist.
+    """Return the names of the files in a folder or bucket; an empty set if it doesn't exist.
 
     Raises:
         DataError: the files can't be listed.
@@ -142,8 +142,8 @@ def _told(file: str, done: str) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"{file}: can't be {done} ({error.strerror or error})") from None
     except Exception as error:
-        # TensorFlow's errors have an error code. Their class isn't named here, so that local files
-        # don't require the import of TensorFlow.
+        # TensorFlow's errors have an attribute `error_code`. Checking their class would import
+        # TensorFlow even for local files.
         if not is_bucket(file) or not hasattr(error, "error_code"):
             raise
         raise DataError(f"{file}: can't be {done} ({_first_line(error)})") from None

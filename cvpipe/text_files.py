@@ -1,4 +1,4 @@
-"""Decoding of text files in UTF-8, or with a byte order mark."""
+"""Decoding of text files: UTF-8, or the encoding that a byte order mark names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 
 from cvpipe.errors import DataError
 
-# Byte order marks. UTF-32 stands before UTF-16, whose mark is the beginning of UTF-32's.
+# Byte order marks. UTF-32 comes first, because its mark begins with that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",

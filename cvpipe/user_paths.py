@@ -10,17 +10,17 @@ from pathlib import Path
 from cvpipe.errors import nearest
 
 DATA = "data"
-"""First part of those paths in a pipeline file that lie in the folder of data sets."""
+"""Folder of data sets. `CVPIPE_DATA` can replace it as the first part of a path."""
 
 
 def data_folder() -> Path:
-    """Return the folder of data sets: data/, or the one that CVPIPE_DATA names."""
+    """Return the folder of data sets: the value of CVPIPE_DATA, or data/."""
     return Path(os.environ.get("CVPIPE_DATA") or DATA)
 
 
 def spellings(path: str) -> Iterator[str]:
-    """Yield the readings of a path: unchanged, with / instead of backslashes, and with ~ and $NAME
-    expanded.
+    """Yield the possible meanings of a path: unchanged, with / instead of backslashes, and with ~
+    and $NAME expanded.
     """
     yield path
     plain = path.replace("\\", "/")
@@ -32,13 +32,12 @@ def spellings(path: str) -> Iterator[str]:
 
 
 def same_form(name: str) -> str:
-    """Return a name in Unicode's composed form, NFC, which makes its forms comparable."""
+    """Return a name in Unicode's composed form (NFC), to compare it with names in other forms."""
     return unicodedata.normalize("NFC", name)
 
 
 def find_path(path: str | Path) -> Path:
-    """Return the existing file or folder that matches a user's path; the path unchanged if none
-    does.
+    """Return the existing file or folder that matches a user's path, or else the path itself.
 
     A path below data/ is first looked up in the folder of CVPIPE_DATA.
     """

@@ -19,12 +19,12 @@ class _KeyTwiceError(yaml.MarkedYAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers and booleans, such as 1e-3. A duplicate key is an error."""
+    """Reads numbers and booleans as in YAML 1.2. Duplicate keys are errors."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            # A list or a mapping as a key is rejected by PyYAML itself.
+            # If the key is a list or a mapping, PyYAML raises an error.
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else key_node
             if key in seen:
                 raise _KeyTwiceError(problem=key, problem_mark=key_node.start_mark)
@@ -32,8 +32,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# As in YAML 1.2, `on`, `off`, `yes` and `no` are strings, and so are dates, times such as 1:30, and
-# 010, which YAML 1.1 reads as octal 8.
+# As in YAML 1.2, these are strings, not booleans, dates, times or octal numbers: on, off, yes, no,
+# 2026-11-29, 1:30, 010.
 _OLD = tuple(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "timestamp"))
 _Loader.yaml_implicit_resolvers = {
     letter: [(tag, pattern) for tag, pattern in resolvers if tag not in _OLD]
@@ -89,7 +89,7 @@ def _read(text: str, place: str, kind: type[_Loader], error: type[UserError]) ->
     except RecursionError:
         raise error(
             f"{place}: a value contains itself (an anchor &x with *x inside), or is nested too"
-            " deeply; write it out"
+            " deeply; write the value without an anchor"
         ) from None
     except _KeyTwiceError as twice:
         raise error(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains and exports on a Cloud TPU VM through gcloud. `make tpu-…` calls it with one word:
 # create, train, logs, tensorboard, export or delete. docs/cloud_tpu.md describes the variables.
-# DRY_RUN=1 prints the commands that change or read something in the cloud, and runs none.
+# DRY_RUN=1 prints the gcloud commands without running them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ RUN_NAME=$(basename "${RUN:-runs/digits}")
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# Run a command, or print it as it could be typed.
+# Run a command, or print it in a form that can be pasted into a shell.
 do_() {
     if [ -n "${DRY_RUN:-}" ]; then
         printf '%q ' "$@"
@@ -54,15 +54,15 @@ check() {
     [ -n "$ZONE" ] || fail "TPU_ZONE is not set; for example TPU_ZONE=us-west4-a"
     case $TYPE in
     v2-8 | v3-8 | v4-8 | v5litepod-[148] | v5p-8 | v6e-[148]) ;;
-    *) fail "TPU_TYPE=$TYPE has several hosts or is unknown; take one host: v2-8, v3-8, v4-8," \
-        "v5litepod-1, -4 or -8, v5p-8, v6e-1, -4 or -8" ;;
+    *) fail "TPU_TYPE=$TYPE has several hosts or is unknown; choose a type with one host: v2-8," \
+        "v3-8, v4-8, v5litepod-1, -4 or -8, v5p-8, v6e-1, -4 or -8" ;;
     esac
 }
 
 check_bucket() {
     case $BUCKET in
     gs://?*) ;;
-    *) fail "TPU_BUCKET='$BUCKET' is no folder of a bucket; for example gs://my-bucket/cvpipe" ;;
+    *) fail "TPU_BUCKET='$BUCKET' is not a folder of a bucket; for example gs://my-bucket/cvpipe" ;;
     esac
 }
 
@@ -184,7 +184,7 @@ train() {
     fi
     for ((restart = 0; restart <= RESTARTS; restart++)); do
         if ! create; then
-            # If the first request fails, repeating it is useless; later ones may find a free TPU.
+            # A failed first request would fail again; after a preemption, a TPU may become free.
             [ "$restart" -gt 0 ] || exit 1
             sleep "$POLL"
             continue
@@ -200,7 +200,7 @@ train() {
         fi
     done
     fail "the training was interrupted $RESTARTS times and is not finished; the run is in" \
-        "$BUCKET/runs/$RUN_NAME, and 'make tpu-train' goes on from there"
+        "$BUCKET/runs/$RUN_NAME, and 'make tpu-train' continues it"
 }
 
 logs() { on_vm "tail -n 200 -F $(printf '%q' "cvpipe/runs/$RUN_NAME.log")"; }

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Runs on the TPU VM, for deploy/cloud_tpu.sh: install | start RUN BUCKET DATA PIPELINE [SET …] |
-# work RUN BUCKET PIPELINE [SET …] | state RUN.
+# Commands that deploy/cloud_tpu.sh runs on the TPU VM: install | start RUN BUCKET DATA PIPELINE
+# [SET …] | work RUN BUCKET PIPELINE [SET …] | state RUN.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# tensorflow-tpu is imported as tensorflow. Any package that installs tensorflow overwrites it with
-# the build for CPUs, and training silently loses the TPUs. uv is told to leave tensorflow out.
+# tensorflow-tpu is imported as tensorflow. Installing tensorflow, also as a dependency, would
+# overwrite it with the CPU build, and training would silently lose the TPU. The overrides make uv
+# leave tensorflow out.
 install() {
     local uv=.uv/bin/uv
     [ -x "$uv" ] || { python3 -m venv .uv && .uv/bin/pip install --quiet uv; }
@@ -21,13 +22,13 @@ install() {
     fi
 }
 
-# Copy the run to the bucket. A failed copy is retried a minute later.
+# Copy the run to the bucket. `work` tries again after a minute if a copy fails.
 keep() { gcloud storage rsync --recursive "runs/$1" "$2/runs/$1" >/dev/null 2>&1 || true; }
 
 work() {
     local run=$1 bucket=$2 pipeline=$3 code=0 keeper
     shift 3
-    # Without a TPU this fails, whereas "auto" would train on the CPU.
+    # Without a TPU, train.strategy=tpu fails, whereas "auto" would train on the CPU.
     local set=(--set train.strategy=tpu)
     for pair; do set+=(--set "$pair"); done
     while sleep "${TPU_KEEP:-60}"; do keep "$run" "$bucket"; done &

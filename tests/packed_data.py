@@ -1,4 +1,4 @@
-"""Sources of every kind of annotation for tests of packed data, and packing of them."""
+"""Sources of every kind of annotation, and functions that pack them, for tests of packed data."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ DRAWN = (
 )
 DIGITS = "data.source.digit_sizes=[16, 32]"
 AS_THEY_ARE = Reduction()
-# Exif orientations of photos, by number; 6 and 8 lie on their side.
+# Exif orientations of the photos; 6 and 8 are quarter turns.
 TURNS = [1, 6, 3, 8]
 
 
 def photo(number: int, height: int = 30, width: int = 44) -> bytes:
-    """A photo that is turned in one of four ways, as JPEG or, not turned, as PNG."""
+    """Return a photo in one of four Exif orientations, as JPEG, or as PNG where upright."""
     image = smooth(height, width, seed=number)
     if number % 5 == 4:
         return encode(image, "PNG")
@@ -46,7 +46,7 @@ def photo(number: int, height: int = 30, width: int = 44) -> bytes:
 
 
 def write_labeled(folder: Path) -> Config:
-    """Write photos of two classes, one of them cut off, and return a pipeline that reads them."""
+    """Write photos of two classes, of which one photo is truncated; return a pipeline for them."""
     classes = {"cat": [photo(n) for n in range(5)], "dog": [photo(n) for n in range(5, 12)]}
     classes["dog"][3] = classes["dog"][3][:300]
     write_classes(folder, classes)
@@ -61,7 +61,9 @@ def write_labeled(folder: Path) -> Config:
 
 
 def write_keypoints(folder: Path) -> Config:
-    """Write turned photos with keypoints in COCO's JSON, one of them missing."""
+    """Write rotated photos with keypoints in COCO's JSON, of which one photo is missing; return a
+    pipeline for them.
+    """
     (folder / "photos").mkdir(parents=True)
     images, objects = [], []
     for number in range(10):
@@ -99,11 +101,11 @@ def write_keypoints(folder: Path) -> Config:
 
 
 def drawn(pipeline: str, *overrides: str) -> Callable[[Path], Config]:
-    """Return a pipeline of images that are drawn."""
+    """Return a function that makes a pipeline with drawn images, which need no folder."""
     return lambda folder: config_file.load(ROOT / "pipelines" / pipeline, [*DRAWN, *overrides])
 
 
-# A pipeline for every kind of annotation, given a folder for its files.
+# Functions that make a pipeline for each kind of annotation, with its files in a given folder.
 CASES: dict[str, Callable[[Path], Config]] = {
     "labels of arrays": lambda folder: small_config("train.batch_size=3", "data.limit=40"),
     "labels of photos": write_labeled,
@@ -115,7 +117,7 @@ CASES: dict[str, Callable[[Path], Config]] = {
 
 
 def splits_of(config: Config) -> dict[str, Source]:
-    """Return the own splits of a pipeline's source."""
+    """Return the splits of a pipeline's source."""
     return open_source(config.data.source, config.data)
 
 
@@ -134,7 +136,7 @@ def packed_config(config: Config, place: Path | str, **keys: Any) -> Config:
 
 
 def assert_same(first: Any, second: Any) -> None:
-    """The same arrays, bit for bit."""
+    """Check that two nested values have the same arrays, bit for bit."""
     tf.nest.assert_same_structure(first, second)
     for values in zip(tf.nest.flatten(first), tf.nest.flatten(second), strict=True):
         one, other = map(np.asarray, values)

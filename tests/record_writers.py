@@ -1,4 +1,4 @@
-"""TFRecord files and tar archives made for tests, as the tools write them."""
+"""Writes TFRecord files and tar archives for tests, with TensorFlow and Python's tarfile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 
 def example(features: Mapping[str, Any]) -> bytes:
-    """A tf.train.Example of lists of int, float, str or bytes; a single value is a list of one."""
+    """Return a tf.train.Example of values, or lists of values, of type int, float, str or bytes."""
     found = {}
     for name, value in features.items():
         values = list(value) if isinstance(value, list | tuple) else [value]
@@ -28,7 +28,7 @@ def example(features: Mapping[str, Any]) -> bytes:
 
 
 def tfrecord(examples: Iterable[Mapping[str, Any] | bytes]) -> bytes:
-    """A TFRecord file of features, or of records as they are, by TensorFlow's writer."""
+    """Return a TFRecord file; each record is given as features, or as bytes that are kept."""
     with tempfile.NamedTemporaryFile() as file:
         with tf.io.TFRecordWriter(file.name) as writer:
             for own in examples:
@@ -37,7 +37,7 @@ def tfrecord(examples: Iterable[Mapping[str, Any] | bytes]) -> bytes:
 
 
 def tar(members: Iterable[tuple[str, bytes]], **options: Any) -> bytes:
-    """A tar archive of files, in order, by Python's tarfile."""
+    """Return a tar archive of files, in order."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", **options) as archive:
         for name, content in members:
@@ -48,12 +48,12 @@ def tar(members: Iterable[tuple[str, bytes]], **options: Any) -> bytes:
 
 
 def write_tfrecord(file: Path, examples: Iterable[Mapping[str, Any] | bytes]) -> Path:
-    """Write what `tfrecord` makes."""
+    """Write a TFRecord file; return its path."""
     return _written(file, tfrecord(examples))
 
 
 def write_tar(file: Path, members: Iterable[tuple[str, bytes]], **options: Any) -> Path:
-    """Write what `tar` makes."""
+    """Write a tar archive; return its path."""
     return _written(file, tar(members, **options))
 
 

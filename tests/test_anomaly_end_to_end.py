@@ -115,5 +115,7 @@ def test_without_validation_images_there_is_no_threshold(tmp_path: Path) -> None
         content = tf.io.encode_png(pixels + len(split)).numpy()
         (tmp_path / "data" / split / "good" / f"{split}.png").write_bytes(content)
     source = f"data.source={{kind: mvtec, path: {tmp_path / 'data'}}}"
-    with pytest.raises(ConfigError, match="is calibrated on a validation split, but there is none"):
+    with pytest.raises(
+        ConfigError, match="needs a validation split, on which the network is calibrated"
+    ):
         train(tiny(source), tmp_path / "run")

@@ -142,10 +142,10 @@ def test_help_ends_with_examples_that_the_parser_accepts() -> None:
         (
             ["train", str(DIGITS), "--set", "train.strategy=multiworker"],
             2,
-            "needs a cluster in the environment variable TF_CONFIG",
+            "needs a cluster; set the environment variable TF_CONFIG",
         ),
         (["evaluate", "nowhere"], 1, "nowhere: neither a run nor an exported model"),
-        (["export", "nowhere"], 1, "nowhere: no run there"),
+        (["export", "nowhere"], 1, "nowhere: not a run"),
         (["predict", "nowhere", "image.png"], 1, "nowhere: no exported model there"),
         (
             ["export", "pipelines/classification/digits.yaml"],
@@ -213,7 +213,9 @@ def test_wrong_use_is_a_sentence_and_a_code(
         (["schema"], "ymin, xmin, ymax, xmax in pixels of the original image"),
     ],
 )
-def test_the_order_of_a_boxs_numbers_is_told(cvpipe: Cvpipe, words: list[str], order: str) -> None:
+def test_help_and_schema_explain_the_order_of_a_boxs_numbers(
+    cvpipe: Cvpipe, words: list[str], order: str
+) -> None:
     code, out, _ = cvpipe(*words)
     assert code == 0 and order in " ".join(out.split())
 
@@ -350,7 +352,7 @@ def test_evaluate_knows_which_splits_there_are(cvpipe: Cvpipe, run_copy: Path) -
     assert code == 2 and "train, test, validation" in err
 
 
-def test_each_class_has_its_line_and_many_are_cut_short() -> None:
+def test_each_class_has_a_line_and_a_long_list_is_cut_off() -> None:
     def row(ap: float) -> dict[str, float]:
         return {"ap": ap, "objects": 3}
 

@@ -178,7 +178,10 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before_it_and_the_run_goes_o
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == 1
-    assert "the checkpoint can't be written" in err and "Make room and run the same command" in err
+    assert (
+        "the checkpoint can't be written" in err
+        and "Free disk space and run the same command" in err
+    )
     assert not list((photos.parent / "run" / "checkpoints").glob("*partial*"))
     assert train(*longer)[0] == 0
     with (

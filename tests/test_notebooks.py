@@ -1,4 +1,4 @@
-"""Guards the notebooks: they run, show what they promise and define nothing."""
+"""Guards the notebooks: they run, show the promised pictures, and define no function or class."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ CANON = ROOT / "notebooks" / "canon.ipynb"
 
 
 def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
-    """The notebook with its outputs, run in `folder`; fails at the first error."""
-    # Without folders of kernels, "python3" is the interpreter that runs the tests, whatever else is
+    """Run the notebook in `folder`; return it with its outputs, or fail at the first error."""
+    # Without kernel folders, "python3" is the interpreter that runs the tests, whatever kernels are
     # installed.
     kernel = AsyncKernelManager(
         kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
@@ -124,7 +124,7 @@ def test_color_photos_are_shown_from_the_notebooks_own_folder_without_an_artifac
     monkeypatch.setenv("CVPIPE_ARTIFACT", str(tmp_path / "nothing"))
     done = execute(CLASSIFICATION, CLASSIFICATION.parent)
     assert pictures(done) == 8
-    # A broken photo in the test split, and no mistakes, are something to show, too.
+    # The notebook also shows a broken photo of the test split, and that there are no mistakes.
     assert ".jpg': 'no JPEG" in text(done)
     assert "0 of 7 answers are wrong" in text(done)
     assert f"no exported model there; export the run with: cvpipe export {photos_run}" in text(done)
@@ -188,7 +188,7 @@ def test_a_notebook_holds_no_outputs_and_defines_nothing(notebook: Path) -> None
 def test_images_are_shown_as_training_and_evaluation_get_them() -> None:
     config = small_config()
     source = open_splits(config.data)["train"]
-    # The first step that reaches into the second epoch meets both.
+    # The first step that shows examples of the second epoch also shows some of the first.
     step = len(source) // config.train.batch_size
     batch = next(
         iter(training_batches(source, config, encode, None, first_step=step, last_step=step + 1))
@@ -224,7 +224,7 @@ def test_every_answer_of_an_evaluation_is_kept_once_and_in_order(trained_run: Pa
     scores, answers = evaluate_each(*parts, quarantine=Quarantine(test, "test", 0.0))
     # A class that is never answered has no precision: nan, which equals nothing.
     assert jsonable(scores) == jsonable(evaluate(*parts, quarantine=Quarantine(test, "test", 0.0)))
-    # The last batch is filled up with repetitions, which don't count.
+    # The last batch is padded with repeated examples, which mustn't be counted.
     assert len(test) % trained.config.train.batch_size
     np.testing.assert_array_equal(answers["index"], np.arange(len(test)))
     np.testing.assert_array_equal(answers["targets"]["label"], labels_of(test))

@@ -1,4 +1,6 @@
-"""Guards output: any text on any stream and terminal, whatever its encoding lacks."""
+"""Guards output: any text can be printed on any stream and terminal, even characters that its
+encoding lacks.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ train: {epochs: 1, batch_size: 2}
 
 
 class Ascii(io.TextIOWrapper):
-    """A stream as Python opens it with PYTHONIOENCODING=ascii."""
+    """A stream like the one that Python opens with PYTHONIOENCODING=ascii."""
 
     def __init__(self) -> None:
         super().__init__(io.BytesIO(), encoding="ascii", write_through=True)
@@ -47,7 +49,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 @pytest.fixture
 def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Four images of two classes, whose names ASCII and Latin-1 lack."""
+    """Four images of two classes, whose names have characters that ASCII and Latin-1 lack."""
     for number, name in enumerate(("方块", "ž×")):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for n in range(4):

@@ -15,7 +15,7 @@ from cvpipe import config_file
 from cvpipe.errors import ConfigError
 
 PIPELINES = sorted((ROOT / "pipelines").rglob("*.yaml"))
-# Keys of a pipeline in the order of the data's way.
+# Sections of a pipeline, in the order in which data passes through them.
 ORDER = "base task data augment mix prepare test_time model loss optimizer schedule train export"
 WHOLE = """\
 task: classification
@@ -57,8 +57,7 @@ def test_pipelines_have_one_style(path: Path) -> None:
     keys = [key.value for key, _ in top.value]
     assert keys == [key for key in ORDER.split() if key in keys] and keys[0] in ("task", "base")
     for node in nodes(top):
-        # Mappings are written line by line, and so are lists of mappings or lists; lists of values
-        # in brackets.
+        # Lists of scalars are in brackets; all other lists, and mappings, are in block style.
         if isinstance(node, yaml.MappingNode):
             assert not node.flow_style, node.start_mark
         elif isinstance(node, yaml.SequenceNode):
@@ -121,7 +120,7 @@ def test_a_pipeline_stands_over_its_base(tmp_path: Path) -> None:
     assert (config.train.epochs, config.train.batch_size) == (9, 4)
     assert (config.model.backbone, config.model.width) == ("resnet20", 1)
     assert config.augment == ()
-    # Another kind has nothing of the base's.
+    # An optimizer of another kind inherits no keys from the base.
     assert config.optimizer.model_dump(exclude_unset=True) == {"kind": "sgd", "learning_rate": 0.1}
 
 

@@ -1,4 +1,4 @@
-"""Guards the whole way of a pose network: train, evaluate, export, predict."""
+"""Guards a pose network from end to end: train, evaluate, export, predict."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
 
 @pytest.mark.soak
 def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
-    # Evaluation writes a report.
+    # Evaluate a copy, because evaluation writes a report into the run.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
     from_run, from_artifact = evaluate_run(copied), evaluate_artifact(exported, "test")
     for name in ("images", "keypoints", "pck", "mean_error", "oks_ap"):

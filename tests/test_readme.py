@@ -1,4 +1,4 @@
-"""Guards the README and docs/: their commands and pipelines."""
+"""Guards the README and docs/: their commands run, and their pipelines are valid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGES = {
 
 
 OWN_IMAGES = {f"docs/{task}.md" for task in ("classification", "detection", "segmentation")}
-"""Pages with a pipeline for one's own images."""
+"""Pages with a pipeline for the reader's own images."""
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -30,7 +30,7 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 
 def script_of(text: str) -> list[str]:
-    """The commands of a page and its programs in Python, in their order."""
+    """Return a page's commands and Python programs, in order."""
     return [
         f"{sys.executable} - <<'END'\n{code}END\n" if language == "python" else code
         for language, code in re.findall(r"```(sh|python)\n(.*?)```", text, re.S)
@@ -71,7 +71,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_the_readme_asks_for_two_commands() -> None:
-    # CI runs these two, and `make predict`, as they stand.
+    # CI runs these two commands and `make predict`.
     assert blocks("sh") == ["make train\nmake test\n"]
 
 
@@ -104,8 +104,8 @@ def test_the_commands_of_the_page_on_serving_work_in_their_order(project: Path) 
     assert (project / "answer.png").read_bytes().startswith(b"\x89PNG")
 
 
-# The pipeline on the page about extending uses parts that are not in cvpipe, and those of the
-# reference are cvpipe's own.
+# Not tested here: the pipeline in docs/extending.md uses parts that cvpipe lacks, and the pipelines
+# in the reference are those of pipelines/.
 @pytest.mark.parametrize(
     "page", sorted(PAGES.keys() - {"docs/extending.md", "docs/configuration.md"})
 )

@@ -1,5 +1,5 @@
-"""Guards the settings of a process: determinism is on unless a pipeline turns it off, and nobody is
-told of TensorFlow's graphs.
+"""Guards the settings of a process: determinism is on unless a pipeline turns it off, and
+TensorFlow's warnings about retracing are silenced.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def test_operations_are_deterministic_unless_the_pipeline_says_otherwise() -> No
     assert done.stdout.split() == ["False", "True"]
 
 
-def test_graphs_that_are_made_again_and_again_arent_spoken_of(
+def test_warnings_about_retracing_are_silenced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def trace() -> None:
         for _ in range(6):
-            # Each is another function of the same code, as in a stream that is built anew.
+            # Each is a new function of the same code, as when a stream is built again.
             tf.function(lambda number: number + 1)(tf.constant(1))
 
     def trace_others() -> None:
-        # TensorFlow speaks of the same code twice at most.
+        # TensorFlow warns about the same code twice at most.
         for _ in range(6):
             tf.function(lambda number: number + 2)(tf.constant(1))
 

@@ -1,4 +1,6 @@
-"""Guards the way of a segmenter, resized or tiled: train, evaluate, export, predict, serve."""
+"""Guards a segmenter, resized or tiled, from training to serving: train, evaluate, export, predict,
+serve.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ HOW = {
 
 
 def picture(height: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Light squares on dark noise uint8 [height, width, 3], and where they are, uint8 [height,
+    """Return light squares on dark noise, uint8 [height, width, 3], and their mask, uint8 [height,
     width].
     """
     random = np.random.default_rng(seed)
@@ -150,7 +152,7 @@ def test_the_export_passes_the_gate_in_a_process_of_its_own(run: Run, tmp_path: 
 
 
 def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
-    # Evaluation writes a report.
+    # Evaluate a copy, because evaluation writes a report into the run.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
     from_run, from_artifact = evaluate_run(copied), evaluate_artifact(exported, "test")
     assert from_run["pixels"] == from_artifact["pixels"]
@@ -255,8 +257,8 @@ def test_memory_is_bounded_by_the_image_not_by_what_the_network_makes_of_it(expo
         [float(word) for word in line.split()] for line in done.stdout.splitlines()
     ]
     assert photo == [2149, 1479] and large == [4000, 4000]
-    # Of 4,000 × 4,000 pixels, image and mask take 61 MB, the first layer alone, in float32 for the
-    # whole image, 61 MB for every channel.
+    # For 4,000 × 4,000 pixels, image and mask take 61 MB. The first layer's outputs alone, in
+    # float32 for the whole image, would take 61 MB for every channel.
     assert extra < 250 and more < 250
 
 

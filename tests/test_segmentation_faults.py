@@ -1,4 +1,4 @@
-"""Guards segmentation against odd masks: each fault is a sentence, and no number is spoiled."""
+"""Guards segmentation against odd masks: each fault gives an error, and no score is wrong."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLORS = "[{name: ground, color: '#102030'}, {name: square, color: '#F0F0F0'}]"
 
 
 def write(folder: Path, name: str, mask: np.ndarray, height: int = 40, width: int = 48) -> None:
-    """An image of noise of this size, and its mask."""
+    """Write an image of noise of this size, and its mask."""
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(len(name)).integers(0, 256, (height, width, 3), np.uint8)
@@ -46,7 +46,7 @@ def square(number: int) -> np.ndarray:
 
 
 def train(folder: Path, cvpipe: Cvpipe, classes: str = NAMES, *more: str) -> tuple[int, str, str]:
-    """`cvpipe train` of the images in `folder`; checks that no file of theirs changes."""
+    """Run `cvpipe train` on the images in `folder`; check that it changes none of the files."""
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     pipeline = folder.parent / "pipeline.yaml"
     pipeline.write_text(PIPELINE.replace("DATA", str(folder)).replace("CLASSES", classes))
@@ -129,7 +129,7 @@ def test_masks_without_any_label_are_refused_before_a_run_begins(
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_color_is_told_with_its_share_and_what_is_nearest(
+def test_an_unknown_color_is_reported_with_its_share_and_the_nearest_class(
     tmp_path: Path, cvpipe: Cvpipe
 ) -> None:
     folder, table = tmp_path / "data", np.array([[0x10, 0x20, 0x30], [0xF0, 0xF0, 0xF0]], np.uint8)
@@ -150,7 +150,7 @@ def test_an_unknown_color_is_told_with_its_share_and_what_is_nearest(
     assert code == 0, err
 
 
-def test_values_above_the_classes_in_16_bits_are_told(tmp_path: Path, cvpipe: Cvpipe) -> None:
+def test_16_bit_values_above_the_classes_are_reported(tmp_path: Path, cvpipe: Cvpipe) -> None:
     folder = tmp_path / "data"
     for number in range(8):
         write(folder, f"deep{number}", square(number).astype(np.uint16) * 1000)

@@ -1,4 +1,4 @@
-"""Guards sweeps: what is drawn, how trials are scored, and that a stopped sweep goes on."""
+"""Guards sweeps: the values drawn, the scores of trials, and that a stopped sweep continues."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ BEST_RATE = 0.03
 
 
 def train_a_known_function(config: Config, folder: Path) -> None:
-    """A run whose score is highest at a learning rate of 0.03, and the higher the less dropout
-    there is; no network learns.
+    """Write a run without training. Its score is highest at a learning rate of 0.03, and the higher
+    the lower the dropout.
     """
     run = Run(folder)
     run.start(
@@ -248,7 +248,7 @@ def test_trials_are_runs_of_the_pipeline_with_the_drawn_values_best_first(
         assert run.config == load(
             [*TINY, *(f"{key}={value}" for key, value in trial["values"].items())]
         )
-        # The best validation, not the last, and nothing of the training split.
+        # A trial's score is the best score on the validation split, not the last one.
         assert (
             trial["score"]
             == max(row["accuracy"] for row in run.metrics() if row["split"] == "validation")
@@ -264,7 +264,7 @@ def test_later_rounds_search_around_the_best_trials_and_come_closer_to_the_optim
 ) -> None:
     trials = swept[1]["trials"]
     for number in (2, 3):
-        # Sorted as they are, the trials of the rounds before are best first.
+        # The trials of the rounds before, which are still sorted by their scores.
         for dimension in narrowed(
             check(SEARCH, load), [trial for trial in trials if trial["round"] < number], 6
         ):
@@ -406,7 +406,7 @@ def test_values_that_do_not_go_together_fail_their_trial_alone(tmp_path: Path) -
     assert result["trials"][-1]["values"] == {"train.batch_size": "6", "train.accumulate": "4"}
 
 
-def test_a_best_value_at_the_end_of_its_range_is_said(tmp_path: Path) -> None:
+def test_a_best_value_at_the_end_of_its_range_is_reported(tmp_path: Path) -> None:
     result = sweep(
         plan("optimizer.learning_rate=0.1:1:log", trials=30),
         tmp_path / "sweep",
@@ -437,12 +437,12 @@ def test_a_loss_that_is_not_finite_fails_its_trial_and_the_sweep_goes_on(tmp_pat
     assert sweep(diverging, tmp_path / "sweep", counted) == result and len(trained) == 2
 
 
-def test_where_every_trial_fails_the_sweep_does_and_tries_again(tmp_path: Path) -> None:
+def test_a_sweep_whose_trials_all_fail_is_an_error_and_can_be_repeated(tmp_path: Path) -> None:
     def no_room(config: Config, folder: Path) -> None:
         raise UserError("no space left on device")
 
     with pytest.raises(
-        UserError, match="no trial succeeded; the error of the first: no space left on device"
+        UserError, match="no trial succeeded; the error of the first trial: no space left on device"
     ):
         sweep(plan("model.dropout=0,0.1"), tmp_path / "sweep", no_room)
     assert (
@@ -541,7 +541,7 @@ def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Pat
         first.send_signal(signal.SIGINT)
         out, said = first.communicate()
         assert first.returncode == Interrupted.exit_code, said
-        assert "The same command continues it" in said and out == ""
+        assert "The same command continues the sweep" in said and out == ""
         assert other.communicate() and other.returncode == 0
     done = subprocess.run(command, check=False, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr
@@ -561,7 +561,7 @@ def test_the_command_prints_trials_best_first_and_how_to_train_the_best_again(
     folder = tmp_path / "sweep"
     sets = [word for override in TINY for word in ("--set", override)]
     arguments = ["sweep", DIGITS, *sets, "--search", "model.dropout=0,0.25", "--run", folder]
-    # What is trained elsewhere is known by its scores: nothing is left to train for the command.
+    # These trials have scores already, so the command has nothing to train.
     sweep(plan("model.dropout=0,0.25"), folder, train_a_known_function)
     code, out, err = cvpipe(*arguments)
     assert code == 0, err

@@ -1,4 +1,4 @@
-"""Guards paths as users write them: separators, forms of Unicode, ~, variables, near misses."""
+"""Guards paths as users write them: separators, Unicode forms, ~, variables, misspellings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_backslashes_home_and_variables_are_understood(
         assert find_path(path) == photos
 
 
-def test_a_name_with_such_characters_stands_before_its_other_readings(
+def test_an_existing_name_with_special_characters_is_used_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -47,7 +47,7 @@ def test_a_name_with_such_characters_stands_before_its_other_readings(
     ]
 
 
-def test_a_missing_path_stays_as_it_is_and_its_nearest_is_named(tmp_path: Path) -> None:
+def test_a_missing_path_is_unchanged_and_the_error_suggests_a_similar_one(tmp_path: Path) -> None:
     (tmp_path / "Photos").mkdir()
     assert find_path(tmp_path / "photo") == tmp_path / "photo"
     assert nearly(tmp_path / "photo") == f"did you mean '{tmp_path / 'Photos'}'? "

@@ -1,4 +1,4 @@
-"""Guards `cvpipe verify` and the model card: an artifact says what it is, and is what it says."""
+"""Guards `cvpipe verify` and the model card: an artifact's files, scores and card agree."""
 
 from __future__ import annotations
 

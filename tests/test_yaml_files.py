@@ -1,4 +1,4 @@
-"""Guards the YAML of data sets: names stay text as written, and faults have a line."""
+"""Guards the YAML of data sets: names stay text as written, and errors name the line."""
 
 from __future__ import annotations
 

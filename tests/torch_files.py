@@ -1,4 +1,4 @@
-"""Files of PyTorch, written without PyTorch: what torch.save writes, and what attackers might."""
+"""Writes PyTorch's files without PyTorch: as torch.save does, and as an attacker might."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def pickled(value: Any) -> bytes:
 
 
 def described(tensors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """Describe arrays as tensors, whose elements lie as the arrays' do: in whatever order."""
+    """Describe arrays as tensors with the arrays' order of elements in memory."""
     return {
         name: Tensor(
             str(number),
@@ -89,7 +89,7 @@ def described(tensors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
 
 
 def archive_bytes(value: Any, storages: Mapping[str, bytes]) -> bytes:
-    """Return what PyTorch 1.6 and later write."""
+    """Return a file as PyTorch 1.6 and later write it."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("archive/data.pkl", pickled(value))
@@ -100,7 +100,7 @@ def archive_bytes(value: Any, storages: Mapping[str, bytes]) -> bytes:
 
 
 def legacy_bytes(value: Any, storages: Mapping[str, bytes], itemsize: int = 4) -> bytes:
-    """Return what PyTorch wrote before 1.6; the keys of storages are sorted, as there."""
+    """Return a file as PyTorch before 1.6 wrote it, with sorted keys of storages."""
     sizes = {"protocol_version": PROTOCOL, "little_endian": True, "type_sizes": {"int": 4}}
     head = b"".join(map(pickled, (MAGIC, PROTOCOL, sizes, value, sorted(storages))))
     return head + b"".join(

@@ -1,6 +1,7 @@
-"""Make a network of torchvision or timm with random weights, save them, and say what it answers.
+"""Make a network of torchvision or timm with random weights; save its weights and its answers.
 
-A process of its own: PyTorch and TensorFlow, with compilers of the same names, end each other's.
+Runs in a separate process: PyTorch and TensorFlow crash in one process, because their compilers
+have symbols of the same names.
 
     python torch_peer.py LIBRARY NETWORK WEIGHTS.pth|.safetensors ANSWERS.npz HEIGHT WIDTH
     python torch_peer.py torch - FILE.pth ANSWERS.npz old|new
@@ -21,10 +22,10 @@ import pytest
 
 
 def ask_peer(library: str, *arguments: object) -> dict[str, np.ndarray]:
-    """Run this file for a library; the test is skipped where it isn't installed.
+    """Run this file for a library; skip the test if the library isn't installed.
 
     Args:
-        arguments: those after LIBRARY.
+        arguments: the arguments after LIBRARY.
     """
     needed = {"torch", library, *(("safetensors",) if "safetensors" in str(arguments) else ())}
     for name in sorted(needed):
@@ -38,7 +39,7 @@ def ask_peer(library: str, *arguments: object) -> dict[str, np.ndarray]:
 
 
 def _scatter(module: Any, torch: Any) -> None:
-    """Draw weights and statistics anew, so that no norm is the identity."""
+    """Draw random weights and statistics, so that no normalization is the identity."""
     generator = torch.Generator().manual_seed(0)
     for name, own in module.state_dict().items():
         if own.dtype == torch.float32 and own.ndim == 1:

@@ -1,4 +1,4 @@
-"""Steps of cvpipe's own training loop: cvpipe_steps.py NETWORK SIZE CLASSES BATCH STEPS
+"""Measure steps of cvpipe's training loop: cvpipe_steps.py NETWORK SIZE CLASSES BATCH STEPS
 PRECISION.
 """
 
@@ -24,8 +24,8 @@ ROOT = Path(__file__).parent.parent.parent
 def runner(
     name: str, size: int, classes: int, batch_size: int, steps: int, precision: str = "float32"
 ) -> tuple[Callable[[], float], keras.Model]:
-    """Return a function that makes `steps` steps in one call of the graph, as in training, and
-    returns the loss. Also return the network.
+    """Return a function, and the network. The function makes `steps` training steps in one call of
+    the graph, as in training, and returns the loss.
     """
     config = config_file.load(
         ROOT / "pipelines" / "classification" / "digits.yaml",

@@ -1,8 +1,7 @@
-"""Steps of Keras's `fit`: keras_steps.py NETWORK SIZE CLASSES BATCH STEPS PRECISION
-JIT.
+"""Measure steps of Keras's `fit`: keras_steps.py NETWORK SIZE CLASSES BATCH STEPS PRECISION JIT.
 
-ResNet-50 is that of Keras Applications. Keras has no ResNet-20, so cvpipe's model is trained by
-`fit`. JIT is auto or off.
+ResNet-50 is from Keras Applications. Keras has no ResNet-20, so `fit` trains cvpipe's ResNet-20.
+JIT is auto or off.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Steps of Model Garden's classification task and ResNet-50: model_garden_steps.py SIZE CLASSES
-BATCH STEPS PRECISION.
+"""Measure training steps of Model Garden's ResNet-50: model_garden_steps.py SIZE CLASSES BATCH
+STEPS PRECISION.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from turns import answer, timed
 
 
 def main(size: int, classes: int, batch_size: int, steps: int, precision: str) -> None:
-    """Run `steps` of the task's own `train_step` in a `tf.function`, as its trainer does."""
+    """Run the task's `train_step` `steps` times in a `tf.function`, as Model Garden's trainer."""
     tf_keras.mixed_precision.set_global_policy(precision)
     config = configs.ImageClassificationTask()
     config.model.num_classes, config.model.input_size = classes, [size, size, 3]

@@ -1,5 +1,5 @@
-"""Training steps of the same networks in PyTorch: pytorch_steps.py NETWORK SIZE CLASSES BATCH STEPS
-PRECISION contiguous|channels_last|compiled.
+"""Measure training steps in PyTorch: pytorch_steps.py NETWORK SIZE CLASSES BATCH STEPS PRECISION
+contiguous|channels_last|compiled.
 
 `compiled` is channels_last with torch.compile.
 """

@@ -1,10 +1,11 @@
-"""Training steps of a segmenter: segmentation_steps.py cvpipe NETWORK | keras [off] | model_garden,
-then SIZE CLASSES BATCH STEPS.
+"""Measure training steps of a segmenter:
+segmentation_steps.py (cvpipe NETWORK | keras [off] | model_garden) SIZE CLASSES BATCH STEPS.
 
-NETWORK is unet, a U-Net with a quarter of its width, or fcn, an FCN-32s on ResNet-18 with bilinear
-upsampling. Keras trains the same U-Net, built from Keras layers; `off` turns jit_compile off. Model
-Garden trains its own ResNet-18 with predictions from the coarsest map, which its loss upsamples
-bilinearly. All use SGD with momentum on one batch in memory, and measure no scores.
+NETWORK is unet, a U-Net of a quarter of the published width, or fcn, an FCN-32s on ResNet-18 with
+bilinear upsampling. Keras trains the same U-Net, built from Keras layers; `off` turns jit_compile
+off. Model Garden trains its own ResNet-18 with predictions from the coarsest map, which its loss
+upsamples bilinearly. All three train by SGD with momentum on one batch in memory, and compute no
+scores.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def keras_steps(
 def model_garden_steps(
     size: int, classes: int, batch_size: int, steps: int
 ) -> Callable[[], object]:
-    """Run `steps` of the task's own `train_step` in a `tf.function`, as its trainer does."""
+    """Run the task's `train_step` `steps` times in a `tf.function`, as Model Garden's trainer."""
     import tensorflow as tf
     import tf_keras
     from official.vision.configs import semantic_segmentation as configs

@@ -1,4 +1,4 @@
-"""Pictures of a task's examples, answers and scores: one file per task, drawn by matplotlib."""
+"""Pictures of examples, answers and scores, drawn by matplotlib: one file per task."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Pictures(NamedTuple):
     given the settings of the answer.
     """
     kinds: Callable[[Arrays, Arrays], np.ndarray]
-    """Maps the targets and answers of N examples to kinds, int64 [N], such as "correct answer for
-    class 3". Pictures show examples of every kind.
+    """Maps the targets and answers of N examples to numbers of kinds, int64 [N]. An example of a
+    kind is "class 3, answered correctly". Pictures show examples of every kind.
     """
 
 

@@ -17,9 +17,11 @@ WIDTH, HEIGHT = 1.2, 1.3
 
 
 def draw_activations(cases: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Draw a row of histograms for each case, which has the activations of each layer by name.
+    """Draw a row of histograms for each case.
 
-    A row has one range of values. Each histogram has the standard deviation above it.
+    Args:
+        cases: activations by case and name of the layer. The histograms of a case have the same
+            range of values, and show the standard deviation as their title.
     """
     columns = max(map(len, cases.values()))
     size = (WIDTH * columns + 1, HEIGHT * len(cases) + 0.4)
@@ -40,7 +42,7 @@ def draw_activations(cases: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
 
 
 def _ends(layers: Mapping[str, np.ndarray]) -> tuple[float, float]:
-    """Return the least and the largest value of a row, without the outermost thousandths."""
+    """Return a range without the smallest and the largest thousandth of each layer's values."""
     shares = [np.quantile(values, [0.001, 0.999]) for values in layers.values()]
     low, high = min(own[0] for own in shares), max(own[1] for own in shares)
     return (float(low), float(high)) if low < high else (float(low) - 1, float(low) + 1)

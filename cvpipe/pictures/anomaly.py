@@ -90,9 +90,9 @@ def draw_answer(
 
 def _placed(values: np.ndarray, size: np.ndarray, config: Anomaly) -> np.ndarray:
     """Crop a map, uint8 [H, W], to `size`, and resize it like the prepared image. Returns values in
-    0…1, with 0 in the bars of a letterbox.
+    0…1, with 0 in a letterbox's bars.
     """
-    # `prepare_mask` fills the bars with IGNORED; clipping keeps all other pixels below this value.
+    # `prepare_mask` fills the bars with IGNORED (255), so clip the map to values below it.
     part = tf.constant(np.minimum(values, 254)[: size[0], : size[1], np.newaxis])
     placed = prepare_mask(part, config.prepare)[..., 0].numpy()
     scaled: np.ndarray = np.where(placed == IGNORED, 0, placed / (2 * MIDDLE - 2))

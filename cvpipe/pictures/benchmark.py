@@ -14,17 +14,18 @@ from cvpipe.errors import counted
 from cvpipe.pictures.drawing import LABEL, MISSED, RIGHT, TITLE, TRUTH, WRONG
 from cvpipe.pictures.drawing.text import legend_name
 
-# Of artifacts. Colors of Okabe and Ito (2008) that are visible on white; the markers differ, too.
+# Colors and markers of artifacts. The colors are those of Okabe and Ito (2008) that are visible on
+# white.
 COLORS = (RIGHT, WRONG, "#009e73", MISSED, "#e69f00", "#56b4e9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-# Of signatures: a line's style and its meaning.
+# Line style and legend of each signature.
 STYLES: dict[str, tuple[Any, str]] = {
     "serving_default": ("-", "encoded images (serving_default)"),
     "tensor": (":", "prepared images (tensor)"),
 }
-# Panels of each number of threads: a column, its label and the scale of its axis.
+# Panels for each number of threads: key of the rows, label and scale of the vertical axis.
 PANELS = (
-    ("p50_ms", "ms a batch", "log"),
+    ("p50_ms", "ms per batch", "log"),
     ("images_per_second", "images/s", "log"),
     ("memory", "memory, MiB", "linear"),
 )
@@ -74,7 +75,7 @@ def _draw_panel(axes: Axes, rows: Rows, names: Sequence[str], key: str, scale: s
     for signature, (style, _) in STYLES.items():
         for number, name in enumerate(names):
             own = [row for row in rows if (row["artifact"], row["signature"]) == (name, signature)]
-            # Side by side, where several artifacts have nearly the same values.
+            # Shift the points, so that artifacts with nearly equal values don't hide each other.
             shift = 1.06 ** (number - (len(names) - 1) / 2)
             places = [row["batch"] * shift for row in own]
             values = [row[key] / (MIB if key == "memory" else 1) for row in own]
@@ -98,7 +99,7 @@ def _draw_panel(axes: Axes, rows: Rows, names: Sequence[str], key: str, scale: s
 
 
 def _draw_scores(axes: Axes, artifacts: Rows, rows: Rows) -> None:
-    """Draw each artifact's score over its latency for the smallest batch and most threads."""
+    """Draw each artifact's score over its latency with the smallest batch and most threads."""
     batch, threads = min(row["batch"] for row in rows), max(row["threads"] for row in rows)
     largest = max(own["size"] for own in artifacts)
     for number, own in enumerate(artifacts):
@@ -119,7 +120,7 @@ def _draw_scores(axes: Axes, artifacts: Rows, rows: Rows) -> None:
         )
     score = next(own["score"] for own in artifacts if own["value"] is not None)
     axes.set_title("areas: size on disk", fontsize=TITLE)
-    axes.set_xlabel(f"ms a batch of {batch}, {counted(threads, 'thread')}", fontsize=TITLE)
+    axes.set_xlabel(f"ms per batch of {batch}, {counted(threads, 'thread')}", fontsize=TITLE)
     axes.set_ylabel(score.replace("_", " "), fontsize=TITLE)
     axes.margins(0.15)
     axes.tick_params(labelsize=LABEL)

@@ -1,4 +1,4 @@
-"""Pictures of corruptions: errors over severities, and an image in each of them."""
+"""Pictures of corruptions: curves of the error over the severity, and a corrupted example image."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ COLUMNS = 5
 
 
 def error_curves(models: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> Figure:
-    """Draw the error over the severity, with intervals: a panel for each corruption, a line for
-    each model. `models` are rows of `summarize` with their "source".
+    """Draw the error over the severity, with intervals: a panel for each corruption, with a line
+    for each model. `models` are results of `summarize`, each with a "source".
     """
     columns = min(COLUMNS, len(kinds))
     rows = -(-len(kinds) // columns)
@@ -48,7 +48,13 @@ def error_curves(models: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> F
 def draw_corruptions(
     image: np.ndarray, drawn: Mapping[str, Sequence[np.ndarray]], severities: Sequence[int]
 ) -> Figure:
-    """Draw an image uint8 [H, W, C] in a row for each corruption, a column for each severity."""
+    """Draw a corrupted image: a row for each corruption, a column for each severity.
+
+    Args:
+        image: the clean image, uint8 [H, W, C].
+        drawn: the corrupted images by corruption, one for each of `severities`.
+        severities: levels of corruption.
+    """
     rows = [np.stack([image, *images]) for images in drawn.values()]
     names = [kind.replace("_", " ") for kind in drawn]
     return image_table(rows, names, ["clean", *(f"severity {own}" for own in severities)])

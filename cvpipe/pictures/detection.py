@@ -21,8 +21,8 @@ from cvpipe.pictures.drawing import RIGHT, TRUTH, charts, grids
 from cvpipe.pictures.photo import Entry, color_of, draw_box, show_photo
 
 DRAWN_SCORE = 0.3
-"""Lowest score of objects that are drawn. Average precision uses a lower threshold, which would
-fill pictures with improbable objects.
+"""Lowest score of objects that are drawn. Detectors also return objects with lower scores, which
+average precision needs and which would clutter pictures.
 """
 
 
@@ -38,8 +38,8 @@ def make_pictures(config: Detection, facts: Facts) -> Pictures:
 
 
 def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
-    """Return the kinds of images, int64 [N]: the class with the fewest objects in the image, and
-    whether the drawn answers have exactly the classes of the objects.
+    """Return the kinds of images, int64 [N]. A kind combines the class with the fewest objects in
+    the image, and whether the detections that are drawn have exactly the objects' classes.
     """
     return np.array([_kind(targets, predictions, n) for n in range(len(targets["labels"]))])
 
@@ -65,8 +65,8 @@ def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Detection, fact
 def draw_answers(
     pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Detection, facts: Facts
 ) -> Figure:
-    """Draw prepared images uint8 [N, H, W, C] with their objects in gray, and over them in blue the
-    answers with a score of DRAWN_SCORE or more.
+    """Draw prepared images uint8 [N, H, W, C] with true objects in gray, and detections with a
+    score of at least DRAWN_SCORE in blue.
     """
     size = pixels.shape[1:3]
     marks = []
@@ -84,7 +84,7 @@ def draw_answers(
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
-    """Draw precision over recall of each class, and the kinds of errors."""
+    """Draw precision–recall curves of all classes, and counts of the kinds of errors."""
     measured, errors = scores["precision_recall"], dict(scores["errors"])
     threshold = errors.pop("score_threshold")
     return {
@@ -100,7 +100,7 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
 def draw_answer(
     pixels: np.ndarray, answer: Mapping[str, Any], settings: Mapping[str, float | int]
 ) -> Figure:
-    """Draw one image uint8 [H, W, C] with the objects of one answer, each class in its color.
+    """Draw one image uint8 [H, W, C] with the objects of one answer, in a color for each class.
 
     Objects whose score is below `score_threshold`, by default DRAWN_SCORE, are only counted in the
     legend.

@@ -12,13 +12,17 @@ from cvpipe.pictures.drawing import TITLE
 from cvpipe.pictures.drawing.grids import image_table
 from cvpipe.pictures.drawing.text import legend_name
 
-# Percentile at which a map is clipped, so that a single large value doesn't make the rest dark.
+# Maps are clipped at this percentile, so that a single large value doesn't make the rest dark.
 BRIGHTEST = 99.5
 
 
 def draw_maps(pixels: np.ndarray, maps: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
-    """Draw a row for each image of uint8 [N, H, W, C]: the image, and each of its `maps`, [N, H,
-    W], over it.
+    """Draw a row for each image: the image, then the image overlaid with each map.
+
+    Args:
+        pixels: uint8 [N, H, W, C].
+        maps: by name, [N, H, W] each.
+        names: a name for each image.
     """
     rows = [
         np.stack([_rgb(image), *(overlay(image, own[n]) for own in maps.values())])
@@ -32,8 +36,12 @@ Point = tuple[float, float, tuple[float, float]]
 
 
 def robustness_curves(lines: Mapping[str, Sequence[Point]], strength: str, score: str) -> Figure:
-    """Draw a score in 0…1 over the strength of an attack, with confidence intervals: a line for
-    each name.
+    """Draw scores in 0…1 over the strength of an attack, with confidence intervals.
+
+    Args:
+        lines: the points of each line by its name.
+        strength: label of the horizontal axis.
+        score: label of the vertical axis.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
@@ -63,7 +71,9 @@ def blend(image: np.ndarray, scaled: np.ndarray) -> np.ndarray:
 
 
 def scaled_map(values: np.ndarray) -> np.ndarray:
-    """Scale a map to 0…1. Negative values become 0. Without any, the smallest value becomes 0."""
+    """Scale a map to 0…1. If it has negative values, they become 0; otherwise the smallest value
+    becomes 0.
+    """
     values = np.maximum(values, 0) if values.min() < 0 else values - values.min()
     top = np.percentile(values, BRIGHTEST) or values.max()
     return np.clip(values / top, 0, 1) if top > 0 else np.zeros_like(values)

@@ -1,4 +1,4 @@
-"""Pictures of what a network learned: filters, activations, patches and maps of images."""
+"""Pictures of a network's filters, activations and features."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from cvpipe.pictures.drawing import TITLE
 from cvpipe.pictures.drawing.text import legend_name, literal
 
 MOST_CLASSES = 20
-"""Of more classes, a scatter has no colors."""
+"""Largest number of classes that `scatter` distinguishes by color."""
 
 
 def filter_images(kernel: np.ndarray) -> np.ndarray:
     """Return the filters of a convolution on an image as images, uint8 [F, h, w, C].
 
-    Gray is 0, and the largest absolute weight of a filter is black or white.
+    A weight of 0 is gray, and a filter's largest absolute weight is black or white.
 
     Args:
-        kernel: float [h, w, C, F], C = 1 or 3; of more channels, the first is shown.
+        kernel: float [h, w, C, F]. Unless C is 1 or 3, only the first input channel is shown.
     """
     shown = kernel if kernel.shape[2] in (1, 3) else kernel[:, :, :1]
     filters = np.moveaxis(shown, -1, 0)
@@ -32,12 +32,12 @@ def filter_images(kernel: np.ndarray) -> np.ndarray:
 
 
 def activation_images(features: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the channels of a feature map that vary most as images, uint8 [n, h, w, 1], and their
-    numbers, int64 [n]. Black is the smallest value of a channel, and white the largest.
+    """Return the channels of a feature map with the largest range of values as images, uint8 [n, h,
+    w, 1], and their numbers, int64 [n]. A channel's smallest value is black, its largest white.
 
     Args:
         features: float [h, w, F].
-        most: number of channels, at most.
+        most: largest number of channels to return.
     """
     low, high = features.min((0, 1)), features.max((0, 1))
     channels = np.argsort(low - high, kind="stable")[:most]
@@ -50,13 +50,13 @@ def activation_images(features: np.ndarray, most: int) -> tuple[np.ndarray, np.n
 def scatter(
     places: np.ndarray, thumbnails: np.ndarray, labels: Sequence[str], side: float = 9.0
 ) -> Figure:
-    """Draw images at their places, framed in the colors of their classes.
+    """Draw images at given positions, framed in the colors of their classes.
 
     Args:
-        places: float [N, 2].
+        places: positions of the images, float [N, 2].
         thumbnails: uint8 [N, h, w, C].
-        labels: the class of each image; empty without classes.
-        side: inches of the figure.
+        labels: the class of each image; empty if there are no classes.
+        side: width and height of the figure in inches.
     """
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
@@ -85,7 +85,9 @@ def scatter(
 
 
 def sprite(thumbnails: np.ndarray) -> np.ndarray:
-    """Return all images in one square grid, row by row, uint8 [n × h, n × w, 3]."""
+    """Arrange images row by row in a square grid, as TensorBoard's projector needs them: uint8
+    [n × h, n × w, 3].
+    """
     count, height, width = thumbnails.shape[:3]
     side = int(np.ceil(np.sqrt(count)))
     grid = np.zeros((side * side, height, width, 3), np.uint8)
@@ -95,8 +97,11 @@ def sprite(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def similarity_curves(similarities: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Draw the similarity of maps with those of randomized networks by method, over the last
-    randomized layer.
+    """Draw a curve for each method of explanation.
+
+    Args:
+        similarities: by method and layer, the similarity between the network's maps and the maps
+            of a network whose layers from the last down to this layer have shuffled weights.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Pictures of localization: images with a box each, titled with the class."""
+"""Pictures of localization: images with one box each, titled with the class."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_pictures(config: Localization, facts: Facts) -> Pictures:
 def draw_targets(
     pixels: np.ndarray, targets: Arrays, *, config: Localization, facts: Facts
 ) -> Figure:
-    """Draw prepared images uint8 [N, H, W, C] with the true object of each."""
+    """Draw prepared images uint8 [N, H, W, C], each with its true object."""
     truths = _truths(targets, pixels.shape[1:3], config, facts)
     return grids.boxes_grid(pixels, [[truth] for truth in truths])
 
@@ -41,8 +41,8 @@ def draw_targets(
 def draw_answers(
     pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Localization, facts: Facts
 ) -> Figure:
-    """Draw prepared images uint8 [N, H, W, C] with their objects in gray, and over them the
-    answers, blue if the class is correct and orange if not.
+    """Draw prepared images uint8 [N, H, W, C] with the true object in gray and the answer on top:
+    blue if the class is correct, orange if it is wrong.
     """
     size, sizes = pixels.shape[1:3], predictions["image_size"]
     boxes = _placed(predictions["box"] / np.tile(sizes, 2), sizes, size, config)
@@ -80,8 +80,8 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
 def draw_answer(
     pixels: np.ndarray, answer: Mapping[str, Any], settings: Mapping[str, float | int]
 ) -> Figure:
-    """Draw one image uint8 [H, W, C] with the box of one answer, above a legend of the most
-    probable classes. The box has the color of the first class.
+    """Draw one image uint8 [H, W, C] with the box of one answer, and below it a legend of the most
+    probable classes. The box has the color of the most probable class.
     """
     color = color_of(answer["class_id"])
     first, *others = [f"{own['class_name']} {own['probability']:.1%}" for own in answer["top"]]

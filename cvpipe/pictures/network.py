@@ -1,4 +1,4 @@
-"""Pictures of networks: a box for each stage, from the image down to the answers."""
+"""Pictures of networks: a box for each stage, from the image at the top to the outputs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cvpipe.pictures.drawing import LABEL, RIGHT, TITLE, TRUTH
 from cvpipe.pictures.drawing.text import literal
 
 WIDTH, STEP = 5.6, 0.62
-"""Width of a network's column, and distance from a box to the next one, in inches."""
+"""Width of a network's column, and distance between the tops of two boxes, in inches."""
 BOX = 0.68
 """Height of a box as a share of the step."""
 NARROWEST, WIDEST = 0.52, 0.82
 """Widths of the boxes with the fewest and the most channels, as shares of the column."""
 LARGE = ("Conv2D", "DepthwiseConv2D", "Conv2DTranspose", "Dense", "GroupedConv2D")
-"""Kinds of layers that are counted in a box."""
+"""Kinds of layers whose number is written into a box."""
 
 
 class Stage(NamedTuple):
-    """Layers whose names are equal up to the first underscore."""
+    """A group of layers whose names are equal up to the first underscore."""
 
     name: str
     shape: tuple[int, ...]
@@ -34,11 +34,11 @@ class Stage(NamedTuple):
     parameters: int
     macs: int
     inputs: tuple[int, ...]
-    """Numbers of the earlier stages whose outputs it reads."""
+    """Numbers of the earlier stages whose outputs this stage reads."""
 
 
 def stages_of(layers: Sequence[Mapping[str, Any]]) -> list[Stage]:
-    """Group the rows of a layer table, as `cvpipe models NAME --json` prints them."""
+    """Group the rows of a layer table, which `cvpipe models NAME --json` prints, by stage."""
     numbers: dict[str, int] = {}
     for layer in layers:
         numbers.setdefault(_stage(layer["name"]), len(numbers))
@@ -60,10 +60,14 @@ def stages_of(layers: Sequence[Mapping[str, Any]]) -> list[Stage]:
 
 
 def draw_networks(networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Draw networks side by side. `networks` are the rows of layer tables by title.
+    """Draw networks side by side.
 
-    A box names a stage, the shape of its output (height × width × channels), its convolutions and
-    fully connected layers, parameters and multiply-adds. Boxes with more channels are wider.
+    Each box shows the name of a stage, its output shape (height × width × channels), its number of
+    convolutions and fully connected layers, its parameters and its multiply-adds. Boxes with more
+    channels are wider.
+
+    Args:
+        networks: by title, the rows of a layer table.
     """
     grouped = {title: stages_of(layers) for title, layers in networks.items()}
     rows = max(map(len, grouped.values()))
@@ -106,7 +110,7 @@ def _draw_stages(axes: Axes, stages: Sequence[Stage]) -> None:
 
 
 def _widths(channels: Sequence[int]) -> list[float]:
-    """Return the widths of boxes, which grow with the logarithm of their channels."""
+    """Return the widths of boxes. They grow with the logarithm of the number of channels."""
     logs = [log2(count) for count in channels]
     spread = (max(logs) - min(logs)) or 1
     return [NARROWEST + (own - min(logs)) / spread * (WIDEST - NARROWEST) for own in logs]

@@ -1,4 +1,4 @@
-"""A photo at its own size, with marks on it and a legend below."""
+"""Pictures of a single photo at its own resolution, with boxes on it and a legend below."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Entry(NamedTuple):
 
     text: str
     color: Color | None = None
-    """RGB in 0…1; None for text alone."""
+    """RGB in 0…1; None for an entry without a colored patch."""
 
 
 def color_of(number: int) -> Color:
-    """Return a color that differs from those of neighboring numbers and is dark enough for white
-    text.
+    """Return the color of a class number. Colors of successive numbers differ, and all are dark
+    enough for white text.
     """
     return colorsys.hsv_to_rgb(0.6 + 0.618034 * number % 1, 0.9, 0.7)
 
@@ -49,12 +49,12 @@ def rgb(color: str) -> Color:
 def show_photo(
     pixels: np.ndarray, legend: Sequence[Entry], most: int = MOST
 ) -> tuple[Figure, Axes]:
-    """Show an image uint8 [H, W, C], gray or RGB, above a legend. Photos whose longer side has more
-    than `most` pixels are reduced.
+    """Draw an image uint8 [H, W, C], gray or RGB, and a legend below it. Images whose longer side
+    has more than `most` pixels are reduced.
 
     Returns:
-        The figure and its axes. Their coordinates are in pixels of the image, and the center of the
-        first pixel is at 0.
+        The figure and its axes. Coordinates of the axes are pixels of the image; the center of the
+        first pixel is at (0, 0).
     """
     height, width = pixels.shape[:2]
     longest = max(height, width)
@@ -64,7 +64,7 @@ def show_photo(
     # matplotlib's canvases have no types.
     canvas: Any = FigureCanvasAgg(figure)
     below_width, below = _add_legend(figure, canvas, legend, width)
-    # Add a fraction of a pixel, so that rounding errors of the division by DPI don't remove one.
+    # Add a fraction of a pixel: otherwise rounding in the division by DPI could cut off a pixel.
     whole = np.array([max(width, below_width), height + below]) + 0.01
     figure.set_size_inches(*(whole / DPI))
     axes = figure.add_axes((0, below / whole[1], width / whole[0], height / whole[1]))
@@ -76,8 +76,8 @@ def show_photo(
 
 @one_warning_of_fonts()
 def draw_box(axes: Axes, box: Sequence[float], title: str, color: Color) -> None:
-    """Draw a box (ymin, xmin, ymax, xmax in pixels) and its title, which is kept inside the
-    photo.
+    """Draw a box (ymin, xmin, ymax, xmax in pixels) and its title. A title that would extend beyond
+    the photo is moved or made smaller.
     """
     top, left, bottom, right = box
     # Pixel i covers i − 0.5 … i + 0.5 here.
@@ -113,8 +113,8 @@ def draw_box(axes: Axes, box: Sequence[float], title: str, color: Color) -> None
 def _add_legend(
     figure: Figure, canvas: Any, entries: Sequence[Entry], width: int
 ) -> tuple[int, int]:
-    """Add a legend to the lower left corner, with as many columns as fit into `width`. Return its
-    width and height in pixels.
+    """Add a legend to the lower left corner, with as many columns as fit into `width` pixels.
+    Return the legend's width and height in pixels.
     """
     if not entries:
         return 0, 0
@@ -127,7 +127,7 @@ def _add_legend(
 
 
 def _draw_legend(figure: Figure, canvas: Any, entries: Sequence[Entry], columns: int) -> Any:
-    """Return the legend's extent in pixels."""
+    """Draw the legend, and return its extent in pixels."""
     handles = [
         Rectangle((0, 0), 1, 1, facecolor=entry.color or "none", edgecolor="none")
         for entry in entries

@@ -49,7 +49,7 @@ def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
 
 
 def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Pose, facts: Facts) -> Figure:
-    """Draw prepared images uint8 [N, H, W, C] with their keypoints; hidden ones are hollow."""
+    """Draw prepared images uint8 [N, H, W, C] with their keypoints, hidden keypoints as rings."""
     figure = grids.boxes_grid(pixels, [[]] * len(pixels))
     for n, axes in enumerate(figure.axes[: len(pixels)]):
         _draw_truth(axes, targets, n, pixels.shape[1:3], config, facts, RIGHT)
@@ -59,8 +59,8 @@ def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Pose, facts: Fa
 def draw_answers(
     pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Pose, facts: Facts
 ) -> Figure:
-    """Draw prepared images uint8 [N, H, W, C] with their keypoints in gray and the answers in blue
-    over them.
+    """Draw prepared images uint8 [N, H, W, C] with true keypoints in gray and predicted keypoints
+    in blue.
     """
     size = pixels.shape[1:3]
     legend = {"truth": TRUTH, "answer": RIGHT}
@@ -75,7 +75,7 @@ def draw_answers(
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
-    """Draw the share of each keypoint that is found."""
+    """Draw PCK@0.1 of each keypoint: the share of images in which it is found."""
     found = {name: float(np.nan_to_num(own["pck"])) for name, own in scores["per_keypoint"].items()}
     return {"keypoint_pck": charts.bars(found, "PCK@0.1")}
 
@@ -87,8 +87,8 @@ def draw_answer(
     *,
     facts: Facts,
 ) -> Figure:
-    """Draw one image uint8 [H, W, C] with the keypoints of one answer whose score is at least
-    DRAWN_SCORE, each in its own color.
+    """Draw one image uint8 [H, W, C] with the keypoints of one answer, each in its own color.
+    Keypoints with a score below DRAWN_SCORE are left out.
     """
     scores = [point["score"] for point in answer["keypoints"]]
     shown = np.array(scores) >= DRAWN_SCORE
@@ -122,8 +122,14 @@ def _draw_truth(
 def draw_points(
     axes: Axes, points: np.ndarray, shown: np.ndarray, filled: np.ndarray, facts: Facts, color: str
 ) -> None:
-    """Draw the points, float [P, 2] in pixels, that are `shown`, and the skeleton's lines between
-    them. Points that aren't `filled` are drawn as rings.
+    """Draw keypoints and the skeleton's lines between them.
+
+    Args:
+        points: float [P, 2], in pixels.
+        shown: bool [P], True for points to draw.
+        filled: bool [P], True for points to draw as disks, False for rings.
+        facts: names the skeleton's lines.
+        color: color of points and lines.
     """
     # Pixel i covers i − 0.5 … i + 0.5 here.
     y, x = points.T - 0.5

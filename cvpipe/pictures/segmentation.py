@@ -32,15 +32,15 @@ def make_pictures(config: Segmentation, facts: Facts) -> Pictures:
 
 
 def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
-    """Return the kinds of images, int64 [N]: the class with the fewest pixels in the image, and
-    whether at least half of these pixels are found.
+    """Return the kinds of images, int64 [N]. A kind combines the class with the fewest pixels in
+    the image, and whether the answer has this class at at least half of these pixels.
     """
     pairs = zip(targets["mask"], predictions["mask"], strict=True)
     return np.array([_kind(truth, answer) for truth, answer in pairs])
 
 
 def _kind(truth: np.ndarray, answer: np.ndarray) -> int:
-    # Both are padded, possibly to different sizes.
+    # The masks may be padded to different sizes.
     height, width = np.minimum(truth.shape, answer.shape)
     truth, answer = truth[:height, :width], answer[:height, :width]
     labels, counts = np.unique(truth[truth != IGNORED], return_counts=True)
@@ -68,7 +68,7 @@ def draw_targets(
 def draw_answers(
     pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Segmentation, facts: Facts
 ) -> Figure:
-    """Draw prepared images uint8 [N, H, W, C] beside their masks and the answers."""
+    """Draw prepared images uint8 [N, H, W, C] beside their true and predicted masks."""
     rows = []
     for image, true, answer, size in zip(
         pixels, targets["mask"], predictions["mask"], predictions["image_size"], strict=True

@@ -1,1 +1,3 @@
-"""Prediction of many images by an artifact, in order and resumable."""
+"""Prediction of many images by an artifact. Answers are in the order of the images, and an
+interrupted prediction can be resumed.
+"""

@@ -1,4 +1,4 @@
-"""Answers to images, in order, computed before they are asked for."""
+"""Answers to images, in the order of the images. Batches are computed ahead in threads."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     from cvpipe.export.artifact import Artifact
 
 BATCH = 32
-# Batches in progress, and finished batches in the queue.
+# Number of batches computed at once, and of finished batches that may wait to be consumed.
 THREADS, AHEAD = 2, 2
 Settings = Mapping[str, float | int]
 
 
 class Outputs(NamedTuple):
-    """Folders of the files to write for each answer; None: no such files."""
+    """Files to write for each answer."""
 
     draw: Path | None = None
-    """Folder of IMAGE.prediction.png, a picture of the answer."""
+    """Folder for IMAGE.prediction.png, a picture of the answer; None to draw nothing."""
     masks: Path | None = None
-    """Folder of IMAGE.mask.png, whose name replaces the mask in the answer."""
+    """Folder for IMAGE.mask.png, whose path replaces the mask in the answer; None to keep masks in
+    answers.
+    """
 
 
 class _Answered(NamedTuple):
@@ -46,17 +48,17 @@ def answer_images(
 
     Args:
         artifact: the model.
-        images: images to answer. A missing or broken image gets an "error" and doesn't affect
-            others.
+        images: images to predict. The answer to a missing or broken image is an "error"; other
+            images aren't affected.
         settings: values that override the artifact's defaults.
         outputs: files to write.
 
     Yields:
-        {"image": path, …the task's answer, "picture": path if there is one} or {"image": path,
-        "error": sentence}.
+        {"image": path, …the task's answer, "picture": path if a picture was drawn}, or
+        {"image": path, "error": sentence}.
 
     Raises:
-        ConfigError: masks are requested, and the answers have none.
+        ConfigError: `outputs.masks` is set, but the task's answers have no masks.
         DataError: a file can't be written.
     """
     settings, outputs = settings or {}, outputs or Outputs()
@@ -83,7 +85,7 @@ def _answer_batch(
     from cvpipe.answers import UNREADABLE, to_answer
 
     read = [_read(image) for image in images]
-    # Unreadable files are sent as empty bytes, which can't be decoded either.
+    # Keep the batch complete: replace unreadable files by empty bytes, which can't be decoded.
     encoded = [content if isinstance(content, bytes) else b"" for content in read]
     chosen = {
         name: tf.constant(value, artifact.defaults[name].dtype) for name, value in settings.items()
@@ -114,7 +116,7 @@ def _read(image: ImageFile) -> bytes | str:
 def _written(
     answered: Sequence[_Answered], artifact: Artifact, settings: Settings, outputs: Outputs
 ) -> Iterator[dict[str, Any]]:
-    """Yield answers with the names of their written files."""
+    """Write the files of a batch, and yield its answers with the paths of the files."""
     for image, content, answer in answered:
         if "error" not in answer:
             if outputs.draw:
@@ -130,7 +132,9 @@ def _written(
 def _draw(
     artifact: Artifact, content: bytes, answer: Mapping[str, Any], settings: Settings, file: Path
 ) -> bool:
-    """Write the picture of an answer; False if the task has none, or it can't be drawn."""
+    """Write the picture of an answer. Return False if the task has no pictures, or if drawing
+    fails.
+    """
     import tensorflow as tf
 
     from cvpipe.data.decode import decode_image
@@ -155,7 +159,7 @@ def _draw(
 
 
 def _write_mask(artifact: Artifact, answer: Mapping[str, Any], file: Path) -> str:
-    """Write the mask of an answer; return the file's name."""
+    """Write the mask of an answer; return the path of the file."""
     if "mask" not in answer:
         raise ConfigError(
             f"--masks {file.parent}: {artifact.folder} was trained for task: {artifact.task}, whose"

@@ -18,12 +18,12 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp")
 
 
 class ImageFile(NamedTuple):
-    """An image to answer."""
+    """An image to predict."""
 
     name: str
-    """Path of the image, which is repeated in the answer."""
+    """Path of the image, as it appears in the answer."""
     output: str
-    """Unique name for the image's output files."""
+    """Unique name from which the names of the image's output files are formed."""
     read: Callable[[], bytes]
     """Returns the content of the file; raises OSError or DataError."""
 
@@ -32,9 +32,8 @@ def find_images(words: Sequence[str]) -> list[ImageFile]:
     """Find the images on a command line, in the order of the words.
 
     Args:
-        words: each is a file, a folder or a zip archive (all images in it and its subfolders,
-            sorted by name), a pattern such as photos/*.jpg, or "-" for a path in each line of
-            stdin.
+        words: each is a file; a folder or zip archive, for all images in it and in its subfolders,
+            sorted by name; a pattern such as photos/*.jpg; or "-", for one word per line of stdin.
 
     Raises:
         DataError: a folder, an archive or a pattern has no image.

@@ -1,6 +1,7 @@
-"""Prediction by processes of a Ray cluster, in the batches of a single process.
+"""Prediction by processes of a Ray cluster, in the same batches as in a single process.
 
-The driver sends positions, and the workers read the images: all nodes need the same paths.
+The driver sends positions in the list of images, and the workers read the images themselves. So
+artifact and images must have the same paths on all nodes.
 """
 
 from __future__ import annotations
@@ -19,37 +20,40 @@ from cvpipe.prediction.answers import BATCH, Outputs, Settings, answer_images
 from cvpipe.prediction.images import ImageFile
 from cvpipe.runtime import choose_kernels, import_ray
 
-# A whole number of batches: the last bits of an answer depend on the batch that it is in.
+# Number of images per call of a worker. A multiple of BATCH keeps the batches of a single process,
+# because the last bits of an answer depend on the other images of its batch.
 CHUNK = 2 * BATCH
-# Chunks per worker that are in progress or finished.
+# Number of chunks per worker that are in progress or wait to be consumed.
 AHEAD = 3
 # A worker that dies is replaced, and its chunks are answered again.
 RETRIES = 3
 
 
 class Job:
-    """The artifact, the images and the settings of all workers; it is sent once."""
+    """The artifact, the images and the settings. Every worker receives the job once."""
 
     def __init__(
         self, folder: Path, images: Sequence[ImageFile], settings: Settings, outputs: Outputs
     ):
         self.folder, self.settings, self.outputs = folder.resolve(), settings, outputs
-        # Still packed when the worker chooses its kernels: unpacking may import TensorFlow.
+        # Unpickling may import TensorFlow, and a worker has to choose its kernels before that.
         self.packed = pickle.dumps(list(images))
         # Names of images and outputs may be relative.
         self.directory = Path.cwd()
 
 
 class Worker:
-    """Answers images in a process of its own."""
+    """Predicts images in its own process."""
 
     def __init__(self) -> None:
-        """Begin without a job. `answer` fetches it, because its errors reach the user."""
+        """Start without a job. `answer` fetches the job, so that its errors reach the user."""
         self._begun: tuple[Job, Any, list[ImageFile]] | None = None
 
     def answer(self, shared: Sequence[Any], begin: int, end: int) -> list[dict[str, Any]]:
-        """Return the answers to the images from position `begin` up to `end` of a job, whose
-        reference is the only element of `shared`.
+        """Return the answers to images `begin` … `end` − 1 of a job.
+
+        Args:
+            shared: a list with one element, the Ray reference of the job.
         """
         self._begun = self._begun or _begin(shared)
         job, artifact, images = self._begun
@@ -74,15 +78,16 @@ def _begin(shared: Sequence[Any]) -> tuple[Job, Any, list[ImageFile]]:
 def answer_by_ray(
     job: Job, parts: Sequence[range], workers: int | None = None
 ) -> Iterator[Iterator[dict[str, Any]]]:
-    """Yield the answers to each part of a job's images, in order, as `answer_images` yields them.
+    """Yield, for each part of the images, an iterator over its answers, as from `answer_images`.
 
-    Uses the cluster that RAY_ADDRESS names, or one that runs on this machine, or starts one here.
+    Uses the cluster that RAY_ADDRESS names, or a cluster that runs on this machine. If there is
+    none, starts Ray on this machine.
 
     Args:
         job: the artifact and all images.
-        parts: positions of images. Each part begins a batch, and has to be consumed before the
-            next one.
-        workers: number of processes; None for one per two cores of the cluster.
+        parts: positions of images. Each part begins with a new batch. Consume the answers to a
+            part before taking the next part.
+        workers: number of processes; None for one process per two cores of the cluster.
 
     Raises:
         ConfigError: Ray is missing.
@@ -98,13 +103,14 @@ def answer_by_ray(
         cores = ray.cluster_resources().get("CPU", 1.0)
         count = workers or max(int(cores) // 2, 1)
         actor = ray.remote(
-            # A worker that reserved more than there is would wait forever.
+            # A worker that reserved more cores than the cluster has would wait forever.
             num_cpus=min(1.0, cores / count),
             scheduling_strategy="SPREAD",
             max_restarts=RETRIES,
             max_task_retries=RETRIES,
         )(Worker)
-        # In a list, Ray sends the reference, and a worker fetches the job only once.
+        # As an argument, Ray would replace the reference by the job in every call. In a list it
+        # stays a reference, and each worker fetches the job once.
         shared = [ray.put(job)]
         actors = [actor.remote() for _ in range(count)]
 
@@ -131,7 +137,7 @@ def _fetched(ray: Any, result: Any) -> list[dict[str, Any]]:
     try:
         answers: list[dict[str, Any]] = ray.get(result)
     except ray.exceptions.RayTaskError as error:
-        # The error as the worker raised it, without Ray's traceback around it.
+        # Raise the worker's own error, without Ray's traceback.
         raise error.cause from None
     except ray.exceptions.RayActorError as error:
         raise DataError(

@@ -1,7 +1,7 @@
-"""Saving of answers in the formats of labeling tools.
+"""Conversion of finished predictions to the formats of labeling tools.
 
-These files are written one format after another, when all images have been answered. The folder of
-a format appears when it is complete, so an interrupted prediction can be continued.
+Formats are written one after another, after all images have been predicted. The folder of a format
+appears when it is complete, so an interrupted command can be continued.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check_formats(formats: Sequence[str], task: str) -> None:
     """Check that all formats can represent the answers of a task.
 
     Raises:
-        ConfigError: a format can't.
+        ConfigError: a format can't represent them.
     """
     from cvpipe.data.writers import check_target
 
@@ -45,29 +45,29 @@ def save_answers(
     images: Sequence[ImageFile],
     note: Callable[[str], None],
 ) -> list[str]:
-    """Write the answers in `folder` in another format, to a subfolder with the format's name.
+    """Convert the answers in `folder` to a format, in a subfolder with the format's name.
 
     Args:
         name: PICTURES, or one of `cvpipe.data.writers.TARGETS`.
         folder: folder with the answers to all images, written by `write_shards`.
         artifact: folder of the artifact.
-        task: its task.
-        settings: settings of the answers.
+        task: the artifact's task.
+        settings: the settings with which the images were predicted.
         images: all images, in order.
-        note: called with a message if the files exist already.
+        note: called with a message if the subfolder exists already.
 
     Returns:
         Sentences about parts of the answers that the format can't represent.
 
     Raises:
         ConfigError: the format can't represent the answers.
-        DataError: no image is answered, an image is missing, or a file can't be written.
+        DataError: all answers are errors, an image is missing, or a file can't be written.
     """
     from cvpipe.data.writers import write_dataset
 
     to = folder / name
     if to.exists():
-        note(f"{to} is there already")
+        note(f"{to} exists already")
         return []
     pairs = _pairs(folder, images)
     if name == PICTURES:
@@ -77,7 +77,7 @@ def save_answers(
 
 
 def _pairs(folder: Path, images: Sequence[ImageFile]) -> Iterator[Pair]:
-    """Yield the answered images with their content and answer."""
+    """Yield each image whose answer isn't an error, with its content and its answer."""
     answers = (
         json.loads(line)
         for file in sorted(folder.glob("answers-*.jsonl"))
@@ -111,7 +111,9 @@ def _annotated(task: str, image: ImageFile, content: bytes, answer: Mapping[str,
 def _draw(
     to: Path, artifact: Path, settings: Mapping[str, float | int], pairs: Iterator[Pair]
 ) -> list[str]:
-    """Write IMAGE.png, a picture of each answer; return a sentence if some can't be drawn."""
+    """Write a picture of each answer, IMAGE.png. Return a sentence that counts the answers that
+    can't be drawn, if there are any.
+    """
     import tensorflow as tf
 
     from cvpipe.data.decode import decode_image

@@ -1,4 +1,4 @@
-"""Answers in files of a folder, for predictions that can be resumed.
+"""Writing of answers to a folder, file by file, so that a prediction can be resumed.
 
 DIR/manifest.json        the artifact, its settings and the images
 DIR/answers-00000.jsonl  the answers to the first SHARD images, one line each; and so on
@@ -21,7 +21,9 @@ from cvpipe.prediction.images import ImageFile
 SHARD = 1000
 """Number of images per file."""
 Answer = Callable[[Sequence[range]], Iterator[Iterator[dict[str, Any]]]]
-"""Maps parts of the images to the answers of each part, in order."""
+"""Takes ranges of positions in the list of images, and yields for each range an iterator over the
+answers.
+"""
 
 
 def write_shards(
@@ -31,21 +33,21 @@ def write_shards(
     about: Mapping[str, Any],
     note: Callable[[str], None],
 ) -> dict[str, int]:
-    """Write the answers to images; existing files are kept.
+    """Write the answers to all images. Existing files of the same prediction are kept.
 
     Args:
         answer: called once, with the positions of the images whose answers are missing.
         images: all images.
         folder: output folder.
-        about: everything else that determines the answers, as JSON values.
-        note: called with the progress.
+        about: everything apart from the images that determines the answers, as JSON values.
+        note: called with a line about the progress after each file.
 
     Returns:
         The numbers of "images", of "errors", and of newly "answered" images.
 
     Raises:
-        ConfigError: the folder has other content, or answers of another artifact or to other
-            images.
+        ConfigError: the folder has other files, or another prediction: answers of another artifact,
+            or to other images.
     """
     _claim(folder, {**about, **_describe(images)})
     counts, began = {"images": len(images), "errors": 0, "answered": 0}, time.monotonic()
@@ -80,7 +82,7 @@ def _describe(images: Sequence[ImageFile]) -> dict[str, Any]:
 
 
 def _claim(folder: Path, wanted: Mapping[str, Any]) -> None:
-    """Make the folder, or check that it belongs to the same prediction."""
+    """Create the folder with a manifest, or check that its manifest is of the same prediction."""
     manifest = folder / "manifest.json"
     if not manifest.exists():
         if folder.exists() and any(folder.iterdir()):

@@ -1,1 +1,1 @@
-"""Checks of a pipeline for an accelerator on a machine without one."""
+"""Checks of a pipeline for an accelerator, on a machine that doesn't have the accelerator."""

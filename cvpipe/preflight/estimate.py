@@ -1,6 +1,4 @@
-"""Memory, arithmetic and memory traffic of a step, counted in XLA's program without compiling
-it.
-"""
+"""Estimates of a step's memory, arithmetic and memory traffic, from XLA's uncompiled program."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ class Cost(NamedTuple):
     outputs: int
     """Bytes of results that don't reuse an argument's memory."""
     temporaries: int
-    """Bytes of everything else that is in memory at once."""
+    """Largest number of bytes of other values that are in memory at the same time."""
     code: int
     """Bytes of the compiled program; 0 if it isn't compiled."""
     flops: float
@@ -32,10 +30,10 @@ class Cost(NamedTuple):
 
 
 def estimate(program: Program) -> Cost:
-    """Estimate the cost of a program, with simple assumptions about fusion and order.
+    """Estimate the cost of a program.
 
-    Every value is assumed to be computed as early as possible and kept in memory until its last
-    use. Compilers pad, recompute and move arrays, so this is an approximation.
+    The estimate assumes that every value is computed as early as possible and kept in memory until
+    its last use. Compilers pad, recompute and move arrays, so the real cost differs.
     """
     values = program.values
     results = [place for number, place in enumerate(program.root) if number not in program.aliased]
@@ -50,7 +48,7 @@ def estimate(program: Program) -> Cost:
 
 
 def _peak(program: Program) -> int:
-    """Return the peak memory of stored values, bytes, without arguments and results."""
+    """Return the peak memory in bytes of stored values, without arguments and results."""
     values = program.values
     level = [0] * len(values)
     last = [0] * len(values)

@@ -1,4 +1,4 @@
-"""Input speed of a pipeline, measured on this host and estimated for an accelerator's host."""
+"""Speed of a pipeline's input, measured on this machine and estimated for an accelerator's host."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SECONDS = 5.0
 
 
 class Feed(NamedTuple):
-    """Speeds at which hosts read, decode, augment and prepare images."""
+    """Speed at which a host reads, decodes, augments and prepares images."""
 
     per_core: float
-    """Images per second of CPU time, measured here."""
+    """Images per second of CPU time, measured on this machine."""
     host_cores: int | None
     """Virtual CPUs of the accelerator's host; None if unknown."""
     needed: float
-    """Images per second that the accelerators need at their roofline."""
+    """Images per second that the accelerators process at their roofline."""
 
     @property
     def reached(self) -> float | None:
@@ -33,21 +33,21 @@ class Feed(NamedTuple):
 
     @property
     def suffices(self) -> bool | None:
-        """True if the host feeds the accelerator at its roofline; None if the number of cores is
-        unknown.
+        """True if the host reads images as fast as the accelerators process them at their roofline;
+        None if the number of the host's cores is unknown.
         """
         return None if self.reached is None else self.reached >= self.needed
 
     @property
     def cores_needed(self) -> float:
-        """Number of cores, as fast as this machine's, that feed the accelerator at its roofline."""
+        """Number of cores, as fast as this machine's, that read `needed` images per second."""
         return self.needed / self.per_core
 
 
 def measure_feed(source: Source, config: Config, task: Task, target: Target, needed: float) -> Feed:
-    """Measure the input pipeline of training, without the network.
+    """Measure the speed of the training's input, without the network.
 
-    CPU time is measured, so other processes on this machine don't matter.
+    The speed is per second of CPU time, so other processes on this machine have little effect.
     """
     size = min(config.train.batch_size, max(len(source), 1))
     small = config.model_copy(

@@ -1,7 +1,8 @@
 """Lowering of the graphs of training and prediction to XLA, without an accelerator.
 
-XLA, and therefore a TPU, lacks some operations of a host, such as string operations and calls of
-Python. TensorFlow's lowering for CPUs refuses the same operations, and needs no other package.
+XLA, and therefore a TPU, can't compile some operations, such as string operations and calls of
+Python. TensorFlow's lowering to XLA for CPUs refuses the same operations, and needs no other
+package.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from tensorflow.python.framework import kernels
 from cvpipe.errors import UserError
 
 DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
-# Operations of a graph that aren't kernels.
+# Operations without kernels, which XLA drops.
 SKIPPED = {"Placeholder", "NoOp", "Assert"}
-# Folders whose lines aren't reported as the origin of an operation.
+# Lines in these folders aren't reported as the origin of an operation.
 LIBRARIES = ("site-packages", "dist-packages", "__autograph_generated")
 
 
 class Culprit(NamedTuple):
-    """An operation that keeps a graph from being compiled."""
+    """An operation because of which a graph can't be compiled."""
 
     op: str
     """Type of the operation, such as EagerPyFunc."""
@@ -59,16 +60,16 @@ class Lowered(NamedTuple):
     seconds: float
     """Duration of tracing and lowering."""
     left_out: tuple[str, ...] = ()
-    """Names of string outputs, which the host computes."""
+    """Names of string outputs, which aren't part of the graph because the host computes them."""
 
 
 def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
-    """Lower a function of tensors of known shapes.
+    """Lower a function of tensors with known shapes.
 
     Args:
         function: graph code; it may change variables.
-        specs: nested tf.TensorSpec of its arguments.
-        batch: number of images, which is only recorded.
+        specs: nested tf.TensorSpec of the function's arguments.
+        batch: number of images, stored in the result.
 
     Raises:
         Uncompilable: XLA lacks some operations, which the error lists.
@@ -85,7 +86,7 @@ def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
         raise Uncompilable(culprits)
     try:
         with warnings.catch_warnings():
-            # Naming a device is deprecated, but without it TensorFlow draws a random number.
+            # `device_name` is deprecated, but without it TensorFlow draws a random number.
             warnings.simplefilter("ignore")
             hlo = compiled.experimental_get_compiler_ir(*flat)(
                 stage="hlo_serialized", device_name=DEVICE
@@ -98,10 +99,11 @@ def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
 def without_strings(
     function: Callable[..., Any], specs: Any
 ) -> tuple[Callable[..., Any], tuple[str, ...]]:
-    """Return a function without its string outputs, and the names of these. A host computes them.
+    """Return a function without its string outputs, and the names of these outputs.
 
     Args:
-        function: maps tensors as described by `specs` to outputs by name.
+        function: maps tensors described by `specs` to outputs by name.
+        specs: nested tf.TensorSpec of the function's arguments.
     """
     flat = tf.nest.flatten(specs)
     traced = tf.compat.v1.wrap_function(
@@ -110,7 +112,7 @@ def without_strings(
     outputs = traced.structured_outputs
     strings = tuple(name for name, value in outputs.items() if value.dtype == tf.string)
     kept = {name: value for name, value in outputs.items() if name not in strings}
-    # Prune the graph, because XLA checks every operation, even unused ones.
+    # Prune the graph, because XLA refuses even unused operations.
     pruned = traced.prune(traced.inputs[: len(flat)], kept)
     return lambda *given: pruned(*tf.nest.flatten(given)), strings
 
@@ -163,7 +165,7 @@ def _place(op: tf.Operation) -> str:
 
 
 def _blamed(said: str) -> Culprit:
-    """Return the operation that an error of TensorFlow's lowering names."""
+    """Return the operation that is named in an error of TensorFlow's lowering."""
     op = re.search(r"(\w+) \(No registered '(\w+)' OpKernel", said)
     node = re.search(r"\{\{node ([^}]+)\}\}", said)
     lines = re.findall(r'File "([^"]+)", line (\d+)', said)

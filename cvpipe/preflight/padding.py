@@ -1,4 +1,4 @@
-"""Arithmetic lost to padding, because matrix units pad channels to multiples of their lanes."""
+"""Share of arithmetic that is padding, because matrix units pad channels to full lanes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Layer(NamedTuple):
 
 
 class Padding(NamedTuple):
-    """Padding of a program, assuming that channels are mapped to lanes. A compiler that maps images
-    or pixels to lanes may lose less.
+    """Padding of a program if channels are mapped to lanes. A compiler may instead map images or
+    pixels to lanes, and pad less.
     """
 
     lanes: int
@@ -33,7 +33,7 @@ class Padding(NamedTuple):
 
 
 def padding_of(program: Program, lanes: int) -> Padding:
-    """Return the padding of a program's convolutions and products."""
+    """Return the padding of a program's convolutions and matrix products."""
     lost: dict[tuple[str, tuple[int, int]], float] = {}
     whole = 0.0
     for own, work, summed, made in program.products():

@@ -22,14 +22,14 @@ from cvpipe.training.strategy import check_batch_size
 
 TRAIN, SERVE = "train", "serve"
 WHAT = (TRAIN, SERVE)
-# Share of a chip's memory that the compiler reserves: 0.25 of 16 GiB on v5e.
+# Bytes of a chip's memory that the compiler reserves, measured on v5e: 0.25 of 16 GiB.
 RESERVED = GIB // 4
 Say = Callable[[str], None]
 
 
 @dataclasses.dataclass
 class Part:
-    """The findings for one graph, of training or of the artifact, on one chip."""
+    """The findings for one graph (the training step, or the artifact's signature) on one chip."""
 
     batch: int
     """Images per chip."""
@@ -38,7 +38,7 @@ class Part:
     compiled: Compiled | None = None
     """None if nothing was compiled."""
     cost: Cost | None = None
-    """Cost from the compiler if it ran, else estimated."""
+    """Cost from the compiler; the estimate if the compiler didn't run or failed."""
     estimated: Cost | None = None
     padding: Padding | None = None
     roofline: Roofline | None = None
@@ -91,14 +91,16 @@ def preflight(
     """Check a pipeline for a target that this machine doesn't have.
 
     Args:
+        config: the pipeline.
+        target: the chips.
         what: parts to check, from WHAT.
-        search: also find the largest batch of a training step that fits.
-        save: folder for compiled programs; see `compile_for_tpu`.
-        say: called with a message before each slow step.
+        search: True to also find the largest batch of a training step that fits.
+        save: folder for compiled programs, as for `compile_for_tpu`; None to save nothing.
+        say: called with a message before each slow operation.
 
     Raises:
-        UserError: the pipeline or its data can't be used, or its batch isn't a multiple of the
-            number of chips.
+        UserError: the pipeline or its data can't be used, or the batch size isn't a multiple of
+            the number of chips.
     """
     check_batch_size(config, target.chips)
     subject = open_subject(config)
@@ -163,7 +165,7 @@ class _Examiner:
         return part
 
     def search(self, known: Part) -> Largest:
-        """Return the largest batch of a training step that fits one chip.
+        """Return the largest batch of a training step that fits into the memory of one chip.
 
         Args:
             known: the findings at the pipeline's batch size.

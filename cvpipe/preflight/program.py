@@ -1,9 +1,9 @@
 """XLA's program of a step as a graph of values.
 
-XLA fuses elementwise operations into their consumers, so their results are never written to memory.
-Values that are written to memory are called stored here. These are the results of operations that
+XLA fuses elementwise operations into their consumers, so most of their results are never written to
+memory. Values that are written to memory are called stored here: the results of operations that
 aren't elementwise (convolutions, matrix products, reductions and so on), the operands of
-convolutions and products, and the program's results.
+convolutions and matrix products, and the program's results. A product below is a matrix product.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BYTES = {
     "PRED": 1, "S8": 1, "U8": 1, "S16": 2, "U16": 2, "F16": 2, "BF16": 2, "S32": 4, "U32": 4,
     "F32": 4, "S64": 8, "U64": 8, "F64": 8, "C64": 8, "C128": 16,
 }  # fmt: skip
-# Operations that are recomputed wherever their results are read.
+# Operations that XLA repeats wherever their results are read.
 FREE = {"constant", "iota", "broadcast", "after-all", "partition-id", "replica-id"}
 # Operations whose results share the memory of their operand.
 RENAMED = {"bitcast", "copy", "reshape"}
@@ -37,8 +37,8 @@ FUSED = {
     "shift-right-arithmetic", "shift-right-logical", "sign", "sine", "slice", "sqrt", "subtract",
     "tan", "tanh", "transpose", "xor",
 }  # fmt: skip
-# An elementwise result with several consumers is stored if recomputing it reads more than this
-# many times its size.
+# An elementwise result with several consumers is stored if recomputing it would read more bytes
+# than this factor times its size.
 WORTH_STORING = 2
 
 
@@ -51,15 +51,17 @@ class Value:
     size: int
     """Bytes."""
     reads: tuple[int, ...]
-    """Positions of its operands among the values."""
+    """Numbers of the values that the operation reads."""
     stored: bool
+    """True if the value is written to memory."""
     name: str = ""
     """Name of TensorFlow's operation."""
     work: float = 0.0
-    """Arithmetic operations of its convolutions and products."""
+    """Number of arithmetic operations of the convolutions and products."""
     inner: float = 0.0
-    """Bytes moved within the loop or branch."""
+    """Bytes moved inside the operation if it is a loop, branch or call."""
     users: int = 0
+    """Number of values that read this value."""
 
 
 def parse(hlo: bytes) -> hlo_pb2.HloModuleProto:
@@ -68,8 +70,8 @@ def parse(hlo: bytes) -> hlo_pb2.HloModuleProto:
 
 
 def without_copies(module: hlo_pb2.HloModuleProto) -> bytes:
-    """Serialize a program without its copy operations. A TPU's compiler refuses StableHLO with
-    copies, and adds those that it needs.
+    """Serialize a program without its copy operations. The TPU compiler refuses StableHLO with
+    copy operations, and inserts copies where it needs them.
     """
     changed = hlo_pb2.HloModuleProto()
     changed.CopyFrom(module)
@@ -92,7 +94,7 @@ def without_copies(module: hlo_pb2.HloModuleProto) -> bytes:
 
 
 def dynamic_operations(module: hlo_pb2.HloModuleProto) -> list[tuple[str, str]]:
-    """Return type and name of TensorFlow's operations whose result has a dynamic size."""
+    """Return the types and names of TensorFlow operations whose result has a dynamic size."""
     found = {
         (own.metadata.op_type, own.metadata.op_name): None
         for computation in module.computations
@@ -109,7 +111,7 @@ class Program:
         """Read a program.
 
         Args:
-            loops: number of iterations to assume for loops.
+            loops: number of iterations of each loop, which the program doesn't state.
         """
         self.module, self.loops = module, loops
         self._computations = {own.id: own for own in module.computations}
@@ -120,7 +122,7 @@ class Program:
 
     @property
     def aliased(self) -> set[int]:
-        """Positions of the results that reuse an argument's memory."""
+        """Positions, among the program's results, of those that reuse an argument's memory."""
         return {
             own.output_shape_index[0]
             for own in self.module.input_output_alias.entries
@@ -128,11 +130,12 @@ class Program:
         }
 
     def products(self) -> Iterator[tuple[Any, float, int, int]]:
-        """Yield the convolutions and products that matrix units compute: the instruction, its
-        number of arithmetic operations, and its numbers of input and output channels.
+        """Yield the convolutions and products that matrix units compute.
 
-        In the gradient of a kernel, pixels count as input channels. Depthwise convolutions are left
-        out, because they aren't matrix products.
+        Yields:
+            The instruction, its number of arithmetic operations, and its numbers of input and
+            output channels. In the gradient of a kernel, pixels count as input channels. Depthwise
+            convolutions are left out, because they aren't matrix products.
         """
         for computation in self.module.computations:
             needed = _needed(computation)
@@ -181,7 +184,9 @@ class Program:
         return [self._add(own, (*reads, *sums), False, shape=whole), *sums]
 
     def _inside(self, own: Any) -> tuple[float, float]:
-        """Return arithmetic operations and bytes of the computations of a loop, branch or call."""
+        """Return the numbers of arithmetic operations and of bytes moved inside a loop, branch or
+        call.
+        """
         if own.opcode not in ("while", "conditional", "call"):
             return 0.0, 0.0
         work = inner = 0.0
@@ -240,13 +245,14 @@ class Program:
                 value.stored = True
             known.append(own)
         self.sources = known
-        """For each value, the stored values that it is computed from, with their bytes."""
+        """For each value: the stored values from which it is computed, with their bytes."""
 
 
 def _needed(computation: hlo_pb2.HloComputationProto) -> list[Any]:
-    """Return all parameters, and the instructions that results depend on, in the program's order.
+    """Return all parameters, and the instructions on which the results depend, in their order.
 
-    TensorFlow's gradients add unused ones, such as the gradient with respect to the images.
+    TensorFlow's gradients contain unused instructions, such as the gradient with respect to the
+    images.
     """
     reads = {own.id: own.operand_ids for own in computation.instructions}
     waiting, seen = [computation.root_id], {computation.root_id}
@@ -258,7 +264,7 @@ def _needed(computation: hlo_pb2.HloComputationProto) -> list[Any]:
 
 
 def traffic(program: Program) -> Iterator[float]:
-    """Yield for each stored value the bytes that its computation moves between memory and chip."""
+    """Yield, for each stored value, the bytes that computing it moves between memory and chip."""
     for value in program.values:
         if value.stored and value.opcode != "parameter":
             yield value.inner + value.size + sum(program.sources[value.number].values())
@@ -272,8 +278,8 @@ def _size(shape: Any) -> int:
 
 
 def _work(own: Any, left: Any, right: Any) -> float:
-    """Return the number of multiplications and additions of a convolution or product, without those
-    with zeros of padding or dilation.
+    """Return the number of multiplications and additions of a convolution or product. Operations
+    with zeros of padding or dilation aren't counted.
     """
     if own.opcode == "dot":
         summed = prod(
@@ -292,8 +298,8 @@ def _work(own: Any, left: Any, right: Any) -> float:
 
 
 def _pairs(pixels: int, outputs: int, window: Any) -> int:
-    """Return the number of pairs of an output and a weight, along one axis, that read a pixel and
-    not padding.
+    """Return the number of multiplications along one axis: pairs of an output and a weight, except
+    pairs that read padding.
     """
     at = (
         np.arange(outputs)[:, np.newaxis] * window.stride
@@ -305,8 +311,8 @@ def _pairs(pixels: int, outputs: int, window: Any) -> int:
 
 
 def _pixels_summed(own: Any) -> int:
-    """Return the number of pixels that the operation sums over, as it does over channels. In the
-    gradient of a kernel, which convolves images with images, these are all pixels; otherwise 1.
+    """Return the number of pixels over which a matrix unit sums in addition to channels: in the
+    gradient of a kernel, which convolves images with images, all pixels; otherwise 1.
     """
     if own.opcode == "dot":
         return 1

@@ -81,7 +81,7 @@ def _cost_to_json(cost: Cost) -> dict[str, Any]:
 
 
 def to_rows(found: Preflight) -> list[list[str]]:
-    """Return a table with a row per finding and a column per part."""
+    """Return a table with a row for each finding, and a column for each part."""
     parts = found.parts.values()
     rows = [[found.target.name, *(NAMES[name] for name in found.parts)]]
 
@@ -143,7 +143,7 @@ def _fits(part: Part) -> str:
 
 
 def advice(found: Preflight) -> list[str]:
-    """Return a sentence for each problem, with the remedy."""
+    """Return a sentence for each problem, with advice."""
     said = []
     for name, part in found.parts.items():
         said += [f"{NAMES[name]}: {culprit.line()}" for culprit in part.culprits]

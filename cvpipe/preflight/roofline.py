@@ -1,4 +1,4 @@
-"""The shortest time of a step on a chip, and the largest batch that fits its memory."""
+"""Lower bound of a step's time on a chip, and the largest batch that fits into its memory."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 from cvpipe.preflight.estimate import Cost
 from cvpipe.preflight.targets import Target
 
-# A TPU pads batches to multiples of this.
+# A TPU pads batches to multiples of this number.
 SUBLANES = 8
 MOST_TRIES = 4
 
 
 class Roofline(NamedTuple):
-    """Lower bounds for the time of a step in seconds, by limiting resource. Real steps take
+    """Lower bounds for the time of a step: one for each limiting resource. Real steps take
     longer.
     """
 
@@ -34,7 +34,7 @@ class Roofline(NamedTuple):
 
     @property
     def bound(self) -> str:
-        """Name of the limit."""
+        """Name of the limiting resource."""
         return max(("compute", "memory", "exchange"), key=lambda name: getattr(self, name))
 
     @property
@@ -67,8 +67,8 @@ class Try(NamedTuple):
 
     batch: int
     memory: int | None
-    """Bytes of memory needed, even if they exceed the limit; None if the compiler doesn't report
-    them.
+    """Bytes of memory that the batch needs, even if it doesn't fit; None if the compiler doesn't
+    report them.
     """
     fits: bool
     seconds: float
@@ -88,15 +88,15 @@ def largest_batch(
 ) -> Largest:
     """Search for the largest batch per chip.
 
-    Memory is assumed to be linear in the batch size, so a line through two batches that fit gives
-    the batch that reaches the limit. This batch is tried, and then smaller ones until one fits.
+    Memory is assumed to be linear in the batch size: the line through two batches that fit predicts
+    the batch that reaches the limit. This batch is tried, then smaller batches until one fits.
 
     Args:
-        attempt: compiles for a batch.
+        attempt: compiles the step for a batch.
         first: the first batch to try.
         limit: bytes of memory.
-        multiple: the result is a multiple of this, unless it is `first` or smaller.
-        least: all batches are multiples of this.
+        multiple: batches larger than `first` are multiples of this number.
+        least: all batches are multiples of this number.
     """
     tries: list[Try] = []
 
@@ -119,8 +119,7 @@ def largest_batch(
     while batch > large.batch and len(tries) < 2 + MOST_TRIES:
         if fitting(batch):
             return Largest(batch, tuple(tries))
-        # The memory of a batch that is too large gives a better prediction than that of small
-        # batches.
+        # A line through a batch that is too large predicts better than a line through small ones.
         lower = _rounded(0.93 * batch, multiple)
         if tries[-1].memory:
             lower = _reaching(limit, large, tries[-1], multiple)

@@ -1,4 +1,4 @@
-"""Lowering of a pipeline's training step and prediction for any batch size."""
+"""Lowering of a pipeline's training step, and of the signature `tensor`, for any batch size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Subject:
     task: Task
     state: State
     batch: Any
-    """Specs of a training batch."""
+    """Nested tf.TensorSpec of a training batch."""
 
     @property
     def gradients(self) -> int:
@@ -51,7 +51,7 @@ class Subject:
         """Lower a whole training step, including optimizers, for one chip.
 
         Args:
-            batch: images of the chip.
+            batch: number of images per chip.
 
         Raises:
             Uncompilable: the step has operations that XLA lacks.
@@ -66,13 +66,12 @@ class Subject:
         """Lower the artifact's signature `tensor`, without its strings, for one chip.
 
         Raises:
-            ConfigError: the signature has no fixed shapes.
-            Uncompilable: it has operations that XLA lacks.
+            ConfigError: the task has no signature `tensor`, or its images have no fixed size.
+            Uncompilable: the signature has operations that XLA lacks.
         """
         if self.task.requests:
             raise ConfigError(
-                f"--what serve: task: {self.config.task} has signatures of its own; use --what"
-                " train"
+                f"--what serve: task: {self.config.task} has no signature tensor; use --what train"
             )
         image = input_spec(self.config)
         if not image.shape[1:].is_fully_defined():
@@ -81,7 +80,7 @@ class Subject:
                 f" {self.config.prepare.resize}, and a chip needs one size; use --what train"
             )
         predict = make_predict([self.state.networks], self.task, self.config)
-        # The Python function, because outputs of a nested tf.function can't be removed.
+        # Use the Python function, because outputs of a nested tf.function can't be removed.
         answer = tensor_signature(predict.python_function, self.task.options)  # type: ignore[attr-defined]
         specs = (
             tf.TensorSpec([batch, *image.shape[1:]], image.dtype),

@@ -1,4 +1,4 @@
-"""Accelerators that a pipeline can be checked for, from their vendors' data sheets."""
+"""Accelerators for which a pipeline can be checked, with numbers from vendors' data sheets."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Chip(NamedTuple):
     memory: float
     """Bytes of high-bandwidth memory."""
     flops: dict[str, float]
-    """Peak of the matrix units for dense data, operations per second, by Keras's dtype policy."""
+    """Peak floating-point operations per second for dense data, by Keras's dtype policy."""
     bandwidth: float
     """Bytes per second between memory and chip."""
     link: float
-    """Bytes per second that a chip exchanges with its neighbors, sum of all links."""
+    """Bytes per second that a chip exchanges with its neighbors, over all links."""
     lanes: int
-    """Channels are padded to multiples of this."""
+    """Channels are padded to multiples of this number."""
     source: str
     """Page that states these numbers."""
 
@@ -55,7 +55,7 @@ def _tpu(name: str, memory: int, tera: float, bandwidth: float, link: float) -> 
 def _gpu(
     name: str, memory: float, half: float, tf32: float, bandwidth: float, link: float, page: str
 ) -> Chip:
-    # TensorFlow multiplies float32 in TF32 on GPUs that have it.
+    # On these GPUs, TensorFlow multiplies float32 in TF32.
     flops = {"mixed_bfloat16": half * TERA, "mixed_float16": half * TERA, "float32": tf32 * TERA}
     return Chip(
         f"NVIDIA {name}",
@@ -77,7 +77,8 @@ H100 = _gpu("H100 SXM", 80, 989, 494, 3350, 450, "h100")
 H200 = _gpu("H200 SXM", 141, 989, 494, 4800, 450, "h200")
 L4 = _gpu("L4", 24, 121, 60, 300, 32, "l4")
 
-# The slices of one host. Names of v4 and v5p count cores, two per chip.
+# TPU slices with one host, and GPUs. The number in the names of v4 and v5p counts cores, of which a
+# chip has two.
 TARGETS = {
     target.name: target
     for target in (

@@ -32,9 +32,11 @@ class Compiled(NamedTuple):
     cost: Cost | None
     """None if the compilation failed."""
     error: str
-    """The compiler's message; empty if it succeeded."""
+    """The compiler's message; empty if the compilation succeeded."""
     needed: int | None
-    """Bytes that a program needs if it doesn't fit; None if it fits or the compiler doesn't say."""
+    """Bytes that the program needs if it doesn't fit; None if it fits, or if the compiler doesn't
+    report them.
+    """
     seconds: float
     versions: dict[str, str]
 
@@ -55,7 +57,9 @@ def compile_for_tpu(
     """Compile a program for one chip of a target.
 
     Args:
-        name: name of the saved files.
+        module: the program.
+        target: the chips.
+        name: name of the saved files, without suffix.
         save: folder for StableHLO, executable and costs; None to save nothing. A program whose
             files are in the folder isn't compiled again.
     """
@@ -87,7 +91,9 @@ def _folder(save: Path | None) -> Iterator[Path]:
 
 
 def _digest(hlo: bytes, target: Target) -> str:
-    """Return a fingerprint of a program that ignores the names TensorFlow gives its parts."""
+    """Return a fingerprint of a program. It ignores names, which differ each time TensorFlow lowers
+    the same graph.
+    """
     module = hlo_pb2.HloModuleProto.FromString(hlo)
     module.ClearField("name")
     module.ClearField("entry_computation_name")
@@ -128,7 +134,7 @@ def _outcome(result: dict[str, Any]) -> Compiled:
 
 
 def _needed(error: str) -> int | None:
-    """Return the bytes that a program needs, from the compiler's error."""
+    """Return the number of bytes that a program needs, parsed from the compiler's error."""
     size = r"([\d.]+)([KMGT]?)"
     found = re.search(rf"(?:Used {size} of|\({size}\) exceeds) ", error)
     if found is None:

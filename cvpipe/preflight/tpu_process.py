@@ -1,9 +1,9 @@
-"""Process that compiles a program for a TPU, on a machine without one: `python -m … HLO TOPOLOGY
+"""Script that compiles a program for a TPU, on a machine without a TPU: `python -m … HLO TOPOLOGY
 TO`.
 
-A failure of the compiler may end its process, so it runs in a separate one. This module needs jax
-and libtpu, and no other module of cvpipe. The conversion and the compile-only client aren't public
-in jax; the extra [preflight] pins a version that has them.
+The compiler runs in a separate process, because a failure may end the process. This module needs
+jax and libtpu, and no other module of cvpipe. Conversion and compilation without a device use
+private functions of jax; the extra [preflight] pins a version that has them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 STABLEHLO, EXECUTABLE = ".stablehlo", ".executable"
-# Version of StableHLO to save in, for older readers.
+# Save in this version of StableHLO, so that older programs can read the file.
 STABLEHLO_VERSION = "1.9.0"
 
 
 def main() -> None:
-    """Compile the HLO file in sys.argv for a topology, write TO.stablehlo and TO.executable, and
-    print the result or the compiler's error as JSON.
+    """Compile the file HLO for TOPOLOGY, write TO.stablehlo and TO.executable, and print the costs
+    or the compiler's error as JSON.
     """
     source, topology, to = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     # Without these settings, libtpu queries the metadata server of a Cloud TPU VM.

@@ -1,4 +1,4 @@
-"""Hyperparameter search and cross-validation: many runs of one pipeline, compared."""
+"""Hyperparameter search, cross-validation, and comparison of runs."""
 
 from __future__ import annotations
 

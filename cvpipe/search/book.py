@@ -23,7 +23,7 @@ from cvpipe.training.summaries import SWEEP
 
 
 class Book:
-    """Record of a sweep: scores by run, which survive restarts, and the trials."""
+    """Record of a sweep: its trials, and the scores of its runs, which survive restarts."""
 
     def __init__(
         self,
@@ -36,9 +36,11 @@ class Book:
         """Open the record of a sweep, or create one.
 
         Args:
+            folder: folder of the sweep.
             config: the pipeline, which is written into the folder.
-            head: settings that must not change between starts of a sweep, by the names used in
-                errors.
+            head: settings that must not change when the sweep is continued, by the names that
+                errors use.
+            space: the search dimensions.
             best_by: the validation score by which trials are compared.
 
         Raises:
@@ -47,8 +49,8 @@ class Book:
         self.folder, self.metric = folder, f"validation {best_by.score}"
         self.pipeline = folder / "pipeline.yaml"
         self.trials: list[dict[str, Any]] = []
-        """Trials in the order drawn, as returned by `sweep`, but with "runs" relative to the
-        folder.
+        """The trials in the order in which they were drawn, as `sweep` returns them, except that
+        "runs" are paths relative to the folder.
         """
         self._space, self._best_by = tuple(space), best_by
         self._file, self._hparams = folder / "sweep.json", folder / SWEEP
@@ -62,8 +64,14 @@ class Book:
         self._write()
 
     def score(self, config: Config, name: str, number: int, train: Train) -> dict[str, Any]:
-        """Return the result of `run_once` for the run in the folder `name`, which belongs to round
-        `number`. The run is trained first if no result is recorded for this configuration.
+        """Return the recorded result of `run_once` for a configuration. If there is none, train the
+        run first.
+
+        Args:
+            config: configuration of the run.
+            name: folder of the run, relative to the sweep's folder.
+            number: the round to which the run belongs.
+            train: trains the run.
         """
         run, known = Run(self.folder / name), self._runs.get(name)
         # A failed run may have no folder. A scored run whose folder was removed is trained again.
@@ -78,7 +86,7 @@ class Book:
         return self._runs[name]
 
     def add(self, trial: dict[str, Any]) -> None:
-        """Add a trial whose runs are scored."""
+        """Add a trial, all of whose runs have results."""
         self.trials.append(trial)
         for name in trial["runs"]:
             run, group = self._runs[name], f"trial-{trial['trial']:03}"
@@ -93,8 +101,8 @@ class Book:
         self._write()
 
     def ranked(self) -> list[dict[str, Any]]:
-        """Return the trials sorted by score, best first, failed ones last. Ties keep their
-        order.
+        """Return the trials sorted by score, best first, failed trials last. Trials with equal
+        scores stay in the order in which they were drawn.
         """
 
         def rank(trial: Mapping[str, Any]) -> float:
@@ -104,11 +112,11 @@ class Book:
         return sorted(self.trials, key=rank)
 
     def merit(self, trial: Mapping[str, Any]) -> float | None:
-        """Return a trial's score as a number that is higher for better ones; None if it failed."""
+        """Return a trial's score, converted so that higher is better; None if the trial failed."""
         return None if trial["score"] is None else self._best_by.merit(trial["score"])
 
     def write_best(self, config: Config) -> Path:
-        """Write the pipeline file of the best trial, whose configuration is given."""
+        """Write best.yaml from the configuration of the best trial; return its path."""
         best, file = self.ranked()[0], self.folder / "best.yaml"
         head = f"Trial {best['trial']} of a sweep, the best of {len(self.trials)}:"
         _write_pipeline(file, config, f"{head} {self.metric} {best['score']:.4f}.")
@@ -161,17 +169,17 @@ class Book:
 
 
 def _write_pipeline(file: Path, config: Config, head: str) -> None:
-    """Write a pipeline file with the keys that were set, under a comment."""
+    """Write a pipeline file: a head comment, and the keys that the user set."""
     text = to_yaml(config.model_dump(mode="json", exclude_unset=True), {}, [head])
     with atomic_write(file) as stream:
         stream.write(text.encode())
 
 
 def _to_try_again(runs: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Return the names of the failed runs to retry, such as those that ran out of memory or disk.
+    """Return the names of failed runs to retry, for example after a lack of memory or disk space.
 
-    Runs with a loss that is not finite would fail again. Runs of earlier rounds are kept as they
-    are, since the later rounds depend on their scores.
+    Runs with an infinite or NaN loss would fail again, so they aren't retried; neither are runs of
+    earlier rounds, because later rounds depend on their results.
     """
     latest = max((run["round"] for run in runs.values()), default=0)
     return {

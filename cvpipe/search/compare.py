@@ -1,6 +1,5 @@
-"""Comparison of finished runs: configurations, curves, and scores on the same images.
-
-A comparison is written to comparison.json and comparison.html.
+"""Comparison of finished runs: configurations, curves, and scores on the same images. The results
+are comparison.json and comparison.html.
 """
 
 from __future__ import annotations
@@ -33,21 +32,24 @@ JSON, PAGE = "comparison.json", "comparison.html"
 def compare(
     runs: Sequence[Run], split: str = "test", overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Evaluate runs on the same split and compare them with the first.
+    """Evaluate runs on the same split, and compare every run with the first.
 
-    The score of an image is the correct share of its answer, `Verdict.score`. For classification it
-    is 1 or 0, and its mean is the accuracy.
+    The score of an image, `Verdict.score`, is the share of the answer that is correct. For
+    classification it is 1 or 0, so its mean is the accuracy.
 
     Args:
+        runs: the runs to compare.
+        split: name of the split.
         overrides: `data.key=value` each, for example the path of the data.
 
     Returns:
-        "split"; "images", the number of images that all runs could read and score; "score", the
-        name of the score that selects the best checkpoint; "configs", {key: values of the runs} for
-        keys that differ; and "runs". Each run has "run", "scores" by name, "mean", the mean score
-        of the images, and its "interval". All runs but the first also have "difference", the mean
-        difference from the first run, its "difference_interval", and the "p_value" of the paired
-        test.
+        "split": name of the split.
+        "images": number of images that all runs could read and score.
+        "score": name of the score that selects the best checkpoint.
+        "configs": {key: value in each run} for keys that differ.
+        "runs": for each run, its folder ("run"), its "scores" by name, the "mean" score of the
+            images and its "interval". All but the first also have the mean "difference" from the
+            first run, the "difference_interval", and the "p_value" of the paired test.
 
     Raises:
         ConfigError: the runs differ in their task or their images.
@@ -85,19 +87,20 @@ def compare(
 
 
 def write_comparison(result: Mapping[str, Any], runs: Sequence[Run], folder: Path) -> Path:
-    """Write the result of `compare` as JSON and as an HTML page with curves. Return the page's
-    path.
+    """Write the result of `compare` as JSON, and as an HTML page with curves. Return the path of
+    the page.
     """
     write_json(folder / JSON, dict(result))
     names = [row["run"] for row in result["runs"]]
     blocks: list[Block] = [
         Heading(1, "Runs side by side"),
         Text(
-            f"On {counted(result['images'], 'image')} of the {result['split']} split. An image's"
-            " score is the share of its answer that is correct, and the mean is over images."
-            f" Intervals contain {LEVEL:.0%} of bootstrap samples of the images. Differences are to"
-            " the first run on the same images; p is the probability of at least such a difference"
-            " if both runs were equally good (paired permutation test)."
+            f"The runs are compared on {counted(result['images'], 'image')} of the"
+            f" {result['split']} split. An image's score is the share of its answer that is"
+            f" correct. Intervals of the mean score contain {LEVEL:.0%} of bootstrap samples of the"
+            " images. Differences are from the first run, on the same images; p is the probability"
+            " of a difference of this size or larger if both runs are equally good (paired"
+            " permutation test)."
         ),
         Table(*_table(result)),
         Heading(2, "Configurations"),
@@ -119,7 +122,7 @@ def write_comparison(result: Mapping[str, Any], runs: Sequence[Run], folder: Pat
 
 
 def comparison_rows(result: Mapping[str, Any]) -> list[list[str]]:
-    """Return the table of the result with its head, for printing."""
+    """Return the table to print: the head, then a row for each run."""
     head, rows = _table(result)
     return [head, *rows]
 
@@ -149,7 +152,7 @@ def _check_comparable(runs: Sequence[Run], split: str) -> None:
     for run in runs[1:]:
         if run.config.task != first.config.task:
             raise ConfigError(
-                f"{run.folder}: its task is {run.config.task}, and that of {first.folder} is"
+                f"{run.folder}: its task is {run.config.task}, but the task of {first.folder} is"
                 f" {first.config.task}; compare runs of one task"
             )
         if run.known["digests"].get(split) != first.known["digests"].get(split):
@@ -180,7 +183,7 @@ def _evaluate(
 
 
 def _differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the keys whose values differ, except the pipeline's name and the paths of the data."""
+    """Return the values of keys that differ, except the pipeline's name and paths of data."""
     each = [flat(config) for config in configs]
     keys = sorted({key for own in each for key in own})
     return {

@@ -1,7 +1,7 @@
-"""A recurrent controller that learns by REINFORCE which choices are rewarded (Zoph and Le 2017,
-section 3).
+"""A recurrent controller that learns by REINFORCE to draw choices with high scores (Zoph and Le
+2017, section 3).
 
-Dimensions: T choices of a trial, n possible values of one of them, U units.
+A trial consists of T choices, one for each search dimension; a choice has n possible values.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from cvpipe.search.draw import MOST_DRAWS
 from cvpipe.search.evolution import Genes, values_of
 from cvpipe.search.space import Choices, Value
 
-# As in appendix A of the paper.
+# Units and layers of the LSTM, and largest absolute initial weight, as in the paper's appendix A.
 UNITS, LAYERS, RANGE = 35, 2, 0.08
-# The paper's 0.0006 is for thousands of trials; a sweep has tens.
+# Learning rate. The paper's 0.0006 is for thousands of trials; a sweep has tens.
 RATE = 0.01
 DECAY = 0.9
 """Decay of the moving average of rewards, which is the baseline."""
 
 
 class Controller:
-    """The sampler that learns, as `draw.Sampler`. `seed` determines weights and draws.
+    """The `draw.Sampler` that learns from scores. `seed` determines initial weights and draws.
 
-    Trials that are drawn again are skipped: teaching them again would soon leave no others.
+    If the policy draws an earlier trial again, it draws once more and doesn't learn from the
+    repetition. Otherwise the policy would soon draw nothing else.
     """
 
     def __init__(self, seed: int):
@@ -51,7 +52,7 @@ class Controller:
         return None
 
     def tell(self, asked: Genes, merit: float | None) -> None:
-        """Learn from a trial's score, `Sampler.tell`; a failed one teaches nothing."""
+        """Learn from a trial's score, `Sampler.tell`. Failed trials are ignored."""
         if merit is None or self._policy is None:
             return
         baseline = merit if self._baseline is None else self._baseline
@@ -60,8 +61,8 @@ class Controller:
 
 
 class Policy:
-    """An LSTM that makes T choices one after another. Its input is the embedding of the choice
-    before, and each choice has a softmax of its own. Both functions are static graphs.
+    """An LSTM that makes T choices one after another. Its input is the embedding of the previous
+    choice; each choice has its own softmax layer. All methods run as static graphs.
 
     Args:
         counts: number n of possible values for each choice.
@@ -98,7 +99,7 @@ class Policy:
 
     @tf.function
     def draw(self, seed: tf.Tensor) -> tf.Tensor:
-        """Draw choices, int32 [T], by a seed, int32 [2]."""
+        """Return random choices, int32 [T], determined by a seed, int32 [2]."""
 
         def drawn(number: int, scores: tf.Tensor) -> tf.Tensor:
             own = tf.random.experimental.stateless_fold_in(seed, number)
@@ -113,8 +114,8 @@ class Policy:
 
     @tf.function
     def learn(self, choices: tf.Tensor, advantage: tf.Tensor) -> None:
-        """Make choices, int32 [T], more probable by a step along the policy gradient: that of their
-        log probability times the advantage, a float32 scalar.
+        """Take one step along the policy gradient: the gradient of the log probability of choices,
+        int32 [T], times the advantage, a float32 scalar.
         """
         with tf.GradientTape() as tape:
             loss = -advantage * self._unrolled(lambda number, scores: choices[number])[1]
@@ -127,7 +128,8 @@ class Policy:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return choices, int32 [T], and the logarithm of their probability.
 
-        `choose` returns a choice from its number and the scores of its values, float32 [1, n].
+        `choose` takes the number of a choice and the logits of its values, float32 [1, n], and
+        returns a value.
         """
         x = tf.zeros([1, UNITS])
         states: list[Any] = [[x, x] for _ in self._cells]

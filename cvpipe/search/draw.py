@@ -1,5 +1,5 @@
-"""Sampling of trials: the contract, and Optuna's random sampler, in ranges that become narrower in
-each round.
+"""Sampling of trials: the protocol of samplers, random sampling by Optuna, and narrowing of ranges
+from round to round.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ from typing import Any, Protocol
 from cvpipe.errors import UserError
 from cvpipe.search.space import Dimension, Range, Value
 
-# A round searches around this fraction of the best earlier trials, and around at least two.
+# A round searches near the best earlier trials: this fraction of all trials, but at least two.
 BEST_SHARE = 0.25
-# After this many draws in a row without a new combination, the space counts as exhausted.
+# A sampler gives up after this number of draws without a new combination.
 MOST_DRAWS = 1000
 
 
 class Sampler(Protocol):
-    """Sequence of drawn trials, determined by a seed and the scores."""
+    """Draws trials. A seed and the reported scores determine the sequence."""
 
     def ask(self, space: Sequence[Any]) -> tuple[Any, dict[str, Value]] | None:
-        """Draw a new trial from dimensions of the kinds that the sampler knows.
+        """Draw a trial with values that no earlier trial had.
 
         Returns:
-            The trial to pass to `tell`, and its values by key, which no earlier trial had; None if
-            MOST_DRAWS draws gave no new values.
+            An object to pass to `tell`, and the trial's values by key; None if MOST_DRAWS draws
+            gave no new values.
         """
         ...
 
     def tell(self, asked: Any, merit: float | None) -> None:
-        """Report a trial's score, of which higher ones are better; None if it failed."""
+        """Report a trial's score, higher for better trials; None if the trial failed."""
         ...
 
 
 class Study:
-    """The random sampler.
+    """The sampler that draws at random, by Optuna.
 
     Raises:
         UserError: Optuna isn't installed.
@@ -92,18 +92,19 @@ class Study:
 def narrowed(
     space: Sequence[Dimension], ranked: Sequence[Mapping[str, Any]], trials: int
 ) -> tuple[Dimension, ...]:
-    """Narrow the search space to the region of the best trials so far; choices are not changed.
+    """Narrow the ranges of a search space to the region of the best trials. Choices stay the same.
 
     Args:
-        ranked: the trials so far, best first, each with "values" by key, "round" and "score" (None
-            if it failed).
+        space: the search space.
+        ranked: the earlier trials, best first, each with "values" by key, "round", and "score"
+            (None if it failed).
         trials: number of trials per round.
     """
     good = [trial["values"] for trial in ranked if trial["score"] is not None]
     if len(good) < 2:
         return tuple(space)
     best = good[: max(2, round(BEST_SHARE * len(good)))]
-    # Every round draws trials around the best ones, so their density there grows with the rounds.
+    # Each round draws its trials near the best trials, so their density grows with every round.
     draws = trials * len({trial["round"] for trial in ranked})
     return tuple(
         (

@@ -1,7 +1,8 @@
 """Regularized evolution over choices (Real et al. 2019, algorithm 1).
 
-The first trials are random. Each later one is a copy of the best of a few random members of the
-population, with one choice changed. A new member takes the place of the oldest, however good.
+The first trials are random and form a population. Each later trial is a copy of the best of a few
+randomly chosen members, with one choice changed. It replaces the oldest member, even if that member
+has the best score.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ POPULATION = 8
 SAMPLE = 4
 
 Genes = tuple[int, ...]
-"""Number of the choice in each dimension."""
+"""Index of the chosen text in each dimension."""
 
 
 class Member(NamedTuple):
@@ -32,17 +33,17 @@ class Member(NamedTuple):
 
 
 class Evolution:
-    """The evolutionary sampler, as `draw.Sampler`.
+    """The `draw.Sampler` that evolves a population.
 
     Args:
         seed: determines the draws.
         population: number of members.
-        sample: number of members, drawn with replacement, whose best is changed.
+        sample: number of members, drawn with replacement, from which the best becomes the parent.
     """
 
     def __init__(self, seed: int, population: int = POPULATION, sample: int = SAMPLE):
         self.members: deque[Member] = deque(maxlen=population)
-        """The population, from the oldest to the youngest."""
+        """The population, oldest member first."""
         self._sample = sample
         self._random = np.random.default_rng(seed)
         self._taken: set[Genes] = set()
@@ -59,7 +60,9 @@ class Evolution:
         return None
 
     def tell(self, asked: Genes, merit: float | None) -> None:
-        """Add a scored member, `Sampler.tell`; if the population is complete, the oldest leaves."""
+        """Add a trial to the population, `Sampler.tell`. A full population loses its oldest
+        member.
+        """
         self.members.append(Member(asked, -math.inf if merit is None else merit))
 
     def _drawn(self, counts: Sequence[int]) -> Genes:
@@ -71,7 +74,7 @@ class Evolution:
 
     def _mutated(self, genes: Genes, counts: Sequence[int]) -> Genes:
         at = int(self._random.integers(len(genes)))
-        # One of the other choices.
+        # Never the same choice again.
         moved = (genes[at] + 1 + int(self._random.integers(counts[at] - 1))) % counts[at]
         return (*genes[:at], moved, *genes[at + 1 :])
 

@@ -1,5 +1,5 @@
-"""Events for TensorBoard's HParams dashboard: a session per run, and a session group per trial with
-its folds.
+"""Events for TensorBoard's HParams dashboard. A run is a session, and the folds of a trial are a
+session group.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cvpipe.yaml_files import read_yaml
 
 
 def write_experiment(folder: Path, space: Sequence[Dimension], metric: str) -> None:
-    """Write the search space and the metric. `folder` is the parent of the runs' folders."""
+    """Write the search space and the metric's name. `folder` is the parent of all run folders."""
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(0):
         hp.hparams_config(
@@ -34,8 +34,8 @@ def write_run(
     score: float | None,
     epoch: int | None,
 ) -> None:
-    """Write a run with its trial's values and its best score at that epoch. A failed run has no
-    score.
+    """Write a run: the values of its trial, and its best score with the epoch. A failed run has
+    neither score nor epoch.
     """
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(epoch or 0):
@@ -54,7 +54,7 @@ def _domain(dimension: Dimension) -> Any:
             else hp.RealInterval(float(low), float(high))
         )
     values = [_plain(text) for text in dimension.texts]
-    # HParams wants values of one type.
+    # HParams requires that all values have the same type.
     return hp.Discrete(
         values if len({type(value) for value in values}) == 1 else list(map(str, values))
     )

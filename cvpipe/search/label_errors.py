@@ -1,8 +1,7 @@
-"""Ranking of labels that are probably wrong, by the predictions of models that weren't trained on
-their images.
+"""Ranking of labels that are probably wrong, from the runs of a cross-validation.
 
-Each run of a cross-validation holds out another part of the data, so all runs together predict
-every image once. The results are label_errors.csv and label_errors.html.
+Each run predicts the part of the data that it held out, so every image is predicted once, by a
+model that wasn't trained on it. The results are label_errors.csv and label_errors.html.
 """
 
 from __future__ import annotations
@@ -40,14 +39,15 @@ def label_errors(
         overrides: `data.key=value` each, for example the path of the data.
 
     Returns:
-        "images", "table" and "page" (files), and "first", the names of the first 20.
+        "images", the number of images; "table" and "page", the paths of the files; and "first", the
+        names of the first 20 images.
 
     Raises:
-        ConfigError: the runs aren't one run of each fold of one cross-validation.
+        ConfigError: the runs aren't the folds of one cross-validation, one run for each fold.
     """
     _check_folds(runs)
     review, subjects = load_review(runs[0].config, runs[0].facts), list[Subject]()
-    # For each verdict: the number of the run, and the position in its validation split.
+    # For each verdict: the number of the run, and the image's position in the validation split.
     places: list[tuple[int, int]] = []
 
     def begin(subject: Subject) -> Watch:
@@ -81,8 +81,9 @@ def label_errors(
     blocks: list[Block] = [
         Heading(1, TITLE),
         Text(
-            f"{counted(len(ranked), 'image')}, each predicted by a model that wasn't trained on it,"
-            f" the most doubtful labels first. All are in {CSV}; {len(pictures):,} are shown."
+            f"{CSV} lists {counted(len(ranked), 'image')}, the most doubtful labels first; this"
+            f" page shows the first {len(pictures):,}. Each image was predicted by a model that"
+            " wasn't trained on it."
         ),
         Gallery([pictures[n] for n in sorted(pictures)]),
     ]

@@ -1,4 +1,4 @@
-"""The plan of a sweep, checked before TensorFlow is imported."""
+"""Pipeline, search space and budget of a sweep, which can be checked without TensorFlow."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ class Plan:
     overrides: tuple[str, ...] = ()
     """Overrides of the form `key=value`, for all trials."""
     search: tuple[str, ...] = ()
-    """Search dimensions, parsed by `space.parse`; empty: one trial of the unchanged pipeline."""
+    """Search dimensions, parsed by `space.parse`. If empty, the only trial is the unchanged
+    pipeline.
+    """
     trials: int = 10
     """Trials per round."""
     rounds: int = 1
-    """Number of rounds. From the second on, ranges are narrowed around the best earlier trials."""
+    """Number of rounds. Later rounds narrow the ranges to the region of the best trials."""
     folds: int | None = None
-    """Number of folds; None to train each trial once, on the pipeline's own splits."""
+    """Number of folds; None to train each trial once, on the pipeline's splits."""
     sampler: SamplerName = "random"
-    """Way of drawing trials. evolution and controller learn from the scores of earlier trials, and
-    only search choices, in one round.
+    """Way of drawing trials. "evolution" and "controller" learn from the scores of earlier trials.
+    They need one round and choices instead of ranges.
     """
 
     def load(self, overrides: Sequence[str] = (), fold: int = 0) -> Config:

@@ -14,7 +14,7 @@ from cvpipe.config import Config
 from cvpipe.config.cells import Cells
 from cvpipe.errors import ConfigError
 
-# A key's value in a trial: a number, or a choice as written.
+# The value of a key in a trial: a number of a range, or the text of a choice.
 Value = int | float | str
 # Maps overrides, `key=value` each, to the configuration; raises ConfigError.
 Load = Callable[[Sequence[str]], Config]
@@ -22,7 +22,7 @@ Load = Callable[[Sequence[str]], Config]
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER})(?::(log|linear))?")
 DIGITS = 4
-# If the best value is within this fraction of an end of its range, better values may lie beyond it.
+# A value is at an end of its range if its distance is at most this fraction of the range.
 EDGE = 0.05
 
 
@@ -46,8 +46,8 @@ class Range:
         )
 
     def narrowed(self, best: Sequence[float], trials: int) -> Range:
-        """Return the range narrowed to the best values, with a margin: the mean distance between
-        `trials` draws.
+        """Return the range from the smallest to the largest of the best values, plus a margin on
+        both sides: the mean distance between `trials` draws.
         """
         low, high = self._scaled(self.low), self._scaled(self.high)
         margin = (high - low) / trials
@@ -61,9 +61,7 @@ class Range:
         return dataclasses.replace(self, low=max(ends[0], self.low), high=min(ends[1], self.high))
 
     def edge(self, value: float) -> str | None:
-        """Return "lower" or "upper" if the value is near that end of the range, so better values
-        may be beyond it; else None.
-        """
+        """Return "lower" or "upper" if the value is at this end of the range, else None."""
         low, high = self._scaled(self.low), self._scaled(self.high)
         position = (self._scaled(value) - low) / (high - low)
         return "lower" if position < EDGE else "upper" if position > 1 - EDGE else None
@@ -84,11 +82,11 @@ Dimension = Range | Choices
 
 
 def parse(text: str) -> Dimension:
-    """Parse `key=low:high`, `key=low:high:log`, `key=low:high:linear` or `key=a,b,c` with YAML
-    choices.
+    """Parse `key=low:high`, `key=low:high:log`, `key=low:high:linear`, or a list of choices in YAML
+    such as `key=a,b,c`.
 
     Raises:
-        ConfigError: the text has another form, or there are fewer than two values to search.
+        ConfigError: the text has another form, or fewer than two values.
     """
     key, _, given = text.partition("=")
     found = RANGE.fullmatch(given)
@@ -110,8 +108,8 @@ def parse(text: str) -> Dimension:
 def check(texts: Sequence[str], load: Load) -> tuple[Dimension, ...]:
     """Parse the search dimensions and validate every choice and both ends of every range.
 
-    Ranges of integer keys become integer ranges. The key of a section of cells, without values,
-    stands for all inputs and operations of their blocks.
+    Ranges of integer keys become integer ranges. `model.cells`, without values, stands for all
+    inputs and operations of the cells' blocks.
 
     Raises:
         ConfigError: a dimension is invalid, or the pipeline refuses a value.
@@ -132,7 +130,7 @@ def check(texts: Sequence[str], load: Load) -> tuple[Dimension, ...]:
 
 
 def _of_cells(key: str, load: Load) -> list[Dimension]:
-    """Return the choices of the cells at a key of the pipeline; none if it has no cells there."""
+    """Return the choices of the cells at a key of the pipeline; none if the key has no cells."""
     section: Any = load([])
     for part in key.split("."):
         section = getattr(section, part, None)
@@ -141,14 +139,14 @@ def _of_cells(key: str, load: Load) -> list[Dimension]:
     if not {"normal", "reduction"} <= section.model_fields_set:
         raise ConfigError(
             f"--search {key}: the pipeline's cells have no blocks to replace; add normal and"
-            " reduction, with as many blocks as the cells shall have"
+            " reduction, each with the number of blocks to search"
         )
     return [Choices(f"{key}.{own}", texts) for own, texts in section.choices().items()]
 
 
 def _choices(text: str) -> list[str]:
-    """Split a YAML list without brackets into its items, as written; empty if the text is no such
-    list.
+    """Split the items of a YAML list without brackets, as they are written. Return an empty list if
+    the text isn't YAML.
     """
     try:
         listed = yaml.compose(f"[{text}]", yaml.SafeLoader)

@@ -1,5 +1,5 @@
-"""Hyperparameter sweeps: random search from coarse to fine, evolution or a learning controller over
-choices, and cross-validation.
+"""Hyperparameter sweeps: random search from coarse to fine, evolution, a controller that learns by
+REINFORCE, and cross-validation.
 
 Runs are compared by their validation scores. The test split is not used.
 
@@ -10,8 +10,8 @@ A sweep's folder contains the runs trial-000, trial-001 … (with folds: trial-0
     best.yaml        the pipeline of the best trial
     hparams/         events for TensorBoard's HParams dashboard
 
-The pipeline's seed and the scores of earlier rounds determine the trials. To continue a sweep, all
-trials are drawn again, and those without a score are trained.
+The pipeline's seed and the scores of earlier trials determine the trials. A sweep that is continued
+draws the same trials again, and trains only those without a score.
 """
 
 from __future__ import annotations
@@ -40,11 +40,14 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
     """Run or continue the trials of a plan in `folder`.
 
     Returns:
-        "metric", such as "validation accuracy"; "best", the number of the best trial; "trials",
-        best first, failed ones last: each with "trial", "round", "values" by key, "score" (with
-        folds, the mean) and "deviation" (with folds, the sample standard deviation), both None if
-        it failed, "scores" by fold, "seconds", "error" and "runs" (folders); "notes" (sentences);
-        "pipeline", the file of the best trial's pipeline.
+        "metric": name of the score, such as "validation accuracy".
+        "best": number of the best trial.
+        "trials": best first, failed trials last. Each has "trial" (its number), "round", "values"
+            by key, "score" (with folds, the mean), "deviation" (with folds, the sample standard
+            deviation), "scores" by fold, "seconds", "error", and "runs" (folders). The score and
+            deviation of a failed trial are None.
+        "notes": sentences.
+        "pipeline": file of the best trial's pipeline.
 
     Raises:
         ConfigError: the plan is invalid, or the folder contains another sweep.
@@ -69,7 +72,7 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
     with Run(folder).locked():
         best_by = load_task(config, splits["train"].facts).best_by
         book = Book(folder, config, head, space, best_by)
-        # The user may edit the file during the sweep, so the one in the folder is read.
+        # Read the copy of the pipeline in the folder, because users may edit their file meanwhile.
         copied = dataclasses.replace(plan, pipeline=book.pipeline, overrides=())
         if not space:
             copied = dataclasses.replace(copied, trials=1, rounds=1)
@@ -77,7 +80,7 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
         result = book.result()
         if result["best"] is None:
             error = book.trials[0]["error"]
-            raise UserError(f"no trial succeeded; the error of the first: {error}")
+            raise UserError(f"no trial succeeded; the error of the first trial: {error}")
         whole = dataclasses.replace(copied, folds=None)
         best = whole.load(_overrides(result["trials"][0]["values"]))
         return {**result, "pipeline": str(book.write_best(best))}
@@ -90,7 +93,7 @@ def _sampler(plan: Plan, seed: int) -> Sampler:
         case "evolution":
             return Evolution(seed)
         case "controller":
-            # It takes TensorFlow some seconds to trace the policy.
+            # Import it only here: the module imports TensorFlow.
             from cvpipe.search.controller import Controller
 
             return Controller(seed)
@@ -104,7 +107,7 @@ def _run_trials(
         for _ in range(plan.trials):
             drawn = sampler.ask(finer)
             if drawn is None:
-                _print_progress("no combination is left that hasn't been tried")
+                _print_progress("all combinations have been tried")
                 break
             asked, values = drawn
             trial = _run_trial(plan, number, values, book, train)

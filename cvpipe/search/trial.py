@@ -1,6 +1,4 @@
-"""One run of a trial: trained by `cvpipe train` in a separate process, and scored on the validation
-split.
-"""
+"""Training of a trial's run by `cvpipe train` in a separate process, and its validation score."""
 
 from __future__ import annotations
 
@@ -28,17 +26,17 @@ Train = Callable[[Config, Path], Any]
 def train_in_a_process(config: Config, folder: Path) -> None:
     """Run `cvpipe train` in a separate process.
 
-    Kernels are chosen per process (`train.onednn`), so in its own process a trial is bit-identical
-    to `cvpipe train` with its configuration. All memory is released at the end. If the system kills
-    a trial because it uses too much memory, the sweep continues.
+    A process chooses its kernels once (`train.onednn`), so only in its own process does a trial
+    have the same bits as `cvpipe train`. The process releases all its memory at the end, and if the
+    system kills it because it uses too much memory, the sweep continues.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "config.json"
     write_json(file, config.to_json())
     command = [sys.executable, "-m", "cvpipe", "train", str(file), "--run", str(folder), "--json"]
     last: deque[str] = deque(maxlen=20)
-    # Start a new session. Otherwise Ctrl-C in the terminal would reach the process twice, which
-    # stops it at once.
+    # Start a new session. Otherwise Ctrl-C in the terminal would reach the process twice, and a
+    # second signal stops a training without saving.
     with subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -54,7 +52,7 @@ def train_in_a_process(config: Config, folder: Path) -> None:
                 last.append(line.strip())
             code = process.wait()
     if stopped.is_set() or code == Interrupted.exit_code:
-        raise Interrupted("stopped; everything is saved. The same command continues it")
+        raise Interrupted("stopped; everything is saved. The same command continues the sweep")
     if code < 0:
         raise UserError(
             f"killed by signal {-code} ({signal.Signals(-code).name}); it may have run out of"
@@ -69,8 +67,8 @@ def run_once(config: Config, folder: Path, best_by: BestBy, train: Train) -> dic
     """Train a configuration, or continue its run, and score it.
 
     Returns:
-        "score", the best score on the validation split, None if the run failed; "epoch" of that
-        score; "seconds"; and "error", the reason of the failure, or None.
+        "score", the best score on the validation split, and its "epoch", both None if the run
+        failed; "seconds"; and "error", the reason of the failure, or None.
 
     Raises:
         ConfigError: the folder contains another run.
@@ -79,7 +77,7 @@ def run_once(config: Config, folder: Path, best_by: BestBy, train: Train) -> dic
     run = Run(folder)
     if run.config_file.exists() and run.config != config:
         raise ConfigError(
-            f"{folder}: holds a run of another configuration; choose another folder with --run"
+            f"{folder}: has a run with another configuration; choose another folder with --run"
         )
     began = time.monotonic()
     try:

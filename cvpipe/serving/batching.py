@@ -4,9 +4,9 @@ Images of all requests with the same options wait in one bounded queue. Threads 
 as fit into a batch, oldest first, and call the model. Requests are refused if the queue is full,
 and requests past their deadline are not computed.
 
-While other threads compute, a free thread waits until as many images are queued as are being
-computed. Otherwise it would often take a single image just before many others arrive, and small
-batches cost more per image.
+While other threads compute n images, a free thread waits until n images are queued. Otherwise it
+would often take a single image just before many others arrive, and small batches take more time per
+image.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Answer(NamedTuple):
-    """One row of the outputs of a batch."""
+    """The answer to one image: a row of a batch's outputs."""
 
     outputs: Arrays
     row: int
@@ -64,9 +64,9 @@ class Job:
     key: Hashable
     """Only images with equal keys are batched together."""
     whole: bool
-    """True to run all images in one call without those of other requests."""
+    """True to run all images of this request in one call, without images of other requests."""
     deadline: float
-    """Time after which no answer is needed, on the clock of `time.monotonic`."""
+    """Time by `time.monotonic` after which no answer is needed."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[Answer | RequestError]]
     arrived: float = field(default_factory=time.monotonic)
@@ -155,8 +155,8 @@ class Batcher:
                 seconds = math.ceil(self._waiting / self._speed) if self._speed else 1
                 raise RequestError(
                     429,
-                    f"{self._waiting} images are waiting, of at most {self._limits.max_queue}; try"
-                    " again",
+                    f"{self._waiting} images are waiting, and at most {self._limits.max_queue} may"
+                    " wait; try again",
                     retry_after=min(max(seconds, 1), 60),
                 )
             self._waiting += len(job.images)
@@ -194,7 +194,7 @@ class Batcher:
         key = min(self._queues, key=lambda each: self._queues[each][0].arrived)
         self._fill(key)
         if key not in self._queues:
-            return []  # another thread was faster
+            return []  # another thread took the images meanwhile
         queue, parts = self._queues[key], list[Part]()
         while queue:
             job = queue[0]
@@ -282,9 +282,9 @@ class Batcher:
                 if job.left == 0:
                     done.setdefault(job.loop, []).append(job)
         for loop, jobs in done.items():
-            # The loop may have been closed.
+            # Raises RuntimeError if the loop has been closed.
             with suppress(RuntimeError):
-                # One call for all jobs, because each call wakes the loop.
+                # Use one call for all jobs, because each call wakes the loop.
                 loop.call_soon_threadsafe(_resolve, jobs)
 
 

@@ -15,15 +15,15 @@ import numpy as np
 from cvpipe.serving.errors import RequestError
 
 MAX_RATIO = 100
-"""Largest ratio of the decompressed to the compressed size of a body …"""
+"""Largest ratio of a body's decompressed size to its compressed size."""
 UNSUSPICIOUS = 2**20
-"""… if it decompresses to more bytes than this."""
+"""Bodies that decompress to at most this number of bytes may have any ratio."""
 MAX_UNSIZED = 8 * 2**20
-"""Largest chunked body in bytes, which can't be refused by its Content-Length."""
+"""Largest chunked body in bytes. Its size isn't known before it arrives."""
 MAX_DEPTH = 64
 STRINGS_PER_VALUE = 64
-"""Maximum number of names and strings per instance; each takes 70 bytes of memory. cvpipe's models
-need a tenth of this number.
+"""Maximum number of names and strings per instance. Each takes 70 bytes of memory. An instance for
+cvpipe's models has about a tenth of this number.
 """
 _CHUNK = 2**16
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
@@ -122,7 +122,7 @@ class Unpacker:
             return
         while part:
             if self._stream.eof:
-                # Concatenated streams are refused: each would copy the rest of the body.
+                # Refuse concatenated streams, because each would copy the rest of the body.
                 raise RequestError(400, "the body is not one complete gzip stream; send it again")
             try:
                 piece = self._stream.decompress(part, _CHUNK)
@@ -150,13 +150,13 @@ class Unpacker:
             raise RequestError(
                 413,
                 f"the body decompresses to over {MAX_RATIO} times its size, which this server"
-                f" refuses: send it uncompressed, in at most {self._limit} bytes",
+                f" refuses; send it uncompressed, with at most {self._limit} bytes",
             )
 
 
 class JsonGuard:
-    """Limits the memory of JSON before it is parsed, by depth and by the number of values in the
-    lists of a request ("instances" and "inputs").
+    """Limits the memory that parsing JSON will take: its depth, the number of values in the lists
+    "instances" and "inputs", and the number of strings.
     """
 
     def __init__(self, max_values: int) -> None:
@@ -169,7 +169,8 @@ class JsonGuard:
         """Check a part of the text.
 
         Raises:
-            RequestError: 400 if it is nested too deep, 413 if there are too many values.
+            RequestError: 400 if the JSON is nested too deeply, 413 if it has too many values or
+                strings.
         """
         marks = self._outside_strings(part)
         if marks:
@@ -191,7 +192,7 @@ class JsonGuard:
 
     def _too_many(self, what: str) -> RequestError:
         return RequestError(
-            413, f"the body has over {what}, the most that this server takes; send fewer at a time"
+            413, f"the body has over {what}, the limit of this server; send fewer per request"
         )
 
     def _outside_strings(self, part: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Client for cvpipe's server and TF Serving, based on the standard library alone."""
+"""Client for cvpipe's server and TF Serving, which needs only the standard library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def predict(url: str, images: Sequence[bytes], timeout: float = 60.0) -> list[di
         url: URL of the model, such as http://127.0.0.1:8501/v1/models/digits; append /versions/N
             for a version other than the latest.
         images: the bytes of image files.
-        timeout: maximum seconds without data from the server.
+        timeout: seconds to wait for data from the server.
 
     Raises:
         UserError: the server can't be reached or refused the request.

@@ -32,8 +32,8 @@ _TRACE_LINES = (
 class RequestError(Exception):
     """A failed request: an HTTP status and a sentence for the client.
 
-    `allow` names the methods to list with status 405. `retry_after` is the value of Retry-After,
-    seconds. `code` is the error code of TensorFlow and gRPC, None if unknown.
+    `allow` is the value of the header Allow for status 405, and `retry_after` that of Retry-After
+    in seconds. `code` is the error code of TensorFlow and gRPC; None if unknown.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class RequestError(Exception):
 
 
 def to_request_error(error: Exception) -> RequestError:
-    """Convert any error to the one reported to the client. Status 500 is an internal error, whose
-    details are only logged.
+    """Convert any error to a RequestError for the client. Internal errors get status 500 and no
+    details, which are only logged.
     """
     if isinstance(error, RequestError):
         return error
@@ -70,7 +70,7 @@ def to_request_error(error: Exception) -> RequestError:
             f"the model refused the request: {_reason(error.message)}",
             code=error.error_code,
         )
-    return RequestError(500, "internal error; the server's log says more")
+    return RequestError(500, "internal error; the server's log has the details")
 
 
 def _reason(message: str) -> str:

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from cvpipe.serving.shelf import Version
 
 GUARDED_BYTES = 2**12
-"""Size of a body in bytes up to which `JsonGuard` isn't applied."""
+"""`JsonGuard` checks only bodies with more bytes."""
 MIN_BYTES_PER_SECOND = 50_000
 """Minimum rate at which a body must arrive, enforced after `stalled_seconds`."""
 
 
 class Json(Response):
-    """JSON response that contains NaN and Infinity as numbers, as in TF Serving."""
+    """JSON response. NaN and Infinity are written as numbers, as in TF Serving."""
 
     media_type = "application/json"
 
     def __init__(
         self, content: Any, status: int = 200, headers: dict[str, str] | None = None
     ) -> None:
-        """Create a response with an object or encoded JSON."""
+        """Create a response from an object or from encoded JSON."""
         super().__init__(content, status, headers)
 
     def render(self, content: Any) -> bytes:
@@ -48,7 +48,7 @@ class Exchange:
         """Wrap a Starlette request."""
         self.request, self.service = request, service
         self.model = self.version = ""
-        """Model and version for the metrics; empty without one."""
+        """Model and version for the metrics; empty before they are known."""
         self.began = self._marked = time.monotonic()
         self.times: dict[str, float] = {}
         self.held = 0
@@ -126,7 +126,7 @@ class Exchange:
         service = self.service
         service.held_bytes += size
         if size > 0 and service.held_bytes > service.settings.max_held_bytes:
-            raise RequestError(429, "the server holds too many bodies; try again", retry_after=1)
+            raise RequestError(429, "the server has too many requests; try again", retry_after=1)
 
     async def _receive(self, taken: int) -> dict[str, Any]:
         settings = self.service.settings
@@ -136,7 +136,7 @@ class Exchange:
             async with asyncio.timeout(min(max(left, 0), settings.stalled_seconds)):
                 message = await self.request.receive()
         except TimeoutError:
-            raise RequestError(408, "the body took too long") from None
+            raise RequestError(408, "the body arrived too slowly; send it again") from None
         if message["type"] == "http.disconnect":
             raise ConnectionAbortedError("the client went away")
         return dict(message)

@@ -27,8 +27,8 @@ from cvpipe.serving.service import Service
 
 Handler = Callable[[Exchange], Awaitable[Response]]
 SPARED_BYTES = 2**16
-"""If at most this many bytes of a body are unread, they are read, so that the connection stays
-open.
+"""If an unread rest of a body has at most this number of bytes, it is read, so that the connection
+can stay open.
 """
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 # Request ids are a random prefix and a counter, because drawing random bytes for each request is
@@ -69,7 +69,7 @@ def endpoint(service: Service, handler: Handler, public: bool = False) -> ASGIAp
 
 
 class _Body:
-    """The body of a request. Keeps track of how much of it has been read."""
+    """The body of a request. Records if reading it has begun and ended."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers = Headers(scope=scope)
@@ -88,7 +88,7 @@ class _Body:
         return message
 
     async def finish(self, response: Response, send: Send) -> None:
-        """Send a response. Close the connection after it if too much of the body is unread."""
+        """Send a response. If too much of the body is unread, then close the connection."""
         if not self._ended and (self._begun or not self._expects_continue):
             await self._skip(SPARED_BYTES, 0.2)
         if self._ended:

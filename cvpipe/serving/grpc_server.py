@@ -20,7 +20,7 @@ _SERVICES = ("", grpc_tf_serving.PREDICTION, grpc_tf_serving.MODEL, grpc_v2.NAME
 
 
 async def start_grpc(service: Service, host: str, port: int) -> tuple[grpc.aio.Server, int]:
-    """Start the gRPC server in the running loop. Return it and its port.
+    """Start the gRPC server in the running loop. Return the server and its port.
 
     Raises:
         UserError: the address or the certificate can't be used.

@@ -59,7 +59,7 @@ def _target(spec: Any) -> Target:
     if not spec.name:
         raise RequestError(400, "Missing ModelSpec: give the model's name")
     if spec.HasField("version") and spec.version_label:
-        raise RequestError(400, "a ModelSpec has either a version or a label, and not both")
+        raise RequestError(400, "the ModelSpec has a version and a label; give only one of them")
     number = spec.version.value if spec.HasField("version") else None
     return Target(spec.name, number, spec.version_label or None)
 
@@ -121,7 +121,7 @@ def _array(name: str, content: bytes, spec: tf.TensorSpec, most: int) -> np.ndar
         raise RequestError(
             400, f'input "{name}" is {dtype.name}; the model takes {spec.dtype.name}'
         )
-    # A single value can fill any shape, so a few bytes could request all memory.
+    # A TensorProto with a single value may have any shape, so a few bytes could request all memory.
     if min(shape, default=0) < 0 or math.prod(shape) * max(dtype.size or 8, 1) > most:
         raise RequestError(400, f'input "{name}" has a shape that is not allowed: {shape}')
     if not spec.shape.is_compatible_with(shape):

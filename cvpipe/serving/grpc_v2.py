@@ -117,7 +117,7 @@ def _target(name: str, version: str) -> Target:
 
 
 def _arrays(request: Any, specs: Mapping[str, tf.TensorSpec]) -> Arrays:
-    """Parse the inputs of a request. Either all are raw bytes, or all are typed contents."""
+    """Parse the inputs of a request: raw bytes for all inputs, or typed contents for all."""
     raw = list(request.raw_input_contents)
     if raw and len(raw) != len(request.inputs):
         raise RequestError(400, f"{len(request.inputs)} inputs have {len(raw)} raw contents")

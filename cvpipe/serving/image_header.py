@@ -10,11 +10,11 @@ import re
 from cvpipe.data.header import FORMATS
 
 Size = tuple[int, int]
-# Markers of segments with a length field; fill bytes and standalone markers are excluded.
+# Matches markers of segments that have a length field, but no fill bytes or standalone markers.
 _SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _MOST_SEGMENTS, _MOST_BETWEEN = 10_000, 2**16
-# Size assumed for JPEGs with more segments or more bytes between segments, because scanning
-# millions of them would take a second.
+# Assumed size of a JPEG with more segments, or with more bytes between segments. Scanning millions
+# of segments would take a second.
 _LARGEST_JPEG = (65_535, 65_535)
 
 
@@ -39,8 +39,8 @@ def image_size(encoded: bytes) -> Size | None:
 def _jpeg(encoded: bytes) -> Size | None:
     """Find the frame header (ITU T.81, B.2.2), which comes after other segments.
 
-    If a damaged or malicious file has several, the largest counts. Bytes between segments are
-    skipped, as in libjpeg.
+    If a damaged or malicious file has several frame headers, return the largest size. Bytes between
+    segments are skipped, as in libjpeg.
     """
     at, largest, left = 2, None, _MOST_BETWEEN
     for _ in range(_MOST_SEGMENTS):

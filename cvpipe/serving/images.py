@@ -1,4 +1,6 @@
-"""`POST /predict/MODEL`: image files to the JSON of `cvpipe predict`, or to a picture."""
+"""`POST /predict/MODEL`, which takes image files and returns the JSON of `cvpipe predict`, or a
+picture.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +77,8 @@ async def answer(exchange: Exchange) -> Response:
 
 
 def _files(exchange: Exchange, body: bytearray) -> tuple[list[tuple[str, bytes]], bool]:
-    """Return the images of a body with their names, and True if the body is a single image instead
-    of a form.
+    """Return the names and contents of a body's images, and True if the body is a single image, not
+    a form.
     """
     content_type = exchange.request.headers.get("content-type", "")
     if not is_multipart(content_type):
@@ -92,20 +94,20 @@ def _files(exchange: Exchange, body: bytearray) -> tuple[list[tuple[str, bytes]]
 
 
 def _options(exchange: Exchange, servable: Servable) -> dict[str, np.ndarray]:
-    """Parse the options in a query, such as ?score_threshold=0.5."""
+    """Parse the options in a query string, such as ?score_threshold=0.5."""
     if servable.images_input is None:
         raise RequestError(400, "this model doesn't accept encoded images; use :predict")
     defaults, options = servable.defaults(BYTES_SIGNATURE), {}
     for name, text in exchange.request.query_params.items():
         if name not in defaults:
             known = ", ".join(sorted(defaults)) or "none"
-            raise RequestError(400, f'no setting "{name}" of this model; it has {known}')
+            raise RequestError(400, f'this model has no option "{name}"; its options: {known}')
         dtype = defaults[name].dtype
         try:
             value = float(text) if dtype.is_floating else int(text)
             options[name] = np.array(value, dtype.as_numpy_dtype)
         except (ValueError, OverflowError):
-            raise RequestError(400, f'the setting "{name}" takes a number, not "{text}"') from None
+            raise RequestError(400, f'the option "{name}" takes a number, not "{text}"') from None
     return options
 
 
@@ -118,7 +120,7 @@ def _answers_as_json(
 def _answer_as_json(
     servable: Servable, one: Answer | RequestError, error: str | None
 ) -> dict[str, Any]:
-    """Return the answer in the JSON of `cvpipe predict`, or an error."""
+    """Return an answer as in the JSON of `cvpipe predict`, or an error."""
     if isinstance(one, RequestError):
         return {"error": str(one), "status": one.status}
     assert servable.valid and servable.task

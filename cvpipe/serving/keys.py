@@ -24,7 +24,7 @@ def check_key(keys: Collection[bytes], header: Callable[[str], str | None]) -> N
     scheme, _, token = (header("authorization") or "").partition(" ")
     if scheme.lower() == "bearer":
         given = token.strip()
-    # Compare all keys, so that the time of the comparison reveals nothing about them.
+    # Compare with all keys, so that the duration reveals nothing about the keys.
     matches = [hmac.compare_digest(given.encode("utf-8", "replace"), key) for key in keys]
     if not any(matches):
         raise RequestError(401, "send one of this server's API keys: Authorization: Bearer KEY")

@@ -1,4 +1,4 @@
-"""The listening socket of a server. It is closed without resetting connections."""
+"""The listening socket of a server, and how to close it without resetting connections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_SYN = (
     (0x06, 0, 0, 0),  # drop it;
     (0x06, 0, 0, 0xFFFFFFFF),  # accept all other packets
 )
-"""Classic BPF program: operation, jumps, operand."""
+"""Instructions of a classic BPF program: operation, two jumps, operand."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -35,7 +35,7 @@ def bind(host: str, port: int) -> socket.socket:
         found: list[Any] = socket.getaddrinfo(
             host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        # Prefer IPv4 for names with both kinds of addresses, because every client tries IPv4.
+        # If a name has IPv4 and IPv6 addresses, prefer IPv4, because every client tries IPv4.
         family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -57,7 +57,7 @@ def listen(listener: socket.socket, host: str, port: int) -> None:
     """Start listening.
 
     Raises:
-        UserError: the address is taken.
+        UserError: another process listens on the address.
     """
     try:
         listener.listen(1024)
@@ -66,10 +66,10 @@ def listen(listener: socket.socket, host: str, port: int) -> None:
 
 
 def refuse_new(listener: socket.socket) -> None:
-    """Stop the kernel from accepting new connections, on Linux. Pending ones can still be accepted.
+    """Make the kernel ignore new connections, on Linux. Pending connections can still be accepted.
 
-    Closing a socket resets its pending connections. To avoid that, call this function, accept the
-    pending connections, and then close the socket. After that, new clients are refused.
+    Closing a socket resets its pending connections. To avoid this, call this function, accept the
+    pending connections, then close the socket. After closing, the kernel refuses new connections.
     """
     if sys.platform != "linux":
         return
@@ -84,8 +84,8 @@ def close(listener: socket.socket, plain: bool) -> None:
     """Close the socket, and answer pending connections with an error.
 
     Args:
-        listener: the socket; nothing else may accept from it.
-        plain: True for HTTP; with HTTPS no error can be sent.
+        listener: the socket. Nothing else may accept connections from it.
+        plain: True for HTTP. Over HTTPS no error can be sent.
     """
     waiting: list[socket.socket] = []
     listener.setblocking(False)

@@ -65,7 +65,7 @@ class Metrics:
         )
         self.ready = Gauge("ready", "1 while the server accepts requests, else 0.", **own)
 
-        # Children are cached, because looking one up by its labels is slower than counting.
+        # Cache the metric of each combination of labels, because looking it up is slow.
         self._counts: dict[tuple[str, ...], Counter] = {}
         self._stages: dict[tuple[str, ...], Histogram] = {}
 
@@ -98,7 +98,7 @@ class BatchMetrics:
     """Batch metrics of one version."""
 
     def __init__(self, metrics: Metrics, model: str, version: int) -> None:
-        """Select the version."""
+        """Record batches of this version in `metrics`."""
         self._metrics, self._labels = metrics, (model, str(version))
 
     @cached_property

@@ -18,7 +18,7 @@ from cvpipe.export.operations import check_operations
 from cvpipe.export.replay import default_inputs
 
 BYTES_SIGNATURE = "serving_default"
-"""The signature of an artifact that takes encoded images."""
+"""The signature of cvpipe's artifacts that takes encoded images."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Servable:
     default_inputs: Mapping[str, Mapping[str, tf.Tensor]]
     """Default values of optional inputs, by signature name and input name.
 
-    TensorFlow Serving fills in missing inputs; TensorFlow's loader does not.
+    TensorFlow Serving fills in missing inputs by itself, TensorFlow's loader doesn't.
     """
     valid: str | None
     """Name of the output that is True for decoded images; None if the model is not from cvpipe."""
     root: Any
-    """The loaded model, kept because signatures reference its variables only weakly."""
+    """The loaded model. Signatures hold only weak references to its variables, so keep it."""
     folder: Path = field(default_factory=Path)
 
     @cached_property
@@ -87,9 +87,9 @@ def find_models(folder: Path) -> dict[str, dict[int, Path]]:
     """Return the exported versions by model name and number, ascending.
 
     `folder` contains models (NAME/VERSION/saved_model.pb), or is one model (VERSION/saved_model.pb)
-    or one version (saved_model.pb). If the folder of a single version isn't named by a number, it
-    is version 1 of a model of that name. In the folder of a model, subfolders whose names aren't
-    numbers are unfinished exports and are ignored.
+    or one version (saved_model.pb). A single version whose folder isn't named by a number becomes
+    version 1 of a model with the folder's name. In the folder of a model, subfolders whose names
+    aren't numbers are unfinished exports and are ignored.
 
     Raises:
         UserError: the folder does not exist.
@@ -108,7 +108,7 @@ def find_models(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def load_servable(path: Path) -> Servable:
-    """Load a version, after checking its operations and, if it is from cvpipe, its files.
+    """Check the operations of a version and, if it is from cvpipe, its files; then load it.
 
     Raises:
         UserError: the version can't be loaded, its files were changed, or it has unsafe operations.

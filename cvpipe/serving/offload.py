@@ -1,4 +1,4 @@
-"""Running of slow parts of handlers in threads, so that they don't block other requests."""
+"""Running of slow functions in threads, so that they don't block other requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 SMALL_BYTES = 2**18
-"""Size below which a change of threads costs more than it saves."""
+"""Below this size, starting the function in a thread takes longer than the function itself."""
 
 
 async def offload(size: int, function: Callable[..., Result], *arguments: Any) -> Result:

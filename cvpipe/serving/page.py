@@ -1,4 +1,4 @@
-"""The web page that shows predictions for an image from a file or the camera."""
+"""The web page that takes an image from a file or the camera and shows the predictions."""
 
 from __future__ import annotations
 

@@ -18,13 +18,14 @@ MAX_HEADER_BYTES = 2**16
 MAX_TRAILERS = 100
 LINGER_SECONDS = 5.0
 GRACE_SECONDS = 1.0
-"""Seconds in which an idle connection may still send a request once the server is stopping."""
+"""After the server begins to stop, idle connections may send a request for this number of seconds.
+"""
 HALF_CLOSE = "cvpipe.half_close"
-"""ASGI extension that closes the sending side of a connection and continues reading."""
+"""ASGI extension: a function that ends the sending direction of a connection; reading continues."""
 
 
 class _Refused(Exception):
-    """Stops the parser from within a callback."""
+    """Raised in a callback of the parser to stop the parser."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -36,7 +37,7 @@ class Protocol(HttpToolsProtocol):
     """
 
     settings = Settings()
-    """Replaced by a subclass for each server."""
+    """Each server sets this in a subclass."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -84,13 +85,16 @@ class Protocol(HttpToolsProtocol):
             self._refuse(RequestError(431, f"the headers have over {MAX_HEADER_BYTES} bytes"))
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the connection open for the response if the request is complete."""
+        """Return True to keep the connection open for a response.
+
+        If the request is incomplete, the response is an error.
+        """
         cycle: RequestResponseCycle | None = self.cycle
         if self._refused or cycle is None or cycle.response_complete:
             return False
         cycle.keep_alive = False
         if cycle.more_body:
-            self._refuse(RequestError(400, "the body ended early; send all of it"))
+            self._refuse(RequestError(400, "the body ended early; send the whole body"))
         return True
 
     def on_message_begin(self) -> None:
@@ -147,7 +151,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def _is_idle(self) -> bool:
-        """Return True if no request is in progress. Otherwise close the connection after it."""
+        """Return True if no request is in progress; otherwise close the connection after it."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete:
             return True
@@ -189,9 +193,9 @@ class Protocol(HttpToolsProtocol):
         return RequestError(400, f"this is not an HTTP/1.1 request: {error}")
 
     def _refuse(self, error: RequestError) -> None:
-        """Send an error, and close the connection after reading what the client still sends.
+        """Send an error, read the data that the client still sends, then close the connection.
 
-        Closing at once would reset the connection and lose the error.
+        Closing immediately would reset the connection, and the client wouldn't receive the error.
         """
         self._refused = True
         self._clear_timer()
@@ -220,14 +224,14 @@ class Protocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         if self._header_bytes:
-            self._refuse(RequestError(408, "the headers took too long"))
+            self._refuse(RequestError(408, "the headers arrived too slowly; send them again"))
         else:
             self.transport.close()
 
 
 class _HeaderBuffer:
-    """Transport that sends headers and body in one write. Every write is a system call that
-    releases Python's lock to other threads.
+    """Transport that sends headers and body in one write. Every write is a system call in which
+    Python's global lock may pass to another thread.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -237,7 +241,7 @@ class _HeaderBuffer:
         if data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
             self._held = data
         elif data or self._held:
-            # Even an empty write is an error after the end.
+            # Skip empty writes: after `write_eof`, even these are errors.
             self._transport.write(self._held + data if self._held else data)
             self._held = b""
 

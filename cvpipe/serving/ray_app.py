@@ -3,7 +3,8 @@
     serve run cvpipe.serving.ray_app:application folder=saved_models replicas=2
 
 Every replica runs its own service with the same routes as `cvpipe serve`. Ray's proxy handles
-connections, so cvpipe's limits on headers and slow clients, its TLS and its gRPC do not apply.
+connections, so there is no gRPC, and cvpipe's TLS and its limits on headers and slow clients don't
+apply.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Replica:
             UserError: the folder has no models, or none can be loaded.
         """
         quiet_tensorflow()
-        # Imported here, because only replicas need TensorFlow.
+        # Import it here, because only replicas need TensorFlow.
         from cvpipe.serving.service import Service
 
         sys.setswitchinterval(0.001)
@@ -66,7 +67,7 @@ class Replica:
         return make_app(self._service)
 
     def check_health(self) -> None:
-        """Raise an error if the replica serves no model, so that Ray replaces it.
+        """Check that the replica serves a model; otherwise Ray replaces the replica.
 
         Raises:
             RuntimeError: no model is served.

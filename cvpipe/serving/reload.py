@@ -14,7 +14,7 @@ from cvpipe.serving.versions import ALL, LATEST, Policy
 
 
 def reloaded(request: Any, shelf: Shelf) -> Policy:
-    """Return the policy of a request. Models that it doesn't name are no longer served.
+    """Convert a request to a policy. Models that the request doesn't name are no longer served.
 
     Raises:
         RequestError: 400 for a request without models, 404 for an unknown model, 403 for another
@@ -32,7 +32,7 @@ def reloaded(request: Any, shelf: Shelf) -> Policy:
         own = next(iter(found[config.name].values())).parent
         if config.base_path.rstrip("/") not in ("", str(own)):
             raise RequestError(
-                403, f'"{config.name}" is served from the folder of this server only'
+                403, f'"{config.name}" can only be served from the server\'s own folder'
             )
         of_model[config.name] = _choice(config.model_version_policy, found[config.name])
         labels[config.name] = dict(config.version_labels)

@@ -25,7 +25,7 @@ class PredictRequest(NamedTuple):
     signature_name: str
     row_form: bool
     content: Any
-    """The value of `instances` (row form) or of `inputs` (column form)."""
+    """The value of `instances` (row format) or of `inputs` (column format)."""
 
 
 def parse_request(body: bytes | bytearray) -> PredictRequest:
@@ -47,7 +47,7 @@ def parse_request(body: bytes | bytearray) -> PredictRequest:
     if ("instances" in request) == ("inputs" in request):
         raise RequestError(
             400,
-            'the body must have either "instances" (row form) or "inputs" (column form), and not'
+            'the body must have either "instances" (row format) or "inputs" (column format), not'
             " both",
         )
     if "inputs" in request:
@@ -62,7 +62,7 @@ def to_tensors(
     specs: Mapping[str, tf.TensorSpec],
     defaults: Mapping[str, tf.Tensor] | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Convert a request to the inputs of a signature. `defaults` fills in missing inputs."""
+    """Convert a request to the inputs of a signature. Missing inputs get their `defaults`."""
     arrays = to_arrays(request, specs, defaults or {})
     given = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
     return {**(defaults or {}), **given}
@@ -71,12 +71,15 @@ def to_tensors(
 def to_arrays(
     request: PredictRequest, specs: Mapping[str, tf.TensorSpec], optional: Iterable[str]
 ) -> dict[str, np.ndarray]:
-    """Convert a request to arrays by input. `specs` are the inputs of the signature, `optional` the
-    names of optional ones.
+    """Convert a request to arrays by input name.
 
-    In the row format, arrays have the number of instances as their leading dimension. Scalar
-    inputs, such as options, must be equal in all instances. In the column format, values are used
-    as given.
+    In the row format, the leading dimension of arrays is the number of instances. Scalar inputs,
+    such as options, must be equal in all instances. In the column format, values are used as given.
+
+    Args:
+        request: the request.
+        specs: inputs of the signature.
+        optional: names of optional inputs.
 
     Raises:
         RequestError: 400 for a missing or unknown name, and the errors of `values.to_array`.
@@ -96,13 +99,14 @@ def to_answer(
     valid: str | None = None,
     errors: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Build the response in the format of the request. If there is one output, its name is left
-    out.
+    """Build the response in the format of the request. The name of a single output is left out.
 
     Args:
+        outputs: outputs of the signature by name.
+        row_form: True for the row format.
         valid: name of the output, bool [B], that is False for unreadable instances. In the row
-            format such an instance gets only an "error"; in the column format its other outputs are
-            meaningless.
+            format, the response for such an instance has only an "error"; in the column format, its
+            other outputs are meaningless.
         errors: specific errors of unreadable instances, by index.
 
     Raises:
@@ -114,7 +118,7 @@ def to_answer(
         if len(sizes) != 1 or None in sizes:
             raise RequestError(
                 400,
-                "the outputs of this signature are not one per instance; use the column form,"
+                "this signature doesn't return one output per instance; use the column format,"
                 ' with "inputs"',
             )
     columns = {name: values.to_json(name, outputs[name]) for name in sorted(outputs)}
@@ -151,7 +155,7 @@ def _columns_of_rows(
     for index, instance in enumerate(instances):
         if not _is_named(instance):
             raise RequestError(
-                400, f"instance {index} is a bare value, but others name their inputs"
+                400, f"instance {index} is a value without a name, but others name their inputs"
             )
         _check_names(f"instance {index}", instance, specs, required)
     named = [name for name in specs if any(name in instance for instance in instances)]
@@ -164,8 +168,8 @@ def _column(name: str, instances: list[Any], spec: tf.TensorSpec) -> Any:
     if without:
         raise RequestError(
             400,
-            f'instance {without[0]} lacks the input "{name}", which other instances have; give it'
-            " to all or to none",
+            f'instance {without[0]} lacks the input "{name}", which other instances have; give the'
+            " input in all instances or in none",
         )
     column = [instance[name] for instance in instances]
     if spec.shape.rank != 0:
@@ -174,8 +178,8 @@ def _column(name: str, instances: list[Any], spec: tf.TensorSpec) -> Any:
         if value != column[0]:
             raise RequestError(
                 400,
-                f'instance {index} has another "{name}" than instance 0, but a request has only'
-                " one; send separate requests",
+                f'"{name}" differs between instances 0 and {index}, but a request has one value for'
+                " all instances; send separate requests",
             )
     return column[0]
 
@@ -187,7 +191,7 @@ def _is_named(value: Any) -> bool:
 def _only_name(specs: Mapping[str, tf.TensorSpec]) -> str:
     if len(specs) != 1:
         raise RequestError(
-            400, f"this signature has {len(specs)} inputs ({_quoted(specs)}): give each by name"
+            400, f"this signature has {len(specs)} inputs ({_quoted(specs)}); give each by name"
         )
     return next(iter(specs))
 

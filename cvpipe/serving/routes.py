@@ -1,6 +1,6 @@
 """Routes of TF Serving's REST API.
 
-Source of the routes: TF Serving, RESTful API, and its `http_rest_api_util.cc`.
+Source: TF Serving's page "RESTful API" and its file `http_rest_api_util.cc`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ _MODEL = re.compile(
 
 
 async def answer(exchange: Exchange) -> Json:
-    """Handle a request under /v1, or under a path without another route.
+    """Handle a request with a path under /v1, or with a path that has no other route.
 
     Raises:
         RequestError: the request failed; 400 for a malformed path under /v1/, as in TF Serving, 404
-        for other unknown paths. tf.errors.OpError: the model failed.
+            for other unknown paths.
+        tf.errors.OpError: the model failed.
     """
     service, path = exchange.service, exchange.raw_path
     if path in ("/", "/v1/models"):
@@ -104,8 +105,8 @@ def _version_status(version: Version) -> dict[str, Any]:
 
 
 def _metadata(service: Service, target: Target) -> dict[str, Any]:
-    """Return GetModelMetadataResponse as JSON. As in TF Serving, "signature_def" occurs twice: a
-    SignatureDefMap in a map of metadata.
+    """Return GetModelMetadataResponse as JSON. As in TF Serving, "signature_def" is nested twice:
+    it is a key of the metadata, and the field of a SignatureDefMap.
     """
     with service.shelf.lease(*target) as version:
         signature_def = runner_of(version).servable.signature_def

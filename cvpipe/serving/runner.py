@@ -1,5 +1,5 @@
-"""Execution of requests by a loaded version: encoded images in batches, other requests in a thread
-pool.
+"""Execution of requests by a loaded version. Encoded images are batched; other requests run in a
+thread pool.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ class Pool:
         if self._held >= self._most:
             raise RequestError(429, f"{self._held} requests are waiting; try again", retry_after=1)
         self._held += 1
-        # A call that passes its deadline continues in its thread, and counts as held until it is
-        # done.
+        # A call that passes its deadline still occupies its thread, so it counts until it is done.
         future = asyncio.get_running_loop().run_in_executor(
             self._executor, _unless_late, deadline, function, arguments
         )
@@ -84,8 +83,8 @@ class ServableRunner:
             servable: the version.
             settings: limits.
             pool: thread pool shared by all versions.
-            varies: True if the shapes of an image's outputs depend on the sizes of the other images
-                in the batch. Then only images of equal size are batched.
+            varies: True if the shapes of an image's outputs depend on the other images in the
+                batch. Then only images of equal size are batched.
             observer: notified of batches.
         """
         self.servable, self._settings, self._pool, self._varies = servable, settings, pool, varies
@@ -113,10 +112,11 @@ class ServableRunner:
         Args:
             signature_name: name of a signature.
             given: inputs by name; strings are arrays of bytes objects.
-            deadline: on the clock of `time.monotonic`.
+            deadline: time by `time.monotonic`.
 
         Raises:
-            RequestError: the request failed. tf.errors.OpError: the model failed.
+            RequestError: the request failed.
+            tf.errors.OpError: the model failed.
         """
         images = self.servable.images_input
         batched = signature_name == BYTES_SIGNATURE and self.batcher and images
@@ -132,7 +132,7 @@ class ServableRunner:
     async def answer_images(
         self, images: Sequence[bytes], options: Mapping[str, np.ndarray], deadline: float
     ) -> Outcome:
-        """Run encoded images in batches. Options are scalars."""
+        """Run encoded images in batches, with scalar options."""
         answers, errors = await self.answer_each(images, options, deadline)
         for answer in answers:
             if isinstance(answer, RequestError):
@@ -144,15 +144,18 @@ class ServableRunner:
     async def answer_each(
         self, images: Sequence[bytes], options: Mapping[str, np.ndarray], deadline: float
     ) -> tuple[list[Answer | RequestError], dict[int, str]]:
-        """Return an answer or an error for each encoded image, and the errors of images refused
-        before they reached the model, by index.
+        """Run encoded images in batches, with scalar options.
+
+        Returns:
+            An answer or an error for each image; and the errors of images that were refused before
+            they reached the model, by index.
         """
         assert self.batcher
         if len(images) > self._settings.max_instances:
             raise RequestError(
                 413,
-                f"the request has {len(images)} images; this server takes at most"
-                f" {self._settings.max_instances}: send fewer at a time",
+                f"the request has {len(images)} images, but this server takes at most"
+                f" {self._settings.max_instances}; send fewer per request",
             )
         sizes = [image_size(image) for image in images]
         errors = {n: error for n, size in enumerate(sizes) if (error := self._too_large(size))}
@@ -168,8 +171,8 @@ class ServableRunner:
         if size is None or size[0] * size[1] <= self._settings.max_pixels:
             return None
         return (
-            f"the image has {size[0]} x {size[1]} pixels; this server takes at most"
-            f" {self._settings.max_pixels:,}: send a smaller one"
+            f"the image has {size[0]} x {size[1]} pixels, but this server takes at most"
+            f" {self._settings.max_pixels:,}; send a smaller image"
         )
 
     def _call_bytes(self, images: Sequence[bytes], options: Mapping[str, Any]) -> Arrays:

@@ -29,14 +29,14 @@ SETTLE_SECONDS = 0.3
 def make_server(folder: Path, host: str, port: int, settings: Settings | None = None) -> Server:
     """Load the models of a folder and listen. Call `serve_forever()` to answer requests.
 
-    To stop without losing responses, call `shutdown()` from another thread, which waits for the
-    requests in progress, then `server_close()`.
+    To stop without losing responses, call `shutdown()` from another thread, which waits until
+    requests in progress are answered; then call `server_close()`.
 
     Args:
         folder: a folder of models, as for `models.find_models`.
         host: IPv4 or IPv6 address to listen on. 127.0.0.1 and ::1 allow only this machine; ::
             listens on all addresses of both kinds.
-        port: 0 for a free port; see `server_port`.
+        port: port to listen on; 0 for a free port, which `Server.server_port` then states.
         settings: settings of the server.
 
     Raises:
@@ -129,8 +129,8 @@ class Server:
         """Start stopping. May be called from any thread and from signal handlers.
 
         Args:
-            grace: seconds in which requests are still accepted, while /readyz fails and every
-                response closes its connection. It gives load balancers time to notice.
+            grace: seconds in which requests are still accepted, so that load balancers can stop
+                sending them. Meanwhile /readyz fails, and every response closes its connection.
         """
         if not self._asked.is_set():
             self._grace = grace
@@ -177,7 +177,7 @@ class Server:
         port = self.service.settings.grpc_port
         if port is None:
             return None
-        # Imported here, because gRPC is slow to import and starts threads.
+        # Import it here, because importing gRPC is slow and starts threads.
         from cvpipe.serving.grpc_server import start_grpc
 
         server, self.grpc_port = await start_grpc(self.service, self._host, port)
@@ -185,7 +185,7 @@ class Server:
         return server
 
     async def _drain_connections(self) -> None:
-        """Serve for the grace period, then refuse new connections and accept pending ones."""
+        """Serve for the grace period; then accept only connections that are already pending."""
         log("draining", requests=self.service.in_flight, grace=self._grace)
         await asyncio.sleep(self._grace)
         listeners.refuse_new(self._listener)

@@ -1,4 +1,4 @@
-"""Protocol-independent part of the server: models, limits, metrics."""
+"""The part of the server that HTTP and gRPC share: models, limits, metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cvpipe.serving.warmup import warm
 
 WARM_SIZES = (1, 2, 4, 8, 16, 32)
 METHODS = {"classify": "classification", "regress": "regression"}
-"""Other signature methods of TF Serving besides prediction."""
+"""TF Serving's signature methods other than prediction."""
 
 
 class Target(NamedTuple):
@@ -74,13 +74,14 @@ class Service:
         """Run a signature of a leased version.
 
         Args:
-            version: leased from the shelf.
+            version: a version leased from the shelf.
             signature_name: name of the signature, from `servable_of`.
             given: inputs of the request.
-            deadline: on the clock of `time.monotonic`.
+            deadline: time by `time.monotonic`.
 
         Raises:
-            RequestError: the request failed. tf.errors.OpError: the model failed.
+            RequestError: the request failed.
+            tf.errors.OpError: the model failed.
         """
         return await runner_of(version).predict(signature_name, given, deadline)
 
@@ -108,7 +109,7 @@ def is_ready(service: Service, target: Target) -> bool:
     """Return True if a model or version accepts requests.
 
     Raises:
-        RequestError: 404 if it does not exist.
+        RequestError: 404 if the model or version does not exist.
     """
     try:
         with service.shelf.lease(*target):
@@ -120,11 +121,11 @@ def is_ready(service: Service, target: Target) -> bool:
 
 
 def wrong_method(version: Version, signature_name: str, verb: str, instead: str) -> RequestError:
-    """Return TF Serving's error for a signature with the wrong method. Signatures of cvpipe support
-    none of `METHODS`.
+    """Return TF Serving's error for a signature that doesn't support a method. cvpipe's signatures
+    support none of `METHODS`.
 
     Args:
-        version: leased from the shelf.
+        version: a version leased from the shelf.
         signature_name: name from the request.
         verb: a key of METHODS.
         instead: the method to use instead.

@@ -23,7 +23,7 @@ class Settings:
     max_instances: int = 1024
     max_connections: int = 512
     max_queue: int = 1024
-    """Maximum number of queued images per version, and of waiting requests that aren't batched."""
+    """Maximum number of queued images per version, and of queued requests that aren't batched."""
     max_batch: int = 32
     wait_micros: int = 0
     """Microseconds to wait for more images if a batch isn't full."""
@@ -36,7 +36,9 @@ class Settings:
     drain: float = 30.0
     header_seconds: float = 10.0
     stalled_seconds: float = 30.0
-    """Time after which a connection without any traffic is closed."""
+    """A connection in the middle of a request or response is closed after this time without
+    traffic.
+    """
     keep_alive_seconds: float = 75.0
     api_keys: frozenset[bytes] = frozenset()
     tls_cert: Path | None = None
@@ -52,7 +54,7 @@ class Settings:
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')}: must be at least 1")
         if any(size < 1 for size in self.buckets):
-            raise ConfigError("--buckets: sizes of batches must be at least 1, such as 1,8,32")
+            raise ConfigError("--buckets: batch sizes must be at least 1, such as 1,8,32")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigError("--tls-cert and --tls-key belong together; give both or none")
 
@@ -67,9 +69,10 @@ def read_api_keys(file: Path) -> frozenset[bytes]:
         lines = [line.strip() for line in file.read_bytes().splitlines()]
     except OSError as error:
         raise DataError(
-            f"{file}: the API keys can't be read ({error.strerror}); give a file with one per line"
+            f"{file}: the API keys can't be read ({error.strerror}); give a file with one key per"
+            " line"
         ) from None
     keys = frozenset(line for line in lines if line and not line.startswith(b"#"))
     if not keys:
-        raise DataError(f"{file}: contains no API key; write one per line")
+        raise DataError(f"{file}: contains no API key; write one key per line")
     return keys

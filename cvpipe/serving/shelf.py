@@ -1,7 +1,7 @@
 """The loaded versions of a server. Versions are loaded and unloaded as the folder changes.
 
-One thread watches the folder. Every request leases its version, and a version that is to be
-unloaded stays until its last lease ends.
+One thread watches the folder. Every request leases a version, and a version is unloaded only after
+its last lease has ended.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Version:
     runner: Runner | None = None
     leases: int = 0
     by_label: bool = False
-    """True if it is served only under a label, not to requests without one."""
+    """True if only requests with a label get this version."""
     seen: Any = None
-    """Modification times of its files when it was loaded."""
+    """Result of `_times` when the version was loaded."""
 
 
 class Shelf:
@@ -74,7 +74,7 @@ class Shelf:
 
         Args:
             folder: a folder of models, as for `find_models`.
-            policy: choice of the versions to serve.
+            policy: selects the versions to serve.
             load: maps a version's folder, model and number to its runner; raises UserError.
             poll_seconds: interval between scans of the folder.
             log: receives an event and its fields.
@@ -136,10 +136,10 @@ class Shelf:
             )
 
     def status(self, model: str, number: int | None = None) -> list[Version]:
-        """Return one version or all versions of a model in any state, newest first.
+        """Return one version of a model, or all versions in any state, newest first.
 
         Raises:
-            RequestError: 404 if there is none.
+            RequestError: 404 if there is no such model or version.
         """
         with self._lock:
             versions = self._known(model)
@@ -154,11 +154,12 @@ class Shelf:
         """Hold a served version, so that it isn't unloaded.
 
         Args:
-            number: None for the newest.
-            label: a label instead of a number.
+            model: name of the model.
+            number: number of the version; None for the newest version.
+            label: label of the version, instead of a number.
 
         Raises:
-            RequestError: 404 if it does not exist, 503 if it isn't served yet.
+            RequestError: 404 if the version does not exist, 503 if it isn't served yet.
         """
         with self._lock:
             version = self._find(model, number, label)
@@ -210,7 +211,7 @@ class Shelf:
         chosen, labeled = self.policy.chosen(name, found), self.policy.labeled(name, found)
         with self._lock:
             versions = self._models.setdefault(name, {})
-        # The newest first, because most requests use it.
+        # Load the newest version first, because most requests use it.
         for number in sorted(chosen | labeled, reverse=True):
             version = versions.get(number)
             if version is None or (
@@ -233,7 +234,7 @@ class Shelf:
         chosen: set[int],
         labeled: set[int],
     ) -> None:
-        """Mark versions to unload. The last served version stays until another one is served."""
+        """Mark versions to unload. A model's last served version stays until another is loaded."""
         served = {n for n, own in versions.items() if own.state is State.AVAILABLE}
         replaced = bool(served & chosen) or not chosen
         for number in served - chosen - labeled:
@@ -302,7 +303,7 @@ class Shelf:
             served = [own for own in versions.values() if own.state is State.AVAILABLE]
             usual = [own for own in served if not own.by_label] or served
             if not usual:
-                raise RequestError(503, f'model "{model}" has no version that is loaded')
+                raise RequestError(503, f'no version of model "{model}" is loaded')
             version = max(usual, key=lambda own: own.number)
         if version.state in (State.START, State.LOADING):
             raise RequestError(

@@ -29,7 +29,7 @@ class InferRequest(NamedTuple):
 
     @property
     def signature_name(self) -> str:
-        """Signature named by the parameters; empty for the default one."""
+        """Signature named by the parameters; empty for the default signature."""
         name = self.parameters.get("signature_name", "")
         if not isinstance(name, str):
             raise RequestError(400, 'the parameter "signature_name" must be a string')
@@ -82,10 +82,10 @@ def parse_request(body: bytes | bytearray, json_bytes: int | None) -> InferReque
 
 
 def to_arrays(request: InferRequest, servable: Servable, signature_name: str) -> Arrays:
-    """Convert a request to arrays by input.
+    """Convert a request to arrays by input name.
 
     Raises:
-        RequestError: 400 if they don't match the signature.
+        RequestError: 400 if the inputs don't match the signature.
     """
     specs = servable.input_specs(signature_name)
     images = servable.images_input if signature_name == BYTES_SIGNATURE else None
@@ -127,8 +127,8 @@ def check_given(
 
 
 def wanted_outputs(request: InferRequest, outputs: Arrays) -> dict[str, bool]:
-    """Return {name of a requested output: True if it is wanted as binary data}. If the request
-    names no outputs, all are returned.
+    """Return the names of the requested outputs, each with True if it is requested as binary data.
+    If the request names no outputs, return all names.
 
     Raises:
         RequestError: 400 for an unknown output.
@@ -147,7 +147,13 @@ def wanted_outputs(request: InferRequest, outputs: Arrays) -> dict[str, bool]:
 def to_answer(
     head: Mapping[str, Any], outputs: Arrays, wanted: Mapping[str, bool]
 ) -> tuple[bytes, int | None]:
-    """Return the body of a response, and the length of its JSON if binary data follows it."""
+    """Return the body of a response, and the length of its JSON if binary data follows the JSON.
+
+    Args:
+        head: first keys of the JSON.
+        outputs: outputs of the signature by name.
+        wanted: result of `wanted_outputs`.
+    """
     described, parts = [], []
     for name, binary in wanted.items():
         array = outputs[name]

@@ -39,7 +39,7 @@ def datatype(dtype: tf.DType) -> str:
     """Return the protocol's name for a dtype.
 
     Raises:
-        RequestError: 501 if it has none.
+        RequestError: 501 if the protocol has no name for the dtype.
     """
     if dtype not in _NAMES:
         raise RequestError(501, f"{dtype.name} has no datatype in this protocol")
@@ -94,8 +94,7 @@ def shaped(name: str, flat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Reshape values.
 
     Raises:
-        RequestError: 400 for an impossible shape, for example one with zero values and too many
-            rows.
+        RequestError: 400 for an impossible shape, such as one with no values and too many rows.
     """
     try:
         return flat.reshape(shape)
@@ -111,7 +110,7 @@ def to_raw(array: np.ndarray) -> bytes:
 
 
 def to_data(array: np.ndarray) -> tuple[list[Any], dict[str, Any]]:
-    """Convert an array to a flat list of JSON values and the tensor's parameters."""
+    """Return the values of an array as a flat list of JSON values, and the tensor's parameters."""
     if array.dtype == object:
         try:
             return [value.decode("utf-8") for value in array.flat], {}
@@ -138,7 +137,7 @@ def flat(value: Any, count: int) -> list[Any]:
 
 
 def _split(name: str, content: bytes, count: int) -> list[bytes]:
-    """Split strings with a length before each."""
+    """Split the raw bytes of strings, in which each string follows its length."""
     values, at = [], 0
     while at < len(content):
         end = at + 4 + int.from_bytes(content[at : at + 4], "little")

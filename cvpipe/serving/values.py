@@ -36,7 +36,7 @@ def to_array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
     Args:
         name: name of the input, for errors.
         value: a scalar or nested lists of one shape; a string is UTF-8 text or {"b64": base64}.
-        spec: dtype and (partial) shape in the signature.
+        spec: dtype and shape in the signature; dimensions of the shape may be unknown.
 
     Returns:
         An array of `spec.dtype` with the shape of the lists.
@@ -71,7 +71,7 @@ def to_json(name: str, value: tf.Tensor | np.ndarray) -> Any:
         return to_strings(name, array).tolist()
     dtype = tf.as_dtype(array.dtype)
     if dtype.is_floating:
-        return array.astype(np.float64).tolist()  # exact, and bfloat16 has no tolist of its own
+        return array.astype(np.float64).tolist()  # exact; bfloat16 arrays have no tolist
     if dtype.is_integer or dtype.is_bool:
         return array.tolist()
     raise RequestError(501, f'output "{name}" is {dtype.name}, which JSON cannot represent')
@@ -150,9 +150,8 @@ def _check_kinds(kinds: set[type], allowed: set[type], wanted: str) -> None:
 
 def _to_bytes(leaf: Any) -> bytes:
     if is_base64(leaf):
-        text = "".join(
-            leaf["b64"].split()
-        )  # the base64 command wraps its lines, and some clients drop the padding
+        # The command base64 wraps lines, and some clients leave out the padding.
+        text = "".join(leaf["b64"].split())
         try:
             return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except ValueError as error:

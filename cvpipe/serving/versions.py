@@ -1,4 +1,4 @@
-"""Policies: choice of the served versions, and labels."""
+"""Policies, which select the versions to serve and give versions labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMBERS = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})*")
 
 @dataclass(frozen=True)
 class Policy:
-    """Choice of the versions to serve of each model."""
+    """The versions to serve of each model."""
 
     every: str | frozenset[int] = ALL
     """Default for all models: `LATEST`, `ALL`, or version numbers."""
@@ -72,7 +72,7 @@ def _choice(text: str, choice: str) -> str | frozenset[int]:
         return choice
     if not _NUMBERS.fullmatch(choice):
         raise ConfigError(
-            f"--versions {text}: neither latest, all nor numbers of versions; write it as latest,"
-            " all, 3 or 3,4, for one model with its name, such as digits:3"
+            f"--versions {text}: neither latest, all nor version numbers; write it as latest, all,"
+            " 3 or 3,4, or for one model with its name, such as digits:3"
         )
     return frozenset(map(int, choice.split(",")))

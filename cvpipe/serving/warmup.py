@@ -1,7 +1,7 @@
 """Warm-up of newly loaded models.
 
-TensorFlow prepares a graph at its first call, and on accelerators again for each new shape. With a
-warm-up, clients don't have to wait for this.
+TensorFlow prepares a graph at its first call, and on accelerators again for each new batch size.
+After a warm-up, clients don't wait for this.
 """
 
 from __future__ import annotations

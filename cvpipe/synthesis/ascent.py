@@ -1,5 +1,5 @@
-"""Gradient ascent on scores. This is graph code: call it in one `tf.function`, in which a loop is
-one `tf.while_loop`.
+"""Gradient ascent on scores, as graph code: call it inside a `tf.function`. All steps are one
+`tf.while_loop`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 Score = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""Maps values [B, …] and the number of the step, int32, to the scores to maximize, float32 [B]."""
+"""Maps values [B, …] and the step's number, int32, to the scores to maximize, float32 [B]."""
 Change = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 """Maps values [B, …], their gradient before the step, and the step's number, int32, to new
 values.
@@ -25,7 +25,7 @@ def adam_ascent(
         score: the score to maximize.
         start: initial values, float32 [B, …].
         steps: number of steps.
-        rate: approximate change of a value in a step. It decreases to a tenth along a cosine.
+        rate: approximate change of a value in a step. It falls to a tenth along a cosine.
 
     Returns:
         The values after the last step, and the scores before each step, float32 [steps, B].
@@ -100,7 +100,7 @@ def normalized_ascent(
 
 
 def scored(score: Score, values: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the scores [B], and the gradient of each with respect to its own values, [B, …]."""
+    """Return the scores, [B], and their gradients with respect to the values, [B, …]."""
     with tf.GradientTape() as tape:
         tape.watch(values)
         reached = score(values, step)

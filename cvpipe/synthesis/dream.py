@@ -1,5 +1,5 @@
-"""DeepDream (Mordvintsev et al. 2015, Inceptionism): changes an image, from coarse to fine, so that
-a layer is activated more by what it already detects in the image.
+"""DeepDream (Mordvintsev et al. 2015, Inceptionism): changes an image at several sizes, from coarse
+to fine, so that the activations of a layer increase.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Dream(NamedTuple):
     steps: int = 20
     """Steps per octave."""
     rate: float = 0.008
-    """Mean change of a value, in 0…1, in a step."""
+    """Mean change of a value in a step; values are in 0…1."""
     jitter: int = 32
     """Largest random shift of the image in a step, in pixels."""
 
 
 def octave_sizes(size: tuple[int, int], settings: Dream, least: int = 32) -> list[tuple[int, int]]:
-    """Return heights and widths from coarse to fine. The last is `size`, and no other has a side
-    below `least`.
+    """Return the heights and widths of the octaves, from coarse to fine. The last size is `size`;
+    smaller sizes have sides of at least `least` pixels.
     """
     scales = [settings.factor**-n for n in reversed(range(settings.octaves))]
     sizes = [(round(size[0] * scale), round(size[1] * scale)) for scale in scales]
@@ -51,19 +51,19 @@ def dream(
     *,
     channel: int | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the dreamt images, float32 [B, H, W, C] in 0…1, and the scores before each step,
+    """Return the changed images, float32 [B, H, W, C] in 0…1, and the scores before each step,
     [octaves × steps, B]. Graph code.
 
-    The score is the mean square of the layer, or the mean of one channel.
+    The score is the mean square of the layer's output, or the mean of one channel.
 
     Args:
-        features: functions of the layer for each octave's size, from `units.at_size`.
+        features: for each octave, the network up to the layer, from `units.at_size`.
         images: float32 [B, H, W, C] in 0…1.
         sizes: from `octave_sizes`.
         prepare: preparation of the network's images.
-        seed: int64 [2], seed of the jitter, which is the same for all images of a batch.
+        seed: int64 [2], seed of the random shifts. All images of a batch get the same shifts.
         settings: settings of the dream.
-        channel: channel of the layer; None for all.
+        channel: the channel to maximize; None for the whole layer.
     """
     detail, scores, before = tf.zeros_like(images), [], images
     for octave, (size, own) in enumerate(zip(sizes, features, strict=True)):
@@ -99,8 +99,8 @@ def dream(
 
 
 def _in_all_scales(gradient: tf.Tensor) -> tf.Tensor:
-    """Add blurred copies of the gradient, so that its finest frequencies don't outweigh the others.
-    The authors' code uses a Laplacian pyramid for this.
+    """Add blurred copies to the gradient, so that fine frequencies don't outweigh coarse ones. The
+    authors' code uses a Laplacian pyramid for this.
     """
     return tf.add_n([_unit(gradient), *(_unit(blur(gradient, sigma)) for sigma in (1.0, 2.0))])
 

@@ -1,5 +1,5 @@
 """Inversion of features (Mahendran and Vedaldi 2015, Understanding deep image representations by
-inverting them): images with given features show which information a layer keeps.
+inverting them): finding an image with given features shows which information a layer keeps.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def invert(
     seeds: tf.Tensor,
     settings: Inversion,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return images with the same features as given ones, float32 [B, H, W, C] in 0…1, and the
-    losses before each step, [steps, B]. Graph code.
+    """Return images whose features equal those of the given images, float32 [B, H, W, C] in 0…1,
+    and the losses before each step, [steps, B]. Graph code.
 
     The error of an image is ‖Φ(x) − Φ₀‖² / ‖Φ₀‖², as in the paper's equation 5.
 
@@ -44,7 +44,7 @@ def invert(
         features: Φ, which maps prepared images to a layer's output.
         images: images to invert, [B, H, W, C] in 0…1.
         prepare: preparation of the network's images.
-        seeds: int64 [B, 2], seeds of the random images to start from.
+        seeds: int64 [B, 2], seeds of the random initial images.
         settings: settings of the inversion.
     """
     size, channels = (images.shape[1], images.shape[2]), images.shape[3]

@@ -1,4 +1,4 @@
-"""Regularization of images under ascent: penalties, changes between steps, and random views.
+"""Regularization of images during ascent: penalties, changes between steps, and random views.
 
 Images are float32 [B, H, W, C].
 """
@@ -39,8 +39,8 @@ def blur(images: tf.Tensor, sigma: float) -> tf.Tensor:
 
 
 def clip_smallest(images: tf.Tensor, values: tf.Tensor, share: float) -> tf.Tensor:
-    """Set those pixels of each image to 0 whose `values` are smallest (Yosinski et al. 2015,
-    section 3).
+    """Set the pixels of each image with the smallest `values` to 0 (Yosinski et al. 2015, section
+    3).
 
     Args:
         images: images in which 0 is the mean color.
@@ -59,8 +59,8 @@ def clip_smallest(images: tf.Tensor, values: tf.Tensor, share: float) -> tf.Tens
 def random_view(
     images: tf.Tensor, seed: tf.Tensor, jitter: float, scales: tuple[float, float] = (1.0, 1.0)
 ) -> tf.Tensor:
-    """Return the images randomly shifted, and scaled about their center. All images of a batch get
-    the same random numbers. Pixels beyond the edges repeat the edges.
+    """Shift images randomly, and scale them randomly about their center. All images of a batch are
+    shifted and scaled alike. Pixels beyond the edges repeat the edges.
 
     Args:
         images: images of known height and width.
@@ -79,8 +79,8 @@ def random_view(
 
 
 def _interpolation(length: int, factor: tf.Tensor, move: tf.Tensor) -> tf.Tensor:
-    """Return the matrix of linear interpolation along an axis, [length, length]: weights of the
-    original pixels in each pixel of the scaled line.
+    """Return the matrix of linear interpolation along an axis, [length, length]: each row has the
+    weights of the original pixels in one new pixel.
     """
     middle = (length - 1) / 2
     places = (tf.range(length, dtype=tf.float32) - middle) / factor + middle + move

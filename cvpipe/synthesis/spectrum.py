@@ -1,9 +1,9 @@
-"""Images as spectra, with which gradient ascent finds smooth images (Olah et al. 2017, Feature
+"""Images as spectra, so that gradient ascent finds smooth images (Olah et al. 2017, Feature
 visualization, "Preconditioning and parameterization").
 
-Coefficients are divided by their frequency, like the amplitudes of photos, and colors are
-decorrelated. So a step of equal size changes an image about equally in every coefficient.
-Dimensions: R = W // 2 + 1 columns of a spectrum.
+The amplitude of a coefficient is divided by its frequency, as in spectra of photos, and colors are
+decorrelated. Then an ascent that changes all coefficients equally produces images with the spectrum
+of photos. Dimensions: R = W // 2 + 1 columns of a spectrum.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 COLORS = np.array([[1.29, 0.65, 0.25], [1.20, 0.0, -0.46], [1.11, -0.76, 0.21]], np.float32)
-"""Columns are the principal axes of the logits of red, green and blue: light, red to blue, and
-green to magenta. Each is as long as the standard deviation along it. Measured on 86 photos: the 16
-color photos of scikit-image and scikit-learn, and photos of groceries.
+"""The columns are the principal axes of the logits of red, green and blue: lightness, red to blue,
+and green to magenta. The length of a column is the standard deviation along its axis. Measured on
+86 photos: the 16 color photos of scikit-image and scikit-learn, and photos of groceries.
 """
 GRAY = np.array([[2.08]], np.float32)
-"""Standard deviation of the logit of a gray pixel: the length of the axis of light."""
+"""Standard deviation of the logit of gray pixels: the length of the axis of lightness."""
 DARKEST = 0.01
 """Pixels are clipped to this distance from 0 and 1 before their logit is computed."""
 

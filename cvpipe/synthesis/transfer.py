@@ -1,5 +1,6 @@
-"""Style transfer: pictures with the content of a photo and the style of other pictures, and
-textures of a style (Gatys et al. 2015, Texture synthesis; 2016, Image style transfer).
+"""Style transfer by optimization: pictures with the content of a photo and the style of other
+pictures, and textures in a style (Gatys et al. 2015, Texture synthesis; 2016, Image style
+transfer).
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ def paint(
     *,
     texture: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return a picture in the style of others, float32 [1, H, W, 3] in 0…1, and the losses before
-    each step, [steps, 1].
+    """Return a picture in the style of other pictures, float32 [1, H, W, 3] in 0…1, and the losses
+    before each step, [steps, 1].
 
     Args:
-        features: features of images.
+        features: computes the features of images.
         likes: pictures of the style, float32 [1, h, w, 3] in 0…1 each; their Gram matrices are
             averaged.
         start: a photo, float32 [1, H, W, 3] in 0…1; noise for a texture.
@@ -70,11 +71,11 @@ def transfer(
     grams: Mapping[str, tf.Tensor],
     settings: Transfer,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return pictures, float32 [B, H, W, 3] in 0…1, and their losses before each step, [steps, B].
-    Graph code.
+    """Return pictures with the given content and style, float32 [B, H, W, 3] in 0…1, and their
+    losses before each step, [steps, B]. Graph code.
 
     Args:
-        features: features of images.
+        features: computes the features of images.
         start: initial pictures, [B, H, W, 3] in 0…1: the photos, or noise.
         content: features of the photos by layer, [B, h, w, F]; empty for a texture.
         grams: Gram matrices of the style by layer, [1 or B, F, F].

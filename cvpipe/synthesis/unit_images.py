@@ -21,7 +21,9 @@ _VIEWS = 1
 
 
 class Spectral(NamedTuple):
-    """Settings of the ascent of a spectrum by Adam, under random views (Olah et al. 2017)."""
+    """Settings for optimizing an image's spectrum by Adam, under random views (Olah et al.
+    2017).
+    """
 
     steps: int = 256
     rate: float = 1.2
@@ -31,12 +33,14 @@ class Spectral(NamedTuple):
     scales: tuple[float, float] = (0.9, 1.15)
     """Smallest and largest factor by which a view is scaled."""
     variation: float = 6e-4
-    """Weight of the total variation, with an image's shorter side as the unit of length."""
+    """Weight of the total variation, which is measured with the shorter side as the unit of
+    length.
+    """
 
 
 class Pixelwise(NamedTuple):
-    """Settings of the ascent of pixels, with the regularization of Yosinski et al. 2015, table
-    1.
+    """Settings for optimizing an image's pixels, with the regularization of Yosinski et al. 2015,
+    table 1.
     """
 
     steps: int = 400
@@ -45,15 +49,17 @@ class Pixelwise(NamedTuple):
     jitter: float = 0.02
     """Largest shift of a view, as a share of a side."""
     decay: float = 0.01
-    """L2 decay: share of its distance from gray that a pixel loses in a step."""
+    """L2 decay: in each step, the distance of a pixel from gray shrinks by this share."""
     blur_every: int = 4
-    """Steps from one blur to the next."""
+    """The image is blurred after every `blur_every` steps."""
     blur_sigma: float = 0.6
     """Standard deviation of the blur in pixels; 0 for no blur."""
     clip_norm: float = 0.1
-    """Share of the pixels set to gray in a step: those with the smallest norm."""
+    """In each step, this share of the pixels is set to gray: the pixels with the smallest norm."""
     clip_contribution: float = 0.0
-    """Share of the pixels set to gray in a step: those with the smallest |value × gradient|."""
+    """In each step, this share of the pixels is set to gray: the pixels with the smallest |value ×
+    gradient|.
+    """
 
 
 def spectral_images(
@@ -63,9 +69,9 @@ def spectral_images(
     activations before each step, [steps, B]. Graph code.
 
     Args:
-        activation: activations of B units for B prepared images, one each.
+        activation: maps B prepared images to the activations of B units, one unit per image.
         seeds: int64 [B, 2], seeds of the initial images. The random views are the same for all
-            images, so an image doesn't depend on the batch that it is in.
+            images, so an image doesn't depend on the others in its batch.
         prepare: preparation of the network's images.
         settings: settings of the ascent.
     """
@@ -86,7 +92,7 @@ def spectral_images(
 def pixel_images(
     activation: Activation, seeds: tf.Tensor, prepare: Prepare, settings: Pixelwise
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Like `spectral_images`, but optimize the pixels. Graph code."""
+    """Optimize pixels; otherwise like `spectral_images`. Graph code."""
 
     def score(offsets: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         own = tf.random.fold_in(_view_seed(), step)

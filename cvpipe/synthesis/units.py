@@ -13,11 +13,11 @@ from cvpipe.errors import ConfigError, suggest
 from cvpipe.models.folded import folded
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
-"""Maps prepared images [B, H, W, C] to the activation of one unit by each image, float32 [B]."""
+"""Maps prepared images [B, H, W, C] to the activations of one unit per image, float32 [B]."""
 
 
 class Unit(NamedTuple):
-    """A layer, a channel of it, or a neuron of that channel."""
+    """A layer, a channel of the layer, or a neuron of the channel."""
 
     layer: str
     channel: int | None = None
@@ -52,10 +52,11 @@ def parse_unit(text: str) -> Unit:
 
 
 def find_layer(network: keras.Model, name: str, option: str = "--layer") -> keras.layers.Layer:
-    """Return the layer called `name`, whose output is one feature map or vector.
+    """Return the layer called `name`.
 
     Raises:
-        ConfigError: there is no such layer.
+        ConfigError: there is no layer with this name whose output is a single feature map or
+            vector.
     """
     found = {layer.name: layer for layer in network.layers if _has_activation(layer)}
     if name not in found:
@@ -93,7 +94,8 @@ def find_units(network: keras.Model, units: Sequence[Unit]) -> keras.layers.Laye
 
 def activation_of(network: keras.Model, units: Sequence[Unit]) -> Activation:
     """Return a function that maps B images to the activations of B units of one layer, one unit per
-    image: the value of a neuron, the mean of a channel, or the mean square of a layer.
+    image. The activation is the value of a neuron, the mean of a channel, or the mean square of a
+    layer.
 
     Raises:
         ConfigError: a unit doesn't exist.
@@ -120,7 +122,7 @@ def at_size(
     it maps prepared images [B, *size, C] to the layer's output.
 
     Raises:
-        ConfigError: the network has a layer before it that fits one size only.
+        ConfigError: the part has a layer that fits only one image size.
     """
     part = keras.Model(network.inputs, layer.output)
     image = keras.Input((*size, network.inputs[0].shape[-1]))
@@ -139,8 +141,8 @@ def at_size(
 
 
 def _weights(unit: Unit, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the weights of a layer's values, float32 [h, w, F] or [F], whose sum is the unit's
-    activation; zeros for a whole layer.
+    """Return the weights, float32 [h, w, F] or [F], with which the sum of a layer's values is the
+    unit's activation; zeros for a whole layer.
     """
     weights = np.zeros(shape, np.float32)
     if unit.channel is None:

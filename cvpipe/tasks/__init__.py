@@ -1,4 +1,4 @@
-"""Tasks, one file or folder each. Each has a function `make_task` that returns a `task.Task`."""
+"""Tasks: a file or folder for each, with a function `make_task` that returns a `task.Task`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cvpipe.tasks.task import Task
 
 
 def load_task(config: Config, facts: Facts) -> Task:
-    """Create the pipeline's task for its configuration and the facts of its data."""
+    """Create the task of a pipeline from its configuration and the facts of its data."""
     # The pipeline's `task` is the name of a module in this package.
     module = importlib.import_module(f"cvpipe.tasks.{config.task}")
     task: Task = module.make_task(config, facts)

@@ -1,10 +1,10 @@
 """Anomaly detection: finds images, and pixels in them, that differ from normal training images.
 
-Training uses no gradients. The task has one `Update`, which uses no optimizer. Its loss function
-stores the batch in the network's memory, as BatchNorm updates its statistics, and returns the
-distances of the images from the memory before that. The memory consists of the network's variables,
-so resuming, checkpoints and export need nothing else. The threshold is a variable of the network,
-too; `Task.calibrate` sets it after each evaluation of the validation split.
+Training uses no gradients. The task has one `Update` without an optimizer. The update's loss
+function returns the distances of the images from the network's memory, and stores the batch in the
+memory, as BatchNorm updates its statistics. The memory consists of variables of the network, so
+resuming, checkpoints and export work as for other networks. The threshold is a variable of the
+network, too; `Task.calibrate` sets it after each evaluation of the validation split.
 
 Dimensions: B images, H and W the largest height and width among them.
 """
@@ -37,11 +37,11 @@ from cvpipe.tasks.task import IMAGE_SIZE, BestBy, Networks, Task, Tensors, Updat
 HEAT_MAP = Field(
     "close",
     padding=-1.0,
-    meaning="[B, H, W]: distance of every pixel from normal ones, at least 0; -1 beyond the edges"
-    " of a smaller image",
+    meaning="[B, H, W]: distance of every pixel from normal pixels, at least 0; -1 beyond the"
+    " edges of a smaller image",
 )
 ANSWERS = {
-    "anomaly_score": Field("close", meaning="[B]: distance of the image from normal ones"),
+    "anomaly_score": Field("close", meaning="[B]: distance of the image from normal images"),
     "anomaly_threshold": Field("close", meaning="[B]: score above which an image is anomalous"),
     "is_anomalous": Field("exact", meaning="[B]: True if the score is above the threshold"),
     "heat_map": HEAT_MAP,
@@ -72,7 +72,7 @@ def make_task(config: Anomaly, facts: Facts) -> Task:
 
 
 def build_network(config: Anomaly) -> keras.Model:
-    """Build the network: float32 [B, H, W, C] to raw outputs by name; see `anomaly_network`."""
+    """Build the network: float32 [B, H, W, C] to raw outputs by name, as in `anomaly_network`."""
     return anomaly_network(config, make_style(config.model, synchronized=False))
 
 
@@ -82,17 +82,18 @@ def encode(example: Example) -> Tensors:
 
 
 def truth(example: Example) -> Tensors:
-    """Return the class of the image, and its mask at full resolution, uint8 [height, width]: 0
-    where there is no defect, IGNORED where it is unknown.
+    """Return the class of the image, and its mask at full resolution, uint8 [height, width]: 0 for
+    pixels without a defect, IGNORED for unannotated pixels.
     """
     return {"label": example["label"], "mask": example["mask"][..., 0]}
 
 
 def take_in(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
-    """Store the normal images of a batch in the memory.
+    """Store the normal images of a batch in the memory. Other images aren't stored.
 
-    Return the mean distance of their patches from the memory before that, {"novelty": float32 [b]};
-    0 for other images, which aren't stored.
+    Returns:
+        {"novelty": float32 [b]}: for normal images, the mean distance of their patches from the
+        memory before they are stored; for other images 0.
     """
     network: Any = networks["network"]
     # The backbone is frozen: its BatchNorms normalize as in evaluation.
@@ -109,7 +110,9 @@ def memory_of(network: keras.Model) -> PatchMemory:
 
 
 def calibrate(networks: Networks, scores: Mapping[str, Any], config: Anomaly) -> None:
-    """Set the threshold by the scores of the validation split, as `AnomalyMetrics` returns them."""
+    """Set the threshold from the scores of the validation split, as `AnomalyMetrics` returns
+    them.
+    """
     normal, *defects = (np.array(own) for own in scores["image_scores"].values())
     network: Any = networks["network"]
     memory_of(network).threshold.assign(
@@ -126,13 +129,15 @@ def answer(outputs: Tensors, config: Anomaly, extent: tf.Tensor | None = None) -
     """Return the answers, the same in evaluation and in the artifact.
 
     Args:
-        extent: int32 [B, 2], height and width of the original images; None to use those of the
+        outputs: raw outputs of the network.
+        config: the pipeline.
+        extent: int32 [B, 2], height and width of the original images; None for the size of the
             network's input.
 
     Returns:
         "heat_map" float32 [B, H, W], in pixels of the original images, −1 beyond the edges of
-        smaller ones; "anomaly_score" and "anomaly_threshold" float32 [B]; "is_anomalous" bool [B];
-        "image_size" int32 [B, 2].
+        smaller images; "anomaly_score" and "anomaly_threshold" float32 [B]; "is_anomalous" bool
+        [B]; "image_size" int32 [B, 2].
     """
     size = config.prepare.size
     maps = tf.image.resize(outputs["distances"][..., tf.newaxis], size)
@@ -152,8 +157,8 @@ def answer(outputs: Tensors, config: Anomaly, extent: tf.Tensor | None = None) -
 
 
 def restore_maps(maps: tf.Tensor, extent: tf.Tensor, prepare: Prepare) -> tf.Tensor:
-    """Resize maps of the network's input, float32 [B, H', W', 1], to the original images: float32
-    [B, H, W], −1 beyond the edges of smaller ones.
+    """Resize maps with the size of the network's input, float32 [B, H', W', 1], to the original
+    images: float32 [B, H, W], −1 beyond the edges of smaller images.
     """
     # An unreadable image has no pixels, but layers need at least one.
     extent = tf.maximum(extent, 1)

@@ -72,11 +72,11 @@ def make_task(config: Classification, facts: Facts) -> Task:
 def build_network(
     config: Classification, num_classes: int, synchronized: bool = False
 ) -> keras.Model:
-    """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, K]}, and "auxiliary1" and
-    so on where the model has auxiliary classifiers.
+    """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, K]}. With auxiliary
+    classifiers, it also returns their logits: "auxiliary1" and so on.
 
     With `synchronized`, BatchNorm statistics are computed over all replicas, so that results don't
-    depend on their number.
+    depend on the number of replicas.
     """
     model = config.model
     return classification_network(
@@ -100,7 +100,9 @@ def encode(example: Example) -> Tensors:
 
 
 def loss(outputs: Tensors, targets: Tensors, config: Classification) -> Tensors:
-    """Return the parts of the loss, float32 [B] each; those of auxiliary classifiers weighted."""
+    """Return the parts of the loss, float32 [B] each. Parts of auxiliary classifiers are multiplied
+    by their weight.
+    """
     label, part = targets["label"], PART[config.loss.kind]
     return {
         part: classification_loss(outputs["logits"], label, config.loss),
@@ -113,7 +115,7 @@ def loss(outputs: Tensors, targets: Tensors, config: Classification) -> Tensors:
 
 
 def initial_loss(config: Classification, num_classes: int) -> float:
-    """Return the loss of an untrained network, with its auxiliary classifiers."""
+    """Return the loss of an untrained network, including its auxiliary classifiers."""
     model = config.model
     count = len(AUXILIARY[model.backbone].seen) if model.auxiliary > 0 else 0
     return expected_initial_loss(config.loss, num_classes) * (1 + count * model.auxiliary)
@@ -130,8 +132,8 @@ def combine(outputs: Tensors, config: Classification) -> Tensors:
     """
     if _is_one_of_many(config):
         return mean_of_softmax(outputs)
-    # The logit of the mean is ln Σ p − ln Σ (1 − p). logsumexp keeps tiny probabilities from
-    # becoming 0.
+    # The logit of the mean is ln Σ p − ln Σ (1 − p). With logsumexp, tiny probabilities don't
+    # underflow to 0.
     logits = outputs["logits"]
     yes, no = (tf.reduce_logsumexp(tf.math.log_sigmoid(sign * logits), axis=0) for sign in (1, -1))
     return {"logits": yes - no}
@@ -140,8 +142,8 @@ def combine(outputs: Tensors, config: Classification) -> Tensors:
 def imitate(
     outputs: Tensors, teacher: Tensors, temperature: float, config: Classification
 ) -> tf.Tensor:
-    """Return the cross-entropy with the teacher's softened probabilities, × T², float32 [B] (Hinton
-    et al. 2015, section 2).
+    """Return the distillation loss, float32 [B]: the cross-entropy with the teacher's probabilities
+    at the temperature T, times T² (Hinton et al. 2015, section 2).
     """
     return soft_cross_entropy(
         outputs["logits"], teacher["logits"], temperature, exclusive=_is_one_of_many(config)
@@ -152,8 +154,8 @@ def answer(outputs: Tensors, config: Classification, class_names: tuple[str, ...
     """Return the answers, the same in evaluation and in the artifact.
 
     Probabilities are the softmax of the logits. With the losses "binary" and "focal", each class
-    has its own sigmoid, and they don't add up to 1. With hinge and focal losses they rank the
-    classes, but are not calibrated.
+    has its own sigmoid, and probabilities don't add up to 1. With hinge and focal losses,
+    probabilities rank the classes, but are not calibrated.
 
     Returns:
         "class_id" int32 [B], "class_name" string [B], "probability" float32 [B]; "top_class_ids"
@@ -166,8 +168,12 @@ def answer(outputs: Tensors, config: Classification, class_names: tuple[str, ...
 
 
 def top_answers(probabilities: tf.Tensor, most: int, class_names: tuple[str, ...]) -> Tensors:
-    """Return the answers described in `answer` for probabilities [B, K], with the k = `most` best
-    classes.
+    """Return the answers described in `answer`, with the `most` most probable classes.
+
+    Args:
+        probabilities: float32 [B, K].
+        most: number of classes, k; at most K.
+        class_names: names of the K classes.
     """
     top, ids = tf.math.top_k(probabilities, min(most, len(class_names)))
     names = tf.gather(tf.constant(class_names), ids)

@@ -72,7 +72,7 @@ def build_network(
     """Build the network: float32 [B, H, W, C] to raw outputs by name, as in `models.localization`.
 
     With `synchronized`, BatchNorm statistics are computed over all replicas, so that results don't
-    depend on their number.
+    depend on the number of replicas.
     """
     return localization_network(config, num_classes, make_style(config.model, synchronized))
 
@@ -97,7 +97,7 @@ def encode(example: Example) -> Tensors:
 
 
 def objects(targets: Tensors, config: Localization) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the class and the place of the object, for `Task.objects`."""
+    """Return the class and the box of the object, for `Task.objects`."""
     boxes = tf.convert_to_tensor(targets["box"])[:, tf.newaxis]
     placed = clip(place_boxes(boxes, targets["extent"], config.prepare))
     return tf.convert_to_tensor(targets["label"])[:, tf.newaxis], placed
@@ -126,8 +126,8 @@ def imitate(
 ) -> tf.Tensor:
     """Return the distillation loss, float32 [B].
 
-    It is the cross-entropy with the teacher's softened probabilities, × T² (Hinton et al. 2015,
-    section 2), plus the box loss with the teacher's box as the target.
+    The loss is the cross-entropy with the teacher's probabilities at the temperature T, times T²
+    (Hinton et al. 2015, section 2), plus the box loss with the teacher's box as the target.
     """
     of_class = soft_cross_entropy(outputs["logits"], teacher["logits"], temperature, exclusive=True)
     box = to_corners(tf.stop_gradient(teacher["box"]))
@@ -143,7 +143,10 @@ def answer(
     """Return the answers, the same in evaluation and in the artifact.
 
     Args:
-        extent: int32 [B, 2], height and width of the original images; None for those of the
+        outputs: raw outputs of the network.
+        config: the pipeline.
+        class_names: names of the K classes.
+        extent: int32 [B, 2], height and width of the original images; None for the size of the
             network's input.
 
     Returns:

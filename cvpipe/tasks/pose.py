@@ -1,7 +1,7 @@
 """Pose: the keypoints of one figure per image.
 
-The target is the figure with the largest box among those that have an annotated keypoint and are
-not crowds.
+The target is the figure with the largest box, among figures with an annotated keypoint that aren't
+crowds.
 
 Dimensions: B images, P keypoints.
 """
@@ -64,7 +64,7 @@ def build_network(config: Pose, points: int, synchronized: bool = False) -> kera
     """Build the network: float32 [B, H, W, C] to raw outputs by name, as in `models.pose`.
 
     With `synchronized`, BatchNorm statistics are computed over all replicas, so that results don't
-    depend on their number.
+    depend on the number of replicas.
     """
     return pose_network(config, points, make_style(config.model, synchronized))
 
@@ -80,7 +80,7 @@ def encode(example: Example) -> Tensors:
     """
     annotated = tf.reduce_any(example["visibility"] > 0, axis=-1) & ~example["crowd"]
     size = tf.where(annotated, area(example["boxes"]), -1.0)
-    # An extra empty figure at the end is chosen if none is annotated.
+    # If no figure is annotated, choose an extra empty figure at the end.
     chosen = tf.argmax(tf.concat([size, [-0.5]], 0))
 
     def of_figure(values: tf.Tensor) -> tf.Tensor:
@@ -100,7 +100,7 @@ def encode(example: Example) -> Tensors:
 def loss(outputs: Tensors, targets: Tensors, config: Pose) -> Tensors:
     """Return the parts of the loss, float32 [B] each."""
     points = tf.convert_to_tensor(targets["keypoints"])
-    # A point is placed as an empty box.
+    # Convert points as boxes without area.
     boxes = tf.concat([points, points], -1)
     placed = place_boxes(boxes, targets["extent"], config.prepare)[..., :2]
     return pose_loss(outputs, placed, tf.convert_to_tensor(targets["visibility"]) > 0, config.loss)
@@ -124,7 +124,10 @@ def answer(
     """Return the answers, the same in evaluation and in the artifact.
 
     Args:
-        extent: int32 [B, 2], height and width of the original images; None for those of the
+        outputs: raw outputs of the network.
+        config: the pipeline.
+        keypoint_names: names of the P keypoints.
+        extent: int32 [B, 2], height and width of the original images; None for the size of the
             network's input.
 
     Returns:

@@ -42,7 +42,7 @@ def make_task(config: Style, facts: Facts) -> Task:
 
     @functools.cache
     def targets() -> StyleTargets:
-        # Read when a loss is first computed, because artifacts and predictions need no VGG16.
+        # Load VGG16 only when a loss is computed: artifacts and predictions don't need it.
         with tf.init_scope():
             return style_targets(config.loss)
 
@@ -100,11 +100,12 @@ def answer(
 
     Args:
         network: a `stylizer`.
-        images: uint8 [B, H, W, 3].
+        images: uint8 [B, H, W, 3], padded at the right and bottom.
         config: the pipeline.
-        extent: int32 [B, 2], height and width of each image, at the upper left of `images`; None if
-            there is no padding.
-        options: weights of the styles by name, and "keep_color". Missing ones have their defaults.
+        extent: int32 [B, 2], height and width of each image without padding; None if there is no
+            padding.
+        options: weights of the styles by name, and "keep_color". Missing options have their
+            defaults.
 
     Returns:
         "picture" float32 [B, H, W, 3] in 0…1, −1 beyond an image; "image_size" int32 [B, 2].
@@ -153,7 +154,7 @@ def stylized(
     size = tf.shape(photo)[:2]
     scale = tf.minimum(1.0, config.prepare.longest / tf.reduce_max(tf.cast(size, tf.float32)))
     small = tf.cast(tf.round(tf.cast(size, tf.float32) * scale), tf.int32)
-    # The network mirrors edges, which needs some pixels.
+    # The network pads by mirroring, for which very small images don't have enough pixels.
     small = tf.maximum(-(-small // STRIDE) * STRIDE, 6 * STRIDE)
     seen = tf.image.resize(photo, small, antialias=True)
     seen = tf.ensure_shape(normalize_colors(seen, config.prepare), [None, None, 3])
@@ -162,10 +163,10 @@ def stylized(
 
 
 def with_colors_of(photo: tf.Tensor, picture: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """Blend the picture with a version in the photo's colors, float32 [h, w, 3] in 0…1.
+    """Blend a picture with a version of it in the photo's colors, float32 [h, w, 3] in 0…1.
 
-    That version combines the picture's luminance with the photo's chrominance (Gatys et al. 2016,
-    Preserving color, section 3.2). `share` is its weight.
+    The version combines the picture's luminance with the photo's chrominance (Gatys et al. 2016,
+    Preserving color, section 3.2). `share` is the weight of the version.
     """
     light, own = (tf.reduce_sum(x * LUMA, -1, keepdims=True) for x in (picture, photo))
     return tf.clip_by_value((1 - share) * picture + share * (light + photo - own), 0.0, 1.0)
@@ -185,8 +186,8 @@ def decorate(pixels: tf.Tensor, answers: Tensors) -> Tensors:
 def _scores(
     targets: Callable[[], StyleTargets], config: Style
 ) -> Callable[[tf.Tensor, tf.Tensor], Tensors]:
-    """Return a function from a picture in the first style and its photo to the parts of the loss.
-    Both are resized to the size of training.
+    """Return a function that maps a picture in the first style and its photo to the parts of the
+    loss. It resizes both to the size of training images.
     """
 
     @tf.function(reduce_retracing=True, autograph=False)

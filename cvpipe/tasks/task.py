@@ -1,9 +1,9 @@
 """The interface between the core and a task.
 
-The core trains, evaluates, exports and serves what a `Task` describes. It has no code for
+The core trains, evaluates, exports and serves any task through this interface, and has no code for
 particular tasks.
 
-Dimensions: B images in a batch, b examples in a replica's part of it.
+Dimensions: B images in a batch, b examples in a replica's part of the batch.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from cvpipe.data.sources import Example
 from cvpipe.fields import Field
 
 Tensors = dict[str, tf.Tensor]
-# Keras models by name, or functions with the same signature, called with `training=`.
+# Keras models by name, or functions that are called like models, with the argument `training`.
 Networks = Mapping[str, Callable[..., Any]]
-# (networks, batch, seed) to the parts of a loss by name, float32 [b] each. `seed`, int64 [2], is
-# for stateless random ops; it differs for every step, update and replica.
+# Maps (networks, batch, seed) to the parts of a loss by name, float32 [b] each. `seed`, int64 [2],
+# is for stateless random ops; it differs for every step, update and replica.
 Losses = Callable[[Networks, Batch, tf.Tensor], Tensors]
-# (outputs, a teacher's outputs, temperature) to the distance between both, float32 [b].
+# Maps (outputs, a teacher's outputs, temperature) to the distance of the outputs, float32 [b].
 Imitate = Callable[[Tensors, Tensors, float], tf.Tensor]
 IMAGE_SIZE = Field("exact", meaning="[B, 2]: height and width of the image in pixels")
 """Answer of tasks whose other answers have places in the image."""
@@ -57,8 +57,8 @@ class BestBy(NamedTuple):
     def merit(self, score: float) -> float:
         """Return a number that is higher for better scores.
 
-        If the score is nan, because the split has nothing to score, all checkpoints have the same
-        merit.
+        If the score is NaN, because the split has nothing to score, all checkpoints get the same
+        number.
         """
         if math.isnan(score):
             return 0.0 if self.direction == "max" else -math.inf
@@ -78,10 +78,10 @@ class Predict(Protocol):
         """Compute the answers for a batch.
 
         Args:
-            networks: the networks of `Task.build`, or functions with the same signatures.
-            image: a batch as `prepare.input_spec` describes it.
+            networks: the networks of `Task.build`, or functions that are called like them.
+            image: a batch of prepared images, as `prepare.input_spec` describes it.
             extent: int32 [B, 2], heights and widths of the original images. Coordinates in answers
-                are in their pixels; if None, in those of `image`.
+                are in pixels of the original images, or of `image` if `extent` is None.
             options: scalars that override the defaults of `Task.options`.
         """
         ...
@@ -96,7 +96,7 @@ class Metrics(Protocol):
         targets: Mapping[str, np.ndarray],
         weight: np.ndarray,
     ) -> None:
-        """Add a batch; examples of weight 0 don't count."""
+        """Add a batch. Examples with weight 0 don't count."""
         ...
 
     def result(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Request(NamedTuple):
     answer: Callable[..., Tensors]
     """Graph code that maps the tensors of `inputs` to answers."""
     samples: Mapping[str, np.ndarray]
-    """Inputs by name with which the gate compares answers."""
+    """Example inputs by name, on which the gate compares answers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,20 +141,20 @@ class Task:
     truth: Callable[[Example], Tensors] | None = None
     """Maps an example's annotations to evaluation targets; None to use `encode`."""
     target_extent: Callable[[Tensors], tf.Tensor] | None = None
-    """Maps training targets to the extent, int32 [B, 2], at which answers can be compared with
-    them; None for the extent of the images.
+    """Maps training targets to the `extent` of `predict`, int32 [B, 2], with which answers can be
+    compared with the targets; None for the size of the images.
     """
     targets: Mapping[str, Field] = dataclasses.field(default_factory=dict)
-    """Fields of the targets of `truth` whose sizes vary, which are padded."""
+    """Fields of those targets of `truth` whose sizes vary. These targets are padded."""
     options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
     """Serving-time options by name."""
     best_thresholds: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
-    """Maps evaluation scores to overrides, as given to --set, that set the thresholds with the best
-    F1; None if answers have no threshold.
+    """Maps evaluation scores to overrides, as given to --set, with the thresholds of the best F1;
+    None if answers have no threshold.
     """
     combine: Callable[[Tensors], Tensors] | None = None
-    """Combines the outputs of M networks or of M views of an image, [M, B, …]; None if the task
-    can't combine them.
+    """Combines the outputs of M networks or of M views of an image, [M, B, …], into one, [B, …];
+    None if the task can't combine outputs.
     """
     initial_loss: Callable[[], float | None] = lambda: None
     """Returns the loss of an untrained network; None if it depends on the images."""
@@ -165,8 +165,8 @@ class Task:
     task has no classes.
     """
     answered_scores: Callable[[Tensors], tf.Tensor] | None = None
-    """Maps answers to scores like those of `class_scores`, up to a constant of each image, for
-    attacks on artifacts; None if answers don't tell.
+    """Maps answers to the scores of `class_scores`, up to a constant for each image, for attacks on
+    artifacts; None if the answers don't contain them.
     """
     class_probabilities: Callable[[tf.Tensor], tf.Tensor] = tf.nn.softmax
     """Maps `class_scores` to 0…1, in the same shape."""
@@ -177,24 +177,27 @@ class Task:
     objectives: Mapping[str, Callable[[Tensors, Tensors], tf.Tensor]] = dataclasses.field(
         default_factory=dict
     )
-    """Goals of attacks besides a high loss, by name: each maps outputs and training targets to
-    what an attack maximizes, float32 [b].
+    """Goals of attacks other than a high loss, by name. A goal maps outputs and training targets to
+    the objective that the attack maximizes, float32 [b].
     """
     objects: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
     """Maps evaluation targets to the class of each object, int32 [B, M], −1 in empty slots, and its
-    place, float32 [B, M, 4] (ymin, xmin, ymax, xmax) as fractions of the prepared image; None if
-    objects have no place.
+    box, float32 [B, M, 4] (ymin, xmin, ymax, xmax) as fractions of the prepared image; None if
+    objects have no boxes.
     """
     calibrate: Callable[[Networks, Mapping[str, Any]], None] | None = None
     """Sets variables of the networks, such as a threshold, by the scores of the validation split,
     after each evaluation and before its checkpoint; None if there are no such variables.
     """
     decorate: Callable[[tf.Tensor, Tensors], Tensors] | None = None
-    """Graph code that adds answers computed from the decoded image. Takes uint8 [h, w, C] and its
-    answers without the batch dimension; returns scalar strings by name.
+    """Graph code that adds answers computed from the decoded image. Takes an image, uint8 [h, w,
+    C], and its answers without the batch dimension; returns scalar strings by name. None if there
+    are no such answers.
     """
     requests: Callable[[Networks], tuple[Request, ...]] | None = None
-    """Additional signatures of the artifact, in place of those for encoded and prepared images."""
+    """Returns signatures that replace the artifact's signatures for encoded and prepared images;
+    None to keep those.
+    """
     frozen: tuple[str, ...] = ()
     """Names of networks that are not trained and not saved in checkpoints."""
 
@@ -207,8 +210,8 @@ class Task:
 def supervised(loss: Callable[[Tensors, Tensors], Tensors]) -> Update:
     """Return the update for a task with one network and one loss.
 
-    For mixed examples (MixUp, CutMix), the losses of both examples are averaged with their shares
-    as weights.
+    For mixed examples (MixUp, CutMix), the loss is the mean of the losses for both examples'
+    targets, weighted by the examples' shares.
 
     Args:
         loss: maps (outputs, targets) to the parts of the loss by name, float32 [b] each.
@@ -226,7 +229,7 @@ def supervised(loss: Callable[[Tensors, Tensors], Tensors]) -> Update:
 
 
 def mean_of_softmax(outputs: Tensors) -> Tensors:
-    """Return the logits of the mean of several softmaxes.
+    """Return logits whose softmax is the mean of several softmaxes.
 
     Args:
         outputs: {"logits": float32 [M, …, K]} of M networks or views.

@@ -1,1 +1,1 @@
-"""Training: build, start, step, loop, state and report."""
+"""Training of pipelines. `train.py` has the loop."""

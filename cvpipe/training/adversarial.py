@@ -1,4 +1,6 @@
-"""Adversarial training on worst-case images near each example (Madry et al. 2018)."""
+"""Adversarial training: each step attacks its images, and trains on the attacked images (Madry et
+al. 2018).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ _START = 7
 
 
 def with_attacks(task: Task, config: Config) -> Task:
-    """Add adversarial training by `train.adversarial` to a task. Returns the task itself if it is
-    not set.
+    """Return a task whose updates attack their images first, as `train.adversarial` configures; the
+    task itself if this key is not set.
     """
     section = config.train.adversarial
     if section is None:
@@ -29,7 +31,7 @@ def with_attacks(task: Task, config: Config) -> Task:
 
 
 def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
-    """Return an update that attacks its images first, with its own loss.
+    """Return an update that first attacks its images, with the update's loss as the objective.
 
     The attack runs the network in training mode, with batch statistics.
     """

@@ -25,8 +25,10 @@ def build_state(
     """Build networks, optimizers and learning-rate schedule. The same seed gives the same bits.
 
     Args:
+        config: the pipeline.
+        task: the pipeline's task.
         examples: number of training examples.
-        strategy: None for the strategy in scope.
+        strategy: distribution strategy; None for the strategy in scope.
     """
     strategy = strategy or tf.distribute.get_strategy()
     seed_weights(config)
@@ -40,7 +42,7 @@ def build_state(
             last_step_of(config.train.epochs, config, examples),
         )
     state = fresh_state(config, task, networks, schedule, strategy, thawing)
-    # The optimizer has been built for all variables that will be trained.
+    # Freeze layers only now: the optimizer must be built for all variables that are ever trained.
     freeze_as_at(0, thawing, trained, config)
     return state, schedule
 
@@ -62,7 +64,7 @@ def fresh_state(
             )
             for name, variables in moved.items()
         }
-    # Created outside the strategy's scope, because the loop on the host counts the steps.
+    # Create it outside the strategy's scope, because the loop on the host counts the steps.
     step = tf.Variable(0, dtype=tf.int64, name="step")
     return State(
         networks, optimizers, moved, step, schedule.factor, frozen=task.frozen, thawing=thawing

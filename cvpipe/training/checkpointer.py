@@ -16,7 +16,9 @@ from cvpipe.training.state import State
 from cvpipe.training.strategy import any_worker
 
 BACKGROUND_BYTES = 2**24
-"""Size from which checkpoints are written in the background; smaller ones take milliseconds."""
+"""Checkpoints with at least this number of bytes are written in the background. Writing smaller
+checkpoints takes only milliseconds.
+"""
 
 
 class Checkpointer:
@@ -29,18 +31,19 @@ class Checkpointer:
         self._writing: Future[None] | None = None
 
     def save(self, which: str, in_background: bool = False) -> None:
-        """Write the state as the checkpoint `which`. All workers must call it; one of them writes.
+        """Write the state as the checkpoint `which`. All workers must call this; one worker writes.
 
         Args:
-            in_background: True to write a large checkpoint in the background. An error is then
-                raised by the next call, or by `finish`.
+            which: name of the checkpoint, such as "last".
+            in_background: True to write a large checkpoint in the background. The next call, or
+                `finish`, then raises its error.
 
         Raises:
             UserError: a value is not finite, or the file can't be written. The old file is kept.
         """
         self.finish()
-        # Some variables can only be read by all workers together, but one worker writes. The arrays
-        # are copies, which the next steps don't change.
+        # All workers read the state, because some variables can only be read by all together. The
+        # arrays are copies, so later steps don't change them.
         arrays = self._state.arrays()
         file = self._run.folder / "checkpoints" / f"{which}.npz"
         if self._run.writes:
@@ -52,7 +55,7 @@ class Checkpointer:
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
-        """Wait for a checkpoint that is being written in the background. Raise the same errors as
+        """Wait until a checkpoint in the background is written. Raises the same errors as
         `save`.
         """
         writing, self._writing = self._writing, None
@@ -60,8 +63,8 @@ class Checkpointer:
             writing.result()
 
     def is_due(self) -> bool:
-        """Return True if `train.checkpoint_minutes` have passed since the last checkpoint in any
-        process. A collective: all workers must call it.
+        """Return True on all workers if `train.checkpoint_minutes` have passed since the last
+        checkpoint on any worker. A collective: all workers must call it.
         """
         passed = time.monotonic() - self._saved_at
         return any_worker(self._strategy, passed > 60 * self._config.train.checkpoint_minutes)

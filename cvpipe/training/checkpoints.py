@@ -1,8 +1,9 @@
-"""Checkpoint files: written atomically, verified when read, with a few earlier ones kept.
+"""Checkpoint files. They are written atomically and verified when they are read; a few earlier
+checkpoints are kept.
 
-last.npz            the newest
-earlier-STEP.npz    earlier ones, each with the number of its step
-damaged-N.npz       a damaged one, found when the run was resumed, unchanged
+last.npz            the newest checkpoint
+earlier-STEP.npz    earlier checkpoints, with the numbers of their steps
+damaged-N.npz       damaged checkpoints that were found when the run was resumed, unchanged
 
 Every array has a CRC-32, which detects any flipped bit. The first array holds the number of arrays,
 because a damaged zip directory may hide some of them.
@@ -44,7 +45,7 @@ COUNT = "arrays"
 
 
 def check_finite(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise UserError if a variable in `arrays` is not finite. `file` is named in the error."""
+    """Raise a UserError that names `file` if a variable in `arrays` is not finite."""
     bad = [name for name, value in arrays.items() if "/" in name and not np.isfinite(value).all()]
     if bad:
         others = f" and {len(bad) - 1} others" if len(bad) > 1 else ""
@@ -68,12 +69,14 @@ def write_checkpoint(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
             np.savez(stream, **{COUNT: np.int64(len(arrays)), **arrays})  # type: ignore[arg-type]
     except OSError as error:
         kept = (
-            "the checkpoint before it is untouched" if file.exists() else "there is no earlier one"
+            "the previous checkpoint is untouched"
+            if file.exists()
+            else "there is no earlier checkpoint"
         )
         why = error.strerror or error
         raise UserError(
-            f"{file}: the checkpoint can't be written ({why}); {kept}. Make room and run the same"
-            " command"
+            f"{file}: the checkpoint can't be written ({why}); {kept}. Free disk space and run the"
+            " same command"
         ) from error
 
 
@@ -89,40 +92,39 @@ def read_checkpoint(file: Path, names: Sequence[str] | None = None) -> dict[str,
     try:
         with zipfile.ZipFile(file) as members:
             stored = [member.removesuffix(".npy") for member in members.namelist()]
-            # Read whole members, because the checksum is compared at the end of a member, and a
-            # damaged shape could end the read earlier.
+            # Read whole members, because the checksum is compared at the end of a member. If the
+            # shape is damaged, reading only the array could end before that.
             arrays = {
                 name: np.lib.format.read_array(io.BytesIO(members.read(f"{name}.npy")))
                 for name in names or stored
             }
         if (count := arrays.pop(COUNT, None)) is not None and count != len(arrays):
-            raise ValueError(f"{len(arrays)} of {count} arrays are left")
+            raise ValueError(f"it has only {len(arrays)} of {count} arrays")
         return arrays
     except FileNotFoundError:
-        raise DataError(f"{file}: no checkpoint there; train the run first") from None
+        raise DataError(f"{file}: there is no checkpoint; train the run first") from None
     except _DAMAGE as error:
         raise DataError(
             f"{file}: the checkpoint is damaged ({error}); restore it from a copy, resume the"
-            " training, which goes back to the checkpoint before it, or train again with --fresh"
+            " training, which continues from the previous checkpoint, or train again with --fresh"
         ) from None
 
 
 def earlier_checkpoints(last: Path) -> list[Path]:
-    """Return the kept checkpoints that are older than `last`, the newest first."""
+    """Return the kept checkpoints that are older than `last`, newest first."""
     files = last.parent.glob("earlier-*.npz")
     return sorted(files, key=_step_in_name, reverse=True)
 
 
 def write_last(last: Path, arrays: Mapping[str, np.ndarray], kept: int) -> None:
-    """Write the newest checkpoint and keep `kept` earlier ones. Raise the same errors as
+    """Write the newest checkpoint, and keep `kept` earlier checkpoints. Raises the same errors as
     `write_checkpoint`.
     """
     if kept and last.exists():
         _keep(last)
     write_checkpoint(last, arrays)
     files = earlier_checkpoints(last)
-    # Checkpoints of this step or later are left over from before the run went back to an earlier
-    # step.
+    # If a recovery has returned to an earlier step, checkpoints of later steps are left over.
     useful = [file for file in files if _step_in_name(file) < int(arrays["step"])]
     for file in files:
         if file not in useful[:kept]:
@@ -136,11 +138,11 @@ def read_newest(
 
     Args:
         last: the newest checkpoint.
-        writes: True to rename damaged ones to `damaged-N.npz`.
-        note: called with a message for each damaged one.
+        writes: True to rename damaged checkpoints to `damaged-N.npz`.
+        note: called with a message for each damaged checkpoint.
 
     Raises:
-        DataError: all are missing or damaged.
+        DataError: all checkpoints are missing or damaged.
     """
     first: DataError | None = None
     for file in (last, *earlier_checkpoints(last)):
@@ -154,14 +156,14 @@ def read_newest(
                 note(f"{file.name} is damaged; it is kept as {aside.name}")
             continue
         if first:
-            note(f"continuing from {file.name}, the checkpoint before it")
+            note(f"continuing from the previous checkpoint, {file.name}")
         return file, arrays
     assert first
     raise first
 
 
 def _keep(last: Path) -> None:
-    """Hard-link a checkpoint to a second name, which remains when the first is overwritten."""
+    """Hard-link a checkpoint to a second name, under which it stays when it is overwritten."""
     try:
         step = int(read_checkpoint(last, ["step"])["step"])
     except DataError:

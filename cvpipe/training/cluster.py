@@ -21,21 +21,23 @@ class Member(NamedTuple):
     job: str
     """"chief" or "worker"."""
     number: int
-    """Position among the processes of that job."""
+    """Position among the processes of the job, counted from 0."""
     writes: bool
-    """True for the one member that writes files: the chief, or without a chief the first worker."""
+    """True for the member that writes files: the chief, or else the first worker."""
     jobs: dict[str, list[str]]
-    """Addresses of all members by job and number."""
+    """Addresses of all members: by job, in the order of their numbers."""
 
     @property
     def place(self) -> tuple[int, int]:
-        """Index of this process among all, the chief first, and the number of processes."""
+        """Index of this process among all processes, of which the chief is the first; and the
+        number of processes.
+        """
         before = len(self.jobs.get(CHIEF, [])) if self.job == WORKER else 0
         return before + self.number, sum(map(len, self.jobs.values()))
 
     @property
     def leader(self) -> str:
-        """Job whose first member is the leader of the cluster."""
+        """Job of the cluster's leader, which is the first member of this job."""
         return CHIEF if self.jobs.get(CHIEF) else WORKER
 
 
@@ -48,8 +50,8 @@ def read_member(text: str | None = None) -> Member | None:
         text: the value of TF_CONFIG; None to read it from the environment.
 
     Raises:
-        ConfigError: the text is invalid, or names unsupported jobs or a member that the cluster
-            lacks.
+        ConfigError: the text is invalid, or names unsupported jobs, or a member that isn't in the
+            cluster.
     """
     text = launched_as(os.environ) if text is None else text
     values = _parsed(text) if text.strip() else {}
@@ -61,8 +63,8 @@ def read_member(text: str | None = None) -> Member | None:
     other = next((name for name in named if name not in (CHIEF, WORKER)), None)
     if other is not None:
         raise ConfigError(
-            f"TF_CONFIG: the job '{other}' is not supported; name only the jobs chief and worker,"
-            " and start only these. Evaluators and parameter servers aren't needed"
+            f"TF_CONFIG: the job '{other}' is not supported; name and start only the jobs chief and"
+            " worker. Evaluators and parameter servers aren't needed"
         )
     if not jobs:
         return None
@@ -78,8 +80,8 @@ def _member(jobs: dict[str, Any], task: dict[str, Any]) -> Member:
             )
     if len(jobs.get(CHIEF, [])) > 1:
         raise ConfigError(
-            f"TF_CONFIG: the cluster has {len(jobs[CHIEF])} chiefs; keep one, and list the others"
-            " as workers"
+            f"TF_CONFIG: the cluster has {len(jobs[CHIEF])} chiefs; keep one chief, and list the"
+            " others as workers"
         )
     job, index = task.get("type"), str(task.get("index"))
     if job is None or not index.isdecimal():
@@ -103,7 +105,7 @@ def _parsed(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ConfigError(
             f"TF_CONFIG: not valid JSON ({error.msg}, character {error.pos + 1}); write it as"
-            f" {EXAMPLE}, or unset it to train with one process"
+            f" {EXAMPLE}, or unset the variable to train with one process"
         ) from None
     return _mapping(values, "the value")
 

@@ -23,21 +23,22 @@ PREFIX = "teacher_"
 
 
 def with_teacher(task: Task, config: Config, facts: Facts) -> Task:
-    """Add distillation from the run `train.teacher` to a task. Returns the task itself without a
-    teacher.
+    """Return the task with distillation from the run `train.teacher`; the task itself without this
+    key.
 
-    Call it in the strategy's scope, because it loads the teacher's networks.
+    Call this in the strategy's scope, because it loads the teacher's networks.
 
     Raises:
         ConfigError: the task doesn't support distillation.
-        DataError: the run does not exist, or has another task, other classes or other preparation.
+        DataError: the run does not exist, or its task, classes or image preparation differ from the
+            pipeline's.
     """
     teacher = config.train.teacher
     if teacher is None:
         return task
     if task.imitate is None:
         raise ConfigError(
-            f"train.teacher: task: {config.task} does not support a teacher; omit the key"
+            f"train.teacher: task: {config.task} does not support a teacher; remove the key"
         )
     run = Run(find_path(teacher.run))
     _check_fits(run, config, facts)
@@ -54,8 +55,10 @@ def distilled(
     for the same inputs. Teachers are frozen and not saved in checkpoints.
 
     Args:
+        task: the task.
         imitate: the task's `Task.imitate`.
-        teachers: a trained network for each network of the task.
+        teachers: a trained network for each network of the task, by name.
+        section: temperature and weight of the distillation loss.
     """
     frozen = {f"{PREFIX}{name}": teacher for name, teacher in teachers.items()}
     for teacher in frozen.values():
@@ -80,7 +83,7 @@ def _with_distillation(update: Update, imitate: Imitate, section: Teacher) -> Up
 
             return student
 
-        # Record the calls of the task's losses to its networks, and repeat them with the teachers.
+        # Record the calls of networks by the task's losses, and repeat the calls with the teachers.
         students = {name: watched(name) for name in update.moves}
         own = update.losses({**networks, **students}, batch, seed)
         distances = [
@@ -102,13 +105,13 @@ def _check_fits(run: Run, config: Config, facts: Facts) -> None:
     taught = run.config
     if taught.task != config.task:
         raise DataError(
-            f"train.teacher.run: {run.folder}: its task is {taught.task}, the pipeline's"
+            f"train.teacher.run: {run.folder}: its task is {taught.task}, but the pipeline's is"
             f" {config.task}; give a run of the same task"
         )
     if run.facts != facts:
         raise DataError(
-            f"train.teacher.run: {run.folder}: was trained on other classes than the pipeline's,"
-            f" {', '.join(run.facts.class_names)}; give a run of the same data"
+            f"train.teacher.run: {run.folder}: was trained on classes that differ from the"
+            f" pipeline's: {', '.join(run.facts.class_names)}; give a run on the same data"
         )
     if taught.prepare != config.prepare:
         raise DataError(

@@ -1,7 +1,8 @@
-"""Ensembles: several models combined by the mean of their probabilities.
+"""Ensembles: several models whose probabilities are averaged.
 
-Members are the snapshots of one run (Huang et al. 2017), or several runs on the same data with the
-same preparation and the same kind of answers. Evaluation and export treat an ensemble as one model.
+The members are the snapshots of one run (Huang et al. 2017), or several runs on the same data with
+the same image preparation and the same kind of answers. Evaluation and export treat an ensemble as
+one model.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from cvpipe.training.build import load_networks
 from cvpipe.training.run import Run
 from cvpipe.training.trained import Trained, answering_together
 
-# Sections that all members must share: inputs and answers.
+# Sections that must be the same for all members, because they determine inputs and answers.
 SHARED = ("task", "prepare", "test_time", "export")
-# Keys that can be changed after training.
+# Keys that can be changed after training, for example at export.
 ANSWERED = (
     "export.png",
     "export.top_k",
@@ -43,7 +44,7 @@ class Member(NamedTuple):
 
 
 def find_members(runs: Sequence[Run], snapshots: bool = False) -> list[Member]:
-    """Return the checkpoint that each run exports, or all its snapshots.
+    """Return, for each run, the checkpoint that would be exported, or all snapshots.
 
     Raises:
         DataError: a run has no snapshots.
@@ -60,14 +61,14 @@ def find_members(runs: Sequence[Run], snapshots: bool = False) -> list[Member]:
 
 
 def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> Trained:
-    """Load the members as one model, with the configuration of the first.
+    """Load the members as one model, with the configuration of the first member.
 
     Args:
         members: from `find_members`.
-        overrides: `key=value` each, for keys of `data`, such as its path, or of ANSWERED.
+        overrides: `key=value` each, for keys of `data` or in ANSWERED.
 
     Raises:
-        DataError: the members are incompatible, or one can't be loaded.
+        DataError: the members are incompatible, or a member can't be loaded.
     """
     first = members[0].run
     for member in members[1:]:
@@ -82,8 +83,8 @@ def evaluate_ensemble(
     """Evaluate an ensemble and each of its members on one split.
 
     Returns:
-        The result of `evaluation.evaluate`, "split", and "members", a list with "run", "checkpoint"
-        and the scores of each member.
+        The result of `evaluation.evaluate`; "split", its name; and "members", a list with "run",
+        "checkpoint" and the scores of each member.
     """
     trained = load_ensemble(members, overrides)
     source = open_split(trained.config, split, members[0].run.known)
@@ -117,15 +118,16 @@ def _check_fits(first: Run, run: Run) -> None:
             )
     kind, other = ours["loss"]["kind"], theirs["loss"]["kind"]
     if kind != other:
-        differs = f"loss.kind {other} and {kind} mean different probabilities"
+        differs = f"probabilities have other meanings with loss.kind {other} and {kind}"
         raise DataError(f"{run.folder}: can't be combined with {first.folder}: {differs}")
     if run.facts != first.facts:
         raise DataError(
-            f"{run.folder}: has other classes than {first.folder},"
+            f"{run.folder}: has other classes than {first.folder}:"
             f" {', '.join(run.facts.class_names)}"
         )
     if run.known["digests"].get("test") != first.known["digests"].get("test"):
         raise DataError(
-            f"{run.folder}: has other test images than {first.folder}, so that one run may have"
-            " been trained on them; give both the same data and data.split_seed"
+            f"{run.folder}: has other test images than {first.folder}, so one run may have been"
+            " trained on test images of the other; train both with the same data and"
+            " data.split_seed"
         )

@@ -29,8 +29,8 @@ from cvpipe.training.step import gradients_of, regularization, step_seed
 from cvpipe.training.strategy import uses_xla
 from cvpipe.training.validation import patience_is_over, validate
 
-# Convergence: decreases of the loss below this are lost in the rounding of float32. For losses
-# above 1 it is a relative decrease.
+# Training has converged if the loss falls by less than this in an iteration: float32 rounds smaller
+# differences away. For losses above 1, the fall is relative to the loss.
 SMALLEST_FALL = 1e-8
 # Prepared images up to this total size are kept in memory; larger splits are prepared again for
 # each pass.
@@ -41,8 +41,8 @@ CONVERGED, NO_LOWER_POINT = 0, 2
 
 
 class Objective:
-    """Mean loss over every readable example of a source, and its gradient, as a function of all
-    trainable weights.
+    """Mean loss over all readable examples of a source, and the gradient of the mean loss, as a
+    function of all trainable weights.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Objective:
     ):
         self._variables, self._quarantine = network.trainable_variables, quarantine
         [update] = task.updates
-        # Inference mode, so that BatchNorm uses its fixed statistics, as in evaluation.
+        # Run the network as in evaluation, so that BatchNorm uses its fixed statistics.
         networks = {"network": lambda image, training: network(image, training=False)}
         self.losses: dict[str, float] = {}
         # Training uses one view, even if evaluation uses several.
@@ -105,11 +105,12 @@ class Objective:
     def __call__(
         self, weights: np.ndarray, between: Callable[[], None] = lambda: None
     ) -> tuple[float, np.ndarray]:
-        """Return loss and gradient, float64 [P], at weights [P], summed in float64. Sets `losses`
-        to the parts of the loss and their sum.
+        """Return the loss and its gradient, float64 [P], at weights [P]. Sums are in float64. Sets
+        `losses` to the parts of the loss and their sum.
 
         Args:
-            between: called before each batch; may raise to end the pass.
+            weights: values of all trainable parameters.
+            between: called before each batch; may raise an exception to end the pass.
 
         Raises:
             DataError: more records are bad than the pipeline allows.
@@ -135,15 +136,15 @@ class Objective:
 def check_full_batch(task: Task, strategy: tf.distribute.Strategy) -> None:
     """Raise ConfigError if the task or the devices don't support L-BFGS."""
     if strategy.num_replicas_in_sync > 1:
-        raise ConfigError("optimizer.kind: lbfgs works on one device; set train.strategy: one")
+        raise ConfigError("optimizer.kind: lbfgs works only on one device; set train.strategy: one")
     if task.frozen:
         raise ConfigError(
             "train.teacher can't be combined with optimizer.kind: lbfgs; choose another optimizer"
         )
     if [update.moves for update in task.updates] != [("network",)]:
         raise ConfigError(
-            "optimizer.kind: lbfgs minimizes one loss of one network, and this task has several;"
-            " choose another optimizer"
+            "optimizer.kind: lbfgs minimizes one loss of one network, but this task has several"
+            " updates or networks; choose another optimizer"
         )
 
 
@@ -188,13 +189,13 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
 
     def stop_if_asked() -> None:
         if stop.is_set():
-            # The network holds the trial weights of a line search, so restore those of the last
-            # iteration.
+            # The network has trial weights of a line search, so restore the last iteration's
+            # weights.
             objective.assign(iterate)
             parts.checkpointer.save("last")
             raise Interrupted(
                 f"stopped at iteration {int(state.step)} of {config.train.epochs};"
-                " its weights are saved. The same command continues from them"
+                " its weights are saved. The same command continues the training"
             )
 
     def loss_and_gradient(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -203,8 +204,8 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
             objective.assign(iterate)
             raise UserError(
                 f"the loss is not finite near the weights of iteration {int(state.step)};"
-                f" {parts.run.kept()}. Use a model.initializer with smaller weights, add loss.l2,"
-                " or use another optimizer.kind"
+                f" {parts.run.kept()}. Choose a model.initializer with smaller weights, add"
+                " loss.l2, or choose another optimizer.kind"
             )
         return loss, gradient
 
@@ -246,7 +247,7 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
 
 
 def _after_iteration(parts: Parts, losses: Mapping[str, float], seconds: float) -> None:
-    """Log an iteration; evaluate and save if due."""
+    """Log an iteration. If an evaluation or a checkpoint is due, evaluate or save."""
     step = int(parts.state.step)
     parts.log.trained(step, 1, losses, seconds, epoch=step)
     if _evaluation_is_due(parts):

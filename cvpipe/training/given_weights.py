@@ -1,4 +1,4 @@
-"""Reading of the weights in `model.weights` from any source, by the paths of cvpipe's variables."""
+"""Reading of the weights that `model.weights` names: a run, a file, a checkpoint or a package."""
 
 from __future__ import annotations
 
@@ -34,21 +34,23 @@ from cvpipe.user_paths import find_path
 
 log = logging.getLogger(__name__)
 
-SAME_NETWORK = "take the network, width and channels that the weights were trained with"
+SAME_NETWORK = "set the network, width and channels with which the weights were trained"
 OF_OTHERS = {
     ".pth": read_torch_file,
     ".pt": read_torch_file,
     ".safetensors": read_safetensors_file,
     ".h5": read_hdf5_file,
 }
-"""Readers of other libraries' files by their endings."""
+"""Readers for files of other libraries, by extension."""
 
 
 class GivenWeights(NamedTuple):
     """Weights to start from."""
 
     by_path: Mapping[str, np.ndarray]
-    """Weights by path. Those of the last layer are missing if it was trained on other classes."""
+    """Weights by path of cvpipe's variables. If the last layer was trained on other classes, its
+    weights are missing.
+    """
     provenance: Provenance
 
 
@@ -76,17 +78,17 @@ def given_weights(config: Config, facts: Facts) -> GivenWeights:
         by_path, provenance = garden_weights(checkpoint, config.model)
         return GivenWeights(_for_classes(by_path, facts), provenance)
     if not path.is_file():
-        where = "copy it to this machine first" if "://" in origin else "give one of these"
+        where = "copy the weights to this machine" if "://" in origin else "give an existing path"
         raise ConfigError(
-            f"model.weights: {origin}: no run, checkpoint or file there; {where}, or imagenet for"
-            " networks that have published weights"
+            f"model.weights: {origin}: not a run, a checkpoint or a file; {where}, or give imagenet"
+            " for networks with published weights"
         )
     return GivenWeights(_of_file(path, origin, network, config, facts), of_file(path))
 
 
 def tells_classes(path: str) -> bool:
-    """Return True for a variable of a last layer, which is only loaded if the classes are the
-    same.
+    """Return True for a variable of a last layer. Last layers are loaded only if the classes are
+    the same.
     """
     return path.split("/")[0].endswith("logits")
 
@@ -100,7 +102,7 @@ def _of_file(
         if network:
             size = (*config.prepare.size, 3)
             return _by_path(_loaded(application(network, input_shape=size), path))
-        # The file doesn't name its classes; their number is that of the last layer's units.
+        # The file doesn't name the classes, so use the number of units in the last layer.
         outputs = _units_of_last_layer(path)
         saved = load_task(config, facts._replace(class_names=tuple(map(str, range(outputs)))))
         [built] = saved.build(False).values()
@@ -108,8 +110,8 @@ def _of_file(
     if path.suffix not in OF_OTHERS:
         endings = ", ".join([*OF_OTHERS, ".weights.h5"])
         raise ConfigError(
-            f"model.weights: {origin}: names of files of weights end in {endings} or .keras; rename"
-            " the file, or give another"
+            f"model.weights: {origin}: names of weight files end in {endings} or .keras; rename the"
+            " file, or give another"
         )
     tables = tables_of(config.model.backbone)
     if not tables:
@@ -121,8 +123,8 @@ def _of_file(
                 f" {DIFFERENT[name]}"
             )
         raise ConfigError(
-            f"model.weights: {origin}: {why}; give a run of this network, or a file of it saved by"
-            " Keras"
+            f"model.weights: {origin}: {why}; give a run of this network, or weights of this"
+            " network saved by Keras"
         )
     model, given = config.model, OF_OTHERS[path.suffix](path)
     weights = convert(given, tables, model.backbone, origin, model.conventions, model.norm_epsilon)
@@ -130,8 +132,8 @@ def _of_file(
 
 
 def _for_classes(weights: Mapping[str, np.ndarray], facts: Facts) -> dict[str, np.ndarray]:
-    """Leave the last layer out if it has another number of classes. The file doesn't name classes,
-    so only numbers are compared.
+    """Remove the last layer's weights if the layer has another number of classes than the data. The
+    file doesn't name classes, so only numbers are compared.
     """
     outputs = len(weights["logits/bias"]) if "logits/bias" in weights else 0
     same = outputs == len(facts.class_names)
@@ -149,12 +151,13 @@ def _of_run(run: Run, config: Config, facts: Facts) -> GivenWeights:
     networks = load_networks(run, checkpoint)
     if len(networks) > 1:
         raise DataError(
-            f"model.weights: {run.folder}: a run of several networks; give a run of one"
+            f"model.weights: {run.folder}: this run has several networks; give a run with one"
+            " network"
         )
     [network] = networks.values()
     provenance, before = of_file(checkpoint), run.weights
     if before is not None:
-        # A run that started from published weights passes on their license.
+        # If the run itself started from published weights, their license applies to its weights.
         source = f"{provenance.source}, trained from {before.source} ({before.sha256})"
         provenance = provenance._replace(source=source, license=before.license)
     return GivenWeights(_by_path(network, run.facts == facts), provenance)
@@ -178,8 +181,8 @@ def _read_model(path: Path) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, KeyError) as error:
         raise DataError(
-            f"model.weights: {path}: can't be loaded ({str(error)[:300]}); give a file of cvpipe"
-            " export --keras, or a model of Keras's own layers, saved whole, or its .weights.h5"
+            f"model.weights: {path}: can't be loaded ({str(error)[:300]}); give a file that cvpipe"
+            " export --keras wrote, a whole model of Keras's own layers, or a .weights.h5 file"
         ) from None
 
 
@@ -195,8 +198,8 @@ def _loaded(model: keras.Model, path: Path) -> keras.Model:
         if layer is None or len(shapes) < 2:
             raise DataError(f"model.weights: {path}: {said[:300]}; {SAME_NETWORK}") from None
         raise DataError(
-            f"model.weights: {path}: layer {layer[1]}: the file's shape is [{shapes[1]}], the"
-            f" pipeline's [{shapes[0]}]; {SAME_NETWORK}"
+            f"model.weights: {path}: layer {layer[1]}: the file's shape is [{shapes[1]}], but the"
+            f" pipeline's is [{shapes[0]}]; {SAME_NETWORK}"
         ) from None
     return model
 
@@ -216,7 +219,7 @@ def _units_of_last_layer(path: Path) -> int:
         ) from None
     if not kernels:
         raise DataError(
-            f"model.weights: {path}: has no dense layer at its end; give the weights of a complete"
+            f"model.weights: {path}: doesn't end with a dense layer; give the weights of a complete"
             " classifier"
         )
     return kernels[max(kernels)]

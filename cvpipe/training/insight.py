@@ -25,8 +25,8 @@ class Insight:
         """Prepare the inspection.
 
         Args:
-            networks: the task's networks; gradients are computed for those that aren't frozen.
-            task: the task, whose first update's loss is differentiated.
+            networks: the task's networks. Frozen networks get no gradients.
+            task: the task. Gradients are those of its first update's loss.
             config: the configuration, for the L1 and L2 terms.
             batch: a training batch.
         """
@@ -39,7 +39,7 @@ class Insight:
             for name, network in networks.items()
             if name not in task.frozen
             for layer in network.layers
-            # A layer that is used several times has no single output.
+            # Skip layers that are used several times, because they have several outputs.
             if layer.weights and len(layer._inbound_nodes) == 1
         }
         self._activations = {
@@ -49,7 +49,7 @@ class Insight:
         }
 
     def look(self) -> tuple[dict[str, np.ndarray], float]:
-        """Return arrays by names "weights/…", "gradients/…" and "activations/…", and the norm of
+        """Return arrays by name ("weights/…", "gradients/…" and "activations/…"), and the norm of
         the gradient over all trained weights.
         """
         kept = [
@@ -58,7 +58,8 @@ class Insight:
             for variable in network.non_trainable_variables
         ]
         gradients = [np.asarray(gradient) for gradient in self._gradients()]
-        # The forward pass in training mode changed BatchNorm statistics and dropout seeds.
+        # Undo the changes of BatchNorm statistics and dropout seeds by the forward pass in training
+        # mode.
         for variable, value in kept:
             variable.assign(value)
         found = {f"weights/{v.path}": v.numpy() for v in self._variables}

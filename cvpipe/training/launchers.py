@@ -1,4 +1,5 @@
-"""Detection of launchers: the cluster of this process in the format of TF_CONFIG.
+"""Detection of the launcher that started this process. Its environment variables describe the
+cluster, and are converted to the format of TF_CONFIG.
 
 TF_CONFIG       set by TFJob and others; it has precedence
 CVPIPE_WORKERS  "host1:2222,host2:2222", for Kubernetes' indexed Jobs and JobSet, which number their
@@ -16,8 +17,8 @@ from cvpipe.errors import ConfigError
 
 PORT = 2222
 """Default port of workers."""
-# Slurm jobs on one machine need different ports. They are derived from the job's number, starting
-# here.
+# Slurm jobs on one machine need different ports. A job's ports begin at _SLURM_PORT plus a multiple
+# of _TASKS_PER_NODE, which depends on the job's number.
 _SLURM_PORT, _SLURM_JOBS, _TASKS_PER_NODE = 20_000, 100, 64
 
 
@@ -65,8 +66,8 @@ def _listed(environment: Mapping[str, str]) -> str:
     if not index.isdecimal() or int(index) >= len(workers):
         raise ConfigError(
             f"CVPIPE_WORKERS: names {len(workers)} workers, but {name} is"
-            f" {json.dumps(index) if index else 'not set'}; set it to the number of this worker,"
-            f" from 0 to {len(workers) - 1}"
+            f" {json.dumps(index) if index else 'not set'}; set {name} to the number of this"
+            f" worker, from 0 to {len(workers) - 1}"
         )
     return _config([each if ":" in each else f"{each}:{PORT}" for each in workers], int(index))
 
@@ -85,7 +86,7 @@ def _slurm_step(environment: Mapping[str, str]) -> str:
         )
     job = int(environment.get("SLURM_JOB_ID", "0")) % _SLURM_JOBS
     first = _SLURM_PORT + _TASKS_PER_NODE * job
-    # Slurm numbers tasks node by node by default (its distribution "block").
+    # By default (distribution "block"), Slurm numbers tasks node by node.
     workers = [
         f"{node}:{first + task}"
         for node, count in zip(nodes, counts, strict=True)

@@ -1,4 +1,4 @@
-"""Optimizers with a learning rate and a first step for each variable."""
+"""Keras optimizers in which each variable has its own learning rate and first step."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ def with_rates(
     *arguments: Any,
     **settings: Any,
 ) -> keras.optimizers.Optimizer:
-    """Make a Keras optimizer that has a learning rate and a first step for each variable.
+    """Make a Keras optimizer in which each variable has its own learning rate and first step.
 
     Args:
         optimizer: class of the optimizer.
         rates: factor of each variable's learning rate and weight decay, in the order in which the
             optimizer will be built for the variables.
         first_steps: number of steps before each variable's first update. Adam corrects the bias of
-            its moments by the number of updates. If it counted steps before a variable's first
-            update, the variable's first updates would be several times too large.
+            its moments by the number of updates. If this number included steps before a variable's
+            first update, the first updates would be several times too large.
+        arguments: positional arguments of the optimizer.
+        settings: keyword arguments of the optimizer.
     """
 
     class Discriminative(_LayerRates, optimizer):
@@ -51,11 +53,11 @@ class _LayerRates:
 
     @property
     def iterations(self) -> Any:
-        """Number of updates so far; during `update_step`, of the variable that is being updated."""
+        """Number of updates so far: during `update_step`, of this variable; else of all."""
         if not self._steps_before:
             return super().iterations  # type: ignore[misc]
-        # Updates skipped because of overflow in half precision are not counted, so the difference
-        # can be negative.
+        # After an overflow in half precision, the optimizer skips an update and doesn't count it,
+        # so the difference can be negative.
         return tf.maximum(super().iterations - self._steps_before, 0)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:

@@ -1,6 +1,6 @@
-"""Maintenance events and preemptions of machines on Google Cloud.
+"""Stopping before maintenance events and preemptions on Google Cloud.
 
-The metadata server announces them. It is polled every few seconds.
+The machine's metadata server announces these events and is polled every few seconds.
 https://cloud.google.com/compute/docs/metadata/getting-live-migration-notice
 """
 
@@ -24,9 +24,9 @@ IDLE = {"maintenance-event": "NONE", "preempted": "FALSE"}
 
 @contextlib.contextmanager
 def stop_for_maintenance(strategy: tf.distribute.Strategy, stop: threading.Event) -> Iterator[None]:
-    """Context in which `stop` is set if maintenance or preemption of this machine is announced.
+    """Context in which `stop` is set when maintenance or preemption of this machine is announced.
 
-    The metadata server is only polled on TPUs and where the variable `GCE_METADATA_HOST` is set.
+    The metadata server is polled only for TPUs, or if the variable `GCE_METADATA_HOST` is set.
     """
     if HOST not in os.environ and not isinstance(strategy, tf.distribute.TPUStrategy):
         yield

@@ -18,10 +18,10 @@ from cvpipe.errors import ConfigError, counted
 
 log = logging.getLogger(__name__)
 
-# Batches of images in memory at once: one in use, two prefetched, one being assembled.
+# Number of batches in memory at once: one in use, two prefetched, one being assembled.
 BATCHES = 4
-# A step on a CPU takes 0.6 to 0.9 times the memory of all layers' outputs, because some are
-# computed in place (measured with a ResNet and a VGG).
+# A step on a CPU takes 0.6 to 0.9 times the memory of all layers' outputs, because some layers
+# compute in place (measured with a ResNet and a VGG).
 LEAST_SHARE = 0.5
 GIGABYTE = 1e9
 UNLIMITED = 1 << 60
@@ -46,14 +46,16 @@ def check_memory(
     strategy: tf.distribute.Strategy,
     free: int | None,
 ) -> None:
-    """Compare the memory of a training step with the free memory; warn if it may not suffice.
+    """Compare the memory of a training step with the free memory; warn if the step may not fit.
 
     Args:
-        networks: the trained networks.
+        config: the pipeline.
+        networks: the networks that are trained.
+        strategy: distributes the batch over devices.
         free: free bytes, from `free_memory`; None if unknown.
 
     Raises:
-        ConfigError: the memory can't suffice.
+        ConfigError: the step can't fit.
     """
     if free is None:
         return
@@ -69,7 +71,7 @@ def check_memory(
         f" {likely / GIGABYTE:.1f} GB of memory, but only {free / GIGABYTE:.1f} GB are free"
     )
     smaller = "use a smaller batch"
-    parts = ", or cut each step into parts with train.accumulate" if outputs else ""
+    parts = ", or divide each step into parts with train.accumulate" if outputs else ""
     if least > free:
         fitting = max(int(own * free / likely), 1)
         raise ConfigError(f"{said}; {smaller} ({fitting} may fit){parts}")
@@ -97,7 +99,7 @@ def _bytes_of_image(config: Config) -> int:
 
 
 def _bytes_of_step(config: Config, networks: Iterable[keras.Model]) -> int:
-    """Return the bytes per image of all layer outputs in memory at once."""
+    """Return the bytes per image of the layer outputs that are in memory at once."""
     return sum(map(bytes_of_outputs, networks)) // config.train.accumulate
 
 

@@ -43,20 +43,24 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Create an optimizer built for `variables`. Weight decay is not applied to biases and norms.
 
-    Call it in the strategy's scope. If gradients are clipped on several replicas, each replica must
-    pass the mean of the gradients over all replicas (`step.py`).
+    Call this in the strategy's scope. If gradients are clipped on several replicas, each replica
+    must pass the mean of the gradients over all replicas (`step.py`).
 
     Args:
-        first_steps: number of steps before a variable's first update, by the variable's `id`;
-            variables that are trained from the start are left out.
+        config: the pipeline.
+        chosen: the optimizer's section of the pipeline.
+        schedule: the learning rate.
+        variables: variables that the optimizer trains.
+        first_steps: number of steps before a variable's first update, by the variable's `id`.
+            Variables that are trained from the start are left out.
     """
     common: dict[str, Any] = {
         "use_ema": config.train.ema is not None,
         "ema_momentum": config.train.ema or 0.0,
         "name": "optimizer",
     }
-    # Keras clips on each of n replicas and then sums over the replicas. If each clips the mean at
-    # limit / n, the sum is clipped at the limit.
+    # Keras clips on each of n replicas, then sums over the replicas. Each replica has the mean
+    # gradient; if it clips at limit / n, the sum is clipped at the limit.
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if config.train.clip_norm is not None:
         common["global_clipnorm"] = config.train.clip_norm / replicas
@@ -93,11 +97,10 @@ def make_optimizer(
                 keras.optimizers.RMSprop, schedule, chosen.rho, chosen.momentum, chosen.epsilon
             )
         case Lbfgs():
-            # A placeholder without state, never applied: SciPy updates the weights
-            # (`full_batch.py`).
+            # A placeholder that is never applied: SciPy updates the weights (`full_batch.py`).
             optimizer = keras.optimizers.SGD(schedule, **common)
     if config.train.precision == "mixed_float16":
-        # The outermost wrapper, so that gradients are unscaled before they are clipped.
+        # Wrap the optimizer last, so that gradients are unscaled before they are clipped.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     optimizer.build(variables)
     return optimizer

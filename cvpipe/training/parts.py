@@ -1,4 +1,4 @@
-"""Objects of one training run, for both stochastic and full-batch training."""
+"""The objects that step-by-step and full-batch training share."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Parts(NamedTuple):
     quarantines: dict[str, Quarantine]
     """The quarantine of each split, by name."""
     validation: Iterable[dict[str, Any]] | None
-    """This process's batches of the validation split; None without such a split."""
+    """This process's batches of the validation split; None if there is no such split."""
     exchange: Exchange | None
     """Gathers evaluated batches from all processes; None for a single process."""
     checkpointer: Checkpointer

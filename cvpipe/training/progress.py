@@ -9,7 +9,9 @@ from typing import TextIO
 
 
 class Progress:
-    """A progress line, rewritten in place on terminals, else printed every ten seconds."""
+    """A progress line. It is rewritten in place on terminals; otherwise a line is printed every ten
+    seconds.
+    """
 
     def __init__(
         self,
@@ -23,12 +25,12 @@ class Progress:
             batch_size,
             steps_per_epoch,
         )
-        # A default argument would be bound to the stderr at import.
+        # A default argument would be the stderr at import, which may have been replaced since.
         self._stream = stream or sys.stderr
         # A dumb terminal can't clear a line.
         self._rewrites = self._stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._printed_at = time.monotonic()
-        # The first call includes tracing, so it gives no estimate of the time left.
+        # The first call includes tracing, so its duration doesn't predict the remaining time.
         self._is_traced = False
 
     def update(
@@ -38,7 +40,7 @@ class Progress:
         waiting for input.
 
         Returns:
-            images_per_second, and input_wait, the fraction of time in 0…1.
+            "images_per_second", and "input_wait", the share of the time spent waiting in 0…1.
         """
         rate = {
             "images_per_second": steps * self._batch_size / seconds,

@@ -1,8 +1,8 @@
-"""Recovery from NaN or infinite losses by `train.non_finite`.
+"""Recovery from NaN or infinite losses, as `train.non_finite` configures.
 
-Training returns to the last evaluation. "skip" repeats the steps up to the bad batch and skips it;
-"reduce" continues at half the learning rate. The result does not depend on when checkpoints were
-written.
+Training returns to the state of the last evaluation. "skip" repeats the steps up to the bad batch
+and skips the batch; "reduce" continues at half the learning rate. The result does not depend on the
+times at which checkpoints were written.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from cvpipe.training.parts import Parts
 MOST = 3
 """Maximum number of recoveries per run."""
 EVALUATED = "evaluated"
-"""Name of the checkpoint that recovery returns to: that of the last evaluation, or the start."""
+"""Name of the checkpoint to which a recovery returns. It is written at the start and after each
+evaluation.
+"""
 
 
 def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
-    """Restore the state before a step with a loss that is not finite, or skip the step.
+    """Skip a step whose loss is not finite, or return to the last evaluation.
 
     Args:
+        parts: objects of the run.
         step: the first step, counted from 0, after which loss or weights were not finite.
         retrain: trains from the state's step to a given step.
 
@@ -43,11 +46,14 @@ def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
         raise _not_finite(parts, step)
     count = state.recoveries + 1
     if policy == "reduce":
-        # The factor is that at the bad step, because it only changes at evaluations.
+        # The factor changes only at evaluations, so this is also the factor at the bad step.
         factor = float(state.rate_factor) / 2
         _restore(parts)
         state.rate_factor.assign(factor)
-        done = f"going back to step {int(state.step)} with {factor:.2g} times the scheduled rate"
+        done = (
+            f"returning to step {int(state.step)} with {factor:.2g} times the scheduled learning"
+            " rate"
+        )
     else:
         step = _last_good_step(parts, step, retrain)
         state.step.assign_add(1)
@@ -59,9 +65,7 @@ def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
 
 
 def _last_good_step(parts: Parts, step: int, retrain: Callable[[int], None]) -> int:
-    """Train again up to the step that makes the loss or weights not finite, and return that
-    step.
-    """
+    """Train again up to the step that makes the loss or weights not finite; return its number."""
     _restore(parts)
     if step > int(parts.state.step):
         retrain(step)
@@ -99,9 +103,9 @@ def _not_finite(parts: Parts, step: int) -> UserError:
     gone_on = f" It has recovered {counted(count, 'time')} before." if count else ""
     return UserError(
         f"the loss is not finite at step {step} (learning rate {rate:g}, batch:"
-        f" {', '.join(names[:4])}, … all in {file}, its pixels and targets in not_finite.npz);"
-        f" {run.kept()}.{gone_on} Lower optimizer.learning_rate, add schedule.warmup_epochs, or"
-        " look at these examples"
+        f" {', '.join(names[:4])}, …; {file} lists all examples, and not_finite.npz has their"
+        f" pixels and targets); {run.kept()}.{gone_on} Lower optimizer.learning_rate, add"
+        " schedule.warmup_epochs, or check these examples"
     )
 
 

@@ -52,7 +52,7 @@ from cvpipe.training.trained import Trained, load
 log = logging.getLogger(__name__)
 CAPTIONS = {
     "predictions": (
-        "The examples are spread evenly over classes, and over right and wrong answers, so wrong"
+        "The pictures show all classes, and correct and wrong answers, equally often, so wrong"
         " answers may be more frequent here than in the split."
     )
 }
@@ -66,11 +66,13 @@ def evaluate_run(
     If training is not finished, the log and the report say so.
 
     Args:
+        run: the run.
+        split: name of the split.
         overrides: `data.key=value` each, for example the path of the data.
         begin: called before the evaluation; returns a callback for batches and answers.
 
     Returns:
-        The result of `evaluation.evaluate`, and "split".
+        The result of `evaluation.evaluate`, and "split", its name.
     """
     trained = load(run, run.config.export.checkpoint, overrides)
     source = open_split(trained.config, split, run.known)
@@ -120,7 +122,10 @@ def write_report(
     be drawn is skipped with a warning.
 
     Args:
+        run: the run.
+        split: name of the split.
         examples: number of examples in the split.
+        scores: the scores.
         figures: figures by name, in the order of the report.
     """
     config, folder = run.config, run.pictures(split)
@@ -129,8 +134,8 @@ def write_report(
     blocks: list[Block] = [
         Heading(1, config.name),
         Text(
-            f"Scores on the {split} split, of {counted(examples, 'example')}; the training split"
-            f" had {run.known['examples']['train']:,}."
+            f"Scores on the {split} split, which has {counted(examples, 'example')}; the training"
+            f" split had {run.known['examples']['train']:,}."
         ),
         *(Text(said) for said in (unfinished(run), one_sided(scores)) if said),
         Table(
@@ -172,7 +177,9 @@ def unfinished(run: Run) -> str | None:
 
 
 def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> Table:
-    """Return a table of the scores' "per_class" with a row per class; "–" for undefined scores."""
+    """Return a table of the scores "per_class", with a row per class and "–" for undefined
+    scores.
+    """
     columns = list(next(iter(scores.values())))
     return Table(
         ["class", *columns],

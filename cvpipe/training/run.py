@@ -1,12 +1,12 @@
 """The folder of a run.
 
-config.json         the whole configuration, defaults included
-run.json            classes, split sizes, versions
+config.json         the whole configuration, including defaults
+run.json            classes, split sizes, digests of the data, package versions
 metrics.jsonl       a JSON object per line: training and validation scores by step
 quarantine.jsonl    records that couldn't be read
 checkpoints/        last.npz, earlier-STEP.npz, best.npz; with `train.snapshots` also snapshot-1.npz
                     and so on
-train/, validation/ TensorBoard
+train/, validation/ TensorBoard events
 report.md           scores and pictures/ of the test split; report-validation.md and so on
 report.html         the same report as one file
 scores-test.json    the numbers of the report; scores-validation.json and so on
@@ -32,7 +32,7 @@ from cvpipe.json_files import jsonable, write_json
 from cvpipe.models.weights.provenance import Provenance
 from cvpipe.training.checkpoints import earlier_checkpoints
 
-# Fields of run.json that identify the data, and their names in errors.
+# Fields of run.json that identify the data, and the phrases for them in errors.
 _FINGERPRINTS = {
     "facts": "its classes or keypoints",
     "examples": "the numbers of images",
@@ -43,7 +43,7 @@ _FINGERPRINTS = {
 class Run:
     """Paths and small files of one run.
 
-    `writes` is False in workers other than the chief.
+    `writes` is False in processes that must not write files: all workers but the chief.
     """
 
     def __init__(self, folder: str | Path, writes: bool = True):
@@ -67,7 +67,7 @@ class Run:
         return self.folder / f"scores-{split}.json"
 
     def measured(self, step: int) -> dict[str, dict[str, float]]:
-        """Return the reported scores by split of the state after `step` steps."""
+        """Return the reported scores by split, if they were measured after `step` steps."""
         found = {}
         for file in sorted(self.folder.glob("scores-*.json")):
             with contextlib.suppress(OSError, ValueError, KeyError):
@@ -77,8 +77,8 @@ class Run:
         return found
 
     def checkpoint(self, which: str) -> Path:
-        """Return the checkpoint file "best" or "last". Without validation, "last" is also the
-        best.
+        """Return the checkpoint file "best" or "last". If there is no "best", because there was no
+        validation, return "last".
         """
         file = self.folder / "checkpoints" / f"{which}.npz"
         return file if which != "best" or file.exists() else self.checkpoint("last")
@@ -102,7 +102,7 @@ class Run:
                 self.config_file.read_text(encoding="utf-8"), str(self.config_file)
             )
         except (FileNotFoundError, NotADirectoryError):
-            missing = "no run there (no config.json); train one with: cvpipe train PIPELINE.yaml"
+            missing = "not a run (no config.json); train one with: cvpipe train PIPELINE.yaml"
             raise DataError(f"{self.folder}: {instead_of_folder(self.folder) or missing}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise self._damaged(self.config_file, error) from None
@@ -124,12 +124,12 @@ class Run:
 
     @property
     def facts(self) -> Facts:
-        """The facts of the run's data. Raises the same errors as `known`."""
+        """The facts of the run's data. Can raise the errors of `known`."""
         return Facts.from_json(self.known["facts"])
 
     @property
     def weights(self) -> Provenance | None:
-        """The origin of the run's initial weights; None for random ones.
+        """The origin of the run's initial weights; None for random weights.
 
         Raises:
             DataError: weights.json is damaged.
@@ -143,24 +143,25 @@ class Run:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Package versions at the start of the run. Raises the same errors as `known`."""
+        """Package versions at the start of the run. Can raise the errors of `known`."""
         versions: dict[str, str] = self._read_known()["versions"]
         return versions
 
     def kept(self) -> str:
-        """Return the part of an error message that names the remaining checkpoint."""
+        """Return the part of an error message that names the checkpoint that can be resumed."""
         last = self.checkpoint("last")
         if last.exists():
-            return f"{last} still holds the last good state"
+            return f"{last} still has the last good state"
         return "no checkpoint was written"
 
     def start(self, config: Config, known: KnownData, fresh: bool) -> bool:
         """Prepare the folder for a new run, or check that its run can be resumed.
 
-        Paths of the data may differ, and `train.epochs` may be raised if the schedule doesn't
-        depend on it.
+        Paths of the data may differ. `train.epochs` may be raised if the schedule doesn't depend
+        on the number of epochs.
 
         Args:
+            config: the pipeline.
             known: facts and digests of the data, from `describe_splits`.
             fresh: True to rename the folder of an existing run and start a new one.
 
@@ -179,11 +180,10 @@ class Run:
             if self.writes:
                 write_json(self.config_file, config.to_json())
             return True
-        # A run without checkpoints may be started again with another configuration, because nothing
-        # is lost.
+        # If a run has no checkpoint, nothing is lost by starting with another configuration.
         if self.folder.exists() and not self.config_file.exists() and any(self.folder.iterdir()):
             raise ConfigError(
-                f"{self.folder}: the folder is not empty and holds no run; choose another with"
+                f"{self.folder}: the folder is not empty and has no run; choose another folder with"
                 " --run"
             )
         if self.writes:
@@ -194,19 +194,19 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold a lock that keeps other processes from training this run.
+        """Context that holds a lock, so that no other process trains this run.
 
         Raises:
             UserError: another process holds the lock.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        # The lock file is beside the folder, because --fresh may rename the folder. The lock ends
-        # with the process.
+        # The lock file is beside the folder, because --fresh may rename the folder. The system
+        # releases the lock when the process ends.
         with (self.folder.parent / f".{self.folder.name}.lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                hint = "wait for it, or choose another folder with --run"
+                hint = "wait until it ends, or choose another folder with --run"
                 raise UserError(
                     f"{self.folder}: another process is training this run; {hint}"
                 ) from None
@@ -224,7 +224,7 @@ class Run:
                 lines.write(json.dumps(jsonable(row)) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the rows of metrics.jsonl, without a last line cut off by a crash."""
+        """Return the rows of metrics.jsonl. If a crash cut off the last line, leave it out."""
         if not self.metrics_file.exists():
             return []
         rows = []
@@ -236,7 +236,7 @@ class Run:
         return rows
 
     def forget_metrics_after(self, step: int) -> None:
-        """Remove the rows of later steps, which will be repeated."""
+        """Remove the rows of later steps, because these steps will be repeated."""
         if self.writes and self.metrics_file.exists():
             kept = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= step]
             with atomic_write(self.metrics_file) as stream:
@@ -252,7 +252,7 @@ class Run:
         except (OSError, ValueError, RecursionError) as error:
             raise self._damaged(self.known_file, error) from None
         if not isinstance(values, dict):
-            raise self._damaged(self.known_file, "it holds no mapping")
+            raise self._damaged(self.known_file, "it is not a JSON object")
         if not {"facts", "examples", "digests", "images", "versions"} <= values.keys():
             raise DataError(
                 f"{self.known_file}: written by another version of cvpipe; train again with --fresh"
@@ -281,27 +281,27 @@ class Run:
                 for key in changed[:5]
             )
             raise ConfigError(
-                f"{self.folder}: holds a run of another configuration: {listed}. Give the new run"
-                " its own folder with --run, or start anew with --fresh, which moves the old one"
-                " aside"
+                f"{self.folder}: has a run with another configuration: {listed}. Give the new run"
+                " its own folder with --run, or start again with --fresh, which renames the old"
+                " run's folder"
             )
         then: Mapping[str, object] = self.known
         today: Mapping[str, object] = known
         for key, what in _FINGERPRINTS.items():
             if then[key] != today[key]:
                 raise ConfigError(
-                    f"{self.folder}: the data changed since this run began ({what} differ), and"
-                    " images that it was trained on may be in the test split now. Restore the data,"
-                    " or start anew with --fresh"
+                    f"{self.folder}: the data has changed since this run began ({what} differ), so"
+                    " training images of the run may now be in the test split. Restore the data, or"
+                    " start again with --fresh"
                 )
 
     def _check_can_be_longer(self, config: Config, epochs: int) -> None:
         if isinstance(config.schedule, Cosine):
             raise ConfigError(
                 f"{self.folder}: train.epochs can't be raised from {epochs} to"
-                f" {config.train.epochs}, since schedule.kind: cosine spreads the learning rates"
-                " over all epochs. Start a new run in another folder with --run; --set"
-                f" model.weights={self.folder} starts it from this run's weights"
+                f" {config.train.epochs}, because the learning rates of schedule.kind: cosine"
+                " depend on the number of epochs. Start a new run in another folder with --run; to"
+                f" begin with this run's weights, add --set model.weights={self.folder}"
             )
 
 
@@ -325,8 +325,8 @@ def _as_json(value: Any) -> str:
 
 
 def is_place(key: str) -> bool:
-    """Return True if a key is a path of the data. Paths may change, since digests identify the
-    data.
+    """Return True if a key is a path of the data. Paths may change between starts of a run, because
+    digests identify the data.
     """
     return key.startswith("data.source.") and key.rpartition(".")[2] in ("path", "root", "data_dir")
 

@@ -29,7 +29,7 @@ from cvpipe.training.summaries import Part, Summaries
 class RunLog:
     """Logs a training run. Only the chief writes files.
 
-    Create it when training starts, because it creates files in the run's folder.
+    Create a log only when training starts, because it creates files in the run's folder.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class RunLog:
         self._progress.note(text)
 
     def start(self, predict: Predict) -> None:
-        """Log the configuration, hyperparameters, environment, graph and augmented examples before
-        the first step.
+        """Before the first step, log the configuration, hyperparameters, environment, graph and
+        augmented examples.
         """
         if self._run.writes:
             self._summaries.about(self._config, self._run.versions)
@@ -78,16 +78,19 @@ class RunLog:
         waited: float | None = None,
         learning_rate: float | None = None,
     ) -> None:
-        """Log `steps` steps with these mean losses.
+        """Log `steps` steps.
 
-        Writes at most one row per second, with the means since the last row, to keep the files
-        small.
+        To keep the files small, at most one row per second is written, with the means since the
+        previous row.
 
         Args:
             step: total number of steps done.
+            steps: number of steps since the last call.
+            losses: mean losses of these steps.
             seconds: duration of these steps.
+            epoch: number of epochs done.
             waited: seconds spent waiting for input; None if unknown.
-            learning_rate: None if the optimizer has none.
+            learning_rate: the learning rate; None if the optimizer has none.
         """
         rate = self._progress.update(step, losses["loss"], steps, seconds, waited or 0.0)
         if waited is None:
@@ -108,7 +111,7 @@ class RunLog:
             self._logged_at, self._steps, self._sums = time.monotonic(), 0, {}
 
     def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
-        """Keep some of the evaluated examples to show their predictions."""
+        """Select some of the evaluated examples for pictures of their predictions."""
         if self._shown:
             self._shown.watch(batch, predictions)
 
@@ -123,7 +126,7 @@ class RunLog:
     def draw(self, step: int) -> None:
         """Log pictures of the last evaluation, if they have not been logged yet.
 
-        Call it after the checkpoint has been saved.
+        Call this after saving the checkpoint.
         """
         if self._pictures and self._shown and self._scores:
             figures = draw_evaluation(
@@ -136,8 +139,8 @@ class RunLog:
         self._scores = {}
 
     def look_into(self, step: int, networks: Mapping[str, keras.Model]) -> None:
-        """Log histograms of the networks on the first training batch if `train.histograms` is set.
-        Only works for training on one device.
+        """If `train.histograms` is set, log histograms of weights, gradients and activations on the
+        first training batch. Works only for training on one device.
         """
         if not self._config.train.histograms or not self._run.writes:
             return
@@ -163,8 +166,8 @@ class RunLog:
             self._summaries.figure(0, "train", "augmented training images", figure)
 
     def _first_batch(self) -> tf.data.Dataset:
-        """Return a dataset with the first training batch; empty if a record of the batch can't be
-        read.
+        """Return a dataset with the first training batch. It is empty if a record of the batch
+        can't be read.
         """
         return training_batches(
             self._splits["train"], self._config, self._task.encode, None, first_step=0, last_step=1

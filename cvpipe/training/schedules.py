@@ -2,9 +2,9 @@
 
 A schedule maps the step, counted from 0, to a float32 learning rate; both are scalars.
 
-Pipeline files count in epochs. An epoch is examples / batch_size steps, not necessarily an integer.
-Smooth schedules use the exact fraction. The changes of kind "step" and the end of the warm-up are
-rounded to the nearest step, and the ends of cycles of kind "restarts" are rounded up.
+Pipeline files count in epochs. An epoch has examples / batch_size steps, which may be a fraction.
+Smooth schedules use the exact fraction. The changes of `kind: step` and the end of the warm-up are
+rounded to the nearest step, and the ends of the cycles of `kind: restarts` are rounded up.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     """Product of a schedule, its warm-up (Goyal et al. 2017, section 2.2) and the plateau factor.
 
     Attributes:
-        factor: float32 variable, 1 until a plateau or a recovery reduces it. It is changed between
-            calls of the graph.
+        factor: float32 variable, 1 until a plateau or a recovery reduces it. Its value changes only
+            between calls of the graph.
     """
 
     def __init__(self, rate: Rate, warmup_steps: int):
@@ -56,10 +56,10 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 def make_schedule(config: Config, steps_per_epoch: float, total_steps: int) -> LearningRate:
     """Create the pipeline's learning rate.
 
-    Call it in the strategy's scope, because every replica reads the variable `factor`.
+    Call this in the strategy's scope, because every replica reads the variable `factor`.
     """
     schedule = config.schedule
-    # L-BFGS has a line search; 1 is the Newton step that it tries first.
+    # L-BFGS has no learning rate. Its line search first tries a step of length 1.
     highest = 1.0 if isinstance(config.optimizer, Lbfgs) else config.optimizer.learning_rate
     match schedule:
         case Constant() | Plateau():
@@ -67,8 +67,8 @@ def make_schedule(config: Config, steps_per_epoch: float, total_steps: int) -> L
         case Step():
             steps = [round(epoch * steps_per_epoch) for epoch in schedule.at]
             rates = [highest * schedule.factor**n for n in range(len(steps) + 1)]
-            # Keras changes the rate after a boundary. "at epoch 30" means from the first step of
-            # epoch 30.
+            # Keras changes the rate after the boundary. In pipelines, `at: [30]` changes the rate
+            # from the first step of epoch 30 on.
             rate = keras.optimizers.schedules.PiecewiseConstantDecay(
                 [step - 1 for step in steps], rates
             )
@@ -109,14 +109,14 @@ def last_step_of(epoch: int | float, config: Config, examples: int) -> int:
 
 
 def cycle_ends(schedule: Restarts, steps_per_epoch: float, total_steps: int) -> list[int]:
-    """Return the steps at which cosine cycles end, ascending. The last is at least
-    `total_steps`.
+    """Return the steps at which cosine cycles end, in ascending order, up to the first that is at
+    least `total_steps`.
     """
     ends: list[int] = []
     epochs, length = 0.0, schedule.cycle_epochs
     while not ends or ends[-1] < total_steps:
         epochs, length = epochs + length, length * schedule.growth
-        # Rounding first removes errors such as that of 3 × 0.1, which exceeds 0.3. A cycle has at
+        # Rounding before `ceil` removes floating-point errors: 3 × 0.1 exceeds 0.3. A cycle has at
         # least one step.
         ends.append(
             max(math.ceil(round(epochs * steps_per_epoch, 6)), (ends[-1] if ends else 0) + 1)
@@ -130,8 +130,9 @@ def after_evaluation(
     """Update the plateau schedule after an evaluation.
 
     Args:
-        factor: current multiplier of the learning rate.
-        waited: evaluations since the last best score or reduction.
+        plateau: the schedule.
+        factor: current factor of the learning rate.
+        waited: number of evaluations since the best score or the last reduction.
         gained: True if this evaluation's score is a new best.
 
     Returns:
@@ -148,9 +149,9 @@ def _constant(step: tf.Tensor, *, highest: float) -> tf.Tensor:
 
 
 def _restarts(step: tf.Tensor, *, highest: float, final: float, ends: list[int]) -> tf.Tensor:
-    # Loshchilov and Hutter 2016, equation 5. Keras's CosineDecayRestarts computes the cycle by a
-    # float32 logarithm and puts some steps at a restart in the wrong cycle. Snapshots are taken at
-    # these steps.
+    # Loshchilov and Hutter 2016, equation 5. Keras's CosineDecayRestarts isn't used: it computes
+    # the cycle by a float32 logarithm, so some steps at the ends of cycles, where snapshots are
+    # taken, get the wrong cycle.
     step = tf.cast(step, tf.int64)
     bounds = tf.constant([0, *ends], tf.int64)
     cycle = tf.minimum(tf.reduce_sum(tf.cast(step >= bounds, tf.int32)), len(ends)) - 1
@@ -163,8 +164,8 @@ def _restarts(step: tf.Tensor, *, highest: float, final: float, ends: list[int])
 def _cyclic(
     step: tf.Tensor, *, highest: float, lowest: float, length: float, shrink: float
 ) -> tf.Tensor:
-    # Smith 2015, section 3.1: "triangular", or "triangular2" with `shrink`. His stepsize is half a
-    # cycle.
+    # Smith 2015, section 3.1: "triangular", or "triangular2" with `shrink`. The paper's "stepsize"
+    # is half a cycle.
     cycles = tf.cast(step, tf.float32) / length
     cycle = tf.floor(cycles)
     height = 1 - tf.abs(2 * (cycles - cycle) - 1)

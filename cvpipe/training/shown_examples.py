@@ -30,15 +30,15 @@ class Shown(NamedTuple):
     """A selected example."""
 
     rank: int
-    """Examples of low rank are preferred."""
+    """Examples with lower ranks are preferred."""
     arrays: dict[str, Any]
     """"image", "targets" and "predictions", [1, …] each."""
 
 
 class ShownExamples:
-    """A few examples from a whole split and their answers. Pass `watch` to `evaluate`.
+    """Selects a few examples of a split, with their answers. Pass `watch` to `evaluate`.
 
-    Each of `Pictures.kinds` has the same number of examples, or fewer if the split has no more. The
+    All kinds of `Pictures.kinds` get the same number of examples, if the split has enough. The
     selection depends only on the split and the answers. Only the selected examples and one batch
     are in memory.
     """
@@ -62,7 +62,7 @@ class ShownExamples:
             own[:] = [Shown(rank, tf.nest.map_structure(_owned, arrays)) for rank, arrays in own]
 
     def in_order(self) -> list[dict[str, Any]]:
-        """Return the examples, alternating between kinds, so that the first few differ."""
+        """Return the examples, alternating between kinds, so that the first few show many kinds."""
         places = [
             (place, shown.rank, shown.arrays)
             for own in self._kept.values()
@@ -76,7 +76,7 @@ class ShownExamples:
         if not shown:
             return None
         images = concatenate_padded([own["image"] for own in shown], IMAGE)
-        # Of several views, show the first, the center of the image.
+        # If an image has several views, show the first, which is the center of the image.
         pixels = restore_pixels(
             tf.constant(images[:, 0] if images.ndim == 5 else images), config.prepare
         ).numpy()
@@ -110,7 +110,8 @@ def _rank(index: int) -> int:
     """Return the rank of an example by its position in the split.
 
     Fractional parts of multiples of the golden ratio are spread evenly (Knuth, The Art of Computer
-    Programming, volume 3, section 6.4). So are the positions with the lowest ranks.
+    Programming, volume 3, section 6.4). Therefore the examples with the lowest ranks are spread
+    evenly over the split.
     """
     return index * 11_400_714_819_323_198_485 % 2**64
 

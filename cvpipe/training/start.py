@@ -19,7 +19,9 @@ from cvpipe.tasks.task import Task
 from cvpipe.training.given_weights import SAME_NETWORK, given_weights, tells_classes
 
 UNPUBLISHED = ("fc6", "fc7", "stage4_length")
-"""Layers that SSD and FCN add to VGG16's convolutions. Files with VGG16's weights may lack them."""
+"""Layers that SSD and FCN add to VGG16's convolutions. Files with VGG16's weights may not have
+them.
+"""
 
 
 def initialize(
@@ -28,14 +30,17 @@ def initialize(
     """Prepare new networks for their first step: set normalization statistics and given weights.
 
     Args:
+        networks: the new networks by name.
         source: the training split.
+        config: the pipeline.
+        task: the pipeline's task.
 
     Returns:
-        The origin of the initial weights; None for random ones.
+        The origin of the initial weights; None for random weights.
 
     Raises:
         ConfigError: `model.weights` can't be loaded.
-        DataError: the weights belong to another network. The error names the layer.
+        DataError: the weights belong to another network. The error names a layer that differs.
     """
     trained = {name: own for name, own in networks.items() if name not in task.frozen}
     for network in trained.values():
@@ -45,14 +50,14 @@ def initialize(
     if len(trained) > 1:
         raise ConfigError(
             f"model.weights: task: {config.task} has several networks, which can't start from"
-            " given weights; leave it out"
+            " given weights; remove the key"
         )
     weights = given_weights(config, source.facts)
     if config.prepare.normalize == "weights" and "normalize/mean" not in weights.by_path:
         raise ConfigError(
-            f"prepare.normalize: weights: {config.model.weights} doesn't say how its images were"
-            " normalized; give prepare.mean and prepare.std instead, which are [0.485, 0.456,"
-            " 0.406] and [0.229, 0.224, 0.225] for torchvision's weights"
+            f"prepare.normalize: weights: {config.model.weights} doesn't contain the mean and"
+            " standard deviation of its training images; set prepare.mean and prepare.std instead"
+            " (for torchvision's weights [0.485, 0.456, 0.406] and [0.229, 0.224, 0.225])"
         )
     for network in trained.values():
         take_over(network, weights.by_path, config.model.weights)
@@ -60,9 +65,7 @@ def initialize(
 
 
 def fit_normalization(model: keras.Model, source: Source, config: Config) -> None:
-    """Compute the statistics of the model's normalization layer, if it has one, from the training
-    images.
-    """
+    """If the model has a normalization layer, compute its statistics from the training images."""
     first = [layer for layer in model.layers if isinstance(layer, Normalize)]
     if first and config.prepare.normalize != "weights":
         images = plain_images(source, config.prepare, evenly_spaced(len(source)))
@@ -72,11 +75,11 @@ def fit_normalization(model: keras.Model, source: Source, config: Config) -> Non
 def take_over(model: keras.Model, weights: Mapping[str, np.ndarray], origin: str) -> None:
     """Assign weights to the model by the paths of its variables.
 
-    The classification layer may be missing or have another shape, and layers that a task adds to
-    the backbone may be missing. These keep their initial values.
+    Some layers may be missing in the weights and then keep their initial values: layers that a task
+    adds to the backbone, and the classification layer, which may also have another shape.
 
     Raises:
-        DataError: any other variable is missing or has another shape.
+        DataError: another variable is missing or has another shape.
     """
     for variable in model.variables:
         layer, name = variable.path.split("/")[0], variable.path.split("/")[-1]
@@ -86,7 +89,8 @@ def take_over(model: keras.Model, weights: Mapping[str, np.ndarray], origin: str
         elif given is not None and not tells_classes(variable.path):
             raise DataError(
                 f"model.weights: {origin}: layer {layer}: its {name} has the shape"
-                f" {list(given.shape)}, the pipeline's {list(variable.shape)}; {SAME_NETWORK}"
+                f" {list(given.shape)}, but the pipeline's {name} has {list(variable.shape)};"
+                f" {SAME_NETWORK}"
             )
         elif not (
             layer.startswith(("normalize", *ADDED))

@@ -42,7 +42,9 @@ class State:
     """Best validation score so far, negated if lower scores are better."""
     evaluations_since_best: int = 0
     evaluations_waited: int = 0
-    """Evaluations since the best score or the last reduction of the learning rate on a plateau."""
+    """Number of evaluations since the best score, or since the last reduction of the learning rate
+    on a plateau.
+    """
     converged: bool = False
     """True if full-batch training has converged."""
     recoveries: int = 0
@@ -50,7 +52,7 @@ class State:
     frozen: tuple[str, ...] = ()
     """Networks that aren't saved in checkpoints."""
     thawing: Thawing = NO_THAWING
-    """Plan for layers of the other networks that are frozen at first and trained later."""
+    """Plan for layers that are frozen at first and trained later."""
 
     @property
     def trained(self) -> dict[str, keras.Model]:
@@ -80,15 +82,15 @@ class State:
         """Restore the state from `arrays`.
 
         Raises:
-            DataError: names or shapes differ from this state's.
+            DataError: names or shapes differ from those of this state.
         """
         variables = self._variables()
         _check_names({*variables, *MEMORY}, set(arrays), origin)
         for name, variable in variables.items():
             if tuple(variable.shape) != arrays[name].shape:
                 raise DataError(
-                    f"{origin}: {name} has shape {arrays[name].shape}, but shape"
-                    f" {tuple(variable.shape)} in the pipeline"
+                    f"{origin}: {name} has shape {arrays[name].shape}, but the pipeline's network"
+                    f" has {tuple(variable.shape)}"
                 )
             variable.assign(arrays[name])
         self.step.assign(arrays["step"])
@@ -106,8 +108,8 @@ class State:
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Context in which the networks have their averaged weights, if there are any. The trained
-        weights are restored exactly afterwards.
+        """Context in which the networks have their averaged weights, if there are any. Afterwards
+        the networks have their trained weights again, bit for bit.
         """
         variables = [v for moved in self.moved.values() for v in moved]
         trained = [variable.numpy() for variable in variables]
@@ -126,8 +128,8 @@ class State:
                 inner.finalize_variable_values(self.moved[name])
 
     def _variables(self) -> dict[str, keras.Variable]:
-        # Variables are saved by path, because tf.train.Checkpoint omits the states of Keras 3's
-        # seed generators (dropout).
+        # Name variables by path. tf.train.Checkpoint isn't used, because it omits the states of
+        # Keras 3's seed generators (dropout).
         parts = {
             **{f"networks/{name}": own for name, own in self.trained.items()},
             **{f"optimizers/{name}": own for name, own in self.optimizers.items()},
@@ -142,10 +144,10 @@ class State:
 def _check_names(expected: set[str], found: set[str], origin: Path) -> None:
     for names, what in (
         (expected - found, "lacks"),
-        (found - expected, "has, unlike the pipeline,"),
+        (found - expected, "has, unlike the pipeline's state,"),
     ):
         if names:
             raise DataError(
-                f"{origin}: {what} {sorted(names)[0]} (and {len(names) - 1} more); was it trained"
-                " by another pipeline?"
+                f"{origin}: {what} {sorted(names)[0]} (and {len(names) - 1} more); give a"
+                " checkpoint of the same pipeline"
             )

@@ -1,9 +1,9 @@
 """The training step, and a graph that runs many steps per call.
 
-    run_steps            a graph's loop: waits for a batch, then
-      train_step         on every replica, for each update of the task; preflight compiles it:
-        _move            losses and gradients of the replica's examples, then the optimizer
-          _accumulated   one part of the examples at a time: `learn_from`, the tape
+    run_steps            loop in the graph: for each step, wait for a batch and run train_step
+      train_step         on every replica: all updates of the task (preflight compiles this)
+        _move            one update: losses, gradients, optimizer
+          _accumulated   losses and gradients, for one part of the examples at a time
 
 Dimensions: b examples in a replica's share of the batch.
 
@@ -36,7 +36,7 @@ class Outcome(TypedDict):
     steps: tf.Tensor
     """int32: number of steps done."""
     losses: Tensors
-    """float32: sums over the steps of each part of the loss and of the total "loss"."""
+    """float32: for each part of the loss and for the total "loss", the sum over the steps."""
     finite: tf.Tensor
     """bool: True if the last loss was finite."""
     waited: tf.Tensor
@@ -54,7 +54,7 @@ def make_train_step(state: State, task: Task, config: Config, replicas: int) -> 
     """Return a training step for one replica: all updates of the task with their optimizers.
 
     Args:
-        state: networks and optimizers, which the step updates. The step is not counted.
+        state: networks and optimizers, which the step updates. `state.step` doesn't change.
         task: the task, whose updates are applied in order.
         config: configures mixing, accumulation, clipping, L1 and L2 terms, and precision.
         replicas: number of replicas that share each batch.
@@ -81,27 +81,27 @@ def make_run_steps(
     """Build the training graph.
 
     Args:
-        state: networks, optimizers and step. Each completed step is counted at once, even if a
-            later one raises an error.
+        state: networks, optimizers and step. `state.step` counts each completed step, even if a
+            later step of the same call raises an error.
         task: the task, whose updates are applied in order.
         config: configures mixing, accumulation, clipping, L1 and L2 terms, and precision.
         strategy: distributes each batch over its replicas.
 
     Returns:
-        A function of a (distributed) iterator of batches and a number of steps, int32 scalar. It
-        stops after the first step whose loss is not finite.
+        A function of a (distributed) iterator of batches and a number of steps, int32 scalar. The
+        function returns early after a step whose loss is not finite.
     """
     replicas = strategy.num_replicas_in_sync
     train_step = make_train_step(state, task, config, replicas)
     if replicas == 1:
-        # A separate tf.function completes all its variable updates before its outputs are used.
-        # With several replicas this isn't possible, because the all-reduce leaves the replica's
-        # graph.
+        # A separate tf.function completes all its variable updates before its outputs are used. On
+        # several replicas, the step can't be a separate function, because the all-reduce leaves the
+        # replica's graph.
         train_step = tf.function(train_step, jit_compile=uses_xla(config, strategy))
 
     @tf.function(reduce_retracing=True)
     def run_steps(batches: Any, count: tf.Tensor) -> Outcome:
-        # Loop variables need a known structure before the first step, but the names of the losses
+        # The structure of loop variables must be known before the loop, but the names of the losses
         # are known only after a step has been traced. So the sums are a vector that begins with
         # length 1 and grows by broadcasting.
         names: list[str] = []
@@ -150,8 +150,8 @@ def step_seed(config: Config, step: tf.Tensor) -> tf.Tensor:
 
 
 def regularization(config: Config, variables: list[keras.Variable]) -> Tensors:
-    """Return the configured L1 and L2 terms of the kernels in `variables` by name, float32
-    scalars.
+    """Return the configured L1 and L2 terms by name, float32 scalars, for the kernels in
+    `variables`.
     """
     penalties = {"l1": (config.loss.l1, l1_of_kernels), "l2": (config.loss.l2, l2_of_kernels)}
     return {
@@ -183,7 +183,7 @@ def _move(
     total = tf.maximum(context.all_reduce("SUM", tf.reduce_sum(batch["weight"])), 1.0)
     optimizer = state.optimizers[update.optimizer]
     variables = moved_variables(update, state.networks)
-    # Gradients are summed over parts and replicas, so each adds its share of the penalties.
+    # Gradients are summed over parts and replicas, so each part adds its share of the penalties.
     share = replicas * config.train.accumulate
     if replicas > 1:
         seed = tf.random.fold_in(seed, context.replica_id_in_sync_group)
@@ -203,8 +203,8 @@ def _move(
 
     losses, gradients = _accumulated(batch, seed, learn_from, config, replicas)
     if replicas > 1 and _limits_gradients(config):
-        # Without this, Keras would clip and check for overflow on each replica before the gradients
-        # are summed.
+        # Average over the replicas here: Keras clips gradients and checks for overflow on each
+        # replica before it sums the gradients.
         gradients = context.all_reduce("MEAN", gradients)
     optimizer.apply(gradients, variables)
     return losses
@@ -213,8 +213,8 @@ def _move(
 def _accumulated(
     batch: Batch, seed: tf.Tensor, learn_from: Learn, config: Config, replicas: int
 ) -> tuple[Tensors, list[tf.Tensor]]:
-    """Sum losses and gradients over the parts of a replica's examples, one part in memory at a
-    time.
+    """Sum losses and gradients over the parts of a replica's examples. Only the activations of one
+    part are in memory at a time.
     """
     count = config.train.accumulate
     if count == 1:
@@ -244,7 +244,7 @@ def _accumulated(
 
 
 def _zeros_like(learn_from: Learn, part: Batch, seed: tf.Tensor) -> Any:
-    """Return zeros with the shapes of `learn_from`'s results, found by tracing it."""
+    """Trace `learn_from`, and return zeros with the shapes of its results."""
     specs = tf.nest.map_structure(lambda value: tf.TensorSpec(value.shape, value.dtype), part)
     traced = tf.function(learn_from, autograph=False).get_concrete_function(
         specs, tf.TensorSpec([2], seed.dtype)

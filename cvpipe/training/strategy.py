@@ -13,8 +13,8 @@ from cvpipe.training.launchers import launched_as
 
 
 def make_strategy(choice: str) -> tf.distribute.Strategy:
-    """Create the strategy for `train.strategy`. "auto" uses the cluster of TF_CONFIG (several
-    machines), else a TPU, else all GPUs.
+    """Create the strategy for `train.strategy`. "auto" uses several machines if TF_CONFIG names a
+    cluster, otherwise a TPU, otherwise all GPUs.
 
     Raises:
         ConfigError: TF_CONFIG is invalid, "multiworker" has no cluster, or "tpu" finds no TPU.
@@ -25,8 +25,8 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
     if choice == "multiworker":
         if member is None:
             raise ConfigError(
-                "train.strategy: multiworker needs a cluster in the environment variable TF_CONFIG;"
-                f" set it, such as to {EXAMPLE}, or start the workers by Slurm's srun or with"
+                "train.strategy: multiworker needs a cluster; set the environment variable"
+                f" TF_CONFIG, such as to {EXAMPLE}, or start the workers by Slurm's srun or with"
                 " CVPIPE_WORKERS"
             )
         # TensorFlow reads the cluster only from TF_CONFIG.
@@ -35,7 +35,8 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except (ValueError, KeyError, RuntimeError) as error:
             raise ConfigError(
-                f"TF_CONFIG: invalid ({error}); give JSON that names all workers and this one"
+                f"TF_CONFIG: invalid ({error}); give JSON that names all workers, and the index of"
+                " this worker"
             ) from error
     if choice == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -59,8 +60,8 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
 
 
 def check_batch_size(config: Config, replicas: int) -> None:
-    """Raise ConfigError if the global batch can't be split equally into `train.accumulate` parts
-    per replica.
+    """Raise ConfigError if the global batch can't be divided equally among the replicas, and each
+    replica's batch into `train.accumulate` parts.
     """
     parts, size = config.train.accumulate, config.train.batch_size
     if size % (replicas * parts):
@@ -101,8 +102,8 @@ def check_agreement(strategy: tf.distribute.Strategy, step: int) -> None:
     total = _sum_over_replicas(strategy, step)
     if total != step * strategy.num_replicas_in_sync:
         raise DataError(
-            f"this worker resumes at step {step}, and others at another step; all workers must use"
-            " the same run folder"
+            f"this worker resumes at step {step}, but other workers at another step; give all"
+            " workers the same run folder"
         )
 
 
@@ -118,7 +119,7 @@ def _summed(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
 def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
     """Return True if the step is compiled with XLA.
 
-    For TPUs the result is False, because they always compile it. With several replicas, gradients
+    For TPUs, return False, because TPUs always compile the step. With several replicas, gradients
     are exchanged outside of XLA, so the step isn't compiled.
 
     Raises:
@@ -126,7 +127,7 @@ def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
     """
     if isinstance(strategy, tf.distribute.TPUStrategy) or strategy.num_replicas_in_sync > 1:
         if config.train.xla == "on" and not isinstance(strategy, tf.distribute.TPUStrategy):
-            raise ConfigError("train.xla: on works with one device only; use auto")
+            raise ConfigError("train.xla: on works only with one device; use auto")
         return False
     return config.train.xla == "on" or (
         config.train.xla == "auto" and bool(tf.config.list_logical_devices("GPU"))

@@ -21,9 +21,9 @@ from cvpipe.pictures.drawing.render import to_cards
 
 Part = Literal["train", "validation"]
 MOST_VALUES = 1_000_000
-"""Histograms of larger arrays use about this many evenly spaced values."""
+"""Histograms of larger arrays use about this number of evenly spaced values."""
 SWEEP = "hparams"
-"""Folder beside the runs of a sweep. It has the sweep's events for the HParams tab."""
+"""Folder beside the runs of a sweep, with the sweep's events for the HParams tab."""
 
 
 class Summaries:
@@ -34,8 +34,8 @@ class Summaries:
         self._writers: dict[Part, tf.summary.SummaryWriter] = {}
 
     def scalars(self, step: int, part: Part, values: Mapping[str, Any]) -> None:
-        """Write each number under its name, such as "loss", and scores of up to NAMED_CLASSES
-        classes as "per_class/CLASS/NAME". Other values are ignored.
+        """Write each number under its name, such as "loss". If there are at most NAMED_CLASSES
+        classes, write their scores as "per_class/CLASS/NAME". Other values are ignored.
         """
         with self._writer(part).as_default(step):
             for name, value in values.items():
@@ -96,7 +96,7 @@ class Summaries:
             writer.close()
 
     def _writer(self, part: Part) -> tf.summary.SummaryWriter:
-        """Return the writer of a part. Its folder is created at its first use."""
+        """Return the writer of a part. The first call creates the part's folder."""
         if part not in self._writers:
             self._writers[part] = (
                 tf.summary.create_file_writer(str(self._folder / part))
@@ -107,7 +107,7 @@ class Summaries:
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, bool | float | str]]:
-    """Yield the values of nested mappings by dotted keys, lists as JSON; null is left out."""
+    """Yield the values of nested mappings by dotted keys. Lists become JSON; null is left out."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{key}.")

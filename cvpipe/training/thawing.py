@@ -1,7 +1,7 @@
 """Unfreezing of layers during training: `model.freeze_epochs`.
 
-Whenever layers are unfrozen, the training step is traced again. The optimizer is built for all
-layers that will be trained, so checkpoints always have the same variables.
+Whenever layers are unfrozen, the training step is traced again. From the start, the optimizer has
+variables for all layers that will be trained, so all checkpoints have the same variables.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Thawing:
     """Plan of the steps at which groups of layers are unfrozen."""
 
     steps: tuple[int, ...] = ()
-    """Steps after which one more group is trained, in ascending order."""
+    """Numbers of steps after which one more group is trained, in ascending order."""
     first_steps: Mapping[int, int] = dataclasses.field(default_factory=dict)
     """Number of steps before a variable's first update, by the variable's `id`; 0 if missing."""
 
@@ -35,14 +35,15 @@ NO_THAWING = Thawing()
 
 
 def plan_thawing(networks: Mapping[str, keras.Model], config: Config, examples: int) -> Thawing:
-    """Freeze the networks as in the last step, and return the plan of unfreezing.
+    """Freeze the networks as they will be at the last step, and return the plan of unfreezing.
 
     Args:
         networks: networks of the task that aren't frozen as a whole.
+        config: the pipeline.
         examples: number of training examples.
 
     Raises:
-        ConfigError: a backbone has fewer stages than the configuration asks for.
+        ConfigError: a backbone has fewer stages than `model.freeze_stages`.
     """
     epochs = config.model.freeze_epochs
     groups = [freeze(network, config.model) for network in networks.values()]

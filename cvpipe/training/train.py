@@ -51,7 +51,8 @@ from cvpipe.training.thawing import freeze_as_at
 from cvpipe.training.validation import patience_is_over, validate
 from cvpipe.training.workers import make_exchange, naming_lost_workers, share_of
 
-# Errors raised by unreadable records. Others, such as running out of memory, have other causes.
+# Errors that unreadable records may raise. Other errors, such as running out of memory, have other
+# causes.
 RECORD_ERRORS = (
     tf.errors.InvalidArgumentError,
     tf.errors.NotFoundError,
@@ -64,11 +65,13 @@ RECORD_ERRORS = (
 
 
 def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
-    """Train a pipeline, or continue the run in `folder`. Then evaluate it on the test split and
-    write the report.
+    """Train a pipeline, or continue the run in `folder`. Then evaluate the run on the test split
+    and write the report.
 
     Args:
-        fresh: True to rename the folder of an existing run and start a new one.
+        config: the pipeline.
+        folder: folder of the run.
+        fresh: True to rename the folder of an existing run and start a new run.
 
     Returns:
         The scores on the test split, "run", "report", "steps", and "ended", the reason of the end.
@@ -167,9 +170,9 @@ def train_steps(parts: Parts) -> str:
     if int(state.step):
         parts.log.note(f"resuming at step {int(state.step)} of {total_steps}")
 
-    # == Input. One stream serves the whole run, because a new one has to fill its buffers. On one
-    # replica, reading is guarded against bad records only after one has occurred. On several
-    # replicas, reading is always guarded, because a step can't be repeated on only some of them.
+    # == Input. The whole run uses one stream, because a new stream has to fill its buffers. On one
+    # replica, reading is guarded only after a bad record has occurred. On several replicas, reading
+    # is always guarded, because a step can't be repeated on only some replicas.
     guarded = parts.strategy.num_replicas_in_sync > 1
     batches = _batches(parts, total_steps, guarded)
     run_steps, thawed = _thaw(parts), state.thawing.groups(int(state.step))
@@ -187,7 +190,7 @@ def train_steps(parts: Parts) -> str:
             if patience_is_over(config, state):
                 break
 
-            # == Layers. If more layers are trained from here on, the step needs a new graph.
+            # == Layers. If layers are unfrozen at this step, the training step needs a new graph.
             if state.thawing.groups(int(state.step)) > thawed:
                 run_steps, thawed = _thaw(parts), state.thawing.groups(int(state.step))
 
@@ -199,7 +202,7 @@ def train_steps(parts: Parts) -> str:
                     checkpointer.save("last")
                     raise Interrupted(
                         f"stopped at step {step} of {total_steps}; everything is saved. The same"
-                        " command resumes it"
+                        " command resumes the training"
                     )
                 began = time.monotonic()
                 try:
@@ -231,13 +234,13 @@ def train_steps(parts: Parts) -> str:
                     learning_rate=float(parts.schedule(step - 1)),
                 )
                 size = _next_size(parts, steps, seconds)
-                # Don't save here after the milestone's last step, because a run resumed there would
-                # skip the evaluation.
+                # Don't save here at a milestone: a run that resumed from this checkpoint would skip
+                # the milestone's evaluation.
                 if saves and not is_last:
                     checkpointer.save("last", in_background=True)
 
-            # == Evaluation and checkpoints. "last" is saved last: a run that is killed before it
-            # repeats this section with the same bits. Pictures follow.
+            # == Evaluation and checkpoints. Save "last" at the end: a run that is killed before
+            # then repeats this section with the same bits. Pictures follow.
             if milestone.epoch is not None:
                 validate(parts, milestone.epoch)
             if milestone.snapshot is not None:
@@ -283,8 +286,8 @@ def _milestones_ahead(config: Config, examples: int, state: State) -> list[Miles
 
 
 def _thaw(parts: Parts) -> RunSteps:
-    """Unfreeze the layers that are due at the state's step, and return the graph that trains
-    them.
+    """Unfreeze layers as planned for the state's step, and return the graph of the training
+    step.
     """
     state, step = parts.state, int(parts.state.step)
     freeze_as_at(step, state.thawing, state.trained, parts.config)
@@ -295,7 +298,9 @@ def _thaw(parts: Parts) -> RunSteps:
 
 
 def _batches(parts: Parts, last_step: int, guarded: bool) -> Any:
-    """Return an iterator of batches for the replicas of this process, from the current step on."""
+    """Return an iterator of batches for the replicas of this process, beginning at the state's
+    step.
+    """
     quarantine = parts.quarantines["train"] if guarded else None
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -319,7 +324,7 @@ def _next_size(parts: Parts, steps: int, seconds: float) -> int:
     """Return the number of steps for the next call."""
     most = parts.config.train.steps_per_call
     if is_multi_worker(parts.strategy):
-        # Workers synchronize after every call, so all need the same number.
+        # Workers synchronize after every call, so all workers need the same number.
         return min(most, 10)
     return max(1, min(most, int(steps / seconds)))
 
@@ -329,8 +334,8 @@ def _check_validation(config: Config, task: Task, splits: dict[str, Source]) -> 
         return
     if task.calibrate:
         raise ConfigError(
-            f"task: {config.task}: is calibrated on a validation split, but there is none; raise"
-            " data.validation, or add images"
+            f"task: {config.task}: needs a validation split, on which the network is calibrated;"
+            " raise data.validation, or add images"
         )
     if config.train.early_stopping:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Trained models of a run or an ensemble."""
+"""Loading of a run's or an ensemble's trained networks."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Traine
     has `train.ema`.
 
     Args:
+        run: the run.
+        which: name of the checkpoint.
         overrides: `data.key=value` each, for example the path of the data.
 
     Raises:
@@ -44,10 +46,13 @@ def answering_together(
     overrides: Sequence[str] = (),
     answered: tuple[str, ...] = (),
 ) -> Trained:
-    """Combine members into one model with the configuration and the data of `run`.
+    """Combine the networks of several members into one model.
 
     Args:
-        answered: keys besides `data` that overrides may set.
+        members: the networks of each member.
+        run: the run whose configuration and data the model gets.
+        overrides: `key=value` each, for keys of `data` or in `answered`.
+        answered: keys outside of `data` that overrides may set.
     """
     config, facts = with_data(run.config, overrides, answered), run.facts
     task = load_task(config, facts)

@@ -29,14 +29,13 @@ def validate(parts: Parts, epoch: int) -> None:
             exchange=parts.exchange,
         )
     if parts.task.calibrate:
-        # Calibrate after the trained weights are restored. It changes variables that no optimizer
-        # trains.
+        # Calibrate after the trained weights are restored, because calibration changes variables.
         parts.task.calibrate(state.networks, scores)
     parts.log.evaluated(int(state.step), epoch, scores)
     score = scores[best_by.score]
     merit = best_by.merit(score)
-    # On equal scores the later checkpoint is kept, because its learning rate is lower. Early
-    # stopping counts only better scores.
+    # If scores are equal, keep the later checkpoint, because its learning rate is lower. For early
+    # stopping, only higher scores count as better.
     is_best, gained = merit >= state.best_score, merit > state.best_score
     state.evaluations_since_best = 0 if gained else state.evaluations_since_best + 1
     rank = "  (best so far)" if gained else "  (equals the best)" if is_best else ""
@@ -69,5 +68,5 @@ def _update_plateau(parts: Parts, gained: bool) -> None:
         # Assign outside of replicas, so that all copies change.
         state.rate_factor.assign(factor)
         parts.log.note(
-            f"no better score: the learning rate is reduced to {factor:.2g} of the highest"
+            f"no better score: reducing the learning rate to {factor:.2g} times the initial rate"
         )

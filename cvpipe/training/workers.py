@@ -1,7 +1,7 @@
 """Workers: detection of lost processes, and exchange of evaluation results.
 
-TensorFlow detects a process that ended when its connection closes, and a stalled one after 10
-seconds without heartbeats.
+TensorFlow detects immediately that a process has ended, because its connection closes. It detects a
+stalled process after 10 seconds without heartbeats.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
             raise
         raise Interrupted(
             f"{_lost(str(error), member)} no longer answers: it has ended or stalled. Stop its"
-            " remaining processes, and restart all workers with the same command; the run continues"
+            " remaining processes, and restart all workers with the same command: the run continues"
             " from its last checkpoint"
         ) from error
 
@@ -70,7 +70,7 @@ def make_exchange(strategy: tf.distribute.Strategy) -> Exchange | None:
         return strategy.gather(values, axis=0)
 
     def from_each(own: np.ndarray) -> np.ndarray:
-        # Only the first replica of each process contributes.
+        # Only the first replica of each process sends the array.
         def value(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
             speaks = context.replica_id_in_sync_group % local == 0
             return tf.constant(own if speaks else own[:0])
@@ -81,7 +81,7 @@ def make_exchange(strategy: tf.distribute.Strategy) -> Exchange | None:
     def exchange(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
         sent = _sent(arrays)
         lengths = from_each(np.array([len(sent)], np.int64))
-        # Bytes can't be exchanged, so they are sent as int32.
+        # `gather` doesn't support bytes, so send them as int32.
         words = from_each(np.frombuffer(sent + bytes(-len(sent) % 4), np.int32))
         parts = np.split(words, np.cumsum(-(-lengths // 4))[:-1])
         return [_read(part.tobytes()[:length]) for part, length in zip(parts, lengths, strict=True)]
@@ -97,8 +97,8 @@ def _sent(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def _without_objects(value: np.ndarray) -> np.ndarray:
-    """Convert bytes objects to fixed-length strings. A final "." keeps NumPy from dropping trailing
-    zeros.
+    """Convert bytes objects to fixed-length strings. They end with ".", because NumPy drops
+    trailing zeros.
     """
     if value.dtype != object:
         return value
@@ -119,7 +119,7 @@ def _with_objects(value: np.ndarray) -> np.ndarray:
 
 
 def _lost(message: str, own: Member) -> str:
-    """Return the name of the process that an error is about: the leader if the error names none."""
+    """Return the name of the lost process that an error names; if it names none, the leader."""
     named = [(job, int(number)) for job, number in _TASK.findall(message)]
     others = [each for each in named if each != (own.job, own.number)]
     job, number = others[-1] if others else (own.leader, 0)

@@ -19,13 +19,13 @@ ROWS = (
     ("se_resnet50", "gates without biases", {}, "bias", 28_071_976, "C"),
     ("fractalnet20", "biases before BatchNorms", {}, "beta", 33_734_922, "C"),
 )
-"""Network, convention, settings of the classifier, variables that it has not or twice, published
-parameters, and their source.
+"""Network, convention, settings of the classifier, name of the variables that `_count` subtracts or
+adds, published number of parameters, and its source.
 """
 
 
 def conventions() -> str:
-    """Return a table of parameters beside those that sources state."""
+    """Return a table of computed and published numbers of parameters."""
     rows = []
     for name, said, settings, other, published, source in ROWS:
         found = _count(_built(name, **settings), said, other)
@@ -46,8 +46,8 @@ def _built(name: str, classes: int | None = None, auxiliary: bool = False) -> ke
 
 
 def _count(model: Any, said: str, other: str) -> int:
-    """Count parameters; those whose name is `other` are left out, or added where BatchNorms would
-    have biases before them.
+    """Count parameters without the variables named `other`. If `other` is "beta", count these
+    variables twice: biases before BatchNorms would have the same sizes.
     """
     variables = model.weights if said.startswith("all") else model.trainable_variables
     count = sum(prod(variable.shape) for variable in variables)

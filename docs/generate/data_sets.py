@@ -1,4 +1,4 @@
-"""The table of public data sets."""
+"""Generate the table of public data sets."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def draw_degradation() -> None:
 
 
 def draw_starts() -> None:
-    """Write the picture of activations before training, computed anew: some seconds."""
+    """Compute activations before training, which takes some seconds, and write their picture."""
     from cvpipe.models.initial_activations import initial_activations
     from cvpipe.pictures.activations import draw_activations
 

@@ -81,7 +81,7 @@ def _line(op: str, settings: Mapping[str, Any]) -> str:
 
 
 def draw_gallery() -> None:
-    """Write the pictures, each with the original image and three augmented ones."""
+    """Write the pictures, each with the original image and three augmented images."""
     import numpy as np
     import tensorflow as tf
 

@@ -1,6 +1,7 @@
-"""Hooks of mkdocs that copy the project's files to which pages link into the site.
+"""Hooks of mkdocs that copy files into the site if its pages link to them.
 
-Pages link to files with relative paths, as on the forge. The hooks change the links to the copies.
+Pages link to files of the project by relative paths, which work on the forge. The hooks copy these
+files into the site and change the links, so that they lead to the copies.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.S)
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add every file to which a page links, and recursively those to which added pages link."""
+    """Add the files to which pages link; if an added file is a page, also the files it links to."""
     from mkdocs.structure.files import File
 
     waiting = [file for file in files if file.is_documentation_page()]
@@ -64,10 +65,10 @@ def _resolved(link: str, here: str) -> str | None:
 
 
 def _in_project(uri: str) -> str:
-    """Return the path relative to the project of a file of the site."""
+    """Return the path, relative to the project, of a file of the site."""
     return uri.removeprefix(f"{PROJECT}/") if uri.startswith(f"{PROJECT}/") else f"docs/{uri}"
 
 
 def _in_site(path: str) -> str:
-    """Return the path in the site of a file given relative to the project."""
+    """Return the path in the site of a file whose path relative to the project is given."""
     return path.removeprefix("docs/") if path.startswith("docs/") else f"{PROJECT}/{path}"

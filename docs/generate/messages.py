@@ -10,7 +10,7 @@ from pathlib import Path
 from lines import shown, table
 
 PACKAGE = Path(__file__).parents[2] / "cvpipe"
-# Folders and files of the package by the area in which a user meets their errors.
+# Folders and files of the package, grouped by the area in which users meet their errors.
 AREAS = {
     "Commands": ("commands/", "cli", "runtime", "baselines", "search/"),
     "Pipeline files": ("config", "models/", "losses/", "tasks/", "geometry/"),
@@ -19,7 +19,7 @@ AREAS = {
     "Export": ("export/",),
 }
 ERRORS = {"ConfigError", "DataError", "UserError", "Interrupted", "ValueError", "misfit"}
-# In this folder, sections of the configuration raise ValueError with messages for users.
+# In this folder, configuration sections raise ValueError with messages for users.
 CHECKED = "config/"
 ADVICE = "(?:set|choose|give|ask|take|find)"
 
@@ -34,7 +34,7 @@ def messages() -> str:
             for place, text in found
             if any(place.startswith(prefix) for prefix in places)
         ]
-        # Drop messages that consist only of values, because other code composes them.
+        # A message without fixed words is composed elsewhere.
         rows = [row for row in rows if all(re.search(r"\w", cell) for cell in row)]
         parts.append(f"### {area}\n\n{table(('Message', 'What to do'), sorted(set(rows)))}")
     return "\n".join(parts)

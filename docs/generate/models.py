@@ -9,7 +9,7 @@ from lines import table
 
 
 def models() -> str:
-    """Return the table of names, inputs and sources, and the list of Keras Applications."""
+    """Return the table of networks with inputs and papers, and the list of Keras Applications."""
     rows = [
         (f"`{name}`", "×".join(map(str, network.input_shape)), network.paper)
         for name, network in NETWORKS.items()

@@ -13,7 +13,7 @@ from lines import table
 
 FOLDER = Path(__file__).parents[2] / "benchmarks/results"
 LONGEST_LINE = 100
-# Contestants that aren't peers: upper bounds, and code written for the comparison.
+# Measured rows that aren't other libraries: upper bounds, and code written for the comparison.
 BOUNDS = {
     "limit",
     "decode alone",
@@ -38,34 +38,37 @@ STEPS = (
 )
 INPUTS = (
     Race("input_pipeline", "348×348", "JPEG files of 348×348 to augmented batches"),
-    Race("input_pipeline", "640×480", "the same, 640×480"),
-    Race("input_pipeline", "3,000 pixels", "the same, 3,000 pixels per side and more"),
+    Race("input_pipeline", "640×480", "JPEG files of 640×480 to augmented batches"),
+    Race("input_pipeline", "3,000 pixels", "JPEG files with sides of 3,000 and more to batches"),
 )
 OTHERS = (
     Race("segmentation", "U-Net step", "training step, U-Net, 128×128"),
     Race("segmentation", "ResNet-18 step", "training step, FCN-32s on ResNet-18, 128×128"),
     Race("segmentation", "mean IoU, 512 × 512 × 21", "mean IoU, 512×512, 21 classes"),
-    Race("detection", "NMS, score > 0.01", "suppression, 32 × 8,732 boxes, scores > 0.01"),
-    Race("detection", "NMS, score > 0.05", "the same, scores > 0.05"),
-    Race("detection", "NMS, score > 0.3", "the same, scores > 0.3"),
+    Race("detection", "NMS, score > 0.01", "NMS of 32 × 8,732 boxes, scores > 0.01"),
+    Race("detection", "NMS, score > 0.05", "NMS of 32 × 8,732 boxes, scores > 0.05"),
+    Race("detection", "NMS, score > 0.3", "NMS of 32 × 8,732 boxes, scores > 0.3"),
     Race("detection", "matching, 20 objects", "matching of anchors, 20 objects per image"),
-    Race("detection", "matching, 100 objects", "the same, 100 objects"),
+    Race("detection", "matching, 100 objects", "matching of anchors, 100 objects per image"),
     Race("detection", "COCO scores, 5,000 × 20", "COCO's scores, 5,000 images, 20 objects each"),
     Race("serving_digits", "digits, 32 clients", "digits served to 32 clients", "cvpipe serve"),
     Race("serving_digits", "digits, 1 client", "digits served to one client", "cvpipe serve"),
     Race(
         "serving_mobilenet_v2",
         "mobilenet_v2, 32 clients",
-        "MobileNetV2, JPEG, to 32 clients",
+        "MobileNetV2 served to 32 clients",
         "cvpipe serve",
     ),
     Race(
-        "serving_mobilenet_v2", "mobilenet_v2, 1 client", "the same, to one client", "cvpipe serve"
+        "serving_mobilenet_v2",
+        "mobilenet_v2, 1 client",
+        "MobileNetV2 served to one client",
+        "cvpipe serve",
     ),
     Race(
         "serving_mobilenet_v2",
         "mobilenet_v2, batch of 8, 1 client",
-        "the same, requests of 8 images",
+        "MobileNetV2 served to one client, 8 images per request",
         "cvpipe serve",
     ),
 )
@@ -80,20 +83,20 @@ EXPLANATIONS = (
 
 @functools.cache
 def result(name: str) -> dict[str, Any]:
-    """Return the contents of a results file, and in addition `values`, the value of each row's
-    name.
+    """Return the contents of a results file. The additional key "values" maps each row's name to
+    its value.
     """
     read = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return {**read, "values": {row["name"]: row["value"] for row in read["rows"]}}
 
 
 def caption(*names: str) -> str:
-    """Return the machines and dates of results files."""
+    """Return the machines and dates of results files, in lines of at most 100 columns."""
     dates: dict[str, set[str]] = {}
     for name in names:
         dates.setdefault(result(name)["machine"], set()).add(result(name)["date"])
     spans = (f"{at}, {' to '.join(sorted({min(days), max(days)}))}" for at, days in dates.items())
-    return textwrap.fill("; ".join(spans) + ".", LONGEST_LINE)
+    return textwrap.fill("; ".join(spans) + ".", LONGEST_LINE, break_on_hyphens=False)
 
 
 def race(run: Race) -> tuple[str, str, str, str, str]:
@@ -155,7 +158,10 @@ def scores() -> str:
     about = {
         "digits": ("1,797 digits, in scikit-learn", "ResNet-20"),
         "fashion_mnist": ("Fashion-MNIST, 70,000 images", "ResNet-20"),
-        "fashion_mnist_long": ("the same", "ResNet-20, averaged with the mirror image"),
+        "fashion_mnist_long": (
+            "Fashion-MNIST, 70,000 images",
+            "ResNet-20; predictions averaged over image and mirror image",
+        ),
     }
     values = {**result("classification")["values"], **result("classification_long")["values"]}
     rows = [
@@ -175,9 +181,9 @@ def detectors() -> str:
     """Return the table of detectors."""
     about = {
         "digit_scenes_ssd": "SSD on a thin ResNet-18",
-        "digit_scenes_yolo": "YOLOv3 head on the same backbone, CIoU box loss",
+        "digit_scenes_yolo": "YOLOv3 head on a thin ResNet-18, CIoU box loss",
         "bccd_ssd": "SSD on a half-width ResNet-18, 205 photos of blood cells",
-        "bccd_yolo": "YOLOv3 head on the same backbone, CIoU box loss",
+        "bccd_yolo": "YOLOv3 head on a half-width ResNet-18, CIoU box loss",
     }
     return _scored("detection", about, ("AP50", "AP"), ("digit_scenes", "bccd"))
 
@@ -187,7 +193,7 @@ def segmenters() -> str:
     about = {
         "digit_scenes_fcn": "FCN with a stride of 4 on a thin ResNet-18",
         "aerial_fcn8s": "FCN-8s on a half-width ResNet-18, 45 aerial images",
-        "aerial_fcn32s": "FCN-32s on the same backbone",
+        "aerial_fcn32s": "FCN-32s on a half-width ResNet-18, 45 aerial images",
     }
     return _scored("segmentation", about, ("mean IoU", "boundary IoU"), ("digit_scenes", "aerial"))
 

@@ -1,4 +1,4 @@
-"""Draw the style images of pipelines/style, which are therefore free to use.
+"""Draw the style images of pipelines/style. Drawn images are free to use.
 
 python -m docs.generate.styles pipelines/style
 """
@@ -25,7 +25,7 @@ CIRCLES = np.array(
 
 
 def swirls(seed: int = 0) -> np.ndarray:
-    """Draw brush strokes that follow swirls, yellow in blue: uint8 [SIDE, SIDE, 3]."""
+    """Draw brush strokes that follow swirls, yellow on blue: uint8 [SIDE, SIDE, 3]."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:SIDE, :SIDE].astype(float)
     flow = np.ones((SIDE, SIDE)) + 0.35j
@@ -38,7 +38,7 @@ def swirls(seed: int = 0) -> np.ndarray:
         flow += 5 * near * ((x - column) + 1j * (y - row)) / (distance + 1) * 1j
         light += 0.75 * np.exp(-((distance / (0.55 * reach)) ** 2))
     flow /= np.abs(flow)
-    # Noise averaged along the flow makes strokes (Cabral and Leedom 1993).
+    # Noise averaged along the flow looks like strokes (Cabral and Leedom 1993).
     noise = ndimage.gaussian_filter(random.normal(size=(SIDE, SIDE)), 1.3)
     colors = ndimage.gaussian_filter(random.normal(size=(SIDE, SIDE)), 2.2)
     strokes, tones = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE))
@@ -79,7 +79,7 @@ def glass(seed: int = 1) -> np.ndarray:
 
 
 def circles(seed: int = 2) -> np.ndarray:
-    """Draw rings of color in squares, as in color studies: uint8 [SIDE, SIDE, 3]."""
+    """Draw concentric rings of color, one set per square: uint8 [SIDE, SIDE, 3]."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:SIDE, :SIDE].astype(float)
     bend = ndimage.gaussian_filter(random.normal(size=(2, SIDE, SIDE)), (0, 9, 9)) * 60

@@ -1,9 +1,9 @@
-"""Stands in for gcloud: a cloud of one TPU VM and one bucket in the folder FAKE_CLOUD.
+"""A fake gcloud: the folder FAKE_CLOUD stands for a cloud with one TPU VM and one bucket.
 
 `commands.jsonl` records each call. `plan.json` says what fails: "create" lists the outcomes of
-requests one after the other ("quota", "half", "ok"), "preempt_at" the number of steps in the bucket
-at which the VM is taken away, once, and "queue" the states of a queued request. What is sent by
-`ssh` runs in the VM's folder.
+successive requests ("quota", "half", "ok"); "preempt_at" is the number of steps in the bucket at
+which the VM is preempted, once; "queue" lists the states of a queued request. Commands sent by
+`ssh` run in the VM's folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VM, STATE = CLOUD / "vm", CLOUD / "state"
 
 
 def take(key: str, otherwise: str) -> str:
-    """Return the next of a planned list."""
+    """Return the next entry of a list in the plan, or `otherwise` after its last."""
     plan: dict[str, Any] = json.loads((CLOUD / "plan.json").read_text())
     if not plan.get(key):
         return otherwise

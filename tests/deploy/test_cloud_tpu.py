@@ -1,4 +1,4 @@
-"""Guards training on a Cloud TPU: what gcloud is asked for, and what happens when it fails."""
+"""Guards training on a Cloud TPU: the calls of gcloud, and what happens when one fails."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 from conftest import ROOT
 
-# Stand in for uv and the environment that it makes: a training of five steps that goes on from the
-# run's folder, and waits after the third as long as there is a file "waits".
+# Scripts in place of uv and of the environment that it makes: a training of five steps that resumes
+# from the run's folder, and waits after step 3 as long as there is a file "waits".
 UV = """#!/bin/sh
 if [ "$1" = venv ]; then
     mkdir -p .venv/bin
@@ -42,7 +42,7 @@ exit "$(cat "$FAKE_CLOUD/exit_code" 2>/dev/null || echo 0)"
 
 
 class Cloud:
-    """A folder that `fake_gcloud.py` works on, and the commands that it was given."""
+    """A folder for `fake_gcloud.py`, and the commands that it recorded there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,7 +51,7 @@ class Cloud:
         self._program("gcloud", f'#!/bin/sh\nexec {sys.executable} -I -S {FAKE} "$@"\n')
         self._program("fake_cvpipe", CVPIPE)
         self._program("fake_uv", UV)
-        # on_tpu_vm.sh makes an environment for uv by python3.
+        # on_tpu_vm.sh calls python3 to make the environment that holds uv.
         self._program(
             "python3",
             '#!/bin/sh\nmkdir -p "$3/bin"\ncp "$FAKE_CLOUD/bin/fake_uv" "$3/bin/uv"\n'
@@ -168,7 +168,7 @@ def test_a_training_that_fails_is_not_tried_again(cloud: Cloud) -> None:
     assert len(cloud.commands("create")) == 1
 
 
-def test_interruptions_are_not_endless(cloud: Cloud) -> None:
+def test_a_training_that_is_interrupted_too_often_fails(cloud: Cloud) -> None:
     (cloud.folder / "exit_code").write_text("75")
     done = cloud.make("train", TPU_RESTARTS="2")
     assert done.returncode == 1 and "was interrupted 2 times and is not finished" in done.stderr
@@ -192,10 +192,10 @@ def test_an_export_is_made_on_the_vm_and_copied(cloud: Cloud, tmp_path: Path) ->
     [
         ({"TPU_ZONE": ""}, "TPU_ZONE is not set"),
         ({"TPU_TYPE": "v5litepod-256"}, "has several hosts or is unknown"),
-        ({"TPU_BUCKET": "my-bucket"}, "is no folder of a bucket"),
+        ({"TPU_BUCKET": "my-bucket"}, "is not a folder of a bucket"),
     ],
 )
-def test_a_variable_that_is_wrong_is_told_before_anything_is_asked_for(
+def test_a_wrong_variable_is_an_error_before_gcloud_is_called(
     variables: dict[str, str], message: str, cloud: Cloud
 ) -> None:
     done = cloud.make("train", **variables)

@@ -1,4 +1,4 @@
-"""Guards deploy/: its files are valid, and agree with the server."""
+"""Guards deploy/: its files are valid and agree with the server's options and metrics."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_compose_files_follow_the_specification_of_compose(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", sorted(DEPLOY.rglob("compose.yaml")), ids=lambda file: file.parent)
-def test_compose_mounts_what_there_is_and_models_read_only(file: Path) -> None:
+def test_compose_mounts_existing_files_and_mounts_models_read_only(file: Path) -> None:
     mounts = [
         re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", mount)
         for service in documents(file)[0]["services"].values()
@@ -66,9 +66,9 @@ def test_compose_mounts_what_there_is_and_models_read_only(file: Path) -> None:
 
 
 def message(name: str, **fields: Any) -> Any:
-    """A class of messages: each field by its number and type, a type of protobuf or a message.
+    """Return a protobuf message class; each field is given as its number and its type.
 
-    The Python package of TensorFlow Serving has no schemas of its batching and its monitoring.
+    TensorFlow Serving's Python package has no schemas of its batching and monitoring files.
     Source: tensorflow_serving/servables/tensorflow/session_bundle_config.proto and
     tensorflow_serving/config/monitoring_config.proto.
     """
@@ -110,7 +110,7 @@ def test_tf_serving_batches_as_our_server_does() -> None:
     assert images == ours.max_queue
 
 
-def test_tf_serving_is_scraped_where_our_server_is() -> None:
+def test_tf_serving_has_the_metrics_path_of_our_server() -> None:
     config = message("MonitoringConfig", prometheus_config=(1, "deploy.PrometheusConfig"))()
     text_format.Parse((TF_SERVING / "monitoring.config").read_text(), config)
     (job,) = documents(DEPLOY / "monitoring" / "prometheus.yaml")[0]["scrape_configs"]
@@ -118,7 +118,7 @@ def test_tf_serving_is_scraped_where_our_server_is() -> None:
     assert config.prometheus_config.path == job["metrics_path"]
 
 
-def test_tf_serving_is_told_of_models_in_the_folder_that_is_mounted() -> None:
+def test_tf_serving_finds_models_in_the_mounted_folder() -> None:
     from tensorflow_serving.config import model_server_config_pb2
 
     config = model_server_config_pb2.ModelServerConfig()
@@ -154,7 +154,7 @@ def test_workers_of_a_job_find_each_other() -> None:
     count, pod = job["spec"]["completions"], job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     variables = {each["name"]: each["value"] for each in container["env"]}
-    # Kubernetes names the pods of an indexed Job so, and their hosts in a headless service.
+    # The host names that Kubernetes gives the pods of an indexed Job in a headless service.
     hosts = [f"{job['metadata']['name']}-{n}.{pod['subdomain']}" for n in range(count)]
     for index in range(count):
         launched = launched_as({**variables, "JOB_COMPLETION_INDEX": str(index)})
@@ -166,8 +166,8 @@ def test_workers_of_a_job_find_each_other() -> None:
 
 
 def test_kserve_takes_its_manifests() -> None:
-    """KServe's own schemas are in no package: its fields are compared with those that its
-    documentation names, and what it takes from Kubernetes with Kubernetes' schema.
+    """No package has KServe's schemas: its own fields are compared with its documentation, and the
+    fields that it takes over from Kubernetes with Kubernetes' schema.
     """
     runtime = kinds(DEPLOY / "kserve" / "runtime.yaml")["ServingRuntime"]
     service = kinds(DEPLOY / "kserve" / "inference_service.yaml")["InferenceService"]
@@ -221,7 +221,7 @@ def test_pods_get_the_time_that_our_server_takes_to_stop(where: str) -> None:
     pod = pods()[where]
     (container,) = pod["containers"]
     options = _parser(["serve"], []).parse_args(["serve", *container["args"]])
-    # Requests under way, connections of HTTP, and calls of gRPC have `drain` seconds each.
+    # Running requests, HTTP connections and gRPC calls are given `drain` seconds each.
     assert pod["terminationGracePeriodSeconds"] >= options.grace + 3 * options.drain
 
 
@@ -262,7 +262,7 @@ def metrics() -> dict[str, set[str]]:
 SERIES = re.compile(r"\b(cvpipe_\w+)(?:\{([^}]*)\})?")
 
 
-def test_every_panel_of_the_dashboard_shows_what_the_server_tells() -> None:
+def test_every_panel_of_the_dashboard_shows_a_metric_of_the_server() -> None:
     dashboard = json.loads((DEPLOY / "monitoring" / "dashboard.json").read_text())
     known, shown = metrics(), set()
     assert dashboard["panels"]

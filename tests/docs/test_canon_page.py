@@ -1,4 +1,4 @@
-"""Guards the page of networks beside their papers: complete, and committed as it is generated."""
+"""Guards docs/canon.md: it lists every network, and equals what docs/generate writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conftest import ROOT
 from cvpipe.models.catalog import NETWORKS
 from cvpipe.models.describe import describe
 
-# It is no module of the package.
+# docs/generate isn't a package.
 sys.path.insert(0, str(ROOT / "docs/generate"))
 from canon import canon, page
 

@@ -1,4 +1,4 @@
-"""Guards the page on data formats: its examples are files that are read."""
+"""Guards docs/data_formats.md: cvpipe reads the files of each example."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SIZE = (48, 64)
 
 
 def write_image(path: Path, number: int, colors: list[str]) -> None:
-    """A picture, or a mask of such colors."""
+    """Write an image, or a mask of these colors."""
     random = np.random.default_rng(number)
     if "masks" in path.parent.name:
         palette = np.array([[int(color[n : n + 2], 16) for n in (1, 3, 5)] for color in colors])
@@ -56,7 +56,7 @@ def write_idx(path: Path, number: int) -> None:
 
 
 def build(text: str, folder: Path) -> dict[str, Any]:
-    """Make the files of a section; return its part of a pipeline."""
+    """Write a section's files; return the part of a pipeline that the section shows."""
     blocks = re.findall(r'```(\w+)(?: title="([^"]+)")?\n(.*?)```', text, re.S)
     [part] = [yaml.safe_load(body) for kind, title, body in blocks if kind == "yaml" and not title]
     source = part["data"]["source"]
@@ -81,7 +81,7 @@ def build(text: str, folder: Path) -> dict[str, Any]:
     return dict(part)
 
 
-# Each format has its own tests; these guard the page.
+# A few examples suffice for the command: each format has its own tests elsewhere.
 FEW = ("Labels folder", "Boxes voc", "Masks masks")
 PARAMS = [
     *FEW,
@@ -93,7 +93,7 @@ PARAMS = [
 def pipeline(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """A pipeline on the files of an example, which lie where it runs."""
+    """A pipeline on the files of an example, which lie in the current folder."""
     base, text = SECTIONS[request.param]
     monkeypatch.chdir(tmp_path)
     part = build(text, tmp_path)

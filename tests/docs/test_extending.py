@@ -1,4 +1,4 @@
-"""Guards the page on extending: its changes, applied to a copy of cvpipe, train a pipeline."""
+"""Guards docs/extending.md: its diffs, applied to a copy of cvpipe, train a pipeline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def lines(body: str, sign: str) -> str:
 
 
 @pytest.mark.parametrize("title, body", DIFFS, ids=[title for title, _ in DIFFS])
-def test_a_change_fits_one_place_of_the_file(title: str, body: str) -> None:
+def test_a_diff_matches_one_place_in_its_file(title: str, body: str) -> None:
     text = (ROOT / title).read_text(encoding="utf-8")
     assert text.count(f"\n{lines(body, '-')}") == 1
     assert all(line[:1] in "+-" for line in body.splitlines())

@@ -1,4 +1,4 @@
-"""Guards generated parts of the Markdown files: as committed they are as they are generated."""
+"""Guards the generated parts of Markdown files: the committed text is what docs/generate writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvpipe.config import Pipeline
 from cvpipe.config.augment.combined import CutMix, MixUp
 from cvpipe.data.augment import OPERATIONS
 
-# They are no modules of the package.
+# docs/generate isn't a package.
 sys.path.insert(0, str(ROOT / "docs/generate"))
 import gallery
 import results
@@ -46,7 +46,7 @@ def test_every_generated_part_is_on_a_page_and_every_mark_is_known() -> None:
     texts = [(ROOT / page).read_text(encoding="utf-8") for page in PAGES]
     names = [found[2] for text in texts for found in BLOCK.finditer(text)]
     assert set(names) == set(BLOCKS)
-    # A mark that is misspelled would leave its part as it is.
+    # docs/generate ignores a misspelled mark, and would leave its part as it is.
     assert sum(text.count("<!-- begin ") + text.count("<!-- end ") for text in texts) == 2 * len(
         names
     )

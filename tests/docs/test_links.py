@@ -1,4 +1,4 @@
-"""Guards links between Markdown files: each leads to a file, and to a heading of it."""
+"""Guards links between Markdown files: each leads to a file, and to a heading in that file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def links(page: str) -> list[str]:
 
 
 def anchors(path: Path) -> set[str]:
-    """Anchors of the headings, as forges and mkdocs make them."""
+    """Return the anchors that GitHub and mkdocs make for the headings."""
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
     headings = re.findall(r"^#+ (.+)$", text, re.M)
     return {
@@ -45,7 +45,7 @@ def test_every_link_leads_to_a_file_and_a_heading_of_it(page: str) -> None:
             assert re.match(r"https?://[\w.-]+/?", link), link
             continue
         target = (ROOT / page).parent / path if path else ROOT / page
-        # A site has no page of a folder.
+        # mkdocs makes no page for a folder.
         assert target.is_file(), f"{page}: {link}"
         assert not anchor or anchor in anchors(target), f"{page}: {link}"
 

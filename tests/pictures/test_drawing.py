@@ -1,4 +1,6 @@
-"""Guards the text in pictures: it is drawn as users wrote it, and no text stops a training."""
+"""Guards text in pictures: it is drawn as users wrote it, and a text that can't be drawn doesn't
+stop the training.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def test_text_is_drawn_as_it_stands(text: str) -> None:
     np.testing.assert_array_equal(drawn(literal(text)), drawn(text, parse_math=False))
 
 
-def test_without_care_a_formula_would_be_drawn() -> None:
+def test_unescaped_text_would_be_drawn_as_a_formula() -> None:
     assert (drawn("$a_{b}$") != drawn(literal("$a_{b}$"))).any()
 
 
@@ -56,7 +58,7 @@ def test_without_care_a_formula_would_be_drawn() -> None:
     "text, shown",
     [("a\x00b", "a\\x00b"), ("a\tb", "a\\tb"), ("\udcff", "\\udcff"), ("two\nlines", "two\nlines")],
 )
-def test_what_cant_be_printed_is_drawn_as_its_code(text: str, shown: str) -> None:
+def test_unprintable_characters_are_drawn_as_their_code(text: str, shown: str) -> None:
     assert literal(text) == shown
 
 
@@ -84,7 +86,7 @@ def test_a_legend_names_classes_that_begin_with_an_underscore() -> None:
     assert names == [literal("_a"), literal("$b$")]
 
 
-def test_names_of_bars_dont_lie_over_each_other() -> None:
+def test_names_of_bars_dont_overlap() -> None:
     for names in (["a", "b"], [f"a longer name {n}" for n in range(12)]):
         figure = charts.bars(dict.fromkeys(names, 1.0), "images")
         to_pixels(figure)
@@ -94,7 +96,7 @@ def test_names_of_bars_dont_lie_over_each_other() -> None:
         assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
 
 
-def test_letters_that_the_font_lacks_are_warned_of_once(
+def test_letters_that_the_font_lacks_give_one_warning(
     caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
     fonts._warn_of_fonts.cache_clear()
@@ -119,7 +121,7 @@ def test_a_grid_is_cut_into_cards_of_whole_images_and_none_is_lost(columns: int)
     values = 20 * np.arange(1, 2 * columns + 1)
     colors = np.stack([values, 0 * values, 255 - values], 1).astype(np.uint8)
     images = np.broadcast_to(colors[:, None, None], (len(values), 8, 8, 3))
-    # A figure that is rendered again has another layout by a pixel.
+    # A second rendering of the same figure may lay it out a pixel differently.
     one, other = (
         grids.image_grid(images, [f"image {n}" for n in values], columns=columns) for _ in range(2)
     )

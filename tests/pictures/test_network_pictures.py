@@ -1,4 +1,4 @@
-"""Guards pictures of networks: each stage with its shape and sizes, and the ways between them."""
+"""Guards pictures of networks: each stage's shape and sizes, and the connections of the stages."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
 
 
 def drawn(figure: Figure) -> np.ndarray:
-    """Return the file that is written of a figure: uint8 [H, W, 3]."""
+    """Return the image that a figure is written as: uint8 [H, W, 3]."""
     file = io.BytesIO()
     file.write(to_png(figure, figure.dpi))
     return np.array(Image.open(file).convert("RGB"))
@@ -69,7 +69,7 @@ def test_a_title_lies_inside_the_photo_wherever_its_box_lies(
     figure, axes = show_photo(np.full((300, 400, 3), 255, np.uint8), [])
     before = drawn(figure)
     with warnings.catch_warnings():
-        # Letters that the font lacks are told once, in the log.
+        # Letters that the font lacks are logged once.
         warnings.simplefilter("error")
         draw_box(axes, box, title, color_of(0))
     (text,) = axes.texts

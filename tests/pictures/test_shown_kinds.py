@@ -1,4 +1,6 @@
-"""Guards the choice of examples for pictures: kinds tell classes, and right from wrong."""
+"""Guards the choice of examples for pictures: their kind depends on the class and on whether the
+answer is right.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,14 @@ from cvpipe.geometry.masks import IGNORED
 from cvpipe.pictures import classification, detection, pose, segmentation
 
 
-def test_of_classification_each_class_right_and_wrong_is_a_kind() -> None:
+def test_in_classification_right_and_wrong_answers_of_each_class_are_kinds() -> None:
     labels, answers = np.array([0, 0, 1, 1, 0]), np.array([0, 1, 1, 0, 0])
     kinds = classification.kinds({"label": labels}, {"class_id": answers})
     assert len(set(kinds)) == 4 and kinds[0] == kinds[4]
 
 
 def detected(truth: list[int], answers: list[int], scores: list[float], crowd: int = 0) -> int:
-    """The kind of an image with these objects, the last `crowd` of which are crowds."""
+    """Return the kind of an image with these objects, of which the last `crowd` are crowds."""
     targets = {
         "labels": np.array([[*truth, -1]]),
         "crowd": np.array([[n >= len(truth) - crowd for n in range(len(truth))] + [False]]),
@@ -28,7 +30,7 @@ def detected(truth: list[int], answers: list[int], scores: list[float], crowd: i
     return int(detection.kinds(targets, predictions)[0])
 
 
-def test_of_detection_the_rarest_object_and_the_answers_classes_count() -> None:
+def test_in_detection_the_kind_depends_on_the_rarest_object_and_the_answered_classes() -> None:
     right = detected([2, 2, 1], [1, 2, 2], [0.5, 0.9, 0.4])
     assert right == detected([1], [1], [0.8])
     assert right == detected([2, 2, 1], [1, 2, 2, 0], [0.5, 0.9, 0.4, 0.1])
@@ -37,7 +39,7 @@ def test_of_detection_the_rarest_object_and_the_answers_classes_count() -> None:
     assert len({right, missed, detected([2], [2], [0.9]), detected([], [], [])}) == 4
 
 
-def test_of_segmentation_the_smallest_class_counts_and_padding_doesnt() -> None:
+def test_in_segmentation_the_kind_is_the_smallest_class_without_padding() -> None:
     truth = np.zeros((6, 6), np.uint8)
     truth[:2, :2] = 3
     truth[5] = IGNORED
@@ -55,7 +57,7 @@ def test_of_segmentation_the_smallest_class_counts_and_padding_doesnt() -> None:
     assert segmentation.kinds({"mask": nothing}, {"mask": nothing}).shape == (1,)
 
 
-def test_of_pose_figures_with_all_keypoints_found_are_a_kind() -> None:
+def test_in_pose_figures_whose_keypoints_are_all_found_are_a_kind() -> None:
     points = np.array([[[0.2, 0.2], [0.6, 0.4]]] * 4)
     targets = {
         "keypoints": points,

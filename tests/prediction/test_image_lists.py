@@ -1,4 +1,6 @@
-"""Guards what can be answered at once: files, folders, archives, patterns and lists, in order."""
+"""Guards the images that `cvpipe predict` is given: files, folders, archives, patterns and lists,
+in order.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from cvpipe.prediction.images import find_images
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with images, and with what is none."""
+    """A folder with images and other files."""
     for name in ("b.JPG", "a.png", "deep/a.png", "notes.txt", ".hidden.png", "deep/c.webp"):
         file = tmp_path / "photos" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -59,13 +61,13 @@ def test_files_about_images_of_one_name_have_different_names(photos: Path) -> No
     assert [image.output for image in images] == ["a.png", "b.JPG", "a.png.2", "c.webp", "a.png.3"]
 
 
-def test_a_missing_file_is_told_when_it_is_read(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_only_when_it_is_read(tmp_path: Path) -> None:
     [image] = find_images([str(tmp_path / "none.png")])
     with pytest.raises(FileNotFoundError):
         image.read()
 
 
-def test_a_place_without_images_is_a_sentence(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match=r"has no image; names of images end in .jpg"):
         find_images([str(tmp_path)])

@@ -1,4 +1,4 @@
-"""Guards prediction by Ray: two workers answer with the bytes of one process, even if one dies."""
+"""Guards prediction by Ray: two workers write the bytes of one process, even if a worker dies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Cvpipe = Callable[..., tuple[int, str, str]]
 
 
 def photos(folder: Path, count: int) -> Path:
-    """Different images, one of them broken."""
+    """Write `count` different images, of which image 3 is broken."""
     folder.mkdir()
     pixels = tf.io.decode_png(EXAMPLE.read_bytes())
     for n in range(count):
@@ -61,10 +61,10 @@ def test_a_chunk_has_whole_batches() -> None:
         (["--ray"], "pip install 'cvpipe[ray]'"),
     ],
 )
-def test_wrong_words_are_refused_before_predicting(
+def test_wrong_arguments_are_refused_before_predicting(
     cvpipe: Cvpipe, artifact: Path, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As where Ray is not installed.
+    # As if Ray weren't installed.
     monkeypatch.setitem(sys.modules, "ray", None)
     code, out, err = cvpipe("predict", artifact, EXAMPLE, *words)
     assert code == 2 and out == "" and message in err
@@ -73,12 +73,12 @@ def test_wrong_words_are_refused_before_predicting(
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
     """Ray on this machine, with two cores."""
-    # Read when Ray is imported; its workers are nice to other processes, and start late on a busy
-    # machine.
+    # Ray reads these when it is imported. Its workers run at a low priority, and start late on a
+    # busy machine.
     os.environ.update(
         RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled", RAY_worker_niceness="0"
     )
-    # Workers import the tests' cvpipe.
+    # Workers must import the cvpipe that is tested.
     os.environ["PYTHONPATH"] = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install cvpipe[ray]")
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -105,7 +105,7 @@ def test_two_workers_write_the_bytes_of_one_process(
     assert len(written) == 4 and written == sorted(file.name for file in Path("two").iterdir())
     for name in written:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
-    # What is answered by one process can be continued by workers.
+    # Workers can continue a prediction that one process began.
     Path("one", written[1]).unlink()
     assert cvpipe("predict", artifact, "photos", "--to", "one", *words)[0] == 1
     assert Path("one", written[1]).read_bytes() == Path("two", written[1]).read_bytes()
@@ -116,7 +116,7 @@ def test_two_workers_write_the_bytes_of_one_process(
 
 
 def workers() -> list[psutil.Process]:
-    """The processes of Ray's workers, among those that this test has started."""
+    """Return the processes of Ray's workers among those that this test started."""
     own = psutil.Process().children(recursive=True)
     return [one for one in own if "ray::Worker" in " ".join(one.cmdline())]
 

@@ -1,4 +1,4 @@
-"""Guards answers that are saved for labeling tools: read again they are a data set."""
+"""Guards answers saved for labeling tools: cvpipe reads the files as a data set again."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def names(*shape: int) -> np.ndarray:
 
 
 def predictions(task: str, images: int) -> dict[str, np.ndarray]:
-    """Answers of a task's model to some images, as its artifact gives them."""
+    """Return answers of a task to some images, as its artifact gives them."""
     random = np.random.default_rng(0)
     order = np.stack([np.arange(2) if n % 2 else np.arange(2)[::-1] for n in range(images)])
     best = {
@@ -117,7 +117,7 @@ def read_again(folder: Path, task: str) -> tuple[tuple[str, ...], list[Annotated
 
 
 @pytest.mark.parametrize("name", ["voc", "csv", *soaked("coco", "yolo", "labelme")])
-def test_objects_are_a_data_set_again(name: str, tmp_path: Path) -> None:
+def test_saved_objects_are_read_as_a_data_set(name: str, tmp_path: Path) -> None:
     folder, told, rows = save(name, tmp_path, "detection")
     classes, images = read_again(folder, "detection")
     answered = [row for row in rows if "error" not in row]
@@ -158,7 +158,7 @@ def test_one_object_an_image_and_keypoints_are_saved_as_coco(tmp_path: Path) -> 
         assert (objects.visibility == 2).all()
 
 
-def test_masks_and_labels_are_data_sets_again(tmp_path: Path) -> None:
+def test_saved_masks_and_labels_are_read_as_data_sets(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     folder, _, rows = save("masks", tmp_path / "a", "segmentation")
     classes, images = read_again(folder, "segmentation")
@@ -198,20 +198,20 @@ def test_crops_show_the_objects_in_folders_of_their_classes(tmp_path: Path) -> N
     assert "images without objects, which have no crops: 3" in told
 
 
-def test_what_is_saved_stays_and_what_was_cut_off_is_written_anew(tmp_path: Path) -> None:
+def test_finished_files_are_kept_and_an_interrupted_format_is_written_again(tmp_path: Path) -> None:
     folder, artifact, images, _ = predict(tmp_path, "detection")
     notes: list[str] = []
 
     def again() -> Sequence[str]:
         return save_answers("yolo", folder, artifact, "detection", {}, images, notes.append)
 
-    # As a killed process leaves it.
+    # A killed process leaves such a folder.
     (folder / ".yolo-partial").mkdir()
     (folder / ".yolo-partial" / "rest.txt").touch()
     assert again() and not notes
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert not any("rest.txt" in str(path) for path in before)
-    assert again() == [] and notes == [f"{folder / 'yolo'} is there already"]
+    assert again() == [] and notes == [f"{folder / 'yolo'} exists already"]
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     Path(images[2].name).unlink()
     with pytest.raises(DataError, match=r"2\.jpg: was answered, but can't be read any more"):
@@ -236,7 +236,7 @@ def test_every_answer_fits_some_format_and_others_are_refused_before_any_work() 
         check_formats(["masks", "csv"], "segmentation")
 
 
-def test_the_command_saves_what_init_takes_up(
+def test_init_accepts_answers_that_the_command_saved(
     cvpipe: Cvpipe, artifact: Path, tmp_path: Path
 ) -> None:
     photos, to = tmp_path / "photos", tmp_path / "answers"

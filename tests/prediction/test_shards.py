@@ -1,4 +1,4 @@
-"""Guards predictions of many images: stopped anywhere, they end with the same files."""
+"""Guards predictions of many images: stopped anywhere and continued, they write the same files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ABOUT = {"artifact": "abc", "settings": {}}
 
 
 class Stopped(Exception):
-    """The end of a prediction in its middle."""
+    """Stops a prediction before its end."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answers(most: int = 1000) -> shards.Answer:
-    """Return answers that stop after so many images."""
+    """Return a model that answers `most` images and then raises Stopped."""
     left = most
 
     def answer_part(images: Sequence[ImageFile]) -> Iterator[dict[str, Any]]:
@@ -77,7 +77,7 @@ def test_a_prediction_stopped_again_and_again_ends_with_the_same_files(tmp_path:
     assert [line["image"] for line in lines] == [image.name for image in IMAGES]
 
 
-def test_what_is_answered_is_not_answered_again(tmp_path: Path) -> None:
+def test_answered_images_are_not_answered_again(tmp_path: Path) -> None:
     write(tmp_path / "run")
     assert write(tmp_path / "run", most=0)["answered"] == 0
     (tmp_path / "run" / "answers-00002.jsonl").unlink()
@@ -96,7 +96,7 @@ def test_another_prediction_or_anything_else_in_the_folder_is_refused(tmp_path: 
         write(tmp_path / "mine")
 
 
-def test_the_command_answers_a_folder_into_files_as_it_prints_them(
+def test_the_command_writes_the_answers_to_a_folder_of_images(
     cvpipe: Cvpipe, artifact: Path, tmp_path: Path
 ) -> None:
     photos, to = tmp_path / "photos", tmp_path / "answers"

@@ -1,4 +1,4 @@
-"""Guards what preflight counts: arithmetic, traffic, memory, padding and the largest batch."""
+"""Guards preflight's estimates: arithmetic, memory traffic, memory, padding, largest batch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, **options: Any) -> tf.Tensor:
 
 
 def pairs(strides: int, padding: str) -> int:
-    """Multiplications of a 3×3 convolution: the sum of its result where all factors are 1."""
+    """Return the number of multiplications of a 3×3 convolution: the sum of its result when all
+    factors are 1.
+    """
     ones = np.ones([1, SIDE, SIDE, 1], np.float32), np.ones([3, 3, 1, 1], np.float32)
     return int(tf.reduce_sum(tf.nn.conv2d(*ones, strides, padding)))
 
@@ -73,7 +75,7 @@ def test_elementwise_operations_are_fused_and_products_are_stored() -> None:
         4 * count for count in (64 * 32, 32 * 128, 64 * 128, 128 * 16, 64 * 16)
     )
     assert cost.arguments == x + first + second and cost.outputs == last
-    # The middle is stored twice, as a product and after relu: products read what is stored.
+    # The middle is stored twice, before and after the ReLU: the next product reads it from memory.
     expected = x + first + middle + 2 * middle + middle + second + last + 2 * last
     assert cost.traffic == expected
     assert cost.temporaries == 2 * middle
@@ -177,8 +179,8 @@ def test_a_batch_that_does_not_fit_is_made_smaller() -> None:
     assert largest_batch(attempt_of(lambda n: 1e9, 500), 64, 500, 8).batch == 0
 
 
-def test_a_line_through_small_batches_is_mended_by_the_batch_that_it_led_to() -> None:
-    # Up to 100 images, weights take more than what each image adds.
+def test_an_estimate_from_small_batches_is_corrected_with_the_batch_that_it_gave() -> None:
+    # Up to 100 images, the weights take more memory than the images.
     def attempt(n: int) -> Try:
         memory = int(max(1_000 + n, 10 * n))
         return Try(n, memory, memory <= 50_000, 0.0)
@@ -187,7 +189,7 @@ def test_a_line_through_small_batches_is_mended_by_the_batch_that_it_led_to() ->
     assert 4_900 <= found.batch <= 5_000 and len(found.tries) <= 6
 
 
-def test_targets_are_found_by_either_name_and_have_a_source() -> None:
+def test_targets_are_found_by_both_names_and_each_chip_has_a_source() -> None:
     assert find_target("V5E-4") is find_target("v5litepod-4")
     for target in TARGETS.values():
         assert target.chip.source.startswith("https://")

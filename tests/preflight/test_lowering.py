@@ -1,4 +1,6 @@
-"""Guards what a TPU needs of the graph: the whole step lowers to XLA, static, with no host op."""
+"""Guards that the whole training step lowers to XLA as a TPU needs it: with static shapes and
+without host operations.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def scenes(pipeline: str, *overrides: str) -> Config:
     return config_file.load(ROOT / "pipelines" / pipeline, [*SCENES, *overrides])
 
 
-# Everything that adds to a step stands in one of them.
+# Everything that adds operations to a step is in one of these pipelines.
 PIPELINES: dict[str, Callable[[], Config]] = {
     "classification": lambda: small_config(
         BFLOAT16, f"train.batch_size={BATCH}", "mix=[{op: mixup}]", "train.clip_norm=1"
@@ -78,7 +80,7 @@ def test_a_whole_training_step_lowers_with_static_shapes_and_no_host_operation(n
     assert not opcodes(lowered) & {"infeed", "outfeed", "send", "recv", "custom-call"}
     images = module.host_program_shape.parameters[0]
     assert list(images.dimensions) == [BATCH, *own.config.prepare.size, own.config.prepare.channels]
-    # Every weight that is trained gets its new value in place, and so does what optimizers keep.
+    # Trained weights and the optimizers' variables are updated in place.
     moved = [variable for several in own.state.moved.values() for variable in several]
     kept = [v for optimizer in own.state.optimizers.values() for v in optimizer.variables]
     assert moved and kept
@@ -92,7 +94,7 @@ def test_a_whole_training_step_lowers_with_static_shapes_and_no_host_operation(n
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_answering_lowers_but_for_its_strings(name: str) -> None:
+def test_answers_lower_except_for_their_strings(name: str) -> None:
     own = subject(name)
     lowered = own.lower_answering(BATCH)
     assert not dynamic_operations(parse(lowered.hlo))

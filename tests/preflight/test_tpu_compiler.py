@@ -1,4 +1,4 @@
-"""Guards compilation for a TPU that isn't there, and `cvpipe preflight`."""
+"""Guards compilation for a TPU that this machine lacks, and `cvpipe preflight`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_program_compiles_for_a_chip_once_and_is_kept(
     module = parse(updated(256))
     found = compile_for_tpu(module, V5E, "step", tmp_path)
     assert found.cost and not found.error and set(found.versions) == {"jax", "jaxlib", "libtpu"}
-    # The variable and the argument; the variable's new value takes its place.
+    # The variable and the argument; the variable's new value reuses the variable's memory.
     assert 2 * 4 * 256 * 128 <= found.cost.arguments < 2 * 4 * 256 * 128 + 4096
     assert found.cost.outputs < 4096
     assert found.cost.flops >= 2 * 256 * 256 * 128
@@ -53,7 +53,7 @@ def test_a_program_compiles_for_a_chip_once_and_is_kept(
 
 
 @needs_libtpu
-def test_a_program_that_is_too_large_for_the_chip_is_told_from_one_that_does_not_compile() -> None:
+def test_a_program_that_is_too_large_for_the_chip_is_reported_as_such() -> None:
     def huge(x: tf.Tensor) -> tf.Tensor:
         y = tf.matmul(x, x, transpose_b=True)
         return tf.reduce_sum(tf.sort(tf.matmul(y, y)))
@@ -64,7 +64,7 @@ def test_a_program_that_is_too_large_for_the_chip_is_told_from_one_that_does_not
     assert found.needed and found.needed > V5E.chip.memory
 
 
-def test_the_compilers_refusals_are_read() -> None:
+def test_the_compilers_errors_are_parsed() -> None:
     new = "total memory required for HLO temporaries (20.51G) exceeds available HBM (15.75G)"
     old = "Ran out of memory in memory space hbm. Used 23.21G of 15.75G hbm."
     for text, giga in ((new, 20.51), (old, 23.21)):
@@ -90,7 +90,7 @@ def test_the_command_reports_a_pipeline_and_its_largest_batch(
     found = json.loads(capsys.readouterr().out)
     part = found["parts"]["train"]
     assert found["ok"] and PARTS["train"] <= part.keys()
-    # 32 images of four chips; without libtpu nothing says that it compiles.
+    # The batch of 32 images is shared by four chips; without libtpu nothing can be compiled.
     assert part["batch"] == 8 and part["compiles"] is None and part["fits"]
     tries = part["largest_batch"]["tries"]
     assert part["largest_batch"]["batch"] % 8 == 0 and tries[-1]["fits"]
@@ -139,7 +139,7 @@ def test_a_pipeline_with_a_host_operation_is_refused_with_its_name(
         ),
     ],
 )
-def test_wrong_requests_are_explained(
+def test_a_wrong_request_is_an_error(
     arguments: list[str],
     message: str,
     small_arguments: list[str],

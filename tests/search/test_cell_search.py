@@ -30,9 +30,7 @@ SMALL = ("data.limit=100", "train.pictures=false", "train.epochs=1", "model.cell
 
 
 def train_a_known_function(config: Config, folder: Path) -> None:
-    """A run whose score is the share of operations of the cells that are separable; no network
-    learns.
-    """
+    """Write a run without training; its score is the share of separable operations in the cells."""
     run = Run(folder)
     run.start(
         config, {"facts": Facts().to_json(), "examples": {}, "digests": {}, "images": {}}, False
@@ -49,7 +47,7 @@ def plan(sampler: Any, trials: int, *search: str) -> Plan:
 
 
 def compared(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The trials without what differs from sweep to sweep."""
+    """Return the trials without the fields that differ from sweep to sweep."""
     return [
         {key: value for key, value in trial.items() if key not in ("runs", "seconds")}
         for trial in result["trials"]
@@ -91,7 +89,7 @@ def test_a_key_of_the_cells_is_searched_once() -> None:
         ({"folds": 2}, "needs keys to search"),
     ],
 )
-def test_samplers_that_learn_need_choices_and_one_round(
+def test_evolution_and_controller_need_choices_and_a_single_round(
     options: dict[str, Any], message: str
 ) -> None:
     for sampler in ("evolution", "controller"):
@@ -131,7 +129,7 @@ def test_the_winners_pipeline_is_written_and_builds(cvpipe: Cvpipe, tmp_path: Pa
     assert written == folder / "best.yaml"
     config = config_file.load(written)
     assert config == Run(Path(best["runs"][0])).config and config.name == "digits_cells"
-    # As short as it was written: defaults aren't in it.
+    # The written pipeline holds no defaults.
     values = yaml.safe_load(written.read_text(encoding="utf-8"))
     assert values["model"].keys() == {"backbone", "cells"}
     with without_weights():

@@ -19,7 +19,7 @@ ALL = list(itertools.product(*map(range, COUNTS)))
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    """A policy that no test teaches."""
+    """A policy that no test trains."""
     return Policy(COUNTS, 0)
 
 
@@ -30,7 +30,7 @@ def probability(policy: Policy, genes: tuple[int, ...]) -> float:
 def test_the_probabilities_of_all_trials_add_up_to_one(policy: Policy) -> None:
     probabilities = [probability(policy, genes) for genes in ALL]
     assert sum(probabilities) == pytest.approx(1, abs=1e-5)
-    # Weights start small, so that all are about as probable.
+    # Weights start small, so that all trials are about equally probable.
     np.testing.assert_allclose(probabilities, 1 / len(ALL), rtol=0.1)
 
 
@@ -75,7 +75,7 @@ WIDE = [Choices(f"key{n}", tuple("abcd")) for n in range(4)]
 
 
 def search(seed: int, trials: int) -> tuple[Controller, list[tuple[int, ...]]]:
-    """Trials of a controller, rewarded for the third choice of the first dimension."""
+    """Return a controller and its trials, rewarded for the third choice of the first dimension."""
     controller, asked = Controller(seed), []
     for _ in range(trials):
         drawn = controller.ask(WIDE)
@@ -93,7 +93,7 @@ def test_a_rewarded_choice_becomes_more_probable_than_all_others() -> None:
 
 
 @pytest.mark.soak
-def test_it_learns_many_choices_at_once() -> None:
+def test_the_controller_learns_many_choices_at_once() -> None:
     controller = Controller(7)
     space = [Choices(f"key{n}", tuple("abcdef")) for n in range(24)]
     scores = []

@@ -14,7 +14,7 @@ SPACE = [Choices(key, tuple("abcde")) for key in "klmn"]
 
 
 def grown(seed: int, trials: int, population: int = 5, sample: int = 3) -> Evolution:
-    """An evolution toward as many of "e" as possible."""
+    """Return an evolution whose score is the number of choices "e"."""
     evolution = Evolution(seed, population, sample)
     for _ in range(trials):
         asked = evolution.ask(SPACE)
@@ -33,7 +33,7 @@ def test_the_population_keeps_its_size_and_the_oldest_leaves_however_good() -> N
         asked = evolution.ask(SPACE)
         assert asked
         told.append(asked[0])
-        # The first is the best by far.
+        # The first trial is the best by far.
         evolution.tell(asked[0], 100.0 if number == 0 else float(number % 3))
         assert [member.genes for member in evolution.members] == told[-4:]
 

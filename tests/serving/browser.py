@@ -30,7 +30,7 @@ def find_browser() -> str | None:
 
 
 class Browser:
-    """One page; a context, at whose end the browser ends."""
+    """A page in a browser, which ends with the context."""
 
     def __init__(self, program: str, profile: Path) -> None:
         """Start a browser with a camera that shows a test picture."""
@@ -58,7 +58,7 @@ class Browser:
         os.close(theirs)
         os.close(back)
         self._held, self._number, self.faults = b"", 0, list[str]()
-        """Errors that the page's console tells of."""
+        """Errors in the page's console."""
         self._session = ""
         targets = self.call("Target.getTargets")["targetInfos"]
         page = next(one["targetId"] for one in targets if one["type"] == "page")
@@ -114,7 +114,7 @@ class Browser:
         self.call("Page.navigate", url=address)
 
     def click(self, selector: str) -> None:
-        """Press and let go of the mouse over an element."""
+        """Click on an element."""
         x, y = self._middle(selector)
         for kind in ("mousePressed", "mouseReleased"):
             where = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
@@ -128,7 +128,7 @@ class Browser:
             self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
     def picture(self, file: Path) -> Path:
-        """Write what is seen, in PNG."""
+        """Write a screenshot as PNG."""
         data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
         file.write_bytes(base64.b64decode(data))
         return file

@@ -58,7 +58,7 @@ async def one(own: Batcher, *images: bytes, key: Any = (), seconds: float = 20, 
 
 
 async def meanwhile(model: Model, own: Batcher, *others: Callable[[], Awaitable[Any]]) -> list[Any]:
-    """Ask while a first call is under way, so that the others wait together."""
+    """Send requests while a first call is running, so that they wait together."""
     model.gate.clear()
     first = asyncio.create_task(one(own, b"x"))
     while not model.calls:
@@ -70,7 +70,7 @@ async def meanwhile(model: Model, own: Batcher, *others: Callable[[], Awaitable[
     return list(await asyncio.gather(*tasks, return_exceptions=True))
 
 
-def test_images_of_several_requests_share_a_call_and_none_is_crossed() -> None:
+def test_requests_share_a_call_and_each_gets_its_own_answers() -> None:
     model = Model()
     with batcher(model) as own:
         asked = [lambda n=n: one(own, *[b"x" * (n + k) for k in range(n)]) for n in range(1, 8)]
@@ -101,7 +101,7 @@ def test_batches_are_padded_to_a_bucket_by_empty_images() -> None:
     assert model.calls[1:] == [[b"ab"] * 3 + [b""]]
 
 
-def test_images_of_other_options_are_answered_apart_and_the_oldest_first() -> None:
+def test_images_with_other_options_get_separate_calls_and_the_oldest_first() -> None:
     model = Model()
     with batcher(model) as own:
         asked = [lambda key=key: one(own, b"ab", key=key) for key in (1, 2, 1)]
@@ -123,7 +123,7 @@ def test_one_image_that_fails_a_call_fails_alone() -> None:
     assert answers == [[1], [400], [3]]
 
 
-def test_a_whole_request_is_a_call_of_its_own() -> None:
+def test_a_whole_request_gets_a_separate_call() -> None:
     model = Model()
     with batcher(model, max_batch=2) as own:
         answers = asyncio.run(
@@ -146,7 +146,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     assert answers[2].status == 429 and answers[2].retry_after >= 1
 
 
-def test_what_waited_past_its_deadline_is_refused_and_never_computed() -> None:
+def test_a_request_that_waited_past_its_deadline_is_refused_and_never_computed() -> None:
     model = Model()
     with batcher(model) as own:
         answers = asyncio.run(
@@ -173,7 +173,7 @@ def test_a_batch_that_is_not_full_waits_for_more() -> None:
 
 
 async def calls(model: Model, count: int) -> None:
-    """Return once so many calls are under way."""
+    """Return once `count` calls are running."""
     end = time.monotonic() + 10
     while len(model.calls) < count and time.monotonic() < end:
         await asyncio.sleep(0.001)
@@ -215,7 +215,7 @@ def test_a_few_images_wait_no_longer_than_the_call_under_way() -> None:
         assert asyncio.run(few(own)) == [[1, 2, 3], [1]]
 
 
-def test_closing_answers_what_waits_and_refuses_what_comes() -> None:
+def test_closing_answers_waiting_requests_and_refuses_new_ones() -> None:
     model = Model()
 
     async def close(own: Batcher) -> None:

@@ -1,4 +1,4 @@
-"""Guards `POST /predict/MODEL`, the page, limits on images, keys, and the server's numbers."""
+"""Guards `POST /predict/MODEL`, the page, limits on images, API keys, and metrics."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_versions_labels_and_settings_are_chosen(port: int) -> None:
         ("POST", "/predict/none", b"x", 404, 'no model "none"'),
         ("POST", "/predict/toy/versions/9", b"x", 404, "no version 9"),
         ("POST", "/predict/toy/labels/old", b"x", 404, "its labels: stable"),
-        ("POST", "/predict/toy?size=3", b"x", 400, 'no setting "size"'),
+        ("POST", "/predict/toy?size=3", b"x", 400, 'no option "size"'),
         ("POST", "/predict/toy?threshold=high", b"x", 400, "takes a number"),
         ("GET", "/predict/toy", None, 405, "allows POST"),
         ("POST", "/predict/a/b", b"x", 404, "no address"),
@@ -158,7 +158,7 @@ def test_json_that_costs_memory_is_refused_before_it_is_parsed(
 ) -> None:
     answered, content, _ = ask(port, "POST", PREDICT, body)
     assert answered == status and sentence in content["error"]
-    assert not caplog.records, "an error that the server knows is none for its log"
+    assert not caplog.records, "the server logged an error of the client"
 
 
 def test_brackets_and_commas_in_strings_count_for_nothing(port: int) -> None:
@@ -178,12 +178,12 @@ def test_the_page_needs_no_inline_code(port: int) -> None:
     assert ask(port, "GET", "/")[1] == {"models": [{"name": "toy", "versions": ["1", "2"]}]}
 
 
-def test_a_request_id_comes_back_and_one_is_made(port: int) -> None:
+def test_a_request_id_is_returned_or_generated(port: int) -> None:
     assert ask(port, "GET", "/healthz", headers={"X-Request-Id": "a-1"})[2]["X-Request-Id"] == "a-1"
     assert len(ask(port, "GET", "/healthz")[2]["X-Request-Id"]) == 32
 
 
-def test_health_and_numbers(port: int) -> None:
+def test_health_and_metrics(port: int) -> None:
     assert ask(port, "GET", "/healthz")[0] == ask(port, "GET", "/readyz")[0] == 200
     by_rest(port, b"counted")
     ask(port, "POST", "/predict/none", b"x")
@@ -223,7 +223,7 @@ def test_sizes_are_read_from_headers_of_every_format() -> None:
     assert image_size(tf.io.encode_png(pixels).numpy()) == (50, 30)
     jpeg = tf.io.encode_jpeg(pixels).numpy()
     assert image_size(jpeg) == (50, 30)
-    # What libjpeg passes over: bytes between segments, filling, and markers that stand alone.
+    # libjpeg skips bytes between segments, fill bytes, and markers without a segment.
     segment, rest = b"\xff\xe1\0\6abcd", jpeg[2:]
     for between in (b"any \xff\0 bytes", b"\xff" * 99, b"\xff\1\xff\xd0"):
         passed = b"\xff\xd8" + segment + between + rest

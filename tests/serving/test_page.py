@@ -29,7 +29,7 @@ ROWS = """
 [...document.querySelectorAll("#list li")].map((item) =>
   [item.querySelector("span").textContent, item.querySelector("output").textContent])
 """
-# Colors in the picture that the photo, gray in gray, has none of.
+# The share of colored pixels in the picture; the photo itself is gray.
 COLORED = """
 (() => {
   const canvas = document.getElementById("canvas");
@@ -117,7 +117,9 @@ def test_the_camera_takes_a_picture_that_is_answered(
     assert browser.evaluate("document.getElementById('video').srcObject === null")
 
 
-def test_what_is_no_image_is_an_error_in_words(browser: Browser, port: int, tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_an_error_on_the_page(
+    browser: Browser, port: int, tmp_path: Path
+) -> None:
     (tmp_path / "notes.txt").write_text("I am no image.")
     choose(browser, port, "segmentation", "dark")
     browser.drop("#drop", tmp_path / "notes.txt")

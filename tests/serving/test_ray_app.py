@@ -1,4 +1,4 @@
-"""Guards the application of Ray Serve, with two replicas on this machine."""
+"""Guards the Ray Serve application, with two replicas on this machine."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_an_unknown_word_is_refused() -> None:
 @pytest.fixture(scope="module")
 def port(artifact: Path) -> Iterator[int]:
     """The port of Ray's proxy, once both replicas answer."""
-    # Read when Ray is imported. On a busy machine its proxy takes longer than the usual 5 seconds,
-    # and its workers, which are nice to other processes, take minutes to start.
+    # Ray reads these when it is imported. On a busy machine its proxy takes longer than the usual
+    # 5 seconds, and its workers, which run at a low priority, take minutes to start.
     os.environ.update(
         RAY_USAGE_STATS_ENABLED="0",
         RAY_AUTH_MODE="disabled",
@@ -41,7 +41,7 @@ def port(artifact: Path) -> Iterator[int]:
         RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="90",
         RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S="90",
     )
-    # Workers import the tests' cvpipe.
+    # Workers must import the cvpipe that is tested.
     os.environ["PYTHONPATH"] = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install cvpipe[ray]")
     from ray import serve
@@ -64,13 +64,13 @@ def port(artifact: Path) -> Iterator[int]:
 
 
 def replicas() -> dict[int, psutil.Process]:
-    """The processes of the replicas by number, among those that this test has started."""
+    """Return the processes of the replicas, by process id, among those that this test started."""
     own = psutil.Process().children(recursive=True)
     return {one.pid: one for one in own if "ServeReplica" in " ".join(one.cmdline())}
 
 
 def expected(artifact: Path) -> dict[str, Any]:
-    """The artifact's own answer."""
+    """The answer of the artifact itself."""
     import tensorflow as tf
 
     signature = tf.saved_model.load(str(artifact)).signatures["serving_default"]
@@ -108,7 +108,7 @@ def test_two_replicas_of_ray_answer_as_the_artifact_and_one_that_is_killed_is_re
     assert len(before) == 2
     killed = next(iter(before))
     os.kill(killed, signal.SIGKILL)
-    # The other one goes on; what lay with the one that was killed may be lost.
+    # The other replica answers on; requests that the killed one had may be lost.
     assert right in answers(20)
     end = time.monotonic() + 120
     while len(set(replicas()) - {killed}) < 2 and time.monotonic() < end:

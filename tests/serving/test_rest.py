@@ -1,4 +1,4 @@
-"""Guards bodies of predict requests ↔ tensors: TF Serving's REST API, without a server."""
+"""Guards the conversion between JSON of TF Serving's REST API and tensors, without a server."""
 
 import base64
 import json
@@ -174,7 +174,10 @@ def test_a_malformed_body_is_refused_with_the_reason(body, sentence):
         ({"inputs": {"left": [[1, 2]], "right": [3], "up": 1}}, 'unknown input "up"'),
         ({"instances": [[1, 2]]}, "by name"),
         ({"inputs": [[1, 2]]}, "by name"),
-        ({"instances": [{"left": [1, 2], "right": 3}, [1, 2]]}, "instance 1 is a bare value"),
+        (
+            {"instances": [{"left": [1, 2], "right": 3}, [1, 2]]},
+            "instance 1 is a value without a name",
+        ),
         (
             {"instances": [{"left": [1, 2], "right": 3}, {"left": [1], "right": 3}]},
             'input "left" is ragged',
@@ -211,7 +214,7 @@ def test_instances_name_settings_that_hold_for_all_of_them():
 @pytest.mark.parametrize(
     ("first", "second", "sentence"),
     [
-        ({"most": 3}, {"most": 4}, 'instance 1 has another "most" than instance 0'),
+        ({"most": 3}, {"most": 4}, '"most" differs between instances 0 and 1'),
         ({"most": 3}, {}, 'instance 1 lacks the input "most", which other instances have'),
         ({}, {"score_threshold": 0.5}, 'instance 0 lacks the input "score_threshold"'),
         ({"most": [3]}, {"most": [3]}, 'input "most" has shape (1,)'),
@@ -234,7 +237,7 @@ def test_an_instance_that_cannot_be_read_has_an_error_and_no_answer():
     assert "no JPEG" in rows[1]["error"]
     columns = rest.to_answer(outputs, row_form=False, valid="valid")["outputs"]
     assert columns == {"class_name": ["a", "b"], "valid": [True, False]}
-    # A model of others may mean something else by the name.
+    # In a model that cvpipe didn't export, an output of this name may mean something else.
     assert rest.to_answer(outputs, row_form=True)["predictions"][1]["class_name"] == "b"
 
 
@@ -266,7 +269,7 @@ def test_non_finite_outputs_are_written_as_tokens():
 
 @pytest.mark.parametrize("other", [tf.constant(1.0), tf.constant([1.0])])
 def test_row_form_needs_one_output_per_instance(other):
-    with pytest.raises(RequestError, match="column form") as caught:
+    with pytest.raises(RequestError, match="column format") as caught:
         rest.to_answer({"a": tf.constant([1, 2]), "b": other}, row_form=True)
     assert caught.value.status == 400
 

@@ -31,7 +31,7 @@ Check = Callable[[Any], bool]
 
 
 class Row(NamedTuple):
-    """A request, and what has to come back."""
+    """A request and the required answer."""
 
     method: str
     path: str

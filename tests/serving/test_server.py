@@ -24,8 +24,8 @@ PREDICT = f"{MODEL}:predict"
 
 
 class Probe(tf.Module):
-    """A model with the signatures of an artifact of ours, whose answers depend on the input and on
-    a variable.
+    """A model with the signatures of cvpipe's artifacts, whose answers depend on the input and on a
+    variable.
     """
 
     def __init__(self, version):
@@ -70,7 +70,7 @@ class Probe(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
     def crash(self, x):
-        # A DataLossError, by TF Serving's table an error of the server.
+        # Raises DataLossError, which TF Serving maps to an error of the server.
         return {"y": tf.io.decode_compressed(tf.strings.as_string(x), "ZLIB")}
 
 
@@ -85,7 +85,7 @@ def save(folder, version):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Versions 9 and 10 of one model, beside what a server must leave alone."""
+    """Versions 9 and 10 of a model, beside files and folders that a server must ignore."""
     folder = tmp_path_factory.mktemp("saved_models")
     save(folder / "probe" / "9", 9)
     save(folder / "probe" / "10", 10)
@@ -102,7 +102,7 @@ def port(folder):
 
 
 def ask(port, method, path, body=None, connection=None):
-    """Returns the status and the JSON of one request, on a connection of its own unless one is
+    """Returns the status and the JSON of the answer to a request, on a new connection unless one is
     given.
     """
     connection = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -115,7 +115,7 @@ def ask(port, method, path, body=None, connection=None):
 
 
 def raw(port, request):
-    """Sends bytes and returns all that comes back until the server closes."""
+    """Sends bytes and returns all that the server sends until it closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(2**16), b""))
@@ -189,7 +189,7 @@ def test_outputs_without_a_batch_dimension_need_the_column_form(port):
         PREDICT,
         {"signature_name": "pair", "instances": [{"left": [1, 2], "right": 3}]},
     )
-    assert status == 400 and "column form" in content["error"]
+    assert status == 400 and "column format" in content["error"]
 
 
 def test_the_latest_version_is_the_greatest_number(port):
@@ -374,7 +374,7 @@ def test_concurrent_clients_get_their_own_answers(port):
         assert all(clients.map(ask_ten_times, range(8)))
 
 
-def test_the_client_returns_one_answer_per_image_and_says_why_not(port):
+def test_the_client_returns_one_answer_or_error_per_image(port):
     url = f"http://127.0.0.1:{port}/v1/models"
     assert predict(f"{url}/probe", [b"\xff", b""]) == [answer_for(b"\xff"), answer_for(b"")]
     with pytest.raises(UserError, match='no model \\\\"other'):
@@ -407,7 +407,7 @@ def test_a_folder_of_models_a_model_and_a_version_are_all_served(folder):
     assert find_models(probe / "11.partial") == {"11.partial": {1: probe / "11.partial"}}
 
 
-def test_a_folder_without_models_says_what_to_do(tmp_path):
+def test_a_folder_without_models_is_an_error_with_advice(tmp_path):
     with pytest.raises(UserError, match="no exported model under .*cvpipe export"):
         make_server(tmp_path, "127.0.0.1", 0)
     with pytest.raises(UserError, match="no folder"):

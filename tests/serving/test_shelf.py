@@ -1,4 +1,4 @@
-"""Guards the shelf of versions: what is loaded, swapped, kept and dropped as a folder changes."""
+"""Guards which versions of models are loaded and unloaded when their folders change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvpipe.serving.versions import ALL, LATEST, Policy, parse_policy
 
 
 class Loaded:
-    """A version as these tests put it on a shelf."""
+    """A loaded version, in place of a real model."""
 
     servable: Any = None
 
@@ -103,7 +103,7 @@ def test_all_or_some_versions_are_served(folder: Path) -> None:
     assert states(shelf(folder, Policy(of_model={"m": frozenset({1})}))) == {1: "AVAILABLE"}
 
 
-def test_a_labeled_version_is_served_beside_and_answers_only_to_its_label(folder: Path) -> None:
+def test_a_labeled_version_is_served_only_to_requests_with_its_label(folder: Path) -> None:
     own = shelf(folder, parse_policy(["m:1"], ["m:canary=2"]))
     assert states(own) == {1: "AVAILABLE", 2: "AVAILABLE"}
     with own.lease("m") as version:

@@ -1,6 +1,6 @@
-"""Guards the server under load, bad clients and its own end.
+"""Guards the server under load, against bad clients, and when it is told to stop.
 
-The long forms are run by `make soak`.
+`make soak` runs the long forms of these tests.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def slow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that takes a while, whatever the batch."""
+    """A model whose call takes long, for any batch."""
     folder = tmp_path_factory.mktemp("slow") / "toy"
     save_toy(folder, 1, slow=30)
     return folder
@@ -52,7 +52,7 @@ def slow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def slower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model so slow that a few clients ask for many times what it can answer."""
+    """A model so slow that a few clients send many times as many requests as it can answer."""
     folder = tmp_path_factory.mktemp("slower") / "toy"
     save_toy(folder, 1, slow=300)
     return folder
@@ -60,12 +60,12 @@ def slower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def process(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """`cvpipe serve` in a process of its own, and its port."""
+    """Run `cvpipe serve` in a separate process; yield the process and its port."""
     command = [sys.executable, "-m", "cvpipe", "serve", str(folder), "--port", "0", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as own:
         assert own.stderr
         line = next(line for line in own.stderr if " at http://" in line)
-        # Nobody reads what follows; a full pipe would hold the server up.
+        # A thread reads the rest of stderr: a full pipe would block the server.
         threading.Thread(target=own.stderr.read, daemon=True).start()
         try:
             yield own, int(line.split(" (")[0].rpartition(":")[2])
@@ -75,8 +75,8 @@ def process(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
 
 @pytest.fixture(scope="module")
 def alone(folder: Path) -> Iterator[tuple[int, int]]:
-    """The number of a server's process, and its port."""
-    # Beside the toy a model that decodes.
+    """The process id and the port of a server."""
+    # Beside the toy, a model that decodes images.
     save_three(folder.parent, ["detection"])
     with process(folder.parent) as (own, port):
         for _ in range(3):
@@ -85,7 +85,7 @@ def alone(folder: Path) -> Iterator[tuple[int, int]]:
 
 
 def answer_alone(port: int, images: list[bytes]) -> dict[bytes, Any]:
-    """The answer of each image, asked for alone."""
+    """Return the answer to each image, requested alone."""
     return {
         image: ask(port, "POST", PREDICT, {"instances": [b64(image)]})[1]["predictions"][0]
         for image in images
@@ -99,7 +99,7 @@ def memory(pid: int) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Time that a process has computed: what it takes on a machine that does nothing else."""
+    """Return a process's CPU time, which other processes on the machine don't lengthen."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -207,7 +207,7 @@ def test_sigterm_under_load_loses_no_request(slow_folder: Path, graces: list[flo
 
 
 def _end_under_load(folder: Path, grace: float) -> None:
-    """Send SIGTERM while clients come back at once after each answer, whatever it is."""
+    """Send SIGTERM while clients send a new request after each answer."""
     outcomes: list[tuple[float, int, str]] = []
     lost: list[str] = []
     with process(folder, "--grace", str(grace)) as (own, port):
@@ -219,7 +219,7 @@ def _end_under_load(folder: Path, grace: float) -> None:
                 try:
                     connection.connect()
                 except ConnectionRefusedError:
-                    return  # no longer listening: nothing was asked
+                    return  # the server no longer listens: no request was sent
                 except OSError as error:
                     lost.append(f"while connecting: {error!r}")
                     return
@@ -247,7 +247,7 @@ def _end_under_load(folder: Path, grace: float) -> None:
         assert own.wait(30) == 0
     assert not lost
     assert {status for _, status, _ in outcomes} == {200}
-    # A second for what was under way when the signal came.
+    # Requests that ran when the signal came have a second.
     late = [said for at, _, said in outcomes if at > began + 1]
     assert set(late) <= {"close"}
     print(f"{len(outcomes)} answers, {len(late)} of them later than a second after SIGTERM")
@@ -261,7 +261,9 @@ def ask_or_none(port: int, path: str) -> int | None:
 
 
 @pytest.mark.parametrize("seconds", [3, *soaked(60)])
-def test_ten_times_the_load_is_refused_and_passes(slower_folder: Path, seconds: float) -> None:
+def test_requests_beyond_the_capacity_are_refused_until_the_load_falls(
+    slower_folder: Path, seconds: float
+) -> None:
     with process(slower_folder, "--max-queue", "16") as (own, port):
         answer_alone(port, [b"image"])
         usual = max(_seconds_alone(port) for _ in range(5))
@@ -295,13 +297,13 @@ def test_ten_times_the_load_is_refused_and_passes(slower_folder: Path, seconds: 
 
 
 def _seconds_alone(port: int) -> float:
-    """The time of an answer."""
+    """Return the time that an answer takes."""
     began = time.monotonic()
     assert ask(port, "POST", PREDICT, {"instances": ["a"]})[0] == 200
     return time.monotonic() - began
 
 
-def test_slow_clients_are_cut_off_and_hold_nothing_up(folder: Path) -> None:
+def test_slow_clients_are_disconnected_and_delay_no_others(folder: Path) -> None:
     settings = Settings(header_seconds=0.5, stalled_seconds=0.5, max_connections=300)
     with served(folder, settings) as server:
         port = server.server_port
@@ -324,7 +326,7 @@ def test_slow_clients_are_cut_off_and_hold_nothing_up(folder: Path) -> None:
         assert set(statuses) == {b"", b"408"}, statuses
 
 
-def test_a_client_that_drips_is_cut_off(folder: Path) -> None:
+def test_a_client_that_sends_byte_by_byte_is_disconnected(folder: Path) -> None:
     with (
         served(folder, Settings(header_seconds=0.5, stalled_seconds=0.5)) as server,
         socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as drip,
@@ -334,7 +336,7 @@ def test_a_client_that_drips_is_cut_off(folder: Path) -> None:
             _repeat(lambda: drip.sendall(b" "), 15, 0.1)
 
 
-def test_a_client_that_takes_no_answer_is_cut_off(folder: Path) -> None:
+def test_a_client_that_doesnt_read_its_answer_is_disconnected(folder: Path) -> None:
     with served(folder, Settings(stalled_seconds=0.5)) as server:
         body = json.dumps({"inputs": {"image_bytes": ["x" * 1000] * 1000}}).encode()
         head = b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (PREDICT.encode(), len(body))
@@ -359,15 +361,15 @@ def gzip_bomb() -> bytes:
 
 
 def gif_bomb(width: int, height: int) -> bytes:
-    """A GIF of one color: each code of its packing stands for a longer run than the one before."""
+    """Return a GIF of one color; each LZW code stands for a longer run than the one before."""
     bits, length, left = 0, 0, width * height
     while left > 0:
-        # An empty table, behind a full one whose codes have 12 bits.
+        # A code that empties the table, of 12 bits when it follows a full table.
         codes = [(256, 12 if bits else 9)]
         for n in range(3837):
             if left <= 0:
                 break
-            # The first code is a pixel; each later one is what the table gets by it.
+            # The first code is a pixel; each later one is the entry that it adds to the table.
             codes.append((257 + n if n else 0, max(9, (257 + n).bit_length() if n else 9)))
             left -= n + 1
         for code, size in codes:
@@ -381,7 +383,7 @@ def gif_bomb(width: int, height: int) -> bytes:
 
 
 def v2_bomb(data: bytes) -> tuple[str, bytes, dict[str, str]]:
-    """JSON before binary tensors, whose length a header says."""
+    """Return a request in JSON followed by a binary tensor; a header says the JSON's length."""
     return "/v2/models/toy/infer", data, {"Inference-Header-Content-Length": str(len(data))}
 
 
@@ -439,7 +441,7 @@ def test_chunks_of_two_gigabytes_are_refused_at_the_limit(alone: tuple[int, int]
         answer = connection.recv(2**16)
         assert answer.startswith(b"HTTP/1.1 413 ") and b"with its Content-Length" in answer
     print(f"refused after {sent / 2**20:.0f} MiB; {most / 2**20:.0f} MiB at most in between")
-    # The limit of a body without a length is 8 MiB; the sockets hold some more.
+    # A body without a length may have 8 MiB; the sockets' buffers hold some more.
     assert sent <= 20 * 2**20 and most < 20 * 2**20
 
 

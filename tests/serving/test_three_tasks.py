@@ -1,4 +1,4 @@
-"""Guards a server of three tasks under load: each client gets the answers of its own images."""
+"""Guards a server of three tasks under load: each client gets the answers to its own images."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from toy_served import ask, b64, served
 from toy_three import TASKS, save_three
 
 CLIENTS = 32
-# 313 of 32 clients are 10,016 requests.
+# 32 clients with 313 requests each send 10,016 requests.
 TIMES = int(os.environ.get("CVPIPE_LOAD_TIMES", "313"))
 BROKEN = BAD["truncated JPEG"]
 pytestmark = pytest.mark.soak
 
 
 class Expected(NamedTuple):
-    """The answers of an image, by a call of the model alone, in each form."""
+    """The answers to an image in each protocol, from a call of the model with this image alone."""
 
     told: dict[str, Any]
     row: dict[str, Any]
@@ -50,7 +50,7 @@ def folder(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def export_three(folder: Path) -> Path:
-    """Train a network of each task for a few steps, and export it as cvpipe does."""
+    """Train a network of each task for a few steps, and export it."""
     from cvpipe.export import gate
     from cvpipe.export.export import export
     from cvpipe.export.replay import replay
@@ -63,7 +63,7 @@ def export_three(folder: Path) -> Path:
         "segmentation": _scenes("segmentation/digit_scenes_fcn.yaml"),
     }
     with pytest.MonkeyPatch.context() as patch:
-        # Not in a process of its own: it would take longer to start than all else here.
+        # Run the gate in this process: a new process would take longer than the rest of the test.
         patch.setattr(gate, "_replay", lambda path, requests: replay(str(path), requests))
         for task, config in configs.items():
             run = folder.parent / f"{folder.name}-runs" / task
@@ -103,15 +103,16 @@ def expected(folder: Path, images: list[bytes]) -> dict[tuple[str, int], Expecte
 
 @pytest.fixture(scope="module")
 def port(folder: Path, kind: str) -> Iterator[int]:
-    # The last bits of a convolution depend on the batch, and those of single calls are expected.
+    # The last bits of a convolution depend on the size of the batch; the expected answers come from
+    # batches of one image.
     with served(folder, Settings() if kind == "toys" else Settings(max_batch=1)) as server:
         yield server.server_port
 
 
-def test_clients_of_three_tasks_get_what_bare_calls_answer(
+def test_clients_of_three_tasks_get_the_answers_of_direct_calls(
     port: int, images: list[bytes], expected: dict[tuple[str, int], Expected], kind: str
 ) -> None:
-    # Artifacts, which here answer an image at a time, take ten times as long.
+    # Artifacts take ten times as long: here they answer one image at a time.
     tasks, times = [*TASKS], TIMES if kind == "toys" else TIMES // 10
 
     def client(number: int) -> int:

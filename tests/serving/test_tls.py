@@ -1,4 +1,4 @@
-"""Guards HTTPS and encrypted gRPC, by a certificate that the test makes."""
+"""Guards HTTPS and encrypted gRPC, with a certificate that the test makes."""
 
 from __future__ import annotations
 
@@ -58,9 +58,7 @@ def test_both_protocols_are_encrypted(pair: tuple[Path, Path], tmp_path: Path) -
             assert live(own.Empty(), timeout=20).live
 
 
-def test_a_certificate_that_cannot_be_used_is_a_sentence(
-    pair: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_an_unusable_certificate_is_an_error(pair: tuple[Path, Path], tmp_path: Path) -> None:
     save_toy(tmp_path / "toy", 1)
     cert, key = pair
     settings = Settings(tls_cert=tmp_path / "none.pem", tls_key=key)

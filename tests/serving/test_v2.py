@@ -1,6 +1,6 @@
 """Guards the Open Inference Protocol (KServe V2) over REST.
 
-Each row of the tables names the section of the protocol that it is from.
+Each row of the tables names its section in the protocol's specification.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A small model with the signatures and files of an artifact, a server of it, and a client."""
+"""A small model with the signatures and files of an artifact, and a server and client for it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ ABOUT = {
     "signatures": {},
 }
 BAD, POISON = b"bad", b"poison"
-"""An image that can't be read, and one that fails every call that it is part of."""
+"""An image that can't be read, and an image because of which its whole batch fails."""
 
 
 class Toy(tf.Module):
-    """Answers an image by a number that depends on its bytes alone, and by the version."""
+    """Answers with the version and, for each image, a number that depends on its bytes alone."""
 
     def __init__(self, version: int, slow: int = 0) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Toy(tf.Module):
             )
             with tf.control_dependencies([no_poison]):
                 ids = tf.strings.to_hash_bucket_fast(image_bytes, 10**6)
-            # Work on the input and without a known result, or Grappler would remove it.
+            # Grappler removes work whose result is known or doesn't depend on the input.
             size = tf.cast(tf.size(image_bytes), tf.float32)
             work = tf.fill([300, 300], size)
             for _ in range(slow):
@@ -78,7 +78,7 @@ class Toy(tf.Module):
 
 
 def save_toy(folder: Path, version: int, slow: int = 0) -> Path:
-    """Write a version to folder/VERSION, at once as export does."""
+    """Write a version to folder/VERSION, atomically as export does."""
     toy, aside = Toy(version, slow), folder / f"{version}.partial"
     tf.saved_model.save(
         toy, str(aside), signatures={"serving_default": toy.serve, "tensor": toy.tensor}
@@ -100,7 +100,7 @@ def save_toys(folder: Path) -> Path:
 def served(
     folder: Path, settings: Settings | None = None, host: str = "127.0.0.1"
 ) -> Iterator[Server]:
-    """A server in a thread of its own, on a free port."""
+    """Run a server in a thread, on a free port."""
     server = make_server(folder, host, 0, settings)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -121,7 +121,7 @@ def ask(
     headers: dict[str, str] | None = None,
     connection: http.client.HTTPConnection | None = None,
 ) -> tuple[int, Any, http.client.HTTPMessage]:
-    """Return status, content (JSON where it says so) and headers."""
+    """Send a request; return the answer's status, content (parsed if it is JSON) and headers."""
     own = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     text = body if body is None or isinstance(body, str | bytes) else json.dumps(body)
     own.request(method, path, text, headers or {})
@@ -139,7 +139,7 @@ def b64(value: bytes) -> dict[str, str]:
 
 
 def png(width: int, height: int) -> bytes:
-    """An image of one color, of whatever size, in few bytes."""
+    """Return a PNG of one color and any size, in few bytes."""
     row = b"\0" + b"\0" * ((width + 7) // 8)
     packer = zlib.compressobj(9)
     data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()

@@ -14,7 +14,7 @@ from cvpipe.data.guard import each_or_zeros
 from cvpipe.export.manifest import write_manifest
 
 SIDE = 320
-"""Most pixels of a side that the toy segmenter answers."""
+"""Largest height and width of the toy segmenter's masks."""
 PLACES = 3
 Answers = dict[str, tf.Tensor]
 
@@ -34,7 +34,7 @@ def classify(encoded: tf.Tensor) -> Answers:
 
 
 def detect(encoded: tf.Tensor) -> Answers:
-    """Find boxes whose places depend on the image's size, and whose scores on its colors."""
+    """Return boxes that depend on the image's size, and scores that depend on its colors."""
 
     def load(one: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels = decode_image(one, 3)
@@ -57,7 +57,7 @@ def detect(encoded: tf.Tensor) -> Answers:
 
 
 def segment(encoded: tf.Tensor) -> Answers:
-    """Number the pixels by how bright they are."""
+    """Label each pixel by its brightness."""
 
     def load(one: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels = tf.cast(decode_image(one, 1)[:SIDE, :SIDE], tf.int32)
@@ -75,7 +75,7 @@ def segment(encoded: tf.Tensor) -> Answers:
     names = tf.constant(["dark", "gray", "bright"])
     most = tf.reduce_max(sizes, 0)
     return {
-        # As large as the largest image of the batch needs, as a segmenter's.
+        # As large as the largest image in the batch, like a segmenter's masks.
         "mask": tf.cast(labels[:, : most[0], : most[1]], tf.uint8),
         "shares": tf.math.divide_no_nan(counts, tf.reduce_sum(counts, 1, keepdims=True)),
         "class_names": tf.tile(names[tf.newaxis], [tf.shape(sizes)[0], 1]),

@@ -1,4 +1,6 @@
-"""Guards images made by ascent: references, closed forms, seeds, the same alone as in a batch."""
+"""Guards images made by gradient ascent, against references and closed forms: a seed gives one
+image, alone as in a batch.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,7 @@ def test_the_smallest_pixels_are_clipped() -> None:
     np.testing.assert_array_equal(clip_smallest(images, images[..., 0], 0.0), images)
 
 
-def test_a_view_without_jitter_and_scale_is_the_image_and_others_move_it_alike() -> None:
+def test_a_view_without_jitter_and_scale_is_the_image_and_others_move_all_alike() -> None:
     images, seed = photos(), tf.constant([3, 4], tf.int64)
     np.testing.assert_allclose(random_view(images, seed, 0), images, atol=1e-6)
     views = random_view(images, seed, 0.25, (0.8, 1.2)).numpy()
@@ -110,7 +112,7 @@ def test_a_view_without_jitter_and_scale_is_the_image_and_others_move_it_alike()
     np.testing.assert_allclose(
         views[:1], random_view(images[:1], seed, 0.25, (0.8, 1.2)), atol=1e-6
     )
-    # A ramp stays a ramp, of another slope.
+    # A scaled ramp is a ramp of another slope.
     ramp = tf.reshape(tf.range(40, dtype=tf.float32), [1, 1, 40, 1]) * tf.ones([1, 40, 1, 1])
     slopes = np.diff(random_view(ramp, seed, 0.05, (1.25, 1.25)).numpy()[0, :, :, 0], axis=1)
     np.testing.assert_allclose(slopes[:, 10:30], 1 / 1.25, rtol=1e-4)
@@ -195,13 +197,13 @@ def test_activations_are_the_values_of_the_layer() -> None:
         ("second:1:2", "not a unit; write LAYER"),
     ],
 )
-def test_units_that_arent_there_are_sentences(text: str, said: str) -> None:
+def test_missing_units_are_an_error(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         find_units(network(), [parse_unit(text)])
     assert said in str(error.value)
 
 
-def test_a_layer_is_the_same_at_another_size_where_it_fits() -> None:
+def test_a_layer_can_be_computed_at_another_image_size_unless_dense() -> None:
     model, images = network(), photos(1, (SIZE, SIZE))
     layer = find_layer(model, "second")
     expected = keras.Model(model.inputs, layer.output)(images)
@@ -222,7 +224,7 @@ def test_octaves_end_with_the_image_and_leave_out_those_that_are_too_small() -> 
     assert octave_sizes((8, 9), Dream()) == [(8, 9)]
 
 
-def test_a_dream_shows_the_layer_more_and_is_the_same_in_a_batch() -> None:
+def test_a_dream_activates_the_layer_more_and_is_the_same_in_a_batch() -> None:
     model, images, settings = network(), photos(2, (16, 20)), Dream(2, 1.25, 8, 0.01, 2)
     sizes = octave_sizes((16, 20), settings, least=8)
     assert len(sizes) == 2

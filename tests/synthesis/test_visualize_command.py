@@ -78,7 +78,7 @@ def test_wrong_names_are_sentences(
     assert not (tmp_path / "none").exists()
 
 
-def test_a_network_that_no_package_has_is_a_sentence(cvpipe: Cvpipe) -> None:
+def test_a_network_without_packaged_weights_is_an_error(cvpipe: Cvpipe) -> None:
     code, _, err = cvpipe("visualize", "efficientnet", "--class", "3")
     assert code == 2 and "no package has a classifier of that name" in err
 
@@ -86,7 +86,7 @@ def test_a_network_that_no_package_has_is_a_sentence(cvpipe: Cvpipe) -> None:
 def test_a_photo_takes_a_style_and_a_texture_has_none(
     cvpipe: Cvpipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # In place of the package, which needn't be installed.
+    # In place of the weights' package, which needn't be installed.
     monkeypatch.setattr(
         perceptual, "trained_features", lambda pooling: random_features(0.125, pooling=pooling)
     )
@@ -109,7 +109,7 @@ def test_a_photo_takes_a_style_and_a_texture_has_none(
         (("--to", "out.gif"), 2, "give a name that ends in .png or .jpg"),
     ],
 )
-def test_wrong_words_of_style_are_sentences(
+def test_wrong_arguments_of_style_are_errors(
     cvpipe: Cvpipe,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""Guards the anomaly task: normal images alone are learned, and answers are of whole images."""
+"""Guards the anomaly task: only normal images are learned; heat maps cover the original image."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def test_only_normal_images_that_could_be_read_are_taken_in(head: dict[str, Any]
         taken.append(state(network))
         again = anomaly.take_in({"network": network}, part, seed)["novelty"].numpy()
         assert again[1] == 0
-        # What has been taken in is near, and the other normal image is not unless it has been, too.
+        # An image that was learned has a low score; the other normal image has one only if it was
+        # learned, too.
         assert (again[2] > 2 * again[0] + 1e-2) == (weight[2] == 0)
     assert any((one != other).any() for one, other in zip(*taken, strict=True))
 
@@ -146,7 +147,7 @@ def test_an_answer_is_json_with_a_heat_map_as_png() -> None:
         ({"train": {"epochs": 1, "batch_size": 4, "accumulate": 2}}, "train.accumulate is for"),
     ],
 )
-def test_keys_of_descent_are_refused(section: dict[str, Any], said: str) -> None:
+def test_keys_for_training_by_gradients_are_refused(section: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         config_file.parse(json.dumps(values(**section)), "anomaly.json")
 
@@ -158,7 +159,7 @@ def test_keys_of_descent_are_refused(section: dict[str, Any], said: str) -> None
         ("resnet18", "prepare.size: .* multiples of the largest of model.head.strides, 32;"),
     ],
 )
-def test_maps_that_do_not_fit_are_a_sentence(backbone: str, said: str) -> None:
+def test_maps_that_do_not_fit_are_an_error(backbone: str, said: str) -> None:
     made = config({"kind": "patchcore", "strides": [4, 32]})
     model = made.model.model_copy(update={"backbone": backbone})
     with pytest.raises(ConfigError, match=said):

@@ -1,4 +1,4 @@
-"""Guards classification: answers that agree with themselves, losses, means of several answers."""
+"""Guards classification: consistent answers, losses, and means of several answers to one image."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_the_average_keeps_tiny_probabilities() -> None:
     np.testing.assert_allclose(average["logits"], [[40.38, -200.38]], atol=0.1)
 
 
-# -- the whole section reaches the network
+# -- the network gets the whole section `model`
 
 
 def test_the_model_section_reaches_the_network() -> None:

@@ -1,4 +1,4 @@
-"""Guards the contract of tasks: the core gets from each what its `Task` promises."""
+"""Guards the contract of tasks: each does what the fields of `Task` promise the core."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SCENES = (
     "model.width=0.125",
     "train.batch_size=3",
 )
-# Heights and widths of three images before they were prepared; places in answers are in them.
+# Heights and widths of three original images; answers give places in their pixels.
 EXTENTS = [[48, 64], [30, 50], [48, 20]]
 
 
@@ -78,7 +78,7 @@ def scratches(*overrides: str) -> Config:
     return config_file.load(pipeline, [*kept, "prepare={size: [32, 32]}", *overrides])
 
 
-# Each task, in all ways in which it answers, with all answers that can be asked for.
+# Each task in every form of its answers, with all optional answers switched on.
 CASES = {
     "anomaly": lambda: scratches(
         "model={backbone: resnet18, width: 0.125, head: {kind: patchcore, bank: 20}}"
@@ -101,7 +101,7 @@ CASES = {
     ),
     "style": styles,
 }
-# What another case of the task shows in less time.
+# Slow cases, of whose task another case is faster.
 LONG = ("anomaly by Gaussians",)
 PARAMS = [pytest.param(name, marks=pytest.mark.soak) if name in LONG else name for name in CASES]
 
@@ -129,7 +129,7 @@ class Case(NamedTuple):
         ]
 
     def three_images(self) -> np.ndarray:
-        """Three prepared images; where they keep their own size, all of one."""
+        """Three prepared images; of one size, even where the pipeline lets images keep theirs."""
         batches = [batch["image"] for batch in self.evaluation_batches(3)]
         return np.concatenate(batches)[:3]
 
@@ -185,7 +185,7 @@ def test_answers_and_decorations_are_the_fields_that_the_task_names(case: Case) 
 
 def test_targets_that_differ_in_size_say_how_they_are_padded(case: Case) -> None:
     specs = tf.data.Dataset.range(1).map(case.source.read).element_spec
-    # As of files, whose sizes a graph doesn't know.
+    # Images in files have sizes that the graph doesn't know.
     of_any_size = {
         name: tf.TensorSpec([None, None, *spec.shape[2:]], spec.dtype)
         if name in ("image", "mask")

@@ -1,4 +1,4 @@
-"""Guards the detection task: what is encoded is what is answered, with every head."""
+"""Guards the detection task: with every head, decoding returns the objects that were encoded."""
 
 from __future__ import annotations
 
@@ -176,8 +176,8 @@ def test_images_without_objects_have_a_finite_loss_and_no_answers(head: str) -> 
 def test_boxes_centered_in_letterbox_bars_are_not_answered(
     head: str, extent: tuple[int, int]
 ) -> None:
-    # Fractions of the network's input, whose bars are the first and the last quarter of an axis: in
-    # a bar, in a bar but for a strip, just inside, and in the middle.
+    # Fractions of the network's input, whose bars are the first and the last quarter of an axis.
+    # The boxes lie in a bar, in a bar except for a strip, just inside the image, and in its middle.
     boxes = np.array(
         [
             [0.02, 0.38, 0.2, 0.6],
@@ -228,7 +228,7 @@ def test_boxes_without_area_leave_their_places_to_others() -> None:
     config = config_of("yolo_v1", "model.head.suppress={max_detections: 2, candidates: 2}")
     targets = batch_of_one(config)
     outputs = right_outputs(config, targets)
-    # Everywhere but at the objects a box of no height, and surer than they are.
+    # Everywhere but at the objects: a box of height 0, with a higher score than the objects'.
     empty = outputs["objectness"] == 0
     outputs["boxes"][empty, 2] = 0
     outputs["objectness"][~empty] = 0.5

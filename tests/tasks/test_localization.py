@@ -1,4 +1,4 @@
-"""Guards localization: the object that is encoded is the one that is answered and learned."""
+"""Guards localization: the object that is encoded is learned, and answered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cvpipe.training.sanity.gradient_check import gradient_check
 
 CLASSES = ("cat", "dog", "größe")
 EXTENT = (150, 300)
-# Pixels of an image of EXTENT. The second is the largest that is no crowd.
+# Pixels of an image of EXTENT. The last box, the largest, is a crowd.
 BOXES = np.array([[20, 30, 60, 90], [70, 180, 130, 250], [0, 0, 150, 300]], np.float32)
 LABELS = np.array([2, 1, 0], np.int32)
 CROWD = np.array([False, False, True])
@@ -40,7 +40,7 @@ def config_of(*overrides: str) -> Localization:
 
 
 def example(chosen: slice = slice(None)) -> dict[str, tf.Tensor]:
-    """An image with some of the objects."""
+    """Return an example with the chosen objects."""
     boxes = BOXES[chosen] / np.tile(EXTENT, 2)
     return {
         "image": tf.zeros([*EXTENT, 3], tf.uint8),
@@ -125,7 +125,7 @@ def test_smooth_l1_counts_in_tenths_of_the_input() -> None:
     config = config_of("loss={kind: softmax, box: smooth_l1, box_weight: 2}")
     targets = targets_of(example(), example())
     outputs = right_outputs(config, targets)
-    # Half a tenth is squared; two tenths count but linearly.
+    # An error of half a tenth is squared; one of two tenths counts linearly.
     off = tf.constant([[0.05, 0, 0, 0], [0, 0, 0.2, 0]])
     parts = localization.loss({**outputs, "box": outputs["box"] + off}, targets, config)
     np.testing.assert_allclose(
@@ -264,7 +264,7 @@ BACKBONES = (
 )
 
 
-# The others have the layers of one of these, or no padding and need larger images.
+# The other networks have the layers of one of these, or have no padding and need larger images.
 @pytest.mark.parametrize("name", [*BACKBONES, "keras/MobileNetV2"])
 def test_every_backbone_has_a_box(name: str) -> None:
     keys = [

@@ -67,14 +67,14 @@ def targets(visibility: int = 2) -> dict[str, Any]:
 
 
 def right_outputs(made: Pose) -> dict[str, tf.Tensor]:
-    """Outputs of a network that knows the truth."""
+    """Return the outputs of a network that makes no mistake."""
     points = tf.constant(np.tile(TRUTH, 2))
     placed = place_boxes(points, tf.constant(EXTENT), made.prepare)[..., :2]
     if made.model.head.kind == "regression":
         return {"coordinates": placed}
     if made.loss.kind == "gaussian":
         return {"heatmaps": gaussians(placed, (16, 24), 1.5)}
-    # The mean of a narrow Gaussian's softmax is where it lies.
+    # The softmax of a narrow Gaussian has its mean at the Gaussian's center.
     return {"heatmaps": tf.math.log(tf.maximum(gaussians(placed, (64, 96), 1.0), 1e-30))}
 
 
@@ -140,7 +140,7 @@ def test_an_unreadable_image_harms_no_other_and_answers_are_inside() -> None:
 
 
 def example(rows: list[tuple[list[float], bool, list[int]]]) -> dict[str, tf.Tensor]:
-    """Figures with a box, crowd and visibility each; the points of the nth are at n / 10."""
+    """Return figures, each with box, crowd and visibility; the points of the nth lie at n / 10."""
     boxes, crowd, visibility = zip(*rows, strict=True)
     return {
         "image": tf.zeros([50, 70, 3], tf.uint8),
@@ -187,7 +187,7 @@ def test_a_peak_is_found_between_cells_and_its_height_is_the_score() -> None:
     points = tf.constant([[[0.5, 0.33], [0.401, 0.777], [0.02, 0.98]]])
     found, scores = peaks(0.8 * gaussians(points, (16, 24), 1.5))
     np.testing.assert_allclose(found[:, :2], points[:, :2], atol=2e-3)
-    # At the edge a neighbor is missing: the cell itself is the answer.
+    # At the edge a neighbor is missing, and the answer is the center of the cell.
     np.testing.assert_allclose(found[:, 2], points[:, 2], atol=0.5 / 16)
     assert (scores.numpy() > 0.7).all() and (scores.numpy() <= 0.8).all()
 

@@ -61,7 +61,8 @@ def test_masks_have_the_images_own_size_as_bilinear_resizing_gives_them(
     expected = tf.nn.softmax(tf.image.resize(logits, size))[0].numpy()
     assert found["mask"].shape == (1, *size)
     chosen = np.take_along_axis(expected, found["mask"][0][..., np.newaxis].astype(int), -1)[..., 0]
-    # Softmax after resizing and before differ in the last bits where two classes tie.
+    # Softmax before resizing and after it differ in the last bits, which decide between two classes
+    # that tie.
     assert (chosen >= expected.max(-1) - 1e-3).all() and (
         found["mask"][0] == expected.argmax(-1)
     ).mean() > 0.999

@@ -149,7 +149,7 @@ def test_photos_are_stylized_at_the_longest_side_that_is_allowed(tmp_path: Path)
         ("prepare.resize=stretch", "keep"),
     ],
 )
-def test_pipelines_that_dont_fit_are_sentences(tmp_path: Path, override: str, said: str) -> None:
+def test_pipelines_that_dont_fit_style_are_errors(tmp_path: Path, override: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         config_of(tmp_path, override)
     assert said in str(error.value)

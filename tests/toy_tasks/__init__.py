@@ -1,5 +1,5 @@
-"""Tasks that only tests have, and how the package finds them: `register` does what the line does
-that names a task.
+"""Tasks that only the tests use. `register` adds them to the package, as a line in its list of
+tasks would.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SMALL = (
 
 
 class Gan(Classification):
-    """A pipeline of `gan`: `optimizer` moves the generator."""
+    """A pipeline of `gan`; its `optimizer` trains the generator."""
 
     task: Literal["gan"]  # type: ignore[assignment]
     discriminator: Optimizer
@@ -48,7 +48,7 @@ class Spelling(Classification):
 
 
 def register() -> None:
-    """Let the package find these tasks."""
+    """Make these tasks known to the package."""
     if str(Path(__file__).parent) not in cvpipe.tasks.__path__:
         cvpipe.tasks.__path__.append(str(Path(__file__).parent))
     cvpipe.config.Pipeline = Annotated[  # type: ignore[misc, assignment]

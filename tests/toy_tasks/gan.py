@@ -36,12 +36,14 @@ class GanMetrics:
         targets: Mapping[str, np.ndarray],
         weight: np.ndarray,
     ) -> None:
-        """Take in a batch."""
+        """Add a batch's answers."""
         self._sum += float((weight * predictions["realness"]).sum())
         self._weight += float(weight.sum())
 
     def result(self) -> dict[str, Any]:
-        """Return the distance of the mean realness from one half, where it can't tell."""
+        """Return how far the mean realness lies from 0.5, the discriminator's answer when it can't
+        tell real images from generated ones.
+        """
         return {"certainty": abs(self._sum / self._weight - 0.5)}
 
 

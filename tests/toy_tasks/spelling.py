@@ -37,7 +37,7 @@ class SpellingMetrics:
         targets: Mapping[str, np.ndarray],
         weight: np.ndarray,
     ) -> None:
-        """Take in a batch."""
+        """Add a batch's answers."""
         right = (predictions["letters"] == targets["letters"]).all(1)
         self._right += float((weight * right).sum())
         self._weight += float(weight.sum())
@@ -62,7 +62,7 @@ def make_task(config: Config, facts: Facts) -> Task:
 
 
 def encode(example: Example) -> Tensors:
-    """Return the letters of a digit's name: {"letters": int32 [T]}, 0 behind its end."""
+    """Return the letters of a digit's name: {"letters": int32 [T]}, padded with 0."""
     spelled = [[LETTERS.index(letter) for letter in name] for name in NAMES]
     table = np.array([[*word, *[0] * (LENGTH - len(word))] for word in spelled], np.int32)
     return {"letters": tf.gather(table, example["label"])}

@@ -1,4 +1,4 @@
-"""Trains a toy task in a process of its own: train.py FOLDER TASK [SIGNAL STEP MOMENT]."""
+"""Trains a toy task in a separate process: train.py FOLDER TASK [SIGNAL STEP MOMENT]."""
 
 from __future__ import annotations
 

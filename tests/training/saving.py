@@ -1,9 +1,10 @@
-"""Saves checkpoints in a process that is killed at a named event, as by a power cut.
+"""Saves checkpoints in a process that kills itself at a given event, as a power cut would.
 
     python saving.py FOLDER FIRST LAST EVENT
 
-Saves the steps FIRST to LAST, and prints each once it is safe. EVENT: "call N" kills at the Nth
-call that changes the folder or waits for the disk, "byte N" where the last file outgrows N bytes.
+Saves the steps FIRST to LAST, and prints each step once its checkpoint is safe. EVENT: "call N"
+kills the process at the Nth call that changes the folder or waits for the disk; "byte N", when the
+last file grows beyond N bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ CHANGES = ("link", "replace", "unlink", "fsync")
 
 
 def state(step: int) -> dict[str, np.ndarray]:
-    """Return the state after a step, which tells the step by every number."""
+    """Return a state in which every number depends on the step."""
     return {
         "step": np.int64(step),
         "networks/network/kernel": np.full([4000], step, np.float32),
@@ -52,7 +53,7 @@ def kill_at_call(number: int) -> None:
 
 
 def kill_at_byte(number: int) -> None:
-    """Let the system end this process where a file outgrows a size."""
+    """Let the system end this process when a file grows beyond this size."""
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))

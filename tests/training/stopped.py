@@ -1,9 +1,9 @@
-"""Runs the command line in a process that sends itself a signal at a named step.
+"""Runs the command line in a process that sends itself a signal at a given step.
 
     python stopped.py SIGNAL STEP MOMENT train PIPELINE.yaml ...
 
-MOMENT is "before", "during" or "after" the checkpoint of that step is written; during: the new file
-is complete but not yet renamed.
+MOMENT is "before", "during" or "after" the checkpoint of that step is written; "during" is when the
+new file is complete but not yet renamed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from cvpipe.training import checkpoints
 
 
 def stop_at(step: int, moment: str, number: int) -> None:
-    """Send this process the signal when the checkpoint `last` of the step is written."""
+    """Send this process the signal when the step's checkpoint `last` is written."""
     write, replace = checkpoints.write_checkpoint, os.replace
     sent = False
 
     def send(now: str, is_it: bool) -> None:
         nonlocal sent
         if is_it and now == moment and not sent:
-            # Once: the same checkpoint is written again when the run stops.
+            # Only once: the same checkpoint is written again when the run stops.
             sent = True
             os.kill(os.getpid(), number)
 

@@ -1,5 +1,5 @@
-"""Guards checkpoints within a training: written beside it, passed over where damaged, refused
-where the disk is full or read-only.
+"""Guards checkpoints during a training: they are written in the background, damaged ones are
+skipped, and a full or read-only disk is an error.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def test_a_run_keeps_three_checkpoints_of_different_steps(finished: Path) -> Non
     assert len(steps) == 3 and max(steps) == int(state(finished)["step"])
 
 
-def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_to_the_same_bits(
+def test_a_run_with_a_damaged_last_checkpoint_ends_with_the_same_bits(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
@@ -99,7 +99,9 @@ def test_a_failed_checkpoint_in_the_background_ends_the_training(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpointer, "write_last", full)
-    with pytest.raises(UserError, match="can't be written .No space left on device.*Make room"):
+    with pytest.raises(
+        UserError, match="can't be written .No space left on device.*Free disk space"
+    ):
         train(small_config(*CONFIG), tmp_path / "run")
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
@@ -111,7 +113,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no disk can be mounted here: that takes root's rights")
+        pytest.skip("mounting a disk needs root")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
@@ -122,7 +124,7 @@ def test_a_full_or_read_only_disk_is_a_clear_error_and_the_run_continues_afterwa
 ) -> None:
     words = [word for override in (*SMALL, *CONFIG) for word in ("--set", override)]
     run, filling = small_disk / "run", small_disk / "filling"
-    # Room for nothing, for the folder, for the first checkpoint, and for a few of them.
+    # Free bytes for nothing, for the folder, for the first checkpoint, and for several checkpoints.
     for room in (0, 20_000, 60_000, 120_000, 200_000):
         filling.write_bytes(bytes(max(shutil.disk_usage(small_disk).free - room, 0)))
         code, out, err = cvpipe("train", DIGITS, *words, "--run", run)

@@ -1,4 +1,4 @@
-"""Guards checkpoint files: whole or not there, several kept, damage noticed and passed over."""
+"""Guards checkpoint files: complete or missing, several kept, damaged ones noticed and skipped."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_a_full_disk_leaves_the_old_file_whole(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match="No space left on device.*before it is untouched"):
+    with pytest.raises(
+        UserError, match="No space left on device.*previous checkpoint is untouched"
+    ):
         write_checkpoint(file, {"networks/network/a": np.zeros(3)})
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
@@ -75,7 +77,7 @@ def test_a_damaged_file_is_noticed(tmp_path: Path, damage: str) -> None:
 
 
 def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no checkpoint there; train the run first"):
+    with pytest.raises(DataError, match="there is no checkpoint; train the run first"):
         read_checkpoint(tmp_path / "last.npz")
 
 
@@ -134,7 +136,7 @@ def test_a_damaged_checkpoint_is_skipped_renamed_and_reported(tmp_path: Path) ->
     assert told == [
         "last.npz is damaged; it is kept as damaged-1.npz",
         "earlier-5.npz is damaged; it is kept as damaged-2.npz",
-        "continuing from earlier-3.npz, the checkpoint before it",
+        "continuing from the previous checkpoint, earlier-3.npz",
     ]
 
 
@@ -146,7 +148,7 @@ def test_if_all_checkpoints_are_damaged_the_newest_is_named_and_kept(tmp_path: P
     assert names(tmp_path) == ["last.npz"]
 
 
-# Every call that a save makes, and sizes of the file; CVPIPE_KILLS=200 kills so often.
+# Kill at each call that a save makes, and at sizes of the file; CVPIPE_KILLS=200 makes 200 kills.
 CALLS = 16
 BYTES = range(0, 33_000, 33_000 // (int(os.environ.get("CVPIPE_KILLS", "40")) - CALLS))
 EVENTS = [f"call {n}" for n in range(1, CALLS + 1)] + [f"byte {n}" for n in BYTES]

@@ -1,4 +1,4 @@
-"""Guards runs that go on: where their data moved, and longer than they were meant to be."""
+"""Guards runs that are continued after their data moved, or for more epochs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def weights(run: Path) -> dict[str, bytes]:
 
 
 def started(run: Path, *overrides: str) -> Path:
-    """A run's folder as a training of some data leaves it after its first checkpoint."""
+    """Write a run's folder as it is after the first checkpoint of a training."""
     config = small_config(*OPTIONS, *overrides)
     known: Any = {"facts": {}, "examples": {"train": 8}, "digests": {"train": "x"}, "images": {}}
     Run(run).start(config, known, fresh=False)
@@ -53,7 +53,7 @@ def started(run: Path, *overrides: str) -> Path:
 
 
 def goes_on(run: Path, *overrides: str) -> bool:
-    """True if the run is resumed with these overrides and the same data."""
+    """Resume the run with these overrides and the same data; return True if that works."""
     known: Any = json.loads((run / "run.json").read_text())
     return Run(run).start(small_config(*OPTIONS, *overrides), known, fresh=False)
 
@@ -94,7 +94,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize("source, place", PLACES)
-def test_a_place_may_change_and_nothing_else_of_the_data(
+def test_datas_path_may_change_and_no_other_key_of_the_data(
     source: str, place: str, tmp_path: Path
 ) -> None:
     run = started(tmp_path / "run", source)
@@ -120,7 +120,9 @@ def test_a_place_may_change_and_nothing_else_of_the_data(
         "{kind: plateau}",
     ],
 )
-def test_a_schedule_that_doesnt_know_its_end_can_go_on(schedule: str, tmp_path: Path) -> None:
+def test_a_run_whose_schedule_doesnt_depend_on_the_epochs_can_be_made_longer(
+    schedule: str, tmp_path: Path
+) -> None:
     overrides = (f"schedule={schedule}", "train.epochs=3")
     run = started(tmp_path / "run", *overrides)
     assert goes_on(run, *overrides, "train.epochs=7")
@@ -134,6 +136,6 @@ def test_a_cosine_cant_be_made_longer_and_says_what_to_do(tmp_path: Path) -> Non
     with pytest.raises(ConfigError) as error:
         goes_on(run, cosine, "train.epochs=2")
     said = str(error.value)
-    assert "train.epochs can't be raised from 1 to 2, since schedule.kind: cosine spreads" in said
+    assert "train.epochs can't be raised from 1 to 2, because the learning rates" in said
     assert "--run" in said and f"--set model.weights={run}" in said
     assert Run(run).config.train.epochs == 1

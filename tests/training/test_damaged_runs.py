@@ -1,4 +1,4 @@
-"""Guards a run's files of JSON that were damaged: a sentence with the file's name, no traceback."""
+"""Guards that a damaged JSON file in a run gives an error with the file's name, no traceback."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def targets(name: str) -> dict[str, tf.Tensor]:
 
 
 def test_the_teacher_stays_as_it_is_and_is_no_part_of_the_state() -> None:
-    # Not the student's seed, with which the two would be the same.
+    # With the student's seed, both would have the same weights.
     keras.utils.set_random_seed(1)
     config = small_config(*PLAIN, "optimizer={kind: sgd, learning_rate: 0.5}")
     task = load_task(config, FACTS)
@@ -97,7 +97,7 @@ def test_the_teacher_stays_as_it_is_and_is_no_part_of_the_state() -> None:
     assert losses[-1] < losses[0]
     for value, kept in zip(teachers["network"].get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, kept)
-    # All labels are 0, but the teacher alone is listened to.
+    # All labels are 0, but the student must follow the teacher alone.
     given, wanted = (
         tf.argmax(network(batch["image"], training=False)["logits"], -1)
         for network in (state.networks["network"], teachers["network"])
@@ -123,9 +123,9 @@ def test_a_taught_run_is_trained_resumed_and_exported_without_its_teacher(
 @pytest.mark.parametrize(
     "overrides, facts, error, message",
     [
-        (["train.teacher.run=runs/none"], FACTS, DataError, "no run there"),
+        (["train.teacher.run=runs/none"], FACTS, DataError, "not a run"),
         (["prepare.size=[8, 8]"], FACTS, DataError, "another image preparation"),
-        ([], Facts(("cat", "dog")), DataError, "other classes"),
+        ([], Facts(("cat", "dog")), DataError, "classes that differ"),
     ],
 )
 def test_an_incompatible_teacher_is_a_clear_error(
@@ -139,7 +139,7 @@ def test_an_incompatible_teacher_is_a_clear_error(
 def test_a_teacher_of_another_task_is_a_clear_error(trained_run: Path) -> None:
     file, overrides = PIPELINES["segmentation"]
     config = config_file.load(file, [*overrides, f"train.teacher={{run: {trained_run}}}"])
-    with pytest.raises(DataError, match="its task is classification, the pipeline's segmentation"):
+    with pytest.raises(DataError, match="its task is classification, but the pipeline's is segm"):
         with_teacher(load_task(config, FACTS), config, FACTS)
 
 

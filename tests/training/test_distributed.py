@@ -1,8 +1,8 @@
 """Guards distribution: several devices or processes train to the weights of one, batch by batch.
 
-To float32 rounding, not to the bit: the batch's sums (of gradients, of BatchNorm's statistics) are
-taken per replica and then over replicas, in another order than one device takes them. Dropout is
-left out: each replica draws its own mask.
+The weights agree to float32 rounding, not bit for bit: sums over the batch (of gradients, of
+BatchNorm's statistics) are computed per replica and then over replicas, in another order than on
+one device. The network has no dropout, because each replica would draw its own mask.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ARGUMENTS = [
     "--set",
     "optimizer.learning_rate=0.02",
 ]
-# As many steps as can be compared: ReLUs near zero make rounding grow from step to step.
+# Few steps: rounding errors grow from step to step, because of ReLUs near zero.
 FEW = ["--set", "data.test=0.9"]
 
 
@@ -127,7 +127,7 @@ def test_a_lost_worker_is_named_and_the_run_goes_on_to_the_same_bits_when_all_ar
         return {name: value.tobytes() for name, value in weights(run).items()}
 
     whole = finished(tmp_path / "whole")
-    # One that stalls is noticed later than one that has ended, and may still be there.
+    # A worker that stalls is noticed later than one that has ended, and its process still exists.
     for signal in (signals.SIGKILL, signals.SIGSTOP):
         run = tmp_path / signal.name
         workers = start_all(arguments, run, jobs)
@@ -153,7 +153,7 @@ CLIPPED_IN_PARTS = ["--set", "train.clip_norm=0.1", "--set", "train.accumulate=2
 def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(
     tmp_path: Path, small_arguments: list[str], cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
-    # Logical devices have to be made before TensorFlow starts, which a command of its own does.
+    # Logical devices must be created before TensorFlow starts, so use a separate process.
     script = (
         "import tensorflow as tf, sys\n"
         "cpu = tf.config.list_physical_devices('CPU')[0]\n"

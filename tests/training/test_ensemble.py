@@ -1,4 +1,4 @@
-"""Guards ensembles: several runs that answer as one."""
+"""Guards ensembles: several runs whose answers are averaged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cvpipe.training.trained import load
 
 @pytest.fixture(scope="session")
 def other_run(once: Once) -> Path:
-    """A run of the same pipeline from another seed, with another network."""
+    """A run of the same pipeline with another seed and another network."""
     other = ("seed=1", "model={backbone: linear, norm: none}", "train.epochs=1")
     return once("runs/other", lambda folder: train(small_config(*other), folder))
 
@@ -64,7 +64,7 @@ def test_members_that_dont_fit_together_are_refused(trained_run: Path, tmp_path:
             "config",
             lambda config: config["prepare"].update(std=[0.4]),
         ),
-        "loss.kind binary and softmax mean different probabilities": (
+        "probabilities have other meanings with loss.kind binary and softmax": (
             "config",
             lambda config: config.update(loss={"kind": "binary"}),
         ),

@@ -1,4 +1,4 @@
-"""Guards L-BFGS: a whole-set objective that falls at each iteration, and can be stopped."""
+"""Guards L-BFGS: the loss of all examples falls at each iteration, and a run can be stopped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cvpipe.training.run_log import RunLog
 from cvpipe.training.state import State
 from cvpipe.training.train import train
 
-# Few of the digits to train on.
+# A small training split, and no augmentation or dropout.
 PLAIN = (
     "model.backbone=two_layer",
     "model.width=1.0",
@@ -98,8 +98,8 @@ def test_weights_go_into_the_model_and_come_back() -> None:
 
 
 def follow(monkeypatch: pytest.MonkeyPatch, at: int | None = None) -> list[float]:
-    """The loss after each iteration, in a list that grows; `at` this iteration the process is told
-    to stop, as by Ctrl-C.
+    """Return a list to which each iteration adds its loss. At iteration `at`, if given, the process
+    is interrupted as by Ctrl-C.
     """
     losses: list[float] = []
     trained = RunLog.trained
@@ -177,7 +177,7 @@ def test_a_stopped_run_keeps_its_last_iterate_and_goes_on_from_there(
 
 
 def test_it_ends_where_the_loss_falls_no_further_and_is_not_trained_again(tmp_path: Path) -> None:
-    # So strong an l2 that all kernels go to zero.
+    # This l2 is so strong that all kernels go to zero.
     config = lbfgs("train.epochs=200", "loss.l2=1", "train.evaluate_every=150")
     result = train(config, tmp_path / "run")
     assert result["ended"] == "finished: converged" and result["steps"] < 150
@@ -226,7 +226,9 @@ def test_settings_that_lbfgs_does_not_use_are_refused(override: str, key: str) -
 
 def test_several_devices_are_refused() -> None:
     several: Any = SimpleNamespace(num_replicas_in_sync=2)
-    with pytest.raises(ConfigError, match="lbfgs works on one device; set train.strategy: one"):
+    with pytest.raises(
+        ConfigError, match="lbfgs works only on one device; set train.strategy: one"
+    ):
         check_full_batch(load_task(lbfgs(), FACTS), several)
 
 

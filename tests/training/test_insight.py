@@ -1,4 +1,6 @@
-"""Guards looking into networks: the numbers are the step's own, and the training stays as it is."""
+"""Guards the inspection of networks: its numbers are those of the step, and the training stays the
+same, bit for bit.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Guards the answers of ImageNet's weights: known photos, through training's graph, evaluation and
-the artifact alike.
+"""Guards the answers of ImageNet weights to known photos: the same from the training graph, in
+evaluation and from the artifact.
 """
 
 from __future__ import annotations
@@ -104,6 +104,6 @@ def answer_of(artifact: Callable[..., dict[str, tf.Tensor]], folder: Path) -> di
 
 
 def expect(found: dict[str, float], least: dict[str, float]) -> None:
-    """Check the probabilities of those photos that are there."""
+    """Check the probabilities of the photos that were found."""
     for name in least.keys() & found.keys():
         assert found[name] > least[name], (name, found[name])

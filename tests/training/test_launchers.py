@@ -1,4 +1,4 @@
-"""Guards the clusters of launchers: the same description for every member, or a sentence."""
+"""Guards clusters described by launchers: every member gets the same description, or an error."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_task_of_a_slurm_step_has_its_number_and_a_port_of_its_own() -> No
     assert len(set(addresses)) == 5
 
 
-def test_two_jobs_on_a_node_have_other_ports() -> None:
+def test_two_jobs_on_a_node_have_different_ports() -> None:
     ports = [
         member({**SLURM, "SLURM_PROCID": "0", "SLURM_JOB_ID": job})[1][0] for job in ("7", "8")
     ]
@@ -78,7 +78,7 @@ def test_pods_of_an_indexed_job_are_members_by_their_completion_index() -> None:
     ],
     ids=["nothing", "empty", "a script of Slurm outside srun", "one task", "a job of its own"],
 )
-def test_a_process_that_no_cluster_is_named_for_trains_alone(environment: dict[str, str]) -> None:
+def test_a_process_without_cluster_variables_trains_alone(environment: dict[str, str]) -> None:
     assert read_member(launched_as(environment)) is None
 
 
@@ -93,7 +93,7 @@ def test_tf_config_comes_first() -> None:
         ({"CVPIPE_WORKERS": "a,b"}, "names 2 workers, but JOB_COMPLETION_INDEX is not set"),
         (
             {"CVPIPE_WORKERS": "a,b", "CVPIPE_WORKER_INDEX": "2"},
-            'CVPIPE_WORKER_INDEX is "2"; set it to the number of this worker, from 0 to 1',
+            'CVPIPE_WORKER_INDEX is "2"; set CVPIPE_WORKER_INDEX to the number of this worker',
         ),
         ({**SLURM, "SLURM_PROCID": "5"}, "start the training with srun, or set TF_CONFIG"),
         ({**SLURM, "SLURM_PROCID": "0", "SLURM_STEP_NODELIST": "gpu1"}, "start the training"),

@@ -1,4 +1,4 @@
-"""Guards trainings that meet bad records, bad numbers, and runs that are already there."""
+"""Guards trainings with bad records, losses that aren't finite, and folders that hold a run."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def trained(once: Once) -> Path:
 
 @pytest.fixture
 def finished(trained: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """The photos, not to be changed, and a copy of their finished run, which may be."""
+    """The photos, which the test must not change, and a copy of their run, which it may."""
     return trained / "photos", shutil.copytree(trained / "run", tmp_path / "run")
 
 
-# Quick to build, where what is tested is not the network.
+# Quick to build, for tests that don't depend on the network.
 SHALLOW = ("model={backbone: two_layer, dropout: 0.1}", "prepare.size=[8, 8]")
-# BatchNorm and dropout: an example has an effect on others, and there is state beside the weights.
+# With BatchNorm and dropout, an example affects others, and the state holds more than the weights.
 THIN_RESNET = ("prepare.size=[8, 8]",)
 
 
@@ -87,8 +87,8 @@ def test_a_broken_image_is_left_out_named_and_not_touched(photos: Path, tmp_path
 def test_a_broken_image_doesnt_change_which_examples_the_others_meet(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Plain reading fails at a bad record and goes on guardedly; a run that is guarded from its
-    # start must end the same.
+    # Reading starts without a guard, and fails at a bad record before it goes on with the guard; a
+    # run that has the guard from its start must end with the same bits.
     for name in ("dark/03.jpg", "dark/04.jpg"):
         (photos / name).write_bytes(b"garbage")
     options = ("data.validation=0", "data.test=0.1", "data.max_bad_share=0.5")
@@ -159,20 +159,24 @@ def test_another_configuration_in_the_same_folder_is_refused_with_the_keys(
 def test_data_that_changed_since_is_refused(photos: Path, tmp_path: Path) -> None:
     train_photos(photos, tmp_path / "run")
     (photos / "dark/new.jpg").write_bytes((photos / "dark/01.jpg").read_bytes())
-    with pytest.raises(ConfigError, match="data changed since this run began .*numbers of images"):
+    with pytest.raises(
+        ConfigError, match="data has changed since this run began .*numbers of images"
+    ):
         train_photos(photos, tmp_path / "run")
-    # As many as before, but not the same.
+    # The same number of images, but not the same images.
     (photos / "dark/new.jpg").unlink()
     for file in (photos / "dark").glob("*.jpg"):
         file.rename(file.with_name(f"other-{file.name}"))
-    with pytest.raises(ConfigError, match="data changed since this run began .*images or annot"):
+    with pytest.raises(
+        ConfigError, match="data has changed since this run began .*images or annot"
+    ):
         train_photos(photos, tmp_path / "run")
     with pytest.raises(DataError, match="such as .*other-.*, may be the same under other names"):
         evaluate_run(Run(tmp_path / "run"))
 
 
 @pytest.mark.soak
-def test_a_mended_record_counts_again(photos: Path, tmp_path: Path) -> None:
+def test_a_repaired_record_is_counted_again(photos: Path, tmp_path: Path) -> None:
     contents = {file: file.read_bytes() for file in photos.rglob("*.jpg")}
     for file in contents:
         file.write_bytes(b"garbage" if file.name in ("03.jpg", "04.jpg") else contents[file])
@@ -216,8 +220,7 @@ def test_a_run_killed_in_an_evaluation_evaluates_again(
     options: tuple[str, ...],
     network: tuple[str, ...],
 ) -> None:
-    # With a checkpoint after every call, none may be one from which the evaluation would be left
-    # out.
+    # A checkpoint is saved after every call; no run that resumes from one may skip the evaluation.
     options = (
         *options,
         "train.epochs=3",
@@ -255,8 +258,8 @@ def test_a_run_killed_in_an_evaluation_evaluates_again(
 
 @pytest.mark.soak
 def test_a_snapshot_is_the_state_at_the_last_step_of_a_cosine(photos: Path, tmp_path: Path) -> None:
-    # 24 training images, 3 steps an epoch: cosines of 1 and 2 epochs, and one that is cut off; then
-    # one that ends with the run.
+    # 24 training images make 3 steps per epoch. The first run has cosines of 1 and 2 epochs, and a
+    # third that its end cuts off; the second run ends with the end of a cosine.
     options = (
         "schedule={kind: restarts, cycle_epochs: 1, growth: 2}",
         "train.snapshots=true",
@@ -279,7 +282,7 @@ def test_a_snapshot_is_the_state_at_the_last_step_of_a_cosine(photos: Path, tmp_
         assert {key: one[key].tobytes() for key in one} == {
             key: other[key].tobytes() for key in other
         }
-    with pytest.raises(DataError, match="snapshot-9.npz: no checkpoint there"):
+    with pytest.raises(DataError, match="snapshot-9.npz: there is no checkpoint"):
         read_checkpoint(run.checkpoint("snapshot-9"))
 
 
@@ -307,7 +310,7 @@ def test_the_learning_rate_falls_when_the_score_has_not_risen(photos: Path, tmp_
     assert factor < 1
 
 
-def test_a_mistake_that_shows_late_leaves_no_folder_behind(tmp_path: Path) -> None:
+def test_errors_found_while_building_leave_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lenet5"):
         train(small_config("model.backbone=lenet5"), tmp_path / "run")
     with pytest.raises(ConfigError, match="train.early_stopping: needs a validation split"):
@@ -362,7 +365,7 @@ def test_a_picture_that_cant_be_drawn_is_a_warning_and_left_out_of_the_report(
     assert "predictions.png" in report and "confusion_matrix" not in report
 
 
-def test_pictures_come_after_the_checkpoints(
+def test_pictures_are_drawn_after_the_checkpoints_are_saved(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: Any) -> None:
@@ -389,7 +392,7 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="holds no run; choose another with --run"):
+    with pytest.raises(ConfigError, match="has no run; choose another folder with --run"):
         train_photos(photos, tmp_path / "run")
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
@@ -409,7 +412,7 @@ def test_early_stopping_stops_after_its_patience(
     scores = [row["accuracy"] for row in rows if row["split"] == "validation"]
     assert len(scores) < 30
     assert max(scores[:-2]) >= max(scores[-2:])
-    # Equal scores are no progress.
+    # An equal score is no improvement.
     said, bests = capsys.readouterr().err, np.maximum.accumulate([-1.0, *scores])
     assert said.count("(best so far)") == (np.diff(bests) > 0).sum()
     assert said.count("(equals the best)") == (np.array(scores) == bests[:-1]).sum()

@@ -1,4 +1,4 @@
-"""Guards the end of a training whose machine is about to go: saved, and to be resumed."""
+"""Guards a training whose machine is about to be preempted: it saves, ends, and can be resumed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cvpipe.training.train import train
 
 
 class Metadata(http.server.BaseHTTPRequestHandler):
-    """A metadata server; `answers` by the last part of the path."""
+    """A metadata server; `answers` holds its answers by the last part of the path."""
 
     answers: ClassVar[dict[str, str]]
     asked: ClassVar[list[str]]
 
     def do_GET(self) -> None:
-        """Answer as Google's does, which insists on its header."""
+        """Answer like Google's server, which refuses requests without its header."""
         name = self.path.removeprefix("/computeMetadata/v1/instance/")
         self.asked.append(name)
         known = name in self.answers and self.headers["Metadata-Flavor"] == "Google"
@@ -36,12 +36,12 @@ class Metadata(http.server.BaseHTTPRequestHandler):
         self.wfile.write(self.answers.get(name, "").encode() if known else b"")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Metadata]]:
-    """A metadata server of this machine, on which nothing happens."""
+    """A metadata server that announces no event."""
     Metadata.answers, Metadata.asked = {"maintenance-event": "NONE", "preempted": "FALSE"}, []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Guards batches that are too large: for the training split, and for the memory that is left."""
+"""Guards batches that are too large for the training split or for the free memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cvpipe.training.memory import bytes_of_outputs, check_memory, free_memory, 
 
 IMAGE = keras.Input((8, 8, 3))
 NARROW = keras.layers.Conv2D(2, 1, name="narrow")
-# A layer that is used twice makes two outputs.
+# A layer that is used twice has two outputs in memory.
 NETWORK = keras.Model(IMAGE, keras.layers.add([NARROW(IMAGE), NARROW(IMAGE)]))
 BYTES = 3 * 8 * 8 * 2 * 4
 
@@ -43,7 +43,7 @@ def test_a_batch_that_cant_fit_is_refused_with_one_that_may() -> None:
 
 
 def test_a_batch_that_may_not_fit_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    # Two thirds of the estimate; half of it is certain.
+    # Free are two thirds of the estimate; the step certainly needs half of the estimate.
     image = 8 * 8 * 3 * 4
     checked(int(0.67 * 100 * (4 * image + BYTES)), "train.batch_size=100")
     assert "if the training is killed, use a smaller batch" in caplog.text

@@ -64,19 +64,19 @@ def test_rmsprop_equals_its_formula() -> None:
 
 
 def test_momentum_keeps_the_learning_rates_of_its_past_steps() -> None:
-    # The rate falls from 0.1 to 0.01 after a step, v = −0.1 g, then v = 0.9 v − 0.01 g: not
-    # PyTorch's −0.01 (0.9 g + g).
+    # The rate is 0.1 in the first step and 0.01 in the second: v = −0.1 g, then v = 0.9 v − 0.01 g.
+    # With PyTorch's momentum, the second change would be −0.01 (0.9 g + g).
     falling = "schedule={kind: step, at: [0.1], factor: 0.1}"
     values = updated("optimizer={kind: sgd, learning_rate: 0.1, momentum: 0.9}", falling)
     assert values["kernel"] == pytest.approx(1 - 0.025 - (0.9 * 0.025 + 0.0025), rel=1e-6)
 
 
-def test_epsilon_has_the_place_in_its_description() -> None:
+def test_epsilon_stands_where_its_description_says() -> None:
     g, epsilon = 0.25, 0.1
-    # Adam's is divided by √(1 − β₂) at the first step.
+    # Adam's epsilon is divided by √(1 − β₂) at the first step.
     adam = updated("optimizer={kind: adam, learning_rate: 0.1, epsilon: 0.1}", steps=1)
     assert adam["kernel"] == pytest.approx(1 - 0.1 * g / (g + epsilon / np.sqrt(0.001)), rel=1e-5)
-    # AdaGrad's and RMSProp's are inside the root.
+    # In AdaGrad and RMSProp, epsilon is inside the root.
     adagrad = updated(
         "optimizer={kind: adagrad, learning_rate: 0.1, initial_accumulator: 0, epsilon: 0.1}",
         steps=1,
@@ -159,7 +159,7 @@ def test_the_average_follows_with_its_decay() -> None:
     for _ in range(3):
         optimizer.apply([tf.constant(1.0)])
         values.append(float(variable.numpy()))
-    # The average starts at the first value it sees.
+    # The average starts with the value after the first step.
     expected = ((3.0 + values[1]) / 2 + values[2]) / 2
     optimizer.finalize_variable_values([variable])
     assert float(variable.numpy()) == pytest.approx(expected)

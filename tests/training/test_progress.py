@@ -1,4 +1,4 @@
-"""Guards the line that says how a training is going."""
+"""Guards the line that shows a training's progress."""
 
 from __future__ import annotations
 

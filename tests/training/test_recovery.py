@@ -1,4 +1,6 @@
-"""Guards going on after a loss that is not finite: the same bits however it was interrupted."""
+"""Guards trainings that continue after a loss that isn't finite: interrupted or not, they end with
+the same bits.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.run import Run
 from cvpipe.training.train import train
 
-# Two epochs of 5 steps; an evaluation after each.
+# Two epochs of 5 steps, each followed by an evaluation.
 OVERRIDES = (
     "model={backbone: two_layer, dropout: 0.1}",
     "prepare.size=[8, 8]",
@@ -34,7 +36,7 @@ Poison = Callable[[Any, dict[str, Any]], tf.Tensor]
 
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[Poison], None]:
-    """Add to the loss of each example what a function of the network and the batch gives."""
+    """Return a function that adds a given function of network and batch to each example's loss."""
     plain = training.with_teacher
 
     def use(added: Poison) -> None:
@@ -71,7 +73,7 @@ def bad_gradient(network: Any, batch: dict[str, Any]) -> tf.Tensor:
 
 
 def far_weights(network: Any, batch: dict[str, Any]) -> tf.Tensor:
-    """A loss that is NaN once the last layer's biases have gone far."""
+    """A loss that is NaN once the last layer's biases are large."""
     bias = network.trainable_variables[-1].value
     far = tf.reduce_max(tf.abs(bias)) > 0.04
     return tf.where(far, np.nan, tf.zeros_like(batch["weight"]))
@@ -110,7 +112,7 @@ def test_reduce_goes_back_to_the_evaluation_before_with_half_the_learning_rate(
     poison(far_weights)
     reduce = ("train.non_finite=reduce", "train.evaluate_every=2")
     seldom = run_of(tmp_path / "seldom", *reduce)
-    assert "going back to step" in capsys.readouterr().err
+    assert "returning to step" in capsys.readouterr().err
     count = int(seldom["recoveries"])
     assert 1 <= count <= 3 and seldom["rate_factor"] == np.float32(0.5**count)
     often = run_of(tmp_path / "often", *reduce, *EVERY_STEP)
@@ -128,7 +130,7 @@ def test_a_run_that_cant_go_on_names_and_keeps_the_batch(
         run_of(tmp_path, f"train.non_finite={policy}")
     assert ("It has recovered 3 times before." in str(error.value)) == (policy != "stop")
     told = json.loads((tmp_path / "not_finite.json").read_text())
-    # Left out are steps 0, 1, 2; going back ends at step 0 again.
+    # "skip" leaves out steps 0, 1 and 2, and fails at step 3; "reduce" returns to step 0 each time.
     assert told["step"] == (3 if policy == "skip" else 0)
     with np.load(tmp_path / "not_finite.npz") as batch:
         assert batch["image"].shape == (32, 8, 8, 1) and batch["targets/label"].shape == (32,)

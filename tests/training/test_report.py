@@ -1,4 +1,4 @@
-"""Guards reports: what a person has to know of a run stands in them."""
+"""Guards reports: they hold what a reader must know about a run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_training_that_stopped_early_is_finished(run: Run) -> None:
     assert unfinished(run) is None
 
 
-def test_a_network_that_answers_one_class_is_told_in_the_report(run: Run) -> None:
+def test_the_report_says_if_a_network_answers_only_one_class(run: Run) -> None:
     metrics = ClassificationMetrics(("cat", "dog"))
     probabilities = np.float32([[1, 0], [1, 0]])
     metrics.update({"probabilities": probabilities}, {"label": np.array([0, 1])}, np.ones(2))

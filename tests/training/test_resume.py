@@ -14,13 +14,13 @@ import pytest
 from conftest import DIGITS, ROOT, SMALL, Once
 
 PIPELINES = ROOT / "pipelines"
-# A checkpoint after every step; and few examples, of which several epochs take some steps.
+# A checkpoint is saved after every step.
 ALWAYS = ("train.steps_per_call=1", "train.checkpoint_minutes=1e-9", "train.pictures=false")
 SCENES = "size: [64, 80], train: 44, validation: 8, test: 8"
 SMALL_MAPS = ("prepare={size: [32, 32], resize: letterbox}", "model.width=0.25")
 OTHERS = ("train.epochs=2", "train.batch_size=8", "schedule={kind: constant}", "train.ema=0.9")
-# All that happens within an epoch or a step; for classification with dropout's state and, in the
-# ResNet, BatchNorm's beside weights, momentum and averages.
+# Restarts, snapshots, accumulated gradients and mixed images. The state holds weights, momentum,
+# averages, dropout's seeds and, in the ResNet, BatchNorm's statistics.
 DIGITS_OVERRIDES = (
     *SMALL,
     "train.epochs=2",
@@ -75,12 +75,12 @@ OTHER_TASKS = ("detection", "segmentation", "localization", "pose")
 
 
 def train(name: str, run: Path, *stop: str) -> tuple[int, str]:
-    """Run `cvpipe train` in a process of its own, stopped as `stop` says: (exit code, stderr)."""
+    """Run `cvpipe train` in a separate process, stopped as `stop` says: (exit code, stderr)."""
     pipeline, overrides = RUNS[name]
     arguments = [part for override in (*overrides, *ALWAYS) for part in ("--set", override)]
     command = [str(Path(__file__).with_name("stopped.py")), *stop] if stop else ["-m", "cvpipe"]
     command += ["train", str(pipeline), *arguments, "--run", str(run)]
-    # With as many threads as users have: their order must not matter.
+    # With as many threads as users have: the order of threads must not matter.
     env = {name: value for name, value in os.environ.items() if not name.startswith("TF_NUM_")}
     done = subprocess.run(
         [sys.executable, *command],
@@ -109,7 +109,7 @@ def validation_scores(run: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def uninterrupted(request: pytest.FixtureRequest, once: Once) -> tuple[str, Path]:
-    """Return a run's name and the folder of its run that nothing stopped."""
+    """Return the name of an entry of RUNS, and the folder of its run without a stop."""
 
     def make(folder: Path) -> None:
         code, err = train(request.param, folder)
@@ -152,18 +152,20 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     (name, whole), run = uninterrupted, tmp_path / "run"
     code, err = train(name, run, signal, str(step), moment)
     assert code == (-9 if signal == "SIGKILL" else 75), err
-    # A checkpoint that was not renamed yet is none.
+    # A checkpoint that wasn't renamed yet doesn't count.
     resumed = step - 1 if signal == "SIGKILL" and moment != "after" else step
     assert step_of(run) == resumed
     if code == 75:
-        assert f"stopped at step {resumed}" in err and "The same command resumes it" in err
+        assert (
+            f"stopped at step {resumed}" in err and "The same command resumes the training" in err
+        )
     code, err = train(name, run)
     assert code == 0, err
     assert f"resuming at step {resumed}" in err
     assert_the_same_run(run, whole)
 
 
-# CVPIPE_KILLS=20 kills the runs of each task so often.
+# CVPIPE_KILLS=20 kills the run of each task 20 times.
 KILLS = int(os.environ.get("CVPIPE_KILLS", "0"))
 
 

@@ -42,7 +42,7 @@ Layers = list[keras.layers.Layer]
 
 
 def small_network(first: Layers | None = None, last: Layers | None = None) -> keras.Model:
-    """A convolution, a ReLU, `first`, another of both, `last`, and ten scores."""
+    """Return a network: convolution, ReLU, `first`, convolution, ReLU, `last`, and ten scores."""
     keras.utils.set_random_seed(0)
     image = x = keras.Input((16, 16, 1))
     for number, own in enumerate((first, last), 1):
@@ -63,7 +63,7 @@ def case(model: keras.Model | None = None, *overrides: str) -> SanityCase:
 
 
 class Doubling(keras.layers.Layer):
-    """Passes its input on; its gradient is twice what it should be."""
+    """The identity, with a gradient that is twice the right one."""
 
     def call(self, x: Any) -> Any:
         @tf.custom_gradient
@@ -74,14 +74,14 @@ class Doubling(keras.layers.Layer):
 
 
 class Cut(keras.layers.Layer):
-    """Lets no gradient through."""
+    """The identity, without a gradient."""
 
     def call(self, x: Any) -> Any:
         return tf.stop_gradient(x)
 
 
 class Noise(keras.layers.Layer):
-    """Another one at every call, as of a dropout."""
+    """Adds other noise at every call, as dropout does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Noise(keras.layers.Layer):
         "{kind: focal}",
     ],
 )
-def test_the_expected_initial_loss_is_that_of_scores_that_say_nothing(loss: str) -> None:
+def test_the_expected_initial_loss_is_that_of_equal_scores(loss: str) -> None:
     config = small_config(f"loss={loss}")
     expected = load_task(config, FACTS).initial_loss()
     assert expected == expected_initial_loss(config.loss, 10)
@@ -111,7 +111,7 @@ def test_the_expected_initial_loss_is_that_of_scores_that_say_nothing(loss: str)
         assert initial_loss(losses, expected, config, 10).ok is ok
 
 
-def test_an_initial_loss_is_suspicious_for_its_own_reasons() -> None:
+def test_each_kind_of_suspicious_initial_loss_has_its_advice() -> None:
     plain, weighed = small_config("loss.l2=0"), small_config("loss.l2=0.1")
 
     def judged(config: Config, loss: float, l2: float | None = None) -> str:
@@ -123,7 +123,7 @@ def test_an_initial_loss_is_suspicious_for_its_own_reasons() -> None:
     assert judged(plain, math.log(10)) == judged(weighed, math.log(10), 0.2) == ""
     assert "too large or not finite" in judged(plain, 9.0)
     assert "too large or not finite" in judged(plain, math.nan)
-    assert "show their labels" in judged(plain, 1.0)
+    assert "reveal their labels" in judged(plain, 1.0)
     assert "lower loss.l1 or loss.l2" in judged(weighed, math.log(10), 30.0)
     transferred = plain.model_copy(
         update={"model": plain.model.model_copy(update={"weights": "runs/other"})}
@@ -193,7 +193,7 @@ def test_gradients_that_are_zero_or_not_finite_count_as_missing() -> None:
 @pytest.mark.parametrize(
     "update, advice", [(1e-3, ""), (0.5, "lower"), (math.nan, "lower"), (1e-8, "raise")]
 )
-def test_updates_are_neither_far_too_large_nor_far_too_small(update: float, advice: str) -> None:
+def test_updates_that_are_far_too_large_or_small_are_suspicious(update: float, advice: str) -> None:
     finding = gradient_flow({"a/kernel": 1.0}, {"a/kernel": update})
     assert finding.ok is (advice == "")
     assert finding.ok or finding.advice.endswith(f"{advice} optimizer.learning_rate")
@@ -219,8 +219,8 @@ def test_activation_statistics_are_those_of_the_outputs() -> None:
     "change, advice",
     [
         (lambda kernel, bias: (kernel * 0 + 0.01, bias), "All channels of conv1 are equal"),
-        (lambda kernel, bias: (kernel * 1e-5, bias), "The signal is lost at conv1"),
-        (lambda kernel, bias: (kernel * 1e5, bias), "The signal grows too large at conv1"),
+        (lambda kernel, bias: (kernel * 1e-5, bias), "The signal vanishes at conv1"),
+        (lambda kernel, bias: (kernel * 1e5, bias), "The signal explodes at conv1"),
         (lambda kernel, bias: (kernel * math.nan, bias), "conv1 is not finite"),
         (
             lambda kernel, bias: (kernel, bias - 100 * (np.arange(8) < 5)),
@@ -291,7 +291,7 @@ def test_the_range_test_finds_where_a_loss_is_lowest() -> None:
     finding = range_of(valley, 0.01)
     grid = np.geomspace(1e-5, 10, 10_000)
     lowest = grid[valley(grid).argmin()]
-    # Smoothing looks back some ten steps of 33 to a power of ten.
+    # Smoothing averages about the last ten steps; 33 steps raise the rate by a factor of 10.
     assert lowest <= finding.measured["lowest_at"] <= 3 * lowest
     assert finding.measured["suggested"] == pytest.approx(finding.measured["lowest_at"] / 10)
     assert finding.ok
@@ -400,7 +400,7 @@ def test_the_command_changes_no_folder_that_holds_something_else(
         "--run",
         tmp_path / "run",
     )
-    assert code == 2 and "choose another with --run" in err
+    assert code == 2 and "choose another folder with --run" in err
     assert [path.name for path in (tmp_path / "run-sanity").iterdir()] == ["mine.txt"]
 
 

@@ -85,7 +85,7 @@ def test_restarts_that_grow_are_cosines_of_their_own_length() -> None:
 
 @pytest.mark.parametrize("growth", [1.0, 1.1, 1.5, 2.0, 3.0])
 def test_each_restart_is_at_full_rate_and_the_step_before_it_at_the_lowest(growth: float) -> None:
-    # At the very steps: float32 logarithms, by which Keras finds the cycle, miss some of them.
+    # At exactly these steps: Keras finds the cycle by a float32 logarithm, which misses some steps.
     schedule = Restarts(kind="restarts", cycle_epochs=0.7, growth=growth)
     found = rates(f"schedule={{kind: restarts, cycle_epochs: 0.7, growth: {growth}}}")
     ends = [end for end in cycle_ends(schedule, STEPS_PER_EPOCH, 80) if end < 80]

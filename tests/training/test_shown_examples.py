@@ -1,4 +1,4 @@
-"""Guards the examples in reports and TensorBoard: from the whole split, however it is batched."""
+"""Guards the examples in reports and TensorBoard: from the whole split, for any batch size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ assert PICTURES and CLASSIFIED
 
 
 def watched(shown: ShownExamples, *sizes: tuple[int, int], readable: bool = True) -> None:
-    """Show it batches of one image each, with masks."""
+    """Give it batches of one image each, with masks."""
     for index, (height, width) in enumerate(sizes):
         mask = np.zeros((1, height, width), np.uint8)
         names = np.array([[name.encode() for name in FACTS.class_names]], object)
@@ -44,7 +44,9 @@ def watched(shown: ShownExamples, *sizes: tuple[int, int], readable: bool = True
 
 
 def classified(labels: np.ndarray, wrong: np.ndarray, batch_size: int) -> list[dict[str, Any]]:
-    """The examples shown of a split with these labels, int [N], and wrong answers, bool [N]."""
+    """Return the examples that are shown of a split with these labels, int [N], of which the
+    examples in `wrong`, bool [N], are answered wrongly.
+    """
     assert CLASSIFIED
     shown = ShownExamples(CLASSIFIED)
     for begin in range(0, len(labels), batch_size):
@@ -64,20 +66,20 @@ def positions(examples: list[dict[str, Any]]) -> list[int]:
     return [int(example["predictions"]["position"][0]) for example in examples]
 
 
-def test_examples_of_a_sorted_split_are_of_all_classes_right_and_wrong() -> None:
+def test_examples_of_a_sorted_split_show_right_and_wrong_answers_of_every_class() -> None:
     labels = np.repeat(np.arange(CLASSES), 200)
     wrong = np.zeros(len(labels), bool)
-    # Two wrong answers of each class, where one in a hundred is wrong.
+    # Two of the 200 answers of each class are wrong.
     wrong[np.arange(CLASSES) * 200 + 150] = wrong[np.arange(CLASSES) * 200 + 20] = True
     chosen = positions(classified(labels, wrong, 50))
     assert len(chosen) == len(set(chosen)) == SHOWN_IMAGES
     kinds = [(int(labels[place]), bool(wrong[place])) for place in chosen]
     assert set(kinds) == {(label, right) for label in range(CLASSES) for right in (False, True)}
-    # The first row of a picture shows as many kinds as it has places.
+    # All examples in the first row of the picture, which has eight, differ in kind.
     assert len(set(kinds[:8])) == 8
 
 
-def test_the_choice_depends_on_no_batch_size_and_reaches_to_the_end() -> None:
+def test_the_choice_doesnt_depend_on_the_batch_size_and_includes_the_last_examples() -> None:
     labels, wrong = np.zeros(3000, int), np.zeros(3000, bool)
     chosen = positions(classified(labels, wrong, 7))
     assert chosen == positions(classified(labels, wrong, 1000))

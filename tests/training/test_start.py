@@ -1,4 +1,4 @@
-"""Guards transfer: trainings that start from weights trained before, some of them frozen."""
+"""Guards trainings that start from trained weights, some of which are frozen."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def assert_taken_over(model: keras.Model, origin: keras.Model, but: str = " ") -
         assert path.startswith(but) or (value == before[path]).all(), path
 
 
-def test_a_run_gives_all_its_weights_where_the_classes_are_the_same(trained_run: Path) -> None:
+def test_all_weights_of_a_run_are_taken_if_the_classes_are_the_same(trained_run: Path) -> None:
     run = Run(trained_run)
     assert_taken_over(started(f"model.weights={trained_run}"), trained_network(run))
 
@@ -85,7 +85,7 @@ def test_other_classes_get_a_fresh_last_layer(trained_run: Path) -> None:
             np.testing.assert_array_equal(value, values(before)[path])
 
 
-def test_a_file_of_weights_gives_what_it_has(trained_run: Path, tmp_path: Path) -> None:
+def test_all_weights_in_a_file_are_taken(trained_run: Path, tmp_path: Path) -> None:
     run = Run(trained_run)
     origin = trained_network(run)
     origin.save_weights(tmp_path / "digits.weights.h5")
@@ -95,7 +95,7 @@ def test_a_file_of_weights_gives_what_it_has(trained_run: Path, tmp_path: Path) 
     np.testing.assert_array_equal(fewer.get_layer("stem").kernel, origin.get_layer("stem").kernel)
 
 
-def test_a_keras_file_of_a_run_gives_all_its_weights(trained_run: Path, tmp_path: Path) -> None:
+def test_all_weights_in_a_runs_keras_file_are_taken(trained_run: Path, tmp_path: Path) -> None:
     run = Run(trained_run)
     file = tmp_path / "digits.keras"
     export_keras(Member(run, run.checkpoint("best")), file)
@@ -106,7 +106,7 @@ def test_a_keras_file_of_a_run_gives_all_its_weights(trained_run: Path, tmp_path
     np.testing.assert_array_equal(fewer.get_layer("stem").kernel, origin.get_layer("stem").kernel)
 
 
-def test_a_keras_file_leaves_dropout_its_own_seed(trained_run: Path, tmp_path: Path) -> None:
+def test_a_keras_file_doesnt_change_the_seed_of_dropout(trained_run: Path, tmp_path: Path) -> None:
     run = Run(trained_run)
     export_keras(Member(run, run.checkpoint("best")), tmp_path / "digits.keras")
     fresh, model = started(), started(f"model.weights={tmp_path / 'digits.keras'}")
@@ -136,7 +136,7 @@ def test_a_network_of_keras_applications_takes_its_weights_and_brings_its_prepro
     [
         (
             ["model.width=0.5"],
-            "layer stem: its kernel has the shape [3, 3, 1, 4], the pipeline's [3, 3, 1, 8]",
+            "layer stem: its kernel has the shape [3, 3, 1, 4], but the pipeline's kernel has",
         ),
         (["model.backbone=resnet32"], "has no weights for layer stage1_block2_conv1"),
     ],
@@ -155,7 +155,7 @@ def test_a_file_of_another_shape_is_refused_with_the_layer(
     trained_network(run).save_weights(tmp_path / "digits.weights.h5")
     with pytest.raises(
         DataError,
-        match="layer stem: the file's shape is .*3, 3, 1, 4.*, the pipeline's .*3, 3, 1, 8",
+        match="layer stem: the file's shape is .*3, 3, 1, 4.*, but the pipeline's is .*3, 3, 1, 8",
     ):
         started(f"model.weights={tmp_path / 'digits.weights.h5'}", "model.width=0.5")
 
@@ -164,15 +164,15 @@ def test_an_invalid_weights_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.weights.h5").write_text("I am a text file in disguise.")
     (tmp_path / "weights.npz").write_bytes(b"")
     for weights, sentence in {
-        "nowhere": "no run, checkpoint or file there; give one of these, or imagenet",
+        "nowhere": "not a run, a checkpoint or a file; give an existing path, or give imagenet",
         tmp_path
-        / "weights.npz": "names of files of weights end in .pth, .pt, .safetensors, .h5, .weights",
+        / "weights.npz": "names of weight files end in .pth, .pt, .safetensors, .h5, .weights",
     }.items():
         with pytest.raises(ConfigError, match=sentence):
             started(f"model.weights={weights}")
     (tmp_path / "text.keras").write_text("So am I.")
     with pytest.raises(
-        DataError, match="text.keras: can't be loaded .*give a file of cvpipe export"
+        DataError, match="text.keras: can't be loaded .*give a file that cvpipe export"
     ):
         started(f"model.weights={tmp_path / 'text.keras'}")
     with pytest.raises(DataError, match="not weights saved by Keras"):
@@ -213,7 +213,7 @@ def test_what_is_frozen_stays_as_it_was_and_the_rest_learns(
         values(trained_network(Run(tmp_path / "run"), after)),
     )
     np.testing.assert_array_equal(model[frozen], origin[frozen])
-    # A frozen norm keeps its statistics as well.
+    # A frozen BatchNorm layer keeps its statistics, too.
     np.testing.assert_array_equal(model["stem_norm/moving_mean"], origin["stem_norm/moving_mean"])
     assert model[free].shape != origin[free].shape or (model[free] != origin[free]).any()
 

@@ -53,7 +53,7 @@ def disturbed_state(*overrides: str) -> State:
         ("train.precision=mixed_float16",),
     ],
 )
-def test_a_state_comes_back_bit_for_bit(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+def test_a_saved_state_is_restored_bit_for_bit(tmp_path: Path, overrides: tuple[str, ...]) -> None:
     before = disturbed_state(*overrides).arrays()
     write_checkpoint(tmp_path / "last.npz", before)
     state = fresh(*overrides)

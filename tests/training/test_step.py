@@ -1,4 +1,4 @@
-"""Guards the train step: zero weights change nothing, nor does the grouping of steps in calls."""
+"""Guards the train step: examples of weight 0 and the number of steps per call don't change it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def two_layer(*overrides: str) -> Config:
 
 
 def lenet(*overrides: str) -> Config:
-    """The same with convolutions."""
+    """Return a small convolutional network without BatchNorm and dropout."""
     plain = (
         "model.backbone=lenet5",
         "model.width=1.0",
@@ -74,7 +74,9 @@ def lenet(*overrides: str) -> Config:
 
 
 def mixed(batch: dict[str, Any]) -> dict[str, Any]:
-    """As if each image had something of the one at the other end of the batch."""
+    """Return the batch with the labels of mixed images: each image has the image at the other end
+    of the batch as its partner.
+    """
     other = batch["targets"]["label"][::-1]
     return {
         **batch,
@@ -181,7 +183,8 @@ def test_frozen_weights_are_neither_trained_nor_regularized(
 )
 def test_a_batch_in_parts_gives_the_step_of_the_whole_batch(options: tuple[str, ...]) -> None:
     [first, second] = batches(2, 12)
-    # Parts of unlike weight, one of them none at all: each example counts the same, not each part.
+    # The parts' weights have different sums, one of which is 0: each example must count the same,
+    # not each part.
     data = [{**first, "weight": tf.constant([1.0, 0.0, 1.0] * 4)}, second]
     if "mix" in options[0]:
         data = [mixed(batch) for batch in data]
@@ -245,8 +248,7 @@ def test_the_statistics_of_batchnorm_are_those_of_the_parts_one_after_the_other(
     )
     by_hand = fresh(config)
     for part in (0, 1):
-        # Every second example: the same examples whatever the number of replicas that share the
-        # batch.
+        # A part is every second example, so that it doesn't depend on the number of replicas.
         by_hand.networks["network"](batch["image"][part::2], training=True)
     state, _ = trained(config, [batch], [1])
     statistics = [name for name in state.arrays() if "moving" in name]

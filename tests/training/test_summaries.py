@@ -1,4 +1,4 @@
-"""Guards what TensorBoard finds in a run."""
+"""Guards a run's files for TensorBoard."""
 
 from __future__ import annotations
 

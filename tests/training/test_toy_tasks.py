@@ -1,4 +1,4 @@
-"""Guards tasks of two networks and two optimizers, and of targets that are also inputs."""
+"""Guards a task with two networks and two optimizers, and one whose targets are also inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = 200
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
-    """The package finds the toy tasks, as long as these tests last."""
+    """Make the toy tasks known to the package for the tests of this file."""
     pipeline, path = cvpipe.config.Pipeline, list(cvpipe.tasks.__path__)
     register()
     yield
@@ -93,7 +93,7 @@ def test_a_killed_run_of_two_networks_ends_with_the_same_bits(gan_run: Run, tmp_
         assert value.tobytes() == given[name].tobytes(), name
 
 
-def test_a_generator_leaves_as_an_artifact_that_samples(gan_run: Run, tmp_path: Path) -> None:
+def test_a_generator_is_exported_as_an_artifact_that_samples(gan_run: Run, tmp_path: Path) -> None:
     result = export(gan_run, tmp_path / "gan")
     loaded = tf.saved_model.load(result["artifact"])
     sample = loaded.signatures["serving_default"]
@@ -108,7 +108,7 @@ def test_a_generator_leaves_as_an_artifact_that_samples(gan_run: Run, tmp_path: 
 
 
 @pytest.mark.soak
-def test_a_generator_of_another_run_is_refused(
+def test_an_artifact_with_other_samples_is_refused(
     gan_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cvpipe.errors import UserError

@@ -1,4 +1,6 @@
-"""Guards transfer learning: files of other libraries, layers that thaw, their rates, origins."""
+"""Guards transfer learning: weights of other libraries, layers that are unfrozen later, their
+learning rates, and the record of a weights file's origin.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ RESNET = ("model.backbone=resnet18", "model.width=0.125", "prepare={size: [32, 3
 
 
 def as_pytorch_has_them(model: keras.Model) -> dict[str, np.ndarray]:
-    """A ResNet's weights by torchvision's names and layout."""
+    """Return a ResNet's weights with torchvision's names and layout."""
     values = {variable.path: variable.numpy() for variable in model.variables}
     tensors = {}
     for layer in tables_of("resnet18")[0].layers:
@@ -86,10 +88,12 @@ def test_a_file_of_pytorch_gives_a_network_its_weights_by_name(
             np.testing.assert_array_equal(variable.numpy(), given[variable.path])
 
 
-def test_a_file_says_nothing_of_the_images_it_was_trained_on(
+def test_a_weights_file_doesnt_set_the_preprocessing_of_images(
     saved: tuple[keras.Model, Path],
 ) -> None:
-    with pytest.raises(ConfigError, match="doesn't say how its images were normalized; give prep"):
+    with pytest.raises(
+        ConfigError, match="doesn't contain the mean and standard deviation .*; set prepare.mean"
+    ):
         started(saved[1], "prepare={size: [32, 32], channels: 3, normalize: weights}")
 
 
@@ -98,7 +102,7 @@ def test_a_file_of_another_width_is_refused_with_the_layer(saved: tuple[keras.Mo
         started(saved[1], "model.width=0.25")
 
 
-def test_a_network_that_no_other_library_has_is_said_to_be_ours(
+def test_weights_of_a_network_that_no_other_library_has_are_refused(
     saved: tuple[keras.Model, Path],
 ) -> None:
     with pytest.raises(
@@ -117,7 +121,7 @@ def state_of(*overrides: str) -> tuple[State, Any]:
 
 
 def trained_layers(network: keras.Model) -> set[str]:
-    """The first parts of the names of layers that are trained."""
+    """Return the first parts of the names of trainable layers."""
     return {variable.path.split("_")[0].split("/")[0] for variable in network.trainable_variables}
 
 
@@ -131,7 +135,7 @@ def test_a_backbone_thaws_after_its_epochs_together() -> None:
         seen.append(trained_layers(network))
     every = {"stem", "stage1", "stage2", "stage3", "logits"}
     assert seen == [{"logits"}, {"logits"}, every, every]
-    # The optimizer has slots for all of them from the start.
+    # From the start, the optimizer has variables for the frozen layers, too.
     assert len(state.moved["optimizer"]) == len(network.trainable_variables)
 
 
@@ -198,7 +202,7 @@ def test_a_backbone_without_stages_cannot_thaw_gradually() -> None:
         (["optimizer={kind: sgd, backbone_rate: 0}"], "optimizer.backbone_rate"),
     ],
 )
-def test_keys_that_contradict_each_other_are_told(overrides: list[str], sentence: str) -> None:
+def test_contradicting_keys_are_an_error(overrides: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         small_config(*overrides)
 
@@ -242,7 +246,7 @@ def test_what_is_frozen_stays_until_it_thaws_and_then_learns(
     ended = weights_of(tmp_path / "run")
     assert ended["step"] == 4
     moved = np.abs(ended["networks/network/stem/kernel"] - given.get_layer("stem").kernel).max()
-    # Adam moves a weight by about its rate in a step, and only two of the four steps did.
+    # Adam moves a weight by about the learning rate per step; two of the four steps moved this one.
     assert 0.5 * 0.01 < moved < 2.5 * 0.5 * 0.01
 
 

@@ -1,4 +1,6 @@
-"""Guards processes that train together: what they exchange, and the name of one that is lost."""
+"""Guards processes that train together: the arrays that they exchange, and the error that names a
+lost process.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,11 @@ JOBS = {"chief": ["a:1"], "worker": ["b:2", "c:3"]}
         ("aborted on device:/job:worker/replica:0/task:1/device:CPU:0", ("worker", 1), "a:1"),
     ],
 )
-def test_the_process_that_an_error_is_about_is_named(
-    message: str, own: tuple[str, int], lost: str
-) -> None:
+def test_the_error_names_the_lost_process(message: str, own: tuple[str, int], lost: str) -> None:
     assert _lost(message, Member(*own, False, JOBS)).endswith(f"({lost})")
 
 
-def test_the_chief_comes_first_among_all() -> None:
+def test_the_chief_is_the_first_member() -> None:
     members = [("chief", 0), ("worker", 0), ("worker", 1)]
     assert [Member(*each, False, JOBS).place for each in members] == [(0, 3), (1, 3), (2, 3)]
 

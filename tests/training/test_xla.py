@@ -19,7 +19,7 @@ from cvpipe.training.strategy import uses_xla
 from cvpipe.training.train import train
 
 SCENES = ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml"
-# One step of plain gradient descent: what it changes is the gradient.
+# One step of plain gradient descent changes the weights by the gradient.
 ONE_STEP = (
     "augment=[]",
     "optimizer={kind: sgd, learning_rate: 0.1, momentum: 0}",
@@ -39,7 +39,7 @@ DETECTOR = (
 
 
 class Network(NamedTuple):
-    """A network in a pipeline, and how far XLA's gradient may lie from the kernels'."""
+    """A network in a pipeline, and the largest distance of XLA's gradient from TensorFlow's."""
 
     pipeline: Path
     overrides: tuple[str, ...]
@@ -50,8 +50,8 @@ NETWORKS = {
     "ResNet-50 without norms": Network(
         DIGITS, (*CLASSIFIER, "model={backbone: resnet50, norm: none}"), 1e-3
     ),
-    # XLA takes a variance as the mean of squares less the square of the mean. In a deep network
-    # that has learned nothing the images' features hardly differ, and this costs them digits.
+    # XLA computes a variance as the mean of squares minus the square of the mean. In a deep
+    # untrained network all images have nearly the same features, and the subtraction loses digits.
     "ResNet-50": Network(DIGITS, (*CLASSIFIER, "model.backbone=resnet50"), 0.1),
     "SSD300": Network(SCENES, DETECTOR, 1e-3),
 }
@@ -98,8 +98,8 @@ def test_a_step_of_a_network_with_max_pooling_compiles_and_moves_weights_as_the_
     moved = {
         name: np.linalg.norm(plain[name] - start[name]) for name in plain if name.endswith("kernel")
     }
-    # Two images with small objects teach SSD's first map alone: ten convolutions, three poolings
-    # and two heads.
+    # Two images with small objects train only the layers of SSD's first map: ten convolutions,
+    # three poolings and two heads.
     assert sum(distance > 0 for distance in moved.values()) >= 12
     for name, distance in moved.items():
         assert np.linalg.norm(compiled[name] - plain[name]) <= tolerance * distance, name
@@ -116,5 +116,5 @@ def test_one_device_compiles_where_the_pipeline_says_so(
 
 
 def test_xla_is_refused_for_several_devices() -> None:
-    with pytest.raises(ConfigError, match="train.xla: on works with one device only; use auto"):
+    with pytest.raises(ConfigError, match="train.xla: on works only with one device; use auto"):
         uses_xla(small_config("train.xla=on"), SimpleNamespace(num_replicas_in_sync=2))

@@ -7,7 +7,8 @@ const SCORE = 0.3;
 let asked = 0;
 let last = null;
 
-// Colors of classes, far from each other on the color wheel; masks and lists have the same.
+// Colors of classes, far from each other on the color wheel. Boxes, masks and lists use the same
+// colors.
 const hue = (n) => (n * 137.5) % 360;
 const color = (n) => `hsl(${hue(n)} 85% 38%)`;
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -33,7 +34,7 @@ async function listModels() {
 
 async function ask(file) {
   if (!file) return;
-  // Answers that arrive after the answer to a later request aren't shown.
+  // An answer isn't shown if another request was sent after its request.
   const number = ++asked;
   last = file;
   say("Predicting …");
@@ -78,13 +79,13 @@ async function draw(image, answer) {
   pen.imageSmoothingEnabled = false;
   pen.scale(scale, scale);
   pen.drawImage(image, 0, 0);
-  // Lines and names have the size of the page's text, independent of the image's size.
+  // Lines and names keep their size on the page, independent of the image's size.
   const unit = image.width / canvas.clientWidth;
   pen.lineWidth = 2.5 * unit;
   pen.font = `${14 * unit}px system-ui, sans-serif`;
   if (answer.mask) await drawMask(pen, answer);
   for (const one of shown(answer)) drawBox(pen, one.box, one.class_id);
-  // Names last, so that no box hides one.
+  // Draw names last, so that no box hides a name.
   for (const one of shown(answer)) {
     drawName(pen, one.box, one.class_id, `${one.class_name} ${percent(one.score)}`);
   }
@@ -160,7 +161,7 @@ function drawPoint(pen, point, n) {
   pen.stroke();
 }
 
-// The mask is a gray PNG whose values are class numbers; 0 is left as it is.
+// The mask is a gray PNG whose values are class numbers. Pixels of class 0 stay unchanged.
 async function drawMask(pen, answer) {
   const bytes = Uint8Array.from(atob(answer.mask.b64), (one) => one.charCodeAt(0));
   const mask = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
@@ -188,7 +189,9 @@ function shade(n) {
 
 async function startCamera() {
   try {
-    if (!navigator.mediaDevices) throw new Error("browsers allow it over HTTPS or on localhost");
+    if (!navigator.mediaDevices) {
+      throw new Error("browsers allow cameras only over HTTPS or on localhost");
+    }
     const wanted = { video: { facingMode: "environment" } };
     video.srcObject = await navigator.mediaDevices.getUserMedia(wanted);
     await video.play();

@@ -57,7 +57,7 @@ def make_task(config: Detection, facts: Facts) -> Task:
     """Create the detection task.
 
     Raises:
-        ConfigError: there is a threshold for an unknown class.
+        ConfigError: `class_thresholds` has a class that the data doesn't have.
     """
     names = facts.class_names
     for name in config.model.head.suppress.class_thresholds:
@@ -97,7 +97,7 @@ def build_network(config: Detection, num_classes: int, synchronized: bool = Fals
     """Build the network: float32 [B, H, W, C] to raw outputs by name, as in `models.detection`.
 
     With `synchronized`, BatchNorm statistics are computed over all replicas, so that results don't
-    depend on their number.
+    depend on the number of replicas.
     """
     return detection_network(config, num_classes, make_style(config.model, synchronized))
 
@@ -132,7 +132,7 @@ def encode(example: Example, config: Detection) -> Tensors:
 
 
 def objects(targets: Tensors, config: Detection) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the classes and the places of objects, for `Task.objects`."""
+    """Return the classes and the boxes of objects, for `Task.objects`."""
     placed = place_boxes(targets["boxes"], targets["extent"], config.prepare)
     return tf.convert_to_tensor(targets["labels"]), clip(placed)
 
@@ -176,10 +176,10 @@ def loss(outputs: Tensors, targets: Tensors, config: Detection) -> Tensors:
 
 _SUPPRESSED = {
     "classwise": (
-        "of two boxes of a class with a higher IoU, the one with the lower score is dropped"
+        "if two boxes of a class have a higher IoU, the box with the lower score is dropped"
     ),
-    "agnostic": "of two boxes with a higher IoU, the one with the lower score is dropped",
-    "soft": "unused by soft suppression",
+    "agnostic": "if two boxes have a higher IoU, the box with the lower score is dropped",
+    "soft": "not used by soft suppression",
 }
 """Meaning of `iou_threshold` for each `suppress.kind`."""
 
@@ -200,7 +200,7 @@ def options_of(config: Detection) -> dict[str, Option]:
 
 
 def threshold_overrides(scores: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the override that sets the best threshold of each class that has one."""
+    """Return the override that sets the best thresholds. Classes without objects have none."""
     found = {
         name: round(own["threshold"], 6)
         for name, own in scores["best_thresholds"].items()
@@ -219,16 +219,19 @@ def answer(
     """Return the answers, the same in evaluation and in the artifact.
 
     Args:
-        extent: int32 [B, 2], height and width of the original images; None for those of the
+        outputs: raw outputs of the network.
+        config: the pipeline.
+        class_names: names of the classes.
+        extent: int32 [B, 2], height and width of the original images; None for the size of the
             network's input.
         options: values that override the defaults of `options_of`.
 
     Returns:
-        "boxes" float32 [B, S, 4], nonempty boxes ymin, xmin, ymax, xmax in pixels of the original
-        images, S = `suppress.max_detections`; "class_ids" int32 [B, S]; "class_names" string [B,
-        S]; "scores" float32 [B, S] in 0…1, decreasing; "count" int32 [B], the number of objects;
-        the slots after them have zeros, ids −1 and empty names; "image_size" int32 [B, 2], the
-        `extent`.
+        "boxes" float32 [B, S, 4], ymin, xmin, ymax, xmax in pixels of the original images, without
+        empty boxes, S = `suppress.max_detections`; "class_ids" int32 [B, S]; "class_names" string
+        [B, S]; "scores" float32 [B, S] in 0…1, decreasing; "count" int32 [B], the number of
+        objects; "image_size" int32 [B, 2], the `extent`. Slots after the last object have zeros,
+        ids −1 and empty names.
     """
     boxes, scores = decode(outputs, config)
     extent = (

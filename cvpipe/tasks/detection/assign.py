@@ -1,6 +1,7 @@
-"""Target assignment: the predicted box that is responsible for each object.
+"""Target assignment for YOLO: the predicted box that is responsible for each object.
 
-SSD assigns targets by overlap (`geometry.matching.match`), YOLO by the cell of an object's center.
+YOLO assigns an object to the cell that contains the object's center. (SSD assigns objects by
+overlap, in `geometry.matching.match`.)
 
 Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. Dimensions: B images, D
 boxes, M target slots.
@@ -15,17 +16,18 @@ from cvpipe.models.detection import Grid
 
 
 def yolo_targets(boxes: tf.Tensor, grids: tuple[Grid, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Assign each object to a box of YOLOv2 or v3 and encode its target.
+    """Assign each object to a predicted box of YOLOv2 or v3, and encode the box's target.
 
-    It is the box of the cell that contains the object's center, with the anchor whose size has the
-    largest IoU with the object's (Redmon and Farhadi 2018, section 2.1).
+    The box belongs to the cell that contains the object's center, and to the anchor whose size has
+    the largest IoU with the object's size (Redmon and Farhadi 2018, section 2.1).
 
     Args:
-        boxes: float32 [B, M, 4]; results for empty slots are meaningless.
+        boxes: boxes of objects, float32 [B, M, 4]. Results for empty slots are meaningless.
         grids: from `yolo_grids`.
 
     Returns:
-        int32 [B, M], indices of the D boxes; float32 [B, M, 4], the targets of `encode_yolo`.
+        Indices into the D predicted boxes, int32 [B, M]; targets by `encode_yolo`, float32 [B, M,
+        4].
     """
     anchors = tf.constant([anchor for grid in grids for anchor in grid.anchors])
     size = boxes[..., 2:] - boxes[..., :2]

@@ -16,14 +16,14 @@ from cvpipe.models.detection import ssd_defaults, yolo_grids
 
 
 def decode(outputs: dict[str, tf.Tensor], config: Detection) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decode raw outputs to boxes, float32 [B, D, 4], not clipped, and class scores, float32 [B, D,
-    K] in 0…1.
+    """Decode raw outputs to unclipped boxes, float32 [B, D, 4], and class scores, float32 [B, D, K]
+    in 0…1.
     """
     return decode_boxes(outputs["boxes"], config), _scores(outputs, config)
 
 
 def decode_boxes(raw: tf.Tensor, config: Detection) -> tf.Tensor:
-    """Decode a head's raw "boxes" to corners of the same shape, float32 [B, D, 4]; not clipped."""
+    """Decode a head's raw "boxes", float32 [B, D, 4], to unclipped corners of the same shape."""
     if isinstance(config.model.head, Ssd):
         return decode_ssd(raw, tf.constant(ssd_defaults(config)))
     found, begin = [], 0

@@ -16,8 +16,8 @@ from cvpipe.tasks.task import Tensors
 
 
 def vanish(outputs: Tensors, targets: Tensors, config: Detection) -> tf.Tensor:
-    """Return the logarithm of the probability that no box has an object, float32 [B], if boxes were
-    independent. An attack that maximizes it hides objects.
+    """Return the objective of hiding objects, float32 [B]: the logarithm of the probability that no
+    box has an object, as if boxes were independent.
     """
     best = tf.reduce_max(decode(outputs, config)[1], axis=2)
     return tf.reduce_sum(tf.math.log(1 - best + 1e-6), axis=1)
@@ -26,8 +26,8 @@ def vanish(outputs: Tensors, targets: Tensors, config: Detection) -> tf.Tensor:
 def mislabel(
     outputs: Tensors, targets: Tensors, loss: Callable[[Tensors, Tensors], Tensors], classes: int
 ) -> tf.Tensor:
-    """Return minus the loss if each object had the next class, float32 [B]. An attack that
-    maximizes it keeps boxes and changes their classes.
+    """Return the objective of keeping boxes and changing their classes, float32 [B]: minus the loss
+    for targets in which each object has the next class.
     """
     labels = tf.convert_to_tensor(targets["labels"])
     others = {**targets, "labels": tf.where(labels >= 0, (labels + 1) % classes, labels)}

@@ -41,7 +41,7 @@ ANSWERS = {
         "close", meaning="[B, K]: mean probability of each class over the pixels"
     ),
     "mask_bytes": Field("exact", meaning="[B]: the mask as a gray PNG"),
-    "overlay_bytes": Field("exact", meaning="[B]: the image under the mask's colors, as a PNG"),
+    "overlay_bytes": Field("exact", meaning="[B]: the image with the mask over it, as a PNG"),
 }
 
 
@@ -87,7 +87,7 @@ def build_network(
     """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, h, w, K]}.
 
     With `synchronized`, BatchNorm statistics are computed over all replicas, so that results don't
-    depend on their number.
+    depend on the number of replicas.
     """
     return segmentation_network(config, num_classes, make_style(config.model, synchronized))
 
@@ -111,8 +111,8 @@ def loss(outputs: Tensors, targets: Tensors, config: Segmentation) -> Tensors:
 
 
 def class_scores(outputs: Tensors) -> tf.Tensor:
-    """Return the mean logit of each class over the pixels predicted as that class, float32 [B, K];
-    0 if there are none.
+    """Return the mean logit of each class over the pixels predicted as this class, float32 [B, K];
+    0 for classes without pixels.
     """
     logits = outputs["logits"]
     answered = tf.one_hot(tf.argmax(logits, axis=-1), logits.shape[-1])
@@ -122,7 +122,7 @@ def class_scores(outputs: Tensors) -> tf.Tensor:
 
 
 def imitate(outputs: Tensors, teacher: Tensors, temperature: float) -> tf.Tensor:
-    """Return the cross-entropy with the teacher's softened probabilities, × T², averaged over
-    pixels, float32 [B] (Hinton et al. 2015, section 2).
+    """Return the distillation loss, float32 [B]: the cross-entropy with the teacher's probabilities
+    at the temperature T, times T², averaged over pixels (Hinton et al. 2015, section 2).
     """
     return soft_cross_entropy(outputs["logits"], teacher["logits"], temperature)

@@ -36,7 +36,10 @@ def answer(
     """Return the answers, the same in evaluation and in the artifact.
 
     Args:
-        extent: int32 [B, 2], height and width of the original images; None for those of the
+        outputs: raw outputs of the network.
+        config: the pipeline.
+        class_names: names of the K classes.
+        extent: int32 [B, 2], height and width of the original images; None for the size of the
             network's input.
 
     Returns:
@@ -49,7 +52,8 @@ def answer(
     if extent is None:
         size = tf.tile([config.prepare.size], [tf.shape(logits)[0], 1])
         masks, sums = _finish(tf.nn.softmax(tf.image.resize(logits, config.prepare.size)))
-        # float32 is exact for so few pixels, and LiteRT can't divide in float64.
+        # Convert to float32, because LiteRT can't divide in float64. For an image of the network's
+        # size, float32 counts pixels exactly.
         sums = {name: tf.cast(total, tf.float32) for name, total in sums.items()}
         return _answers(masks, sums, size, class_names)
     # An unreadable image has no pixels, but layers need at least one.
@@ -91,9 +95,11 @@ def answer_in_tiles(
 
     Args:
         network: maps prepared images, float32 [1, …], to raw outputs.
-        images: uint8 [B, H, W, C].
-        extent: int32 [B, 2], height and width of each image, at the upper left of `images`; None if
-            there is no padding.
+        images: uint8 [B, H, W, C], padded at the right and bottom.
+        config: the pipeline.
+        class_names: names of the K classes.
+        extent: int32 [B, 2], height and width of each image without padding; None if there is no
+            padding.
 
     Returns:
         The same as `answer`.
@@ -147,7 +153,7 @@ def _finish(probabilities: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     pixels = [
         tf.math.count_nonzero(best == label, [-2, -1]) for label in range(probabilities.shape[-1])
     ]
-    # Strips are summed in float32, images in float64: float32 can't count a hundred million pixels.
+    # Sum a strip in float32, and an image in float64: float32 can't count a hundred million pixels.
     sums = {"pixels": tf.stack(pixels, -1), "probability": tf.reduce_sum(probabilities, [-3, -2])}
     return tf.cast(best, tf.uint8), tf.nest.map_structure(
         lambda total: tf.cast(total, tf.float64), sums

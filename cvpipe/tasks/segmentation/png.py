@@ -1,7 +1,7 @@
-"""PNG files in the answers of an artifact: masks and overlays, for clients that don't decode
-arrays.
+"""Masks and overlays as PNG files in the answers of an artifact, for clients that can show images
+but not arrays.
 
-Their names end in _bytes, so TensorFlow Serving sends them as base64.
+The names of these answers end in _bytes, so TensorFlow Serving sends them as base64.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tensorflow as tf
 from cvpipe.geometry.masks import overlay
 
 STRIP = 256
-"""Number of rows colored at once, which bounds memory."""
+"""Number of rows that are colored at once, to limit memory."""
 
 
 def png_files(pixels: tf.Tensor, mask: tf.Tensor, kinds: Sequence[str]) -> dict[str, tf.Tensor]:
@@ -21,7 +21,7 @@ def png_files(pixels: tf.Tensor, mask: tf.Tensor, kinds: Sequence[str]) -> dict[
 
     Args:
         pixels: uint8 [H, W, 1 or 3].
-        mask: uint8 [at least H, at least W]; the rest is padding.
+        mask: uint8 [at least H, at least W], with padding beyond H and W.
         kinds: names of the files, "mask" or "overlay".
 
     Returns:

@@ -1,7 +1,7 @@
 """Sanity checks of a pipeline's data, network, loss and optimizer: `cvpipe train --sanity`.
 
-Source: CS231n, Babysitting the learning process. The checks run on one device and don't change a
-run. Their results depend only on the pipeline and its seed.
+Source: CS231n, Babysitting the learning process. The checks run on one device, without a run
+folder. Their results depend only on the pipeline and its seed.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def check_sanity(config: Config, steps: int) -> Iterator[Finding]:
     task, searches = load_task(config, source.facts), not isinstance(config.optimizer, Lbfgs)
     if [update.moves for update in task.updates] != [("network",)]:
         raise ConfigError(
-            f"--sanity: task: {config.task} doesn't train one network by gradients, which the"
-            " checks require; leave it out"
+            f"--sanity: the checks require that one network is trained by gradients, which task:"
+            f" {config.task} doesn't do; leave --sanity out"
         )
     losses = rising_losses(_fresh(config, source, task), source, task, config, steps)
     first = next(losses)

@@ -21,13 +21,13 @@ from cvpipe.training.sanity.plots import line_plot
 # Inputs have a standard deviation of about 1. Outside these bounds, the signal vanishes or
 # explodes.
 LOWEST_STD, HIGHEST_STD = 1e-3, 1e3
-# In CS231n, 40% dead units in training mean that the learning rate is too high. An untrained
-# network should have fewer.
+# According to CS231n, 40% dead units in training mean that the learning rate is too high. An
+# untrained network should have fewer dead units.
 MOST_DEAD = 0.4
 
 
 class Statistics(NamedTuple):
-    """One layer's outputs on a batch."""
+    """Statistics of one layer's outputs on a batch."""
 
     mean: float
     std: float
@@ -36,14 +36,14 @@ class Statistics(NamedTuple):
     dead: float
     """Fraction of channels that are 0 for all examples at all positions."""
     alike: bool
-    """True if there are several channels and all of them are equal."""
+    """True if the layer has several channels and all are equal."""
 
 
 def activations(case: SanityCase) -> Finding:
     """Check the outputs of every layer with a kernel and of every activation."""
     measured = statistics(case)
     outputs = set(case.model.output_names)
-    # Output layers are excluded, because their outputs are meant to be small at first.
+    # Exclude output layers, because their outputs should be small at first.
     inner = {name: own for name, own in measured.items() if name not in outputs}
     stds = [own.std for own in inner.values()]
     says = "there is no layer before the scores"
@@ -96,7 +96,7 @@ def statistics(case: SanityCase) -> dict[str, Statistics]:
     @tf.function
     @tf.autograph.experimental.do_not_convert
     def measure() -> dict[str, list[tf.Tensor]]:
-        # One graph for all layers, so that each output is freed as soon as it is measured.
+        # Measure all layers in one graph, so that each output is freed as soon as it is measured.
         outputs = inside(case.batch["image"], training=True)
         return {
             name: _measure(tf.cast(output, tf.float32))
@@ -125,27 +125,25 @@ def _measure(output: tf.Tensor) -> list[tf.Tensor]:
 def _advice(layers: dict[str, Statistics]) -> str:
     for name, own in layers.items():
         if not np.isfinite(own.std):
-            return (
-                f"{name} is not finite: look at the initial weights and at prepare's mean and std"
-            )
+            return f"{name} is not finite: check the initial weights, and prepare's mean and std"
         if own.dead > MOST_DEAD:
             return (
-                f"{own.dead:.0%} of the channels of {name} are 0 for every image: look at"
-                " model.initializer and at the images"
+                f"{own.dead:.0%} of the channels of {name} are 0 for every image: check"
+                " model.initializer and the images"
             )
         if own.alike:
             return (
-                f"All channels of {name} are equal and stay equal in training: weights must be"
-                " random; look at model.initializer"
+                f"All channels of {name} are equal and stay equal in training: choose a"
+                " model.initializer with random weights"
             )
         if own.std < LOWEST_STD:
             return (
-                f"The signal is lost at {name} (standard deviation {own.std:.0e}): use larger"
+                f"The signal vanishes at {name} (standard deviation {own.std:.0e}): use larger"
                 " initial weights or a model.norm"
             )
         if own.std > HIGHEST_STD:
             return (
-                f"The signal grows too large at {name} (standard deviation {own.std:.0e}): use"
-                " smaller initial weights or a model.norm"
+                f"The signal explodes at {name} (standard deviation {own.std:.0e}): use smaller"
+                " initial weights or a model.norm"
             )
     return ""

@@ -21,7 +21,7 @@ from cvpipe.errors import DataError
 from cvpipe.tasks.task import Task
 from cvpipe.training.step import step_seed
 
-# CS231n overfits 20 examples.
+# Number of examples to overfit; CS231n uses 20.
 EXAMPLES = 32
 
 
@@ -37,8 +37,8 @@ class SanityCase(NamedTuple):
     """A training batch of b readable examples."""
 
     def loss(self, examples: int | None = None) -> tf.Tensor:
-        """Return the mean training loss of the first examples of the batch, a scalar, without L1
-        and L2 terms.
+        """Return the mean training loss, a scalar without L1 and L2 terms, of the batch's first
+        `examples` examples; None for all.
         """
         batch = tf.nest.map_structure(lambda values: values[:examples], self.batch)
         [update] = self.task.updates
@@ -48,8 +48,8 @@ class SanityCase(NamedTuple):
 
 
 def without_regularization(config: Config) -> Config:
-    """Return the configuration without augmentation, dropout and other regularization, with a
-    constant learning rate, in float32.
+    """Return the configuration in float32, with a constant learning rate, and without augmentation,
+    dropout and other regularization.
     """
     train = config.train.model_copy(
         update={"ema": None, "accumulate": 1, "precision": "float32", "snapshots": False}
@@ -82,17 +82,17 @@ def some_examples(source: Source, config: Config, task: Task) -> Batch:
     """Read a batch of at most EXAMPLES random examples. The same seed gives the same examples.
 
     Raises:
-        DataError: fewer than two can be read.
+        DataError: fewer than two examples can be read.
     """
-    # Twice as many as needed, in case some are unreadable.
+    # Choose twice as many as needed, in case some are unreadable.
     chosen = np.random.default_rng(config.seed).permutation(len(source))[: 2 * EXAMPLES]
     batch = tf.nest.map_structure(
         lambda values: values[:EXAMPLES], read_examples(source, chosen, config, task.encode)
     )
     if len(batch["weight"]) < 2:
         raise DataError(
-            f"of {len(chosen)} training images {len(batch['weight'])} can be read; find out why"
-            " with: cvpipe data check"
+            f"only {len(batch['weight'])} of {len(chosen)} training images can be read; find the"
+            " reasons with: cvpipe data check"
         )
     return batch
 
@@ -100,8 +100,8 @@ def some_examples(source: Source, config: Config, task: Task) -> Batch:
 def loss_and_gradients(
     case: SanityCase, examples: int | None = None
 ) -> tuple[tf.Tensor, list[Any]]:
-    """Return `SanityCase.loss` and its gradient for each trainable variable; None for variables
-    that are not connected to the loss.
+    """Return `SanityCase.loss` and its gradient for each trainable variable. The gradient is None
+    for variables that are not connected to the loss.
     """
     with tf.GradientTape() as tape:
         loss = case.loss(examples)

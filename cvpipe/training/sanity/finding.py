@@ -16,9 +16,9 @@ class Finding(NamedTuple):
     ok: bool
     """False if the result is suspicious."""
     says: str
-    """Measurement and its meaning: a sentence without the final period."""
+    """The measurement and its meaning: a sentence without the final period."""
     advice: str = ""
-    """Remedy for a suspicious result."""
+    """Advice for a suspicious result: a sentence without the final period."""
     measured: Mapping[str, Any] = {}
     """Measured numbers, as plain JSON values."""
     table: tuple[tuple[str, ...], ...] = ()

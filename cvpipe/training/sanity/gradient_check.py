@@ -1,9 +1,9 @@
 """Comparison of the analytic gradient with centered differences (CS231n, Gradient checks).
 
-Layers compute in float64 with their float32 weights. ReLU and maximum have kinks, and a step across
-a kink gives a wrong difference, especially in deep networks. Therefore smaller steps are tried if
-the gradients disagree. A few weights may disagree even then, so a kernel is suspicious only if all
-its tested weights disagree.
+Layers compute in float64, with their float32 weights. ReLU and maximum have kinks, and a step
+across a kink gives a wrong difference, especially in deep networks. So if the gradients disagree,
+smaller steps are tried. A few weights may disagree with every step, so a kernel is suspicious only
+if all its tested weights disagree.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from cvpipe.training.sanity.finding import Finding
 
 # CS231n: relative errors above 1e-2 are wrong, and below 1e-4 are right even with kinks.
 TOLERANCE = 1e-3
-# Smaller gradients count as zero. float64 resolves losses near 1 to 1e-16, which is 1e-4 times the
-# change of the loss by the longest step at this gradient.
+# Smaller gradients count as zero. At this gradient, the longest step changes the loss by 1e-12;
+# float64 resolves losses near 1 to 1e-16.
 ZERO = 1e-7
-# Shorter steps cross fewer kinks, but lose precision. The longest step that agrees counts.
+# Shorter steps cross fewer kinks, but are less precise. Steps are tried from the longest on until
+# the gradients agree.
 STEPS = (1e-5, 1e-6, 1e-8)
 EXAMPLES, WEIGHTS, MOST_KERNELS = 4, 2, 32
 
 
 def gradient_check(case: SanityCase) -> Finding:
-    """Check some random weights of every kernel, or of MOST_KERNELS evenly spaced kernels. The
-    model is restored afterwards.
+    """Check some random weights of every kernel; if there are more than MOST_KERNELS kernels, of
+    evenly spaced ones. The model is restored afterwards.
     """
     kernels = [variable for variable in case.model.trainable_variables if is_kernel(variable)]
     chosen = [
@@ -81,11 +82,11 @@ def gradient_check(case: SanityCase) -> Finding:
     if kinks:
         says += (
             f"; {kinks} by more than"
-            f" {TOLERANCE:g}{'' if wrong else ', as happens near the kink of a ReLU'}"
+            f" {TOLERANCE:g}{'' if wrong else ', which happens near the kink of a ReLU'}"
         )
     advice = (
-        f"The gradient is wrong at {', '.join(wrong[:3])}: look at the layer's own gradient, and"
-        " for tf.stop_gradient"
+        f"The gradient is wrong at {', '.join(wrong[:3])}: check the layer's custom gradient, and"
+        " look for tf.stop_gradient"
         if wrong
         else ""
     )
@@ -127,8 +128,8 @@ def _errors(
 def _numeric(
     kernel: keras.Variable, start: np.ndarray, place: int, step: float, loss: Callable[[], float]
 ) -> float:
-    # Weights are float32, so the distance of the two tested values is not exactly two steps, and
-    # large weights need longer steps.
+    # Large float32 weights are far apart, so they need longer steps. For the same reason, the
+    # distance between the two tested weights is computed after rounding.
     step = max(step, 4 * float(np.spacing(np.abs(start.flat[place]))))
     losses, weights = [], []
     for sign in (1, -1):
@@ -163,8 +164,8 @@ def _in_float64(model: keras.Model) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _same_randomness(model: keras.Model) -> Iterator[Callable[[], None]]:
-    """Yield a function that restores all state that a forward pass changes, so that passes are
-    identical.
+    """Yield a function that restores the state that forward passes change, such as dropout's seeds.
+    If it is called before each pass, all passes are identical.
     """
     kept = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
 

@@ -14,14 +14,14 @@ from cvpipe.training.sanity.case import SanityCase, loss_and_gradients
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
 
-# CS231n: an update should be about 1e-3 of the norm of the weights. Much larger ones destroy what
-# was learned, much smaller ones learn nothing.
+# According to CS231n, an update should be about 1e-3 of the norm of the weights. Much larger
+# updates destroy what was learned; with much smaller updates, the network learns nothing.
 LOWEST_UPDATE, HIGHEST_UPDATE = 1e-6, 0.1
 
 
 def gradient_norms(case: SanityCase) -> dict[str, float | None]:
-    """Return the norm of the gradient of each trainable variable, by path; None if it is not
-    connected to the loss.
+    """Return the norm of each trainable variable's gradient, by path; None for variables that are
+    not connected to the loss.
 
     L1 and L2 terms are excluded, because they would hide a disconnected layer.
     """
@@ -42,7 +42,12 @@ def gradient_norms(case: SanityCase) -> dict[str, float | None]:
 def gradient_flow(
     norms: Mapping[str, float | None], updates: Mapping[str, float] | None
 ) -> Finding:
-    """Check `gradient_norms` and the `Attempt.updates` of the first step (None without steps)."""
+    """Check the gradients and the first step's updates.
+
+    Args:
+        norms: result of `gradient_norms`.
+        updates: `Attempt.updates`; None if no step was made.
+    """
     unreached = [path for path, norm in norms.items() if not norm]
     infinite = [path for path, norm in norms.items() if norm and not np.isfinite(norm)]
     typical = float(np.median(list(updates.values()))) if updates else None
@@ -52,7 +57,7 @@ def gradient_flow(
     )
     if typical is not None:
         says += (
-            f"; a step moves kernels by {typical:.0e} of their norm (median; about 1e-3 is usual)"
+            f"; a step changes kernels by {typical:.0e} of their norm (median; about 1e-3 is usual)"
         )
     numbers = {
         "variables": len(norms),
@@ -67,7 +72,7 @@ def gradient_flow(
             np.arange(len(updates)),
             {"update / weights": np.array(list(updates.values()))},
             "kernel, from the input to the output",
-            "change in a step, as a share of its norm",
+            "change in a step, as a share of the kernel's norm",
             log_y=True,
         )
     )
@@ -93,8 +98,8 @@ def _advice(unreached: list[str], infinite: list[str], typical: float | None) ->
         )
     if infinite:
         return (
-            f"The gradient is not finite at {', '.join(infinite[:3])}: look at the initial"
-            " weights and at prepare's mean and std"
+            f"The gradient is not finite at {', '.join(infinite[:3])}: check the initial"
+            " weights, and prepare's mean and std"
         )
     if typical is not None and not typical <= HIGHEST_UPDATE:
         return "The updates are too large: lower optimizer.learning_rate"

@@ -14,21 +14,21 @@ from cvpipe.training.sanity.finding import Finding
 # Allowed relative difference between the measured and the expected loss.
 TOLERANCE = 0.1
 TOO_LARGE = (
-    "The initial scores are too large or not finite: look at model.initializer and at prepare's"
-    " mean and std"
+    "The initial scores are too large or not finite: check model.initializer, and prepare's mean"
+    " and std"
 )
 
 
 def initial_loss(
     losses: Mapping[str, float], expected: float | None, config: Config, classes: int
 ) -> Finding:
-    """Compare the losses of the first step with the value implied by the loss and the number of
-    classes.
+    """Compare the loss of the first step with the expected loss of an untrained network.
 
     Args:
         losses: losses of the first training step: the parts of the loss, "l1" and "l2" if
             configured, and "loss", their sum.
-        expected: loss of an untrained network; None if unknown.
+        expected: the expected loss; None if unknown.
+        config: the pipeline.
         classes: number of classes.
     """
     penalties = {name: losses[name] for name in ("l1", "l2") if name in losses}
@@ -54,12 +54,12 @@ def initial_loss(
 
 
 def _advice(measured: float, expected: float, penalty: float, transferred: bool) -> str:
-    # Not "measured > …", which is False for NaN.
+    # This form is also True for NaN.
     if not measured <= expected * (1 + TOLERANCE):
         return TOO_LARGE
     if measured < expected * (1 - TOLERANCE) and not transferred:
         return (
-            "An untrained network can't know the answers: check whether the images show their"
+            "The loss is lower than that of random guessing: check whether the images reveal their"
             " labels"
         )
     if penalty > measured:

@@ -1,4 +1,4 @@
-"""Overfitting of a few examples, which every working network can do.
+"""Overfitting of a few examples, of which every working network is capable.
 
 Source: CS231n, Babysitting the learning process.
 """
@@ -18,7 +18,8 @@ from cvpipe.training.sanity.plots import line_plot
 from cvpipe.training.schedules import LearningRate
 from cvpipe.training.step import make_run_steps
 
-# Fractions of the expected initial loss at which training stops, and with which the check passes.
+# Training stops at LEARNED_FULLY times the expected initial loss. The check passes at LEARNED times
+# the expected initial loss.
 LEARNED_FULLY, LEARNED = 0.005, 0.05
 LEAST_SCORE = 0.99
 # Fraction of the steps used for warm-up, if the pipeline has warm-up.
@@ -97,9 +98,8 @@ def overfit(attempt: Attempt, score_name: str) -> Finding:
         ""
         if ok
         else (
-            "The network can't overfit a few examples: look at"
-            " optimizer.learning_rate (see the next check), at the initial weights, and for the"
-            " same image under several labels"
+            "The network can't overfit a few examples: check optimizer.learning_rate (see the"
+            " next check) and the initial weights, and look for images with several labels"
         )
     )
     numbers = {

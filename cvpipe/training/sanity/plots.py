@@ -21,8 +21,17 @@ def line_plot(
     marks: Mapping[str, float] = {},
     highest_y: float | None = None,
 ) -> Figure:
-    """Plot lines [n] over x [n]. `marks` are named positions on the x axis; `highest_y` limits the
-    y axis.
+    """Plot lines [n] over x [n].
+
+    Args:
+        x: positions on the x axis.
+        lines: values of each line by name.
+        x_label: label of the x axis.
+        y_label: label of the y axis.
+        log_x: True for a logarithmic x axis.
+        log_y: True for a logarithmic y axis.
+        marks: positions on the x axis to mark, by name.
+        highest_y: upper end of the y axis.
     """
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()

@@ -22,13 +22,13 @@ from cvpipe.training.step import make_run_steps
 LOWEST, HIGHEST = 1e-5, 10.0
 # Decay of the moving average of the loss.
 SMOOTHING = 0.9
-# The rate is too high if the smoothed loss exceeds its minimum by this factor.
+# Training has diverged if the smoothed loss exceeds its minimum by this factor.
 DIVERGED = 2.0
 # Smaller relative decreases of the loss are noise.
 LEAST_FALL = 0.05
-# The pipeline's rate may be at most this factor above the rate with the lowest loss …
+# The pipeline's rate is too high if it exceeds the rate with the lowest loss by this factor.
 ROOM_ABOVE = 5.0
-# … and at most this factor below the suggested rate.
+# The pipeline's rate is too low if the suggested rate exceeds it by this factor.
 ROOM_BELOW = 100.0
 
 
@@ -40,13 +40,13 @@ def rising_rates(steps: int) -> np.ndarray:
 def rising_losses(
     state: State, source: Source, task: Task, config: Config, steps: int
 ) -> Iterator[dict[str, float]]:
-    """Train with a rising learning rate and yield the losses of each step. Ends with the first loss
-    that is not finite.
+    """Train with a rising learning rate and yield the losses of each step. Ends after the first
+    loss that is not finite.
 
     Raises:
         DataError: more records are bad than the pipeline allows.
     """
-    # Averaging diverging weights is useless.
+    # Averaged weights aren't needed.
     config = config.model_copy(update={"train": config.train.model_copy(update={"ema": None})})
     rates = tf.constant(rising_rates(steps))
     rate = LearningRate(
@@ -86,21 +86,21 @@ def has_diverged(losses: list[float]) -> bool:
 
 
 def rate_range(losses: list[float], rates: np.ndarray, rate: float) -> Finding:
-    """Suggest a learning rate and check that of the pipeline.
+    """Suggest a learning rate, and check the pipeline's learning rate.
 
     Args:
-        losses: loss of each step until the end or until divergence.
-        rates: the rate of each step, at least as many.
-        rate: the highest rate of the pipeline.
+        losses: loss of each step, up to the end or divergence.
+        rates: learning rate of each step; there may be more rates than losses.
+        rate: the highest learning rate of the pipeline.
     """
     finite = np.array(losses)[np.isfinite(losses)]
     average = smoothed(finite)
     lowest = int(average.argmin()) if len(average) else 0
     best_rate = float(rates[lowest])
-    # At the minimum, the steps become too large. An order of magnitude below, the loss still
-    # decreases.
+    # Where the loss is lowest, steps begin to be too large. At a tenth of this rate, the loss still
+    # falls.
     suggested = best_rate / 10
-    # The rates of the first tenth are too low to change anything.
+    # The rates of the first tenth of the steps are too low to change the loss.
     falls = (
         bool(len(average))
         and average[lowest] < (1 - LEAST_FALL) * finite[: 1 + len(rates) // 10].mean()
@@ -117,8 +117,8 @@ def rate_range(losses: list[float], rates: np.ndarray, rate: float) -> Finding:
             f" {float(rates[max(len(finite) - 1, 0)]):.1e}"
         )
         advice = (
-            "Look at the other checks, the data and its labels. If these are fine, give the test"
-            " more steps with --sanity-steps"
+            "Check the other findings, the images and the labels. If these are correct, use more"
+            " steps (--sanity-steps)"
         )
     elif rate > ROOM_ABOVE * best_rate:
         advice = (
