@@ -146,6 +146,7 @@ bench: $(VENV)/.installed-bench ## run the benchmarks, write benchmarks/results 
 	$(BIN)/python benchmarks/canon.py --fresh
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python benchmarks/segmentation.py
+	$(BIN)/python benchmarks/explain.py
 
 fuzz: $(VENV)/.installed-fuzz ## fuzz the readers of images, requests, annotations and pipelines
 	$(BIN)/python tests/fuzz/fuzz.py --runs $(RUNS)

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from record import record, row
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PIPELINE = "pipelines/classification/fashion_mnist.yaml"
 
 
-def measure() -> list[dict]:
+def measure() -> list[dict[str, Any]]:
     """Return the test accuracy and time of each baseline. The names of the rows include the chosen
     hyperparameters.
     """

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from record import record, row
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PIPELINES = ("digits", "fashion_mnist")
 
 
-def measure(pipeline: str) -> list[dict]:
+def measure(pipeline: str) -> list[dict[str, Any]]:
     """Train once from scratch, and return rows with the scores on the test split and the time."""
     with tempfile.TemporaryDirectory() as folder:
         command = [

@@ -130,12 +130,12 @@ def scoring(images: int = 5_000, each: int = 20, classes: int = 80) -> tuple[dic
         images * each
     )
     extent = np.full((images, 2), 512, np.int32)
-    targets = {
+    targets: dict[str, np.ndarray] = {
         "boxes": (np.concatenate([corner, corner + size], -1) / 512).astype(np.float32),
         "labels": labels,
         "crowd": np.zeros(labels.shape, bool),
     }
-    answers = {
+    answers: dict[str, np.ndarray] = {
         "boxes": np.concatenate([found_corner, found_corner + found_size], -1).astype(np.float32),
         "scores": scores,
         "class_ids": labels,
@@ -147,10 +147,10 @@ def scoring(images: int = 5_000, each: int = 20, classes: int = 80) -> tuple[dic
         metrics = DetectionMetrics(tuple(map(str, range(classes))))
         for begin in range(0, images, 64):
             part = slice(begin, begin + 64)
-            batch = (
+            predictions, truths = (
                 {key: value[part] for key, value in given.items()} for given in (answers, targets)
             )
-            metrics.update(*batch, np.ones(len(extent[part])))
+            metrics.update(predictions, truths, np.ones(len(extent[part])))
         return metrics.result()
 
     def rows(corners: np.ndarray, sizes: np.ndarray, **more: np.ndarray) -> list[dict[str, Any]]:

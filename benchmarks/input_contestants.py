@@ -55,10 +55,12 @@ def cvpipe(folder: Path) -> Iterator[Any]:
         }
     )
     prepare_process(config)
+    from cvpipe.config.label_sources import Folder
     from cvpipe.data.sources.folder import folder as open_folder
     from cvpipe.data.stream import training_batches
     from cvpipe.tasks.classification import encode
 
+    assert isinstance(config.data.source, Folder)
     source = open_folder(config.data.source)["all"]
     return iter(training_batches(source, config, encode, None, first_step=0, last_step=10**9))
 
@@ -150,7 +152,7 @@ def pytorch_opencv(folder: Path) -> Iterator[Any]:
     offset = np.tile(np.array(MEAN, np.float32) / np.array(STD, np.float32), SIZE)
 
     def load(file: str) -> Any:
-        image = cv2.imread(file, cv2.IMREAD_COLOR_RGB)
+        image: Any = cv2.imread(file, cv2.IMREAD_COLOR_RGB)
         top, left, height, width = _window(*image.shape[:2])
         image = cv2.resize(
             image[top : top + height, left : left + width],
@@ -223,7 +225,7 @@ def _decoded_window(encoded: Any) -> Any:
     """Return a random window of a JPEG, uint8, decoded as in cvpipe."""
     import tensorflow as tf
 
-    from cvpipe.config.augment import RandomResizedCrop
+    from cvpipe.config.augment.crops import RandomResizedCrop
     from cvpipe.data.augment.geometry import random_window
     from cvpipe.data.crop import decode_window, reduction_of
 

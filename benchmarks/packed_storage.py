@@ -15,6 +15,7 @@ resume.
 from __future__ import annotations
 
 import heapq
+import importlib
 import os
 import statistics
 import tempfile
@@ -100,7 +101,7 @@ def simulate(reading: Reading) -> float:
     links = [Link(reading, seed) for seed in range(HOSTS)]
     a_step = CHIPS * CHIP_BATCH
     duration = CHIP_BATCH / IMAGES_A_CHIP
-    arrived = [[] for _ in links]
+    arrived: list[list[float]] = [[] for _ in links]
     now, start = 0.0, 0.0
     for step in range(STEPS + 1):
         # Number of blocks that are requested before this step.
@@ -158,14 +159,13 @@ def measured(folder: Path) -> list[dict[str, Any]]:
     import tensorflow as tf
 
     from cvpipe.config.packed import PackedLabels
+    from cvpipe.data.batching import PARALLEL, announced, prefetch
     from cvpipe.data.graph import read_in_python
     from cvpipe.data.order import batch_examples
-    from cvpipe.data.packed import shards
     from cvpipe.data.packed.pack import pack
     from cvpipe.data.packed.reduce import Reduction
     from cvpipe.data.sources.constructors import classification_source
     from cvpipe.data.sources.packed import packed
-    from cvpipe.data.stream import PARALLEL, _announced, prefetch
 
     examples = 1_024
     plain = tf.autograph.experimental.do_not_convert
@@ -178,6 +178,8 @@ def measured(folder: Path) -> list[dict[str, Any]]:
         str,
     )
     pack({"train": source}, str(folder), {}, Reduction(), workers=2)
+    # Any, because the function that it imports is replaced.
+    shards: Any = importlib.import_module("cvpipe.data.packed.shards")
     read_range = shards.read_range
 
     def late(file: str, begin: int, end: int) -> bytes:
@@ -187,8 +189,8 @@ def measured(folder: Path) -> list[dict[str, Any]]:
     shards.read_range = late
     rows = []
     for block, ahead, steps in ((1, 0, 4), (1, 256, 16), (16, 512, 32), (64, 1_024, 32)):
-        own = packed(PackedLabels(kind="packed", path=str(folder), block=block, ahead=ahead))
-        own = own["train"]
+        section = PackedLabels(kind="packed", path=str(folder), block=block, ahead=ahead)
+        own = packed(section)["train"]
         order = tf.data.Dataset.range(steps).flat_map(
             plain(
                 lambda step, own=own: tf.data.Dataset.from_tensor_slices(
@@ -197,7 +199,7 @@ def measured(folder: Path) -> list[dict[str, Any]]:
             )
         )
         stream = prefetch(
-            _announced(own, order)
+            announced(own, order)
             .map(plain(lambda index, epoch, own=own: own.read(index)), PARALLEL, deterministic=True)
             .batch(64)
         )

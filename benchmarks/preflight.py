@@ -95,9 +95,10 @@ def check(network: Network, target: str, save: Path, search: bool) -> dict[str, 
     """Return the output of `cvpipe preflight --json` for a training step."""
     sets = [*network.overrides, "train.precision=mixed_bfloat16"]
     sets.append(f"train.batch_size={network.batch}")
-    command = [sys.executable, "-m", "cvpipe", "preflight", ROOT / "pipelines" / network.pipeline]
+    command = [sys.executable, "-m", "cvpipe", "preflight"]
+    command.append(str(ROOT / "pipelines" / network.pipeline))
     command += [part for pair in sets for part in ("--set", pair)]
-    command += ["--target", target, "--what", "train", "--json", "--save", save]
+    command += ["--target", target, "--what", "train", "--json", "--save", str(save)]
     done = subprocess.run(
         [*command, *(["--largest-batch"] if search else [])],
         stdout=subprocess.PIPE,

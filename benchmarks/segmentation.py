@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -85,7 +86,8 @@ def scoring() -> tuple[dict[str, Callable[[], float]], str]:
 
 def main() -> None:
     """Print a table and write benchmarks/results/segmentation.json."""
-    rows, ratios = [], []
+    rows: list[dict[str, Any]] = []
+    ratios: list[float] = []
 
     def compare(what: str, seconds: dict[str, float], images: int) -> None:
         rows.extend(

@@ -73,7 +73,6 @@ def run_ray(artifact: str, port: int) -> None:
     from ray import serve
     from starlette.requests import Request
 
-    @serve.deployment(max_ongoing_requests=512, ray_actor_options={"num_cpus": os.cpu_count()})
     class Served:
         def __init__(self) -> None:
             self.model = Model(artifact)
@@ -87,7 +86,10 @@ def run_ray(artifact: str, port: int) -> None:
 
     ray.init("local", num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(Served.bind())
+    deployment = serve.deployment(
+        Served, max_ongoing_requests=512, ray_actor_options={"num_cpus": os.cpu_count()}
+    )
+    serve.run(deployment.bind())
     while True:
         time.sleep(1)
 

@@ -5,13 +5,20 @@ Kernels must be chosen before TensorFlow is imported.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from cvpipe.errors import ConfigError
 
 if TYPE_CHECKING:
     from cvpipe.config import Config
+
+# Ray reads these variables when it is imported. They turn off usage statistics and keep the
+# priority of workers from being lowered.
+RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 
 
 def prepare_process(config: Config) -> None:
@@ -54,6 +61,23 @@ def quiet_tensorflow() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     # By default, TensorFlow disables oneDNN on some CPUs, although oneDNN is faster there.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def import_ray(module: str = "ray") -> Any:
+    """Import Ray, or a module of it, without usage statistics and with workers of the usual
+    priority.
+
+    Raises:
+        ConfigError: it is missing.
+    """
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"--ray needs Ray ({error}); install it with: pip install 'cvpipe[ray]'"
+        ) from error
 
 
 def seed_weights(config: Config) -> None:

@@ -49,11 +49,11 @@ MUTATIONS = {
         "training/test_optimizers.py::test_weight_decay_spares_biases",
     ),
     "last-batch-dropped": Mutation(
-        ("data/stream.py", "-(-examples // batch_size)", "(examples // batch_size)"),
+        ("data/batching.py", "-(-examples // batch_size)", "(examples // batch_size)"),
         "data/test_stream.py::test_evaluation_covers_every_example_once_and_fills_up_with_weight_0",
     ),
     "filling-counted": Mutation(
-        ("data/stream.py", "index < examples", "index <= examples"),
+        ("data/batching.py", "index < examples", "index <= examples"),
         "data/test_stream.py::test_evaluation_covers_every_example_once_and_fills_up_with_weight_0",
     ),
     "last-step-dropped": Mutation(
@@ -119,7 +119,7 @@ MUTATIONS = {
         "data/test_quarantine.py::test_a_record_is_counted_and_written_once",
     ),
     "quarantine-uncounted": Mutation(
-        ("data/stream.py", "quarantine.note(index)", "pass"),
+        ("data/batching.py", "quarantine.note(index)", "pass"),
         "data/test_stream.py::test_a_bad_last_record_is_counted_once_however_often_it_fills_up",
     ),
     "smoothing-ignored": Mutation(

@@ -23,7 +23,7 @@ CORE = sorted(
         *PACKAGE.glob("training/**/*.py"),
         *PACKAGE.glob("export/**/*.py"),
         *PACKAGE.glob("data/augment/**/*.py"),
-        PACKAGE / "data" / "stream.py",
+        *(PACKAGE / "data" / f"{name}.py" for name in ("stream", "batching", "load", "samples")),
         PACKAGE / "evaluation.py",
     ]
 )

@@ -18,7 +18,8 @@ from pydantic import Field, TypeAdapter
 from conftest import ROOT
 from cvpipe import config_file
 from cvpipe.config import Classification, Config, Pipeline
-from cvpipe.config.augment import Augmentation, Flip
+from cvpipe.config.augment.augmentation import Augmentation
+from cvpipe.config.augment.geometry import Flip
 from cvpipe.config.detection import DetectionData
 from cvpipe.config.optimizer import Optimizer
 from cvpipe.config.section import Count

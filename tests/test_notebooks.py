@@ -18,9 +18,10 @@ from nbclient import NotebookClient
 from conftest import ROOT, small_config
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.samples import read_examples
 from cvpipe.data.sources import open_splits
 from cvpipe.data.sources.constructors import classification_source
-from cvpipe.data.stream import evaluation_batches, read_examples, training_batches
+from cvpipe.data.stream import evaluation_batches, training_batches
 from cvpipe.evaluation import evaluate, evaluate_each
 from cvpipe.json_files import jsonable
 from cvpipe.tasks.classification import encode

@@ -65,4 +65,5 @@ def runner(
 
 
 if __name__ == "__main__":
-    answer(timed(runner(sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6])[0]))
+    side, labels, batch, count = map(int, sys.argv[2:6])
+    answer(timed(runner(sys.argv[1], side, labels, batch, count, sys.argv[6])[0]))

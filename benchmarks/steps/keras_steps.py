@@ -45,4 +45,5 @@ def main(
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:6]), *sys.argv[6:])
+    side, labels, batch, count = map(int, sys.argv[2:6])
+    main(sys.argv[1], side, labels, batch, count, *sys.argv[6:])

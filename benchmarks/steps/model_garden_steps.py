@@ -38,4 +38,5 @@ def main(size: int, classes: int, batch_size: int, steps: int, precision: str) -
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:5]), sys.argv[5])
+    side, labels, batch, count = map(int, sys.argv[1:5])
+    main(side, labels, batch, count, sys.argv[5])

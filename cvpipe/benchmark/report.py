@@ -12,7 +12,7 @@ from cvpipe.documents import Block, Heading, Picture, Table, Text, to_html
 from cvpipe.json_files import write_json
 from cvpipe.markdown import number
 from cvpipe.pictures.benchmark import draw_benchmark
-from cvpipe.pictures.drawing import to_png, try_to_draw
+from cvpipe.pictures.drawing.render import to_png, try_to_draw
 
 JSON, PAGE, PICTURE = "benchmark.json", "benchmark.html", "benchmark.png"
 TITLE = "Artifacts side by side"

@@ -10,6 +10,7 @@ from cvpipe.commands.command import (
     add_command,
     add_data_overrides,
     add_examples,
+    add_output_folder,
     check_counts,
     config_of,
 )
@@ -93,13 +94,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="training images that universal and patch learn from (default: %(default)s)",
     )
-    parser.add_argument(
-        "--to",
-        metavar="DIR",
-        type=Path,
-        default=Path("attack"),
-        help="folder of the pictures (default: %(default)s)",
-    )
+    add_output_folder(parser, "attack", "folder of the pictures")
     add_data_overrides(parser)
 
 
@@ -111,15 +106,14 @@ def attack(options: argparse.Namespace) -> int:
     prepare_process(config_of(options.sources[0]))
 
     from cvpipe.commands.attack_classifiers import attack_classifiers
-    from cvpipe.commands.attack_models import open_model
     from cvpipe.commands.attack_task import attack_task
-    from cvpipe.data.known_splits import open_split
+    from cvpipe.commands.opened import open_path
     from cvpipe.explain.explain import check_single_map
 
-    models = [open_model(path, options.overrides) for path in options.sources]
+    models = [open_path(path, options.overrides) for path in options.sources]
     for own in models:
         check_single_map(own.config)
-    source = open_split(models[0].config, options.split, models[0].known).first(options.limit)
+    source = models[0].source(options.split).first(options.limit)
     if models[0].task.class_labels is not None and options.goal == "loss":
         return attack_classifiers(options, models, source)
     return attack_task(options, models[0], source)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.commands.attack_models import AttackedModel
+from cvpipe.commands.attack_scores import scores_of
 from cvpipe.commands.command import aligned, own_folder, print_result
-from cvpipe.data.known_splits import open_split
+from cvpipe.commands.opened import Opened
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.statistics import evenly_spaced
@@ -20,7 +20,8 @@ from cvpipe.evaluation import batches_of
 from cvpipe.explain.robustness import LEARNED, Model, Plan, Point, Watch, accuracies
 from cvpipe.explain.universal import Batches
 from cvpipe.markdown import interval_text
-from cvpipe.pictures.drawing import image_grid, to_png
+from cvpipe.pictures.drawing.grids import image_grid
+from cvpipe.pictures.drawing.render import to_png
 from cvpipe.pictures.heat import robustness_curves
 
 MARK, EXAMPLES = "attack.png", "examples.png"
@@ -29,14 +30,14 @@ _SHOWN = 6
 
 
 def attack_classifiers(
-    options: argparse.Namespace, opened: Sequence[AttackedModel], source: Source
+    options: argparse.Namespace, opened: Sequence[Opened], source: Source
 ) -> int:
     """Attack each classifier, with images made for it and with images made for the others."""
     first = opened[0]
     _check_alike(opened)
     target = _target(options.label, first.facts.class_names)
     plan = Plan(options.method, options.norm, options.steps, target)
-    models = [Model(own.subject(), own.config.prepare) for own in opened]
+    models = [Model(scores_of(own), own.config.prepare) for own in opened]
     quarantine = Quarantine(source, options.split, first.config.data.max_bad_share)
     assert first.task.class_labels is not None
     learn_from = _learn_from(first, options.learn) if options.method in LEARNED else ()
@@ -96,7 +97,7 @@ def attack_classifiers(
     return 0
 
 
-def _check_alike(opened: Sequence[AttackedModel]) -> None:
+def _check_alike(opened: Sequence[Opened]) -> None:
     first = opened[0]
     for own in opened:
         sizes = [(one.config.prepare.size, one.config.prepare.channels) for one in (first, own)]
@@ -115,9 +116,9 @@ def _target(label: str | None, names: Sequence[str]) -> int | None:
     return list(names).index(label)
 
 
-def _learn_from(model: AttackedModel, most: int) -> Batches:
+def _learn_from(model: Opened, most: int) -> Batches:
     """Return batches of training images and their classes."""
-    source = open_split(model.config, "train", model.known)
+    source = model.source("train")
     source = source.subset(evenly_spaced(len(source), most))
     quarantine = Quarantine(source, "train", model.config.data.max_bad_share)
     labels_of = model.task.class_labels

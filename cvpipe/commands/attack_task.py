@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
-from cvpipe.commands.attack_models import AttackedModel
 from cvpipe.commands.command import aligned, own_folder, print_result
+from cvpipe.commands.opened import Opened
 from cvpipe.data.sources import Source
 from cvpipe.errors import ConfigError
 from cvpipe.explain.task_attack import Attacked, Method, scores_under_attack
 from cvpipe.markdown import interval_text
-from cvpipe.pictures.drawing import to_png
+from cvpipe.pictures.drawing.render import to_png
 from cvpipe.pictures.heat import robustness_curves
 from cvpipe.training.trained import Trained
 
 MARK = "attack.png"
 
 
-def attack_task(options: argparse.Namespace, model: AttackedModel, source: Source) -> int:
+def attack_task(options: argparse.Namespace, model: Opened, source: Source) -> int:
     """Attack a run by its loss or another goal, and print its scores."""
     methods = get_args(Method)
     own, alone = model.loaded, len(options.sources) == 1 and options.label is None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cvpipe.commands.attack import numbers
 from cvpipe.commands.command import (
     add_command,
     add_data_overrides,
     add_examples,
+    add_output_folder,
     aligned,
     check_counts,
     own_folder,
@@ -18,6 +20,9 @@ from cvpipe.commands.command import (
 )
 from cvpipe.errors import ConfigError
 from cvpipe.markdown import interval_text
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MARK = "certified.png"
 
@@ -54,26 +59,51 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
     parser.add_argument("--limit", type=int, metavar="N", help="certify at most N images")
-    parser.add_argument(
-        "--to",
-        metavar="DIR",
-        type=Path,
-        default=Path("certified"),
-        help="folder of the picture (default: %(default)s)",
-    )
+    add_output_folder(parser, "certified", "folder of the picture")
     add_data_overrides(parser)
 
 
 def certify(options: argparse.Namespace) -> int:
     """Certify the images of a split, and print the certified accuracy at each radius."""
-    from cvpipe.runtime import prepare_process
-    from cvpipe.training.run import Run
-
     check_counts(options, "limit")
     if options.samples < 100 or options.samples % 100:
         raise ConfigError("--samples: must be a multiple of 100")
     if not 0 < options.noise < float("inf"):
         raise ConfigError("--noise: must be above 0")
+    found = _measure(options)
+    rows = [_row(found, radius) for radius in options.radius]
+    own_folder(options.to, MARK, "--to")
+    (options.to / MARK).write_bytes(_draw(options.noise, rows))
+    images, abstained = len(found.radii), found.abstained
+    result = {
+        "run": str(options.run),
+        "noise": options.noise,
+        "samples": options.samples,
+        "images": images,
+        "abstained": abstained,
+        "points": rows,
+        "picture": str(options.to / MARK),
+    }
+    said = f"abstained on {abstained:,} of {images:,} images"
+    print_result(options, result, [*_table(rows), said, f"picture  {options.to / MARK}"])
+    return 0
+
+
+class _Found(NamedTuple):
+    """The certified answers to the N images of a split."""
+
+    is_right: np.ndarray
+    """bool [N]: True if the certified class is the image's class."""
+    radii: np.ndarray
+    """float64 [N]."""
+    abstained: int
+    """Number of images without a certified class."""
+
+
+def _measure(options: argparse.Namespace) -> _Found:
+    from cvpipe.runtime import prepare_process
+    from cvpipe.training.run import Run
+
     run = Run(options.run)
     prepare_process(run.config)
 
@@ -85,11 +115,8 @@ def certify(options: argparse.Namespace) -> int:
     from cvpipe.evaluation import batches_of
     from cvpipe.explain.attack import make_ball
     from cvpipe.explain.explain import check_single_map
-    from cvpipe.explain.robustness import wilson
     from cvpipe.explain.score import subject_of
     from cvpipe.explain.smoothing import ABSTAIN, certify, class_counts
-    from cvpipe.pictures.drawing import to_png
-    from cvpipe.pictures.heat import robustness_curves
     from cvpipe.training.trained import load
 
     trained = load(run, overrides=options.overrides)
@@ -113,35 +140,32 @@ def certify(options: argparse.Namespace) -> int:
         radii.append(found.radii)
         abstained += int((found.classes == ABSTAIN).sum())
     quarantine.check()
-    is_right, radius = np.concatenate(right), np.concatenate(radii)
-    images = len(is_right)
-    rows = []
-    for least in options.radius:
-        certified = int((is_right & (radius >= least)).sum())
-        low, high = wilson(certified, images)
-        rows.append({"radius": least, "accuracy": certified / images, "low": low, "high": high})
-    own_folder(options.to, MARK, "--to")
-    lines = {
-        f"noise {options.noise:g}": [
-            (row["radius"], row["accuracy"], (row["low"], row["high"])) for row in rows
-        ]
-    }
+    return _Found(np.concatenate(right), np.concatenate(radii), abstained)
+
+
+def _row(found: _Found, radius: float) -> dict[str, float]:
+    """Return the share of images that are certified within a radius, with its interval."""
+    from cvpipe.explain.robustness import wilson
+
+    certified, images = int((found.is_right & (found.radii >= radius)).sum()), len(found.radii)
+    low, high = wilson(certified, images)
+    return {"radius": radius, "accuracy": certified / images, "low": low, "high": high}
+
+
+def _draw(noise: float, rows: Sequence[Mapping[str, float]]) -> bytes:
+    """Draw the certified accuracy over the radius, as a PNG file."""
+    from cvpipe.pictures.drawing.render import to_png
+    from cvpipe.pictures.heat import robustness_curves
+
+    points = [(row["radius"], row["accuracy"], (row["low"], row["high"])) for row in rows]
     strength = "radius (L2, share of a pixel's range)"
-    figure = robustness_curves(lines, strength, "certified accuracy")
-    (options.to / MARK).write_bytes(to_png(figure))
-    result = {
-        "run": str(options.run),
-        "noise": options.noise,
-        "samples": options.samples,
-        "images": images,
-        "abstained": abstained,
-        "points": rows,
-        "picture": str(options.to / MARK),
-    }
+    figure = robustness_curves({f"noise {noise:g}": points}, strength, "certified accuracy")
+    return to_png(figure)
+
+
+def _table(rows: Sequence[Mapping[str, float]]) -> list[str]:
     table = [["radius", "certified accuracy", "95 % interval"]]
     for row in rows:
         bounds = interval_text(row["low"], row["high"])
         table.append([f"{row['radius']:g}", f"{row['accuracy']:.4f}", bounds])
-    said = f"abstained on {abstained:,} of {images:,} images"
-    print_result(options, result, [*aligned(table), said, f"picture  {options.to / MARK}"])
-    return 0
+    return aligned(table)

@@ -95,6 +95,17 @@ def add_snapshots(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_output_folder(parser: argparse.ArgumentParser, default: str, purpose: str) -> None:
+    """Add --to DIR, `options.to`. `purpose` begins its help, such as "folder of the pictures"."""
+    parser.add_argument(
+        "--to",
+        metavar="DIR",
+        type=Path,
+        default=Path(default),
+        help=f"{purpose} (default: %(default)s)",
+    )
+
+
 def is_run(path: Path) -> bool:
     """Return True if a folder holds a run, False if it may hold an artifact."""
     return (path / "config.json").exists()

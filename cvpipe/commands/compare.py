@@ -10,6 +10,7 @@ from cvpipe.commands.command import (
     add_command,
     add_data_overrides,
     add_examples,
+    add_output_folder,
     aligned,
     own_folder,
     print_result,
@@ -29,13 +30,7 @@ def add(commands: Any) -> None:
         "runs", metavar="RUN", nargs="+", type=Path, help="two or more, such as runs/digits"
     )
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
-    parser.add_argument(
-        "--to",
-        metavar="DIR",
-        type=Path,
-        default=Path("comparison"),
-        help="folder for comparison.html and comparison.json (default: %(default)s)",
-    )
+    add_output_folder(parser, "comparison", "folder for comparison.html and comparison.json")
     add_data_overrides(parser)
 
 

@@ -6,26 +6,22 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cvpipe.commands.command import (
     add_command,
     add_data_overrides,
     add_examples,
+    add_output_folder,
     aligned,
-    artifact_folder,
     check_counts,
     config_of,
-    is_run,
     own_folder,
     print_result,
 )
 from cvpipe.errors import ConfigError, suggest
 from cvpipe.json_files import write_json
 from cvpipe.markdown import interval_text
-
-if TYPE_CHECKING:
-    from cvpipe.evaluation import Subject
 
 JSON, CURVES, EXAMPLE = "corruptions.json", "corruptions.png", "example.png"
 
@@ -68,13 +64,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the draws (default: %(default)s)"
     )
-    parser.add_argument(
-        "--to",
-        metavar="DIR",
-        type=Path,
-        default=Path("corruptions"),
-        help=f"folder for {JSON}, {CURVES} and {EXAMPLE} (default: %(default)s)",
-    )
+    add_output_folder(parser, "corruptions", f"folder for {JSON}, {CURVES} and {EXAMPLE}")
     add_data_overrides(parser)
 
 
@@ -85,23 +75,26 @@ def corrupt(options: argparse.Namespace) -> int:
     check_counts(options, "limit")
     if options.seed < 0:
         raise ConfigError("--seed: must be at least 0")
-    prepare_process(config_of(options.sources[0]))
+    config = config_of(options.sources[0])
+    prepare_process(config)
 
-    from cvpipe.data.stream import read_original
+    from cvpipe.commands.opened import open_path
+    from cvpipe.data.samples import read_original
     from cvpipe.explain.corruption import CORRUPTIONS
     from cvpipe.explain.corruption import corrupt as corrupt_image
-    from cvpipe.explain.corruption_errors import measure, summarize
+    from cvpipe.explain.corruption_errors import check_scored, measure, summarize
     from cvpipe.pictures.corruption import draw_corruptions, error_curves
-    from cvpipe.pictures.drawing import to_png
+    from cvpipe.pictures.drawing.render import to_png
 
     kinds = list(dict.fromkeys(options.kind or CORRUPTIONS))
     for kind in kinds:
         if kind not in CORRUPTIONS:
             raise ConfigError(f"--kind {kind}: unknown; {suggest(kind, CORRUPTIONS)}")
+    check_scored(config)
     own_folder(options.to, JSON, "--to")
     measured, first = [], None
     for path in options.sources:
-        subject = _open(path, options)
+        subject = open_path(path, options.overrides).subject(options.split)
         if first and (
             subject.config.task != first.config.task
             or subject.source.digest() != first.source.digest()
@@ -154,17 +147,6 @@ def _lines(row: Mapping[str, Any], severities: Sequence[int]) -> list[str]:
             bounds = interval_text(*row[f"{name}_interval"])
             table.append([name.replace("_", " "), *blanks, f"{row[name]:.4f}", bounds])
     return [f"{row['source']}  {row['images']:,} images", *aligned(table), ""]
-
-
-def _open(path: Path, options: argparse.Namespace) -> Subject:
-    if is_run(path):
-        from cvpipe.training.report import open_subject
-        from cvpipe.training.run import Run
-
-        return open_subject(Run(path), options.split, options.overrides)
-    from cvpipe.export.score import open_subject as open_artifact_subject
-
-    return open_artifact_subject(artifact_folder(path), options.split, options.overrides)
 
 
 def _severities(text: str) -> tuple[int, ...]:

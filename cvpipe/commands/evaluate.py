@@ -16,6 +16,7 @@ from cvpipe.commands.command import (
     aligned,
     artifact_folder,
     class_lines,
+    config_of,
     is_run,
     own_folder,
     print_result,
@@ -80,7 +81,6 @@ def add(commands: Any) -> None:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Score a run or an artifact on a split of its data."""
-    run = Run(options.paths[0])
     together = len(options.paths) > 1 or options.snapshots
     if options.slices and not options.mistakes:
         raise ConfigError(f"--slice {options.slices[0]}: add --mistakes DIR")
@@ -92,23 +92,31 @@ def evaluate(options: argparse.Namespace) -> int:
         own_folder(options.mistakes, "mistakes.csv", "--mistakes")
     if together:
         result, lines = _ensemble([Run(path) for path in options.paths], options)
-    elif is_run(run.folder):
-        result, lines = _run(run, options)
     else:
-        result, lines = _artifact(options.paths[0], options)
+        result, lines = _single(options.paths[0], options)
     print_result(options, result, [*score_lines(result), *class_lines(result), *lines])
     return 0
 
 
-def _run(run: Run, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    prepare_process(run.config)
-    from cvpipe.training.report import evaluate_run
+def _single(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Score a run, whose report is written anew, or an artifact."""
+    config = config_of(path)
+    prepare_process(config)
+    if is_run(path):
+        from cvpipe.training.report import evaluate_run
 
-    report = run.report(options.split)
-    result, lines = _with_mistakes(
-        options, run.config.name, partial(evaluate_run, run, options.split, options.overrides)
-    )
-    return {**result, "run": str(run.folder), "report": str(report)}, [f"report  {report}", *lines]
+        run = Run(path)
+        score = partial(evaluate_run, run, options.split, options.overrides)
+        places = {"run": str(run.folder), "report": str(run.report(options.split))}
+        line = f"report  {places['report']}"
+    else:
+        from cvpipe.export.score import evaluate_artifact
+
+        folder = artifact_folder(path)
+        score = partial(evaluate_artifact, folder, options.split, options.overrides)
+        places, line = {"artifact": str(folder)}, f"artifact  {folder}"
+    result, lines = _with_mistakes(options, config.name, score)
+    return {**result, **places}, [line, *lines]
 
 
 def _with_mistakes(
@@ -159,16 +167,3 @@ def _ensemble(runs: list[Run], options: argparse.Namespace) -> tuple[dict[str, A
         f"member  {member['run']} ({member['checkpoint']})  {shown} {member[shown]:.4f}"
         for member in result["members"]
     ]
-
-
-def _artifact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    from cvpipe.export.about import artifact_config
-
-    folder = artifact_folder(path)
-    config = artifact_config(folder)
-    prepare_process(config)
-    from cvpipe.export.score import evaluate_artifact
-
-    score = partial(evaluate_artifact, folder, options.split, options.overrides)
-    result, lines = _with_mistakes(options, config.name, score)
-    return {**result, "artifact": str(folder)}, [f"artifact  {folder}", *lines]

@@ -10,6 +10,7 @@ from cvpipe.commands.command import (
     add_command,
     add_data_overrides,
     add_examples,
+    add_output_folder,
     artifact_folder,
     is_run,
     own_folder,
@@ -81,13 +82,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="with --measure: use at most N images (default: %(default)s)",
     )
-    parser.add_argument(
-        "--to",
-        metavar="DIR",
-        type=Path,
-        default=Path("explanations"),
-        help="folder of the pictures (default: %(default)s)",
-    )
+    add_output_folder(parser, "explanations", "folder of the pictures")
     add_data_overrides(parser)
 
 
@@ -118,7 +113,7 @@ def explain(options: argparse.Namespace) -> int:
     of = _of_run if is_run(options.source) else _of_artifact
     explained = of(options, contents)
 
-    from cvpipe.pictures.drawing import to_png
+    from cvpipe.pictures.drawing.render import to_png
     from cvpipe.pictures.heat import draw_maps
 
     own_folder(options.to, MARK, "--to")

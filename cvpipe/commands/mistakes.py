@@ -10,6 +10,7 @@ from cvpipe.commands.command import (
     add_command,
     add_data_overrides,
     add_examples,
+    add_output_folder,
     own_folder,
     print_result,
 )
@@ -34,13 +35,7 @@ def add(commands: Any) -> None:
         type=Path,
         help="the runs of all folds, such as runs/folds/trial-000/fold-*",
     )
-    parser.add_argument(
-        "--to",
-        metavar="DIR",
-        type=Path,
-        default=Path("label-errors"),
-        help="folder for label_errors.csv and label_errors.html (default: %(default)s)",
-    )
+    add_output_folder(parser, "label-errors", "folder for label_errors.csv and label_errors.html")
     parser.add_argument(
         "--drawn",
         metavar="N",

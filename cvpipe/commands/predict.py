@@ -17,8 +17,9 @@ from cvpipe.commands.command import add_command, add_examples, print_result
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.prediction.answers import Outputs, Settings, answer_images
 from cvpipe.prediction.images import ImageFile, find_images
-from cvpipe.prediction.ray_workers import Job, answer_by_ray, import_ray
+from cvpipe.prediction.ray_workers import Job, answer_by_ray
 from cvpipe.prediction.shards import SHARD, Answer, write_shards
+from cvpipe.runtime import import_ray
 
 # Repeated here, because the parser must not import TensorFlow.
 FORMATS = ("coco", "yolo", "voc", "csv", "labelme", "masks", "crops", "parquet", "pictures")

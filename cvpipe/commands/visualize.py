@@ -5,38 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from cvpipe.commands.command import add_command, add_examples, own_folder, print_result
+from cvpipe.commands.command import (
+    add_command,
+    add_examples,
+    add_output_folder,
+    own_folder,
+    print_result,
+)
 from cvpipe.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
-    import keras
-    import numpy as np
-    import tensorflow as tf
-
-    from cvpipe.config.prepare import Prepare
-    from cvpipe.explain.score import Subject
+    from cvpipe.synthesis.pictures import Picture, Visualized
 
 MARK = "visualizations.png"
-
-
-class _Visualized(NamedTuple):
-    """A network whose units are visualized."""
-
-    network: keras.Model
-    subject: Subject | None
-    """None if the task has no classes."""
-    names: tuple[str, ...]
-    prepare: Prepare
-
-
-class _Picture(NamedTuple):
-    name: str
-    """Name of the file, without extension."""
-    pixels: np.ndarray
-    """uint8 [H, W, C]."""
-    about: dict[str, Any]
 
 
 def add(commands: Any) -> None:
@@ -106,33 +89,19 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the image (default: 0)"
     )
-    parser.add_argument(
-        "--to",
-        metavar="DIR",
-        type=Path,
-        default=Path("visualizations"),
-        help="folder of the pictures (default: %(default)s)",
-    )
+    add_output_folder(parser, "visualizations", "folder of the pictures")
 
 
 def visualize(options: argparse.Namespace) -> int:
     """Write pictures, and print their units and scores."""
     _check(options)
-    seen = _load(options.run)
-
-    from cvpipe.pictures.drawing import image_grid, to_png
-
-    if options.labels:
-        pictures = _classes(options, seen)
-    elif options.units:
-        pictures = _units(options, seen)
-    elif options.dream:
-        pictures = _dreams(options, seen)
-    else:
-        pictures = _inversions(options, seen)
+    pictures = _pictures(options)
 
     import numpy as np
     from PIL import Image
+
+    from cvpipe.pictures.drawing.grids import image_grid
+    from cvpipe.pictures.drawing.render import to_png
 
     own_folder(options.to, MARK, "--to")
     rows = []
@@ -158,7 +127,38 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError("--steps, --longest: must be at least 1")
 
 
-def _load(name: str) -> _Visualized:
+def _pictures(options: argparse.Namespace) -> list[Picture]:
+    seen = _load(options.run)
+
+    from cvpipe.synthesis.pictures import (
+        Ascent,
+        class_pictures,
+        dream_pictures,
+        inversion_pictures,
+        unit_pictures,
+    )
+    from cvpipe.synthesis.units import parse_unit
+
+    ascent = Ascent(options.by, options.steps, options.seed)
+    if options.labels:
+        if seen.subject is None:
+            raise ConfigError("--class: this task has no classes; give --unit")
+        labels = [_label(name, seen.class_names) for name in options.labels]
+        return class_pictures(seen, seen.subject, labels, ascent)
+    if options.units:
+        return unit_pictures(seen, [parse_unit(text) for text in options.units], ascent)
+    if options.dream:
+        return dream_pictures(seen, options.dream, options.layers, options.longest, ascent)
+    return inversion_pictures(seen, options.invert, options.layers, ascent)
+
+
+def _label(name: str, known: Sequence[str]) -> int:
+    if name not in known:
+        raise ConfigError(f"--class {name}: no such class; {suggest(name, known)}")
+    return known.index(name)
+
+
+def _load(name: str) -> Visualized:
     """Return the network of a run or of a package."""
     from cvpipe.training.run import Run
 
@@ -169,10 +169,11 @@ def _load(name: str) -> _Visualized:
 
         from cvpipe.explain.score import Subject
         from cvpipe.models.packaged import packaged_classifier
+        from cvpipe.synthesis.pictures import Visualized
 
         network, prepare = packaged_classifier(name)
         classes = tuple(str(n) for n in range(network.output["logits"].shape[-1]))
-        return _Visualized(network, Subject(network, lambda own: own["logits"]), classes, prepare)
+        return Visualized(network, Subject(network, lambda own: own["logits"]), classes, prepare)
     run = Run(name)
     from cvpipe.runtime import prepare_process
 
@@ -180,6 +181,7 @@ def _load(name: str) -> _Visualized:
 
     from cvpipe.explain.explain import check_single_map
     from cvpipe.explain.score import Subject
+    from cvpipe.synthesis.pictures import Visualized
     from cvpipe.training.trained import load
 
     trained = load(run)
@@ -190,172 +192,7 @@ def _load(name: str) -> _Visualized:
     [network] = networks.values()
     scores = trained.task.class_scores
     subject = None if scores is None else Subject(network, scores)
-    return _Visualized(network, subject, trained.facts.class_names, trained.config.prepare)
-
-
-def _classes(options: argparse.Namespace, seen: _Visualized) -> list[_Picture]:
-    import tensorflow as tf
-
-    subject = seen.subject
-    if subject is None:
-        raise ConfigError("--class: this task has no classes; give --unit")
-    for label in options.labels:
-        if label not in seen.names:
-            raise ConfigError(f"--class {label}: no such class; {suggest(label, seen.names)}")
-    labels = tf.constant([seen.names.index(label) for label in options.labels])
-    pixels = _ascended(
-        options, seen, lambda images: subject.score(images, labels), len(options.labels)
-    )
-
-    from cvpipe.data.prepare import normalize_colors
-
-    # Score the rounded pixels, which are those of the file.
-    scores = subject.all_scores(
-        normalize_colors(tf.constant(pixels / 255.0, tf.float32), seen.prepare)
-    )
-    probabilities = tf.nn.softmax(scores).numpy()
-    return [
-        _Picture(
-            f"class-{label}",
-            pixels[n],
-            {
-                "class_name": label,
-                "score": float(scores[n, labels[n]]),
-                "probability": float(probabilities[n, labels[n]]),
-                "answer": seen.names[int(probabilities[n].argmax())],
-            },
-        )
-        for n, label in enumerate(options.labels)
-    ]
-
-
-def _units(options: argparse.Namespace, seen: _Visualized) -> list[_Picture]:
-    from cvpipe.data.prepare import normalize_colors
-    from cvpipe.synthesis.units import activation_of, find_units, parse_unit
-
-    units = [parse_unit(text) for text in options.units]
-    for unit in units:
-        find_units(seen.network, [unit])
-    pictures = []
-    # The units of one layer form one batch. Layers are in the order in which they are first named.
-    for layer in dict.fromkeys(unit.layer for unit in units):
-        own = [unit for unit in units if unit.layer == layer]
-        activation = activation_of(seen.network, own)
-        pixels = _ascended(options, seen, activation, len(own))
-        reached = activation(normalize_colors(pixels.astype("float32") / 255, seen.prepare)).numpy()
-        for n, unit in enumerate(own):
-            about = {"unit": str(unit), "activation": float(reached[n])}
-            pictures.append(_Picture(str(unit).replace(":", "-"), pixels[n], about))
-    return pictures
-
-
-def _ascended(
-    options: argparse.Namespace, seen: _Visualized, activation: Any, count: int
-) -> np.ndarray:
-    """Return the images that maximize an activation, uint8 [B, H, W, C]."""
-    import tensorflow as tf
-
-    from cvpipe.synthesis.unit_images import Pixelwise, Spectral, pixel_images, spectral_images
-
-    seeds = tf.constant([[options.seed, n] for n in range(count)], tf.int64)
-    if options.by == "spectrum":
-        spectral = Spectral(steps=options.steps or Spectral().steps)
-        made = _in_graph(
-            lambda own: spectral_images(activation, own, seen.prepare, spectral), seeds
-        )
-    else:
-        pixelwise = Pixelwise(steps=options.steps or Pixelwise().steps)
-        made = _in_graph(lambda own: pixel_images(activation, own, seen.prepare, pixelwise), seeds)
-    return _to_bytes(made[0])
-
-
-def _dreams(options: argparse.Namespace, seen: _Visualized) -> list[_Picture]:
-    import tensorflow as tf
-
-    from cvpipe.synthesis.dream import Dream, dream, octave_sizes
-    from cvpipe.synthesis.units import at_size, find_layer
-
-    layers = [find_layer(seen.network, name) for name in options.layers]
-    image = _read(options.dream, seen.prepare.channels, options.longest)
-    settings = Dream(steps=options.steps or Dream().steps)
-    sizes = octave_sizes(tuple(image.shape[1:3]), settings)
-    pictures = []
-    for layer in layers:
-        features = [at_size(seen.network, layer, size) for size in sizes]
-        dreamt, scores = _in_graph(
-            lambda own, features=features: dream(
-                features, image, sizes, seen.prepare, own, settings
-            ),
-            tf.constant([options.seed, 0], tf.int64),
-        )
-        about = {
-            "image": str(options.dream),
-            "layer": layer.name,
-            "activation": [float(scores[0, 0]), float(scores[-1, 0])],
-        }
-        name = f"dream-{options.dream.stem}-{layer.name}"
-        pictures.append(_Picture(name, _to_bytes(dreamt)[0], about))
-    return pictures
-
-
-def _inversions(options: argparse.Namespace, seen: _Visualized) -> list[_Picture]:
-    import keras
-    import tensorflow as tf
-
-    from cvpipe.data.prepare import prepare, restore_pixels
-    from cvpipe.synthesis.invert import Inversion, invert
-    from cvpipe.synthesis.units import find_layer
-
-    layers = [find_layer(seen.network, name) for name in options.layers]
-    whole = 255 * _read(options.invert, seen.prepare.channels)[0]
-    image = tf.cast(restore_pixels(prepare(whole, seen.prepare), seen.prepare), tf.float32) / 255
-    settings = Inversion(steps=options.steps or Inversion().steps)
-    pictures = []
-    for layer in layers:
-        model = keras.Model(seen.network.inputs, layer.output)
-        made, losses = _in_graph(
-            lambda own, model=model: invert(
-                lambda images: tf.cast(model(images, training=False), tf.float32),
-                image[tf.newaxis],
-                seen.prepare,
-                own,
-                settings,
-            ),
-            tf.constant([[options.seed, 0]], tf.int64),
-        )
-        about = {
-            "image": str(options.invert),
-            "layer": layer.name,
-            "loss": [float(losses[0, 0]), float(losses[-1, 0])],
-        }
-        name = f"inversion-{options.invert.stem}-{layer.name}"
-        pictures.append(_Picture(name, _to_bytes(made)[0], about))
-    return pictures
-
-
-def _in_graph(make: Any, seeds: tf.Tensor) -> Any:
-    import tensorflow as tf
-
-    return tf.function(make, autograph=False)(seeds)
-
-
-def _read(file: Path, channels: int, longest: int | None = None) -> tf.Tensor:
-    """Return an image, float32 [1, H, W, C] in 0…1."""
-    import tensorflow as tf
-
-    from cvpipe.data.decode import decode_file
-
-    image = decode_file(file, channels)
-    size: Sequence[int] = image.shape[:2]
-    scale = 1.0 if longest is None else min(1.0, longest / max(size))
-    resized = tf.image.resize(image, [round(n * scale) for n in size], antialias=True)
-    return resized[tf.newaxis] / 255
-
-
-def _to_bytes(images: tf.Tensor) -> np.ndarray:
-    import numpy as np
-
-    return np.round(255 * np.clip(images.numpy(), 0, 1)).astype(np.uint8)
+    return Visualized(network, subject, trained.facts.class_names, trained.config.prepare)
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -1,13 +1,21 @@
-"""Formats of labeling tools for boxes."""
+"""Sources of images with boxes, and the formats of labeling tools."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from cvpipe.config.masks import all_different
-from cvpipe.config.source import Source
+from cvpipe.config.classes import ClassList
+from cvpipe.config.coco import Coco
+from cvpipe.config.digits import DigitScenes
+from cvpipe.config.packed import PackedBoxes
+from cvpipe.config.record_files import TfRecordBoxes, WebDatasetBoxes
+from cvpipe.config.source import Auto, Merge, Source, given_splits
+from cvpipe.config.tables import ParquetBoxes
+from cvpipe.config.tfds import TfdsObjects
+from cvpipe.config.voc import Voc
+from cvpipe.config.yolo import Yolo
 
 
 class ToolBoxes(Source):
@@ -17,7 +25,7 @@ class ToolBoxes(Source):
 
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
-    classes: tuple[str, ...] = ()
+    classes: ClassList = ()
     """Class names in the order of their labels; empty: those found in the annotations, in
     alphabetical order.
     """
@@ -25,11 +33,6 @@ class ToolBoxes(Source):
     """true: boxes refer to the photo rotated upright by its Exif orientation; false: to the stored
     photo. Used only if the image size in the annotations is missing or fits both orientations.
     """
-
-    @field_validator("classes")
-    @classmethod
-    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return all_different(names)
 
 
 class ToolFiles(ToolBoxes):
@@ -51,8 +54,7 @@ class ToolFiles(ToolBoxes):
     @property
     def files(self) -> dict[str, str]:
         """Files by split."""
-        given = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {split: name for split, name in given.items() if name}
+        return given_splits(self)
 
 
 class LabelMe(ToolBoxes):
@@ -135,4 +137,39 @@ class BoxCsv(ToolFiles):
     """
 
 
-ToolSource = LabelMe | Kitti | Cvat | LabelStudio | Via | BoxCsv
+class AutoBoxes(Auto):
+    """A folder or zip archive of images with boxes, whose format is detected."""
+
+    task = "detection"
+
+
+class MergedBoxes(Merge):
+    """Several sources of images with boxes. Classes are joined by name, and splits by purpose
+    (training, validation, test).
+    """
+
+    sources: Annotated[tuple[BoxSource, ...], Field(min_length=2)]
+    """The sources, each with its own `kind`."""
+
+
+BoxSource = Annotated[
+    DigitScenes
+    | Voc
+    | Coco
+    | Yolo
+    | LabelMe
+    | Kitti
+    | Cvat
+    | LabelStudio
+    | Via
+    | BoxCsv
+    | ParquetBoxes
+    | TfRecordBoxes
+    | WebDatasetBoxes
+    | TfdsObjects
+    | AutoBoxes
+    | PackedBoxes
+    | MergedBoxes,
+    Field(discriminator="kind"),
+]
+MergedBoxes.model_rebuild()

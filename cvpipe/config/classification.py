@@ -6,8 +6,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.augment import AnyImage, AutoAugment, Elastic, Lens, Mix, RandAugment, ScaleCrop
-from cvpipe.config.data import Data, LabelSource
+from cvpipe.config.augment import AnyImage
+from cvpipe.config.augment.combined import Mix
+from cvpipe.config.augment.crops import ScaleCrop
+from cvpipe.config.augment.geometry import Elastic, Lens
+from cvpipe.config.augment.policies import AutoAugment, RandAugment
+from cvpipe.config.data import Data
+from cvpipe.config.label_sources import LabelSource
 from cvpipe.config.loss import Loss
 from cvpipe.config.model import Model
 from cvpipe.config.pipeline import Config

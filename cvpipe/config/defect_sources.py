@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.data import Auto
 from cvpipe.config.packed import Packed
 from cvpipe.config.section import Count
-from cvpipe.config.source import Source
+from cvpipe.config.source import Auto, Source
 
 
 class ScratchedDigits(Source):

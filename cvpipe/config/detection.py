@@ -6,8 +6,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.augment import AnyImage, CopyPaste, IouCrop, Mosaic, ObjectMixUp, ScaleCrop
-from cvpipe.config.data import BoxSource, Data
+from cvpipe.config.augment import AnyImage
+from cvpipe.config.augment.combined import CopyPaste, Mosaic, ObjectMixUp
+from cvpipe.config.augment.crops import IouCrop, ScaleCrop
+from cvpipe.config.box_sources import BoxSource
+from cvpipe.config.data import Data
 from cvpipe.config.detection_heads import DetectionHead, Ssd
 from cvpipe.config.loss import Loss
 from cvpipe.config.model import Model

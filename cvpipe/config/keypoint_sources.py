@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.data import Auto, Coco, Merge
+from cvpipe.config.coco import Coco
 from cvpipe.config.packed import PackedKeypoints
 from cvpipe.config.section import Count, Share
-from cvpipe.config.source import Source
+from cvpipe.config.source import Auto, Merge, Source
 
 FlipPair = tuple[str, str]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from cvpipe.config.box_sources import BoxSource
 from cvpipe.config.classification import ClassificationExport
-from cvpipe.config.data import BoxSource, Data
+from cvpipe.config.data import Data
 from cvpipe.config.detection import DetectionAugmentation
 from cvpipe.config.loss import Loss
 from cvpipe.config.pipeline import Config

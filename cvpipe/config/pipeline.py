@@ -7,7 +7,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.augment import Augmentation, Mix, ShortSideCrop
+from cvpipe.config.augment.augmentation import Augmentation
+from cvpipe.config.augment.combined import Mix
+from cvpipe.config.augment.crops import ShortSideCrop
 from cvpipe.config.data import Data
 from cvpipe.config.loss import Loss
 from cvpipe.config.model import Model

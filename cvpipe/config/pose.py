@@ -6,7 +6,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.augment import AnyImage, Elastic, Lens, ScaleCrop
+from cvpipe.config.augment import AnyImage
+from cvpipe.config.augment.crops import ScaleCrop
+from cvpipe.config.augment.geometry import Elastic, Lens
 from cvpipe.config.data import Data
 from cvpipe.config.keypoint_sources import KeypointSource
 from cvpipe.config.loss import Loss

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from cvpipe.config.masks import Index, all_different, check_mask_classes
+from cvpipe.config.classes import ClassList, Index, check_mask_classes
 from cvpipe.config.source import Source
 from cvpipe.config.tables import ObjectKeys
 
@@ -51,18 +51,13 @@ class TfRecordFiles(RecordFiles):
     """Kind of format."""
     image: str = "image/encoded"
     """The feature with the encoded image; image in exports of TensorFlow Datasets."""
-    classes: tuple[str, ...] = ()
+    classes: ClassList = ()
     """Class names in the order of their numbers; an alternative to `names`."""
     names: str | None = None
     """Label map with the class names, relative to `path`: a .pbtxt file, a .csv file of numbers and
     names, or a text file with a name in each line. Without `names` and `classes`, the class names
     are the texts in the examples, or else the numbers that occur.
     """
-
-    @field_validator("classes")
-    @classmethod
-    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return all_different(names)
 
     @model_validator(mode="after")
     def _names_once(self) -> TfRecordFiles:
@@ -149,13 +144,8 @@ class WebDataset(WebDatasetFiles):
     """
     label: str = "label"
     """For JSON files: the field with the class, a number or a name."""
-    classes: tuple[str, ...] = ()
+    classes: ClassList = ()
     """Class names in the order of their numbers; empty: the numbers or names that occur."""
-
-    @field_validator("classes")
-    @classmethod
-    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return all_different(names)
 
 
 class WebDatasetBoxes(ObjectKeys, WebDataset):

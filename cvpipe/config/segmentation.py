@@ -6,17 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.augment import (
-    AnyImage,
-    BalancedScaleCrop,
-    Elastic,
-    Expand,
-    Lens,
-    RandomResizedCrop,
-    ShortSideCrop,
-)
-from cvpipe.config.data import Data, MaskSource
+from cvpipe.config.augment import AnyImage
+from cvpipe.config.augment.crops import BalancedScaleCrop, Expand, RandomResizedCrop, ShortSideCrop
+from cvpipe.config.augment.geometry import Elastic, Lens
+from cvpipe.config.data import Data
 from cvpipe.config.loss import Loss
+from cvpipe.config.mask_sources import MaskSource
 from cvpipe.config.model import Model
 from cvpipe.config.pipeline import Config
 from cvpipe.config.prepare import Prepare

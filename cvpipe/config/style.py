@@ -7,8 +7,10 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from cvpipe.config.augment import AnyImage, RandomResizedCrop, ShortSideCrop
-from cvpipe.config.data import Data, LabelSource
+from cvpipe.config.augment import AnyImage
+from cvpipe.config.augment.crops import RandomResizedCrop, ShortSideCrop
+from cvpipe.config.data import Data
+from cvpipe.config.label_sources import LabelSource
 from cvpipe.config.loss import Loss
 from cvpipe.config.model import Model
 from cvpipe.config.pipeline import Config

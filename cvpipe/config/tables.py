@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import field_validator
-
-from cvpipe.config.masks import all_different
+from cvpipe.config.classes import ClassList
 from cvpipe.config.section import Section
 from cvpipe.config.source import Source
 
@@ -27,15 +25,10 @@ class Parquet(Source):
     """The column of classes, which are numbers or names. Rows without a class, or with -1, are left
     out.
     """
-    classes: tuple[str, ...] = ()
+    classes: ClassList = ()
     """Class names in the order of their numbers; empty: the names in the files' metadata, or else
     the numbers or names that occur.
     """
-
-    @field_validator("classes")
-    @classmethod
-    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return all_different(names)
 
 
 class ObjectKeys(Section):

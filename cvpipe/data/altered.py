@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.data.example import Example
+from cvpipe.data.load import decoded
 from cvpipe.data.sources.source import Source
-from cvpipe.data.stream import decoded
 
 Alter = Callable[[np.ndarray, int], np.ndarray]
 """Maps an image uint8 [H, W, C] and the number of its record to one of the same shape."""

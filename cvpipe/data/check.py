@@ -20,6 +20,7 @@ import tensorflow as tf
 from cvpipe.config.group import Group
 from cvpipe.data.annotations import checked, measure
 from cvpipe.data.annotations.annotation import Tally
+from cvpipe.data.batching import PARALLEL, prefetch
 from cvpipe.data.decode import decode_image
 from cvpipe.data.example import Example
 from cvpipe.data.file_kind import file_kind
@@ -29,7 +30,6 @@ from cvpipe.data.odd_images import find_odd, measure_image
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources.groups import crossing_groups
 from cvpipe.data.sources.source import Source
-from cvpipe.data.stream import PARALLEL, prefetch
 
 BATCH = 64
 # Kinds of groups of records with the same content, as `check` returns them.

@@ -17,13 +17,15 @@ from matplotlib.figure import Figure
 
 from cvpipe.config import Config
 from cvpipe.data.check import CONTRADICTIONS, LEAKS, REPEATED
+from cvpipe.data.example import Batch, Encode
 from cvpipe.data.odd_images import MEANINGS as ODD_MEANINGS
 from cvpipe.data.prepare import restore_pixels
+from cvpipe.data.samples import read_examples
 from cvpipe.data.sources.source import Source
 from cvpipe.data.statistics import evenly_spaced
-from cvpipe.data.stream import Batch, Encode, read_examples
 from cvpipe.errors import counted
-from cvpipe.pictures.drawing import image_table, to_png, try_to_draw
+from cvpipe.pictures.drawing.grids import image_table
+from cvpipe.pictures.drawing.render import to_png, try_to_draw
 
 # The summary lists only the first few problems; the files have all of them.
 SHOWN = 5

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from cvpipe.atomic_write import atomic_write
 from cvpipe.data.odd_images import MEANINGS
+from cvpipe.data.samples import read_original
 from cvpipe.data.sources.source import Source
-from cvpipe.data.stream import read_original
 from cvpipe.documents import Block, Gallery, Heading, Picture, Text, to_html
 from cvpipe.errors import counted
 

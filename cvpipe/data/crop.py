@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cvpipe.config.augment import RandomResizedCrop
+from cvpipe.config.augment.crops import RandomResizedCrop
 from cvpipe.data.augment.geometry import random_window, resize_window
 from cvpipe.data.decode import decode_image, with_adobe
 from cvpipe.data.exif import exif_orientation

@@ -1,8 +1,9 @@
-"""The types of one example and of the functions that read it."""
+"""The types of examples, of batches, and of the functions that make them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,4 +13,10 @@ Example = dict[str, tf.Tensor]
 """
 Reader = Callable[[tf.Tensor], Example]
 """A function from a record number (int64 scalar) to the tensors that the record holds. Graph code.
+"""
+Encode = Callable[[Example], dict[str, tf.Tensor]]
+"""A function from an example to the targets that a task learns from. Graph code."""
+Batch = dict[str, Any]
+"""Tensors of a batch, or of one example on its way into a batch, by name. `cvpipe.data.stream`
+describes them.
 """

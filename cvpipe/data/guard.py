@@ -18,8 +18,9 @@ def or_zeros(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor
 
     The zeros have the shapes and types of the result; unknown lengths are 0. Works in
     `Dataset.map` and in a SavedModel; `load` must return tensors of known rank. TensorFlow prepares
-    `load` again for each call, which may take longer than decoding a small image. `each_or_zeros`
-    and `readable_or_zeros` avoid that.
+    `load` again for each call, which may take longer than decoding a small image. With op
+    determinism, tf.data also loads examples one at a time if their function contains this guard.
+    `each_or_zeros` and `readable_or_zeros` avoid the former, `loaded_or_zeros` both.
     """
     # TensorFlow can catch graph errors only inside a Dataset.
     tried = _single(args).map(
@@ -62,6 +63,26 @@ def each_or_zeros(load: Callable[[tf.Tensor], Any], batch: tf.Tensor) -> tuple[A
 
 
 def readable_or_zeros(
+    examples: tf.data.Dataset,
+    load: Callable[..., Any],
+    parallel: int,
+    inputs: tf.data.Dataset | None = None,
+) -> tf.data.Dataset:
+    """Map `load` over a stream as `loaded_or_zeros` does, and return the results with their inputs.
+
+    Args:
+        examples: read twice, so it should be cheap.
+        parallel: examples that are loaded at once.
+        inputs: inputs of `load` if they aren't the examples themselves.
+
+    Returns:
+        (example, result, bool scalar: False for a failed example) for each example.
+    """
+    results = loaded_or_zeros(examples if inputs is None else inputs, load, parallel)
+    return tf.data.Dataset.zip(examples, results).map(lambda example, result: (example, *result))
+
+
+def loaded_or_zeros(
     examples: tf.data.Dataset, load: Callable[..., Any], parallel: int
 ) -> tf.data.Dataset:
     """Map `load` over a stream, in order; elements with a graph error give zeros.
@@ -71,7 +92,8 @@ def readable_or_zeros(
         parallel: examples that are loaded at once.
 
     Returns:
-        (example, result, bool scalar: False for a failed example) for each example.
+        (result, bool scalar: False for a failed example) for each example, then failed ones without
+        end.
     """
 
     def numbered(number: tf.Tensor, example: Any) -> tuple[tf.Tensor, Any]:
@@ -90,8 +112,7 @@ def readable_or_zeros(
 
     survivors = loaded.scan(tf.constant(0, tf.int64), missing_before)
     # The last example may be missing, too.
-    results = survivors.flat_map(filled).concatenate(gap.repeat())
-    return tf.data.Dataset.zip(examples, results).map(lambda example, result: (example, *result))
+    return survivors.flat_map(filled).concatenate(gap.repeat())
 
 
 def _survivors(

@@ -6,10 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.data.example import Encode
 from cvpipe.data.prepare import place_boxes
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
-from cvpipe.data.stream import Encode, evaluation_batches
+from cvpipe.data.stream import evaluation_batches
 
 
 def object_sizes(

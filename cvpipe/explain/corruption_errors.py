@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvpipe.config import Config
 from cvpipe.data.altered import altered
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
@@ -17,7 +18,7 @@ from cvpipe.errors import ConfigError
 from cvpipe.evaluation import Subject
 from cvpipe.explain.corruption import corrupt
 from cvpipe.metrics.intervals import bootstrap, interval
-from cvpipe.mistakes import load_review, readable
+from cvpipe.mistakes import has_review, load_review, readable
 
 Say = Callable[[str], None]
 
@@ -38,6 +39,15 @@ class Measured(NamedTuple):
     corrupted: dict[tuple[str, int], Scores]
 
 
+def check_scored(config: Config) -> None:
+    """Raise ConfigError if the pipeline's task has no scores of single images."""
+    if not has_review(config):
+        raise ConfigError(
+            f"task: {config.task}: can't be corrupted, because the task has no scores of single"
+            " images"
+        )
+
+
 def measure(
     subject: Subject,
     split: str,
@@ -46,7 +56,8 @@ def measure(
     seed: int,
     say: Say,
 ) -> Measured:
-    """Score a model on the readable images of its source, clean and corrupted.
+    """Score a model on the readable images of its source, clean and corrupted. The task passes
+    `check_scored`.
 
     Images are corrupted at their own size, before they are prepared for the network.
 
@@ -59,7 +70,6 @@ def measure(
         say: called with the name of each corruption when it is measured.
 
     Raises:
-        ConfigError: the task has no scores of single images.
         DataError: more records are bad than the pipeline allows.
     """
     clean = _score(subject, subject.source, split)
@@ -163,13 +173,7 @@ def _error(values: np.ndarray, name: str = "error") -> dict[str, Any]:
 
 
 def _score(subject: Subject, source: Source, split: str) -> Scores:
-    try:
-        review = load_review(subject.config, subject.facts)
-    except ConfigError:
-        raise ConfigError(
-            f"task: {subject.config.task}: can't be corrupted, because the task has no scores of"
-            " single images"
-        ) from None
+    review = load_review(subject.config, subject.facts)
     quarantine = Quarantine(source, split, subject.config.data.max_bad_share)
     metrics, index = subject.task.metrics(), list[int]()
     for batch, predictions in subject.answer(source, quarantine):

@@ -116,7 +116,7 @@ def supported_methods(subject: Subject, layer: str | None = None) -> list[str]:
     return found
 
 
-def method_of(name: str, subject: Subject, layer: str | None = None) -> Score:
+def method_of(name: str, subject: Subject, layer: str | None = None, *, fold: bool = True) -> Score:
     """Return a method: a function that maps prepared images and their classes to maps, float32 [B,
     H, W]. Call `method_of` outside of graphs, because some methods make layers.
 
@@ -124,6 +124,7 @@ def method_of(name: str, subject: Subject, layer: str | None = None) -> Score:
         name: among METHODS.
         subject: the network.
         layer: name of the feature map for class activation maps; None: the last one.
+        fold: if True, methods that score many images use `Subject.folded`, a copy of the weights.
 
     Raises:
         ConfigError: the method is unknown, or doesn't support the network.
@@ -131,6 +132,8 @@ def method_of(name: str, subject: Subject, layer: str | None = None) -> Score:
     if name not in METHODS:
         raise ConfigError(f"--method {name}: unknown; {suggest(name, METHODS)}")
     seed = tf.constant(SEED, tf.int64)
+    if fold and name in ("occlusion", "superpixels", "rise"):
+        subject = subject.folded()
     match name:
         case "saliency":
             return partial(saliency, subject.score)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from cvpipe.config.prepare import Prepare
 from cvpipe.data.prepare import restore_colors, restore_pixels
 from cvpipe.explain.score import Subject
-from cvpipe.pictures.drawing import image_grid
+from cvpipe.pictures.drawing.grids import image_grid
 
 
 def draw_fooled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -31,20 +32,20 @@ def with_rule(subject: Subject, rule: Rule) -> Subject:
     Raises:
         ConfigError: the network has no ReLU.
     """
-    network, found, relu = subject.network, 0, _relu(rule)
+    network, found = subject.network, 0
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         nonlocal found
-        config = layer.get_config()
+        limit = _limit(layer)
+        if limit is None:
+            return type(layer).from_config(layer.get_config())
+        found += 1
+        relu = _relu(rule, limit)
         if isinstance(layer, keras.layers.ReLU):
-            found += 1
             return keras.layers.Activation(relu, name=layer.name)
-        if getattr(layer, "activation", None) is keras.activations.relu:
-            found += 1
-            own = type(layer).from_config(config)
-            own.activation = relu
-            return own
-        return type(layer).from_config(config)
+        own = type(layer).from_config(layer.get_config())
+        own.activation = relu
+        return own
 
     changed = keras.models.clone_model(network, clone_function=copy)
     if not found:
@@ -55,13 +56,23 @@ def with_rule(subject: Subject, rule: Rule) -> Subject:
     return subject._replace(network=changed)
 
 
-def _relu(rule: Rule) -> Callable[[tf.Tensor], tf.Tensor]:
+def _limit(layer: keras.layers.Layer) -> float | None:
+    """Return the largest value of a layer's ReLU; None if it has none."""
+    if isinstance(layer, keras.layers.ReLU):
+        plain = not layer.negative_slope and not layer.threshold
+        limit = math.inf if layer.max_value is None else layer.max_value
+        return limit if plain else None
+    limits = {keras.activations.relu: math.inf, keras.activations.relu6: 6.0}
+    return limits.get(getattr(layer, "activation", None))
+
+
+def _relu(rule: Rule, limit: float) -> Callable[[tf.Tensor], tf.Tensor]:
     @tf.custom_gradient
     def relu(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
         def gradient(dy: tf.Tensor) -> tf.Tensor:
             positive = tf.nn.relu(dy)
-            return tf.where(x > 0, positive, 0.0) if rule == "guided" else positive
+            return tf.where((x > 0) & (x < limit), positive, 0.0) if rule == "guided" else positive
 
-        return tf.nn.relu(x), gradient
+        return tf.minimum(tf.nn.relu(x), limit), gradient
 
     return relu

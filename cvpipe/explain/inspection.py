@@ -17,8 +17,8 @@ from cvpipe.atomic_write import atomic_write
 from cvpipe.config import Config
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import restore_pixels
+from cvpipe.data.samples import read_examples
 from cvpipe.data.sources import Source
-from cvpipe.data.stream import read_examples
 from cvpipe.documents import Block, Heading, Picture, Text, pictures_of, to_html
 from cvpipe.errors import DataError
 from cvpipe.explain.embedding import LEAST, Projection, neighbors, project
@@ -26,7 +26,8 @@ from cvpipe.explain.patches import Top, Watched
 from cvpipe.explain.projector import write_projector, write_tensorboard
 from cvpipe.explain.receptive import receptive_fields
 from cvpipe.explain.score import feature_layer
-from cvpipe.pictures.drawing import image_grid, image_table, to_png
+from cvpipe.pictures.drawing.grids import image_grid, image_table
+from cvpipe.pictures.drawing.render import to_png
 from cvpipe.pictures.inside import activation_images, filter_images, scatter
 from cvpipe.tasks.task import Task
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from cvpipe.explain.explain import SEED, method_of
-from cvpipe.explain.quality import faithfulness, mu_fidelity, points_at, rank_correlation
+from cvpipe.explain.quality import (
+    faithfulness,
+    map_sums,
+    points_at,
+    random_cells,
+    rank_correlation,
+    score_falls,
+)
 from cvpipe.explain.sanity import similarities
 from cvpipe.explain.score import Subject
 from cvpipe.tasks.task import Task
@@ -106,7 +113,17 @@ def measure(
     Raises:
         ConfigError: a method is unknown, or doesn't support the network.
     """
-    rows = [_quality(subject, explained, method, layer) for method in methods]
+    scored = subject.folded()
+    hidden = random_cells(explained.images.shape[1:3], tf.constant(SEED, tf.int64))
+    # The same for all methods.
+    [falls] = _in_batches(
+        lambda images, classes: (score_falls(scored.score, images, classes, hidden),),
+        explained.images,
+        explained.classes,
+    )
+    rows = [
+        _quality(subject, scored, explained, method, layer, hidden, falls) for method in methods
+    ]
     return sorted(rows, key=lambda row: row.deletion - row.insertion)
 
 
@@ -126,31 +143,37 @@ def chance(explained: Explained) -> float | None:
     return float(np.mean(shares))
 
 
-def _quality(subject: Subject, explained: Explained, name: str, layer: str | None) -> Quality:
+def _quality(
+    subject: Subject,
+    scored: Subject,
+    explained: Explained,
+    name: str,
+    layer: str | None,
+    hidden: tf.Tensor,
+    falls: np.ndarray,
+) -> Quality:
     method = method_of(name, subject, layer)
     places = explained.places
     if places is None:
         places = np.zeros([len(explained.classes), 1, 4], np.float32)
 
-    @tf.function(autograph=False)
     def judge(images: tf.Tensor, classes: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         maps = method(images, classes)
-        areas = faithfulness(subject.probability, images, classes, maps)
-        seed = tf.constant(SEED, tf.int64)
-        falls, sums = mu_fidelity(subject.score, images, classes, maps, seed=seed)
-        return *areas, falls, sums, points_at(maps, boxes)
+        areas = faithfulness(scored.probability, images, classes, maps)
+        return *areas, map_sums(maps, hidden), points_at(maps, boxes), maps
 
-    found = []
-    count = len(explained.classes)
-    for begin in range(0, count, BATCH):
-        # Fill up the last batch, so that only one graph is traced.
-        own = np.minimum(np.arange(begin, begin + min(BATCH, count)), count - 1)
-        values = judge(explained.images[own], explained.classes[own], places[own])
-        found.append([value.numpy()[: count - begin] for value in values])
-    deletion, insertion, falls, sums, hits = map(np.concatenate, zip(*found, strict=True))
+    deletion, insertion, sums, hits, maps = _in_batches(
+        judge, explained.images, explained.classes, places
+    )
     images, classes = explained.images[:CHECKED], explained.classes[:CHECKED]
     checked = similarities(
-        subject, tf.constant(images), tf.constant(classes), name, layer=layer, points=1
+        subject,
+        tf.constant(images),
+        tf.constant(classes),
+        name,
+        layer=layer,
+        own=maps[:CHECKED],
+        points=1,
     )
     return Quality(
         name,
@@ -160,3 +183,19 @@ def _quality(subject: Subject, explained: Explained, name: str, layer: str | Non
         None if explained.places is None else float(hits.mean()),
         next(iter(checked.values()), 1.0),
     )
+
+
+def _in_batches(
+    compute: Callable[..., tuple[tf.Tensor, ...]], *arrays: np.ndarray
+) -> list[np.ndarray]:
+    """Return the results [N, …] of graph code on arrays [N, …], at most BATCH of them at once."""
+    graph = tf.function(compute, autograph=False)
+    count = len(arrays[0])
+    each = -(-count // -(-count // BATCH))
+    found = []
+    for begin in range(0, count, each):
+        # Fill up the last batch, so that only one graph is traced.
+        own = np.minimum(np.arange(begin, begin + each), count - 1)
+        values = graph(*(array[own] for array in arrays))
+        found.append([value.numpy()[: count - begin] for value in values])
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]

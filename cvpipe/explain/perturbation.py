@@ -75,19 +75,14 @@ def rise(
     grids = tf.reshape(tf.pad(grids, [[0, more], [0, 0], [0, 0]]), [parts, each, *grids.shape[1:]])
     shifts = tf.reshape(tf.pad(shifts, [[0, more], [0, 0]]), [parts, each, 2])
 
-    def of_image(one: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        def add(part: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            shown = smooth_masks(grids[part], shifts[part], (height, width), sides)
-            return part + 1, total + tf.einsum(
-                "n,nhw->hw", _hidden(score, *one, shown, fill), shown
-            )
+    def add(part: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        shown = smooth_masks(grids[part], shifts[part], (height, width), sides)
+        scores = _each(lambda one: _hidden(score, *one, shown, fill), images, classes, [each])
+        return part + 1, total + tf.einsum("bn,nhw->bhw", scores, shown)
 
-        nothing = tf.zeros([height, width])
-        return tf.while_loop(
-            lambda part, _: part < parts, add, (0, nothing), parallel_iterations=1
-        )[1]
-
-    return _each(of_image, images, classes, [height, width]) / (masks * share)
+    nothing = tf.zeros_like(images[..., 0])
+    total = tf.while_loop(lambda part, _: part < parts, add, (0, nothing), parallel_iterations=1)[1]
+    return total / (masks * share)
 
 
 def scores_of_masked(
@@ -136,8 +131,8 @@ def _hidden(
     score: Score, image: tf.Tensor, label: tf.Tensor, shown: tf.Tensor, fill: float
 ) -> tf.Tensor:
     """Return the scores of an image [H, W, C] under masks [n, H, W]: [n]."""
-    visible = shown[..., tf.newaxis]
-    return score(image * visible + fill * (1 - visible), tf.repeat(label, shown.shape[0]))
+    hidden = shown[..., tf.newaxis] * (image - fill) + fill
+    return score(hidden, tf.repeat(label, shown.shape[0]))
 
 
 def _patches(height: int, width: int, patch: int, stride: int) -> tf.Tensor:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.plugins import projector
 
-from cvpipe.pictures.drawing import to_cards
+from cvpipe.pictures.drawing.render import to_cards
 from cvpipe.pictures.inside import sprite
 
 FEATURES, METADATA, SPRITE = "features.tsv", "images.tsv", "sprite.png"

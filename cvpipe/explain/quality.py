@@ -62,38 +62,49 @@ def faithfulness(
     return Faithfulness(_area(deleted), _area(inserted))
 
 
-def mu_fidelity(
-    score: Score,
-    images: tf.Tensor,
-    classes: tf.Tensor,
-    maps: tf.Tensor,
-    *,
+def random_cells(
+    size: tuple[int, int],
     seed: tf.Tensor,
+    *,
     subsets: int = 128,
     cells: int = 8,
     share: float = 0.2,
-    fill: float = 0.0,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return how much the score falls while random cells are hidden, and the sum of the map [B, H,
-    W] over the hidden cells: float32 [B, subsets] each. Their `rank_correlation` is the μ-fidelity.
+) -> tf.Tensor:
+    """Return sets of pixels to hide, float32 [subsets, *size], 1 for hidden pixels: random cells of
+    a grid.
+
+    Args:
+        size: height and width.
+        seed: int64 [2], random seed of the cells.
+        subsets: number of sets.
+        cells: rows and columns of the grid.
+        share: share of the cells that are hidden.
+    """
+    grid = tf.random.stateless_uniform([subsets, cells, cells, 1], seed) < share
+    hidden = tf.image.resize(tf.cast(grid, tf.float32), size, "nearest")[..., 0]
+    return tf.ensure_shape(hidden, [subsets, *size])
+
+
+def score_falls(
+    score: Score, images: tf.Tensor, classes: tf.Tensor, hidden: tf.Tensor, fill: float = 0.0
+) -> tf.Tensor:
+    """Return how much the score falls when each set of `random_cells` is hidden: float32 [B, N].
+    Its `rank_correlation` with `map_sums` is the μ-fidelity of a method.
 
     Args:
         score: score of a class.
         images: prepared.
         classes: one for each image.
-        maps: importance of each pixel.
-        seed: int64 [2], random seed of the cells.
-        subsets: number of random sets of cells.
-        cells: rows and columns of the grid.
-        share: share of the cells that are hidden.
+        hidden: float32 [N, H, W].
         fill: value of hidden pixels.
     """
-    grid = tf.random.stateless_uniform([subsets, cells, cells, 1], seed) < share
-    hidden = tf.image.resize(tf.cast(grid, tf.float32), maps.shape[1:3], "nearest")[..., 0]
-    shown = tf.ensure_shape(1 - hidden, [subsets, *maps.shape[1:3]])
-    scores = scores_of_masked(score, images, classes, shown, fill, batch=32)
-    falls = score(images, classes)[:, tf.newaxis] - scores
-    return falls, tf.einsum("bhw,nhw->bn", maps, hidden)
+    scores = scores_of_masked(score, images, classes, 1 - hidden, fill, batch=32)
+    return score(images, classes)[:, tf.newaxis] - scores
+
+
+def map_sums(maps: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
+    """Return the sums of maps [B, H, W] over sets of pixels [N, H, W]: float32 [B, N]."""
+    return tf.einsum("bhw,nhw->bn", maps, hidden)
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -41,6 +41,7 @@ def similarities(
     method: str,
     *,
     layer: str | None = None,
+    own: np.ndarray | None = None,
     seed: int = 0,
     points: int = 6,
 ) -> dict[str, float]:
@@ -54,10 +55,12 @@ def similarities(
         classes: one for each image.
         method: name of the method.
         layer: layer of class activation maps; None: the last feature map.
+        own: maps of the network, float32 [B, H, W]; None: they are computed.
         seed: random seed of the shuffling.
         points: number of layers at which maps are compared, including the network's first layer.
     """
-    own = explain(subject, images, classes, [method], layer)[method]
+    if own is None:
+        own = explain(subject, images, classes, [method], layer)[method]
     count = sum(bool(one.trainable_weights) for one in subject.network.layers)
     compared = set(np.linspace(count - 1, 0, points).round().astype(int).tolist())
     found = {}

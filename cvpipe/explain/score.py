@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from cvpipe.errors import ConfigError, suggest
+from cvpipe.models.folded import folded
 from cvpipe.tasks.task import Task, Tensors
 
 ANSWERS = ("head", "logits")
@@ -33,6 +34,12 @@ class Subject(NamedTuple):
     def probability(self, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         """Return the probability of one class for each image, [B]."""
         return chosen(self.class_probabilities(self.all_scores(images)), classes)
+
+    def folded(self) -> Subject:
+        """Return a subject with the same scores up to rounding, from a copy of the network that is
+        faster. Its gradients and feature maps can differ.
+        """
+        return self._replace(network=folded(self.network))
 
     def all_scores(self, images: tf.Tensor) -> tf.Tensor:
         """Return the scores of all classes, [B, K]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -20,12 +20,12 @@ EXPLAINED_CLASS = "explained_class"
 """Output of that signature for the class with the highest score, int32 [B]."""
 
 
-def with_maps(predict: Predict, members: Sequence[Networks], task: Task, config: Config) -> Predict:
-    """Return `predict` with the answers of `map_fields` added.
+Maps = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+"""Maps prepared images to the answers of `map_fields`."""
 
-    Args:
-        predict: from `make_predict`.
-        members: the networks that `predict` uses.
+
+def make_maps(members: Sequence[Networks], task: Task, config: Config) -> Maps:
+    """Return the function that explains a network by the methods in `export.explain`.
 
     Raises:
         ConfigError: the model is an ensemble, the task has no classes, or an image has several
@@ -36,24 +36,38 @@ def with_maps(predict: Predict, members: Sequence[Networks], task: Task, config:
     try:
         check_single_map(config)
         subject = subject_of(task, dict(members[0]))
-        methods = {str(name): method_of(name, subject) for name in config.export.explain}
+        methods = {
+            # An artifact has the weights only once.
+            str(name): method_of(name, subject, fold=False)
+            for name in config.export.explain
+        }
     except ConfigError as error:
         raise ConfigError(f"export.explain: {error}") from None
+
+    def maps(image: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        classes = tf.argmax(subject.all_scores(image), axis=1, output_type=tf.int32)
+        own = {name: method(image, classes) for name, method in methods.items()}
+        return {EXPLAINED_CLASS: classes, **own}
+
+    return maps
+
+
+def with_maps(predict: Predict, maps: Maps) -> Predict:
+    """Return `predict`, from `make_predict` for the same network, with the maps added."""
 
     @tf.function(reduce_retracing=True)
     @tf.autograph.experimental.do_not_convert
     def explained(
         image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
     ) -> Mapping[str, tf.Tensor]:
-        classes = tf.argmax(subject.all_scores(image), axis=1, output_type=tf.int32)
-        maps = {name: method(image, classes) for name, method in methods.items()}
-        return {**predict(image, extent, **options), EXPLAINED_CLASS: classes, **maps}
+        found = maps(image)
+        return {**predict(image, extent, **options), **found}
 
     return explained
 
 
 def map_fields(config: Config) -> dict[str, Field]:
-    """Return the fields of the answers that `with_maps` adds: `EXPLAINED_CLASS`, and a map for each
+    """Return the fields of the answers that `make_maps` adds: `EXPLAINED_CLASS`, and a map for each
     method in `export.explain`. Without methods, there are no such answers.
     """
     if not config.export.explain:

@@ -24,7 +24,7 @@ from cvpipe.export.about import ABOUT
 from cvpipe.export.card import write_card
 from cvpipe.export.cost import SPLIT, measure_cost, scores_of
 from cvpipe.export.describe import describe_signatures
-from cvpipe.export.explained import map_fields, with_maps
+from cvpipe.export.explained import make_maps, map_fields, with_maps
 from cvpipe.export.formats.write import check_formats, write_formats
 from cvpipe.export.gate import Measured, check_artifact, check_requests
 from cvpipe.export.manifest import write_manifest
@@ -195,8 +195,8 @@ def _write_checked(
     answer = make_predict(members, task, config, stand_in_for(config.export, aliases))
     written = checked = None
     if config.export.explain:
-        written = with_maps(answer, members, task, config)
-        checked = with_maps(predict, members, task, config)
+        maps = make_maps(members, task, config)
+        written, checked = with_maps(answer, maps), with_maps(predict, maps)
     write_saved_model(folder, members, answer, task, config, aliases, written)
     if task.requests:
         return check_requests(folder, members[0], task.requests(members[0]), task), predict

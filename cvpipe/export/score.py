@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cvpipe.config import Config
 from cvpipe.config_file import with_data
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
-from cvpipe.evaluation import Answered, Begin, Predict, Subject, answer_bytes, evaluate_bytes
+from cvpipe.evaluation import Answered, Begin, Subject, answer_bytes, evaluate_bytes
 from cvpipe.export.about import read_about
-from cvpipe.export.artifact import open_artifact
+from cvpipe.export.artifact import Artifact, open_artifact
 from cvpipe.tasks import load_task
+from cvpipe.tasks.task import Task
 
 
 def evaluate_artifact(
@@ -28,31 +30,20 @@ def evaluate_artifact(
     Returns:
         The result of `evaluation.evaluate_bytes`, and "split".
     """
-    subject, predict = _open(folder, split, overrides)
-    quarantine = Quarantine(subject.source, split, subject.config.data.max_bad_share)
-    watch = begin(subject) if begin else None
-    scores = evaluate_bytes(
-        predict, subject.source, subject.task, subject.config, quarantine=quarantine, watch=watch
-    )
-    return {**scores, "split": split}
-
-
-def open_subject(folder: Path, split: str, overrides: Sequence[str] = ()) -> Subject:
-    """Open an artifact and one split of its data set.
-
-    Args:
-        overrides: `data.key=value` each, for example the path of the data.
-    """
-    return _open(folder, split, overrides)[0]
-
-
-def _open(folder: Path, split: str, overrides: Sequence[str]) -> tuple[Subject, Predict]:
     artifact = open_artifact(folder)
     config = with_data(artifact.config, overrides)
     source = open_split(config, split, read_about(folder)["trained_on"])
     task = load_task(config, artifact.facts)
+    quarantine = Quarantine(source, split, config.data.max_bad_share)
+    watch = begin(answering(artifact, task, config, source)) if begin else None
+    scores = evaluate_bytes(artifact, source, task, config, quarantine=quarantine, watch=watch)
+    return {**scores, "split": split}
+
+
+def answering(artifact: Artifact, task: Task, config: Config, source: Source) -> Subject:
+    """Return the answers of an artifact to a split as the subject of an evaluation."""
 
     def answer(part: Source, quarantine: Quarantine) -> Answered:
         return answer_bytes(artifact, part, task, config, quarantine)
 
-    return Subject(source, task, config, artifact.facts, answer), artifact
+    return Subject(source, task, config, artifact.facts, answer)

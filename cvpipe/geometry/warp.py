@@ -14,7 +14,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from cvpipe.config.augment import Fill
+from cvpipe.config.augment.augmentation import Fill
 
 Interpolation = Literal["bilinear", "nearest"]
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
 
 from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.sources.image_size import read_header
 from cvpipe.data.sources.source import Source
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import DataError
 
 # Number of images whose headers are read.
 SAMPLE = 400
-_TURNED = (5, 6, 7, 8)
-_ORIENTATION = 0x0112
 
 
 class Measures(NamedTuple):
@@ -120,13 +117,8 @@ def _look(example: Mapping[str, Any]) -> tuple[tuple[int, int], bool] | None:
     if "image" in example:
         height, width, channels = example["image"].shape
         return (height, width), channels == 1
-    try:
-        with Image.open(io.BytesIO(example["bytes"].numpy())) as picture:
-            extent = (picture.height, picture.width)
-            turned = picture.getexif().get(_ORIENTATION) in _TURNED
-            return (extent[::-1] if turned else extent), picture.mode in ("1", "L", "I;16", "LA")
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-        return None
+    header = read_header(example["bytes"].numpy())
+    return (header.upright, header.is_gray) if header else None
 
 
 def _most_objects(source: Source) -> int:

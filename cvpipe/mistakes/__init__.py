@@ -109,10 +109,15 @@ def load_review(config: Config, facts: Facts) -> Review:
     Raises:
         ConfigError: the mistakes of this task can't be listed.
     """
-    name = f"cvpipe.mistakes.{config.task}"
-    if importlib.util.find_spec(name) is None:
+    if not has_review(config):
         raise ConfigError(
             f"task: {config.task}: its mistakes can't be listed; leave --mistakes out"
         )
-    review: Review = importlib.import_module(name).make_review(config, facts)
+    module = importlib.import_module(f"cvpipe.mistakes.{config.task}")
+    review: Review = module.make_review(config, facts)
     return review
+
+
+def has_review(config: Config) -> bool:
+    """Return True if the answers of the pipeline's task can be judged one by one."""
+    return importlib.util.find_spec(f"cvpipe.mistakes.{config.task}") is not None

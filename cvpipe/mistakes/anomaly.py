@@ -17,7 +17,7 @@ from cvpipe.data.facts import Facts
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.mistakes import LONGEST, Arrays, Finding, Verdict
 from cvpipe.mistakes.findings import confusion
-from cvpipe.pictures.drawing import image_table
+from cvpipe.pictures.drawing.grids import image_table
 from cvpipe.pictures.heat import blend
 
 VERDICTS = ("normal", "anomalous")

@@ -15,7 +15,7 @@ from cvpipe.markdown import number
 from cvpipe.metrics.shares import share
 from cvpipe.metrics.thresholds import Threshold
 from cvpipe.mistakes import Finding
-from cvpipe.pictures.drawing import confusion_matrix
+from cvpipe.pictures.drawing.charts import confusion_matrix
 
 MOST_PAIRS = 20
 

@@ -16,14 +16,14 @@ import tensorflow as tf
 
 from cvpipe.atomic_write import atomic_write
 from cvpipe.data.quarantine import Quarantine
-from cvpipe.data.stream import read_original
+from cvpipe.data.samples import read_original
 from cvpipe.documents import Block, Gallery, Heading, Picture, Table, Text, to_html
 from cvpipe.errors import counted
 from cvpipe.evaluation import Subject, numbers
 from cvpipe.markdown import number
 from cvpipe.mistakes import Review, Verdict, load_review, readable
 from cvpipe.mistakes.slices import group_values
-from cvpipe.pictures.drawing import to_jpeg, to_png, try_to_draw
+from cvpipe.pictures.drawing.render import to_jpeg, to_png, try_to_draw
 from cvpipe.tasks.task import Metrics
 
 CSV, PAGE, SLICES = "mistakes.csv", "mistakes.html", "slices.csv"

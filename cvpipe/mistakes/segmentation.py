@@ -17,7 +17,7 @@ from cvpipe.geometry.masks import IGNORED, overlay
 from cvpipe.metrics.shares import mean_of_defined, share
 from cvpipe.mistakes import LONGEST, Arrays, Finding, Verdict
 from cvpipe.mistakes.findings import by_size, confusion
-from cvpipe.pictures.drawing import image_table
+from cvpipe.pictures.drawing.grids import image_table
 
 WRONG_COLOR = (213, 94, 0)
 

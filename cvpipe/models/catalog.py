@@ -10,6 +10,19 @@ from typing import Literal, NamedTuple
 
 Conventions = Literal["papers", "torch", "tensorflow", "model_garden"]
 """Source of the details that papers leave open: the paper's authors, or a library."""
+MODEL_GARDEN_ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "swish": "silu",
+    "silu": "silu",
+    "hard_swish": "hard_silu",
+    "gelu": "gelu",
+    "elu": "elu",
+    "selu": "selu",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+}
+"""Activations by their names in Model Garden."""
 
 
 class FullyConnected(NamedTuple):

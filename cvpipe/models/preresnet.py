@@ -5,6 +5,8 @@ addition.
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 
 from cvpipe.models.blocks import (
@@ -16,8 +18,7 @@ from cvpipe.models.blocks import (
     norm_conv,
     scale_channels,
 )
-from cvpipe.models.random_layers import linear_decay
-from cvpipe.models.resnet import Branch
+from cvpipe.models.resnet import Branch, stages
 
 
 def basic(
@@ -100,21 +101,9 @@ def preresnet(
     stem = convolution(image, scale_channels(64, width), 7, 2, style=style, name="stem", bias=True)
     # As in Keras, no ReLU precedes the pooling, which pads with zeros.
     x = max_pool(stem, 3, 2, padding=1, name="stem_pool")
-    drops = linear_decay(style.branches, style.stochastic_depth)
-    features = {2: stem}
-    for index, filters in enumerate((64, 128, 256, 512)):
-        x = stack(
-            x,
-            drops[sum(blocks[:index]) : sum(blocks[: index + 1])],
-            scale_channels(filters, width),
-            1 if index == 0 else 2,
-            branch=branch,
-            style=style,
-            name=f"stage{index + 1}",
-        )
-        features[4 * 2**index] = x
-    features[32] = _last(x, style)
-    return features
+    own = partial(stack, branch=branch)
+    maps = stages(x, own, blocks, [64, 128, 256, 512], 4, width=width, style=style)
+    return {2: stem, **maps, 32: _last(maps[32], style)}
 
 
 def small_preresnet(
@@ -144,21 +133,9 @@ def small_preresnet(
     """
     style = style._replace(branches=3 * blocks)
     x = convolution(image, scale_channels(16, width), 3, 1, style=style, name="stem")
-    drops = linear_decay(style.branches, style.stochastic_depth)
-    features = {}
-    for index, filters in enumerate((16, 32, 64)):
-        x = stack(
-            x,
-            drops[index * blocks : (index + 1) * blocks],
-            scale_channels(filters * factor, width),
-            1 if index == 0 else 2,
-            branch=branch,
-            style=style,
-            name=f"stage{index + 1}",
-        )
-        features[2**index] = x
-    features[4] = _last(x, style)
-    return features
+    own, filters = partial(stack, branch=branch), [16 * factor, 32 * factor, 64 * factor]
+    maps = stages(x, own, [blocks] * 3, filters, 1, width=width, style=style)
+    return {**maps, 4: _last(maps[4], style)}
 
 
 def _last(x: keras.KerasTensor, style: Style) -> keras.KerasTensor:

@@ -7,7 +7,8 @@ before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import keras
@@ -193,21 +194,8 @@ def small(
     x = conv_norm(
         image, scale_channels(16, width), 3, 1, style=style, activation="relu", name="stem"
     )
-    drops = linear_decay(style.branches, style.stochastic_depth)
-    features = {}
-    for index, filters in enumerate((16, 32, 64)):
-        x = stack(
-            x,
-            drops[index * blocks : (index + 1) * blocks],
-            scale_channels(filters, width),
-            1 if index == 0 else 2,
-            branch=basic,
-            shortcut=shortcut,
-            style=style,
-            name=f"stage{index + 1}",
-        )
-        features[2**index] = x
-    return features
+    own = partial(stack, branch=basic, shortcut=shortcut)
+    return stages(x, own, [blocks] * 3, [16, 32, 64], 1, width=width, style=style)
 
 
 def large(
@@ -226,18 +214,45 @@ def large(
         image, scale_channels(64, width), 7, 2, style=style, activation="relu", name="stem"
     )
     x = stem_pool(stem, style=style)
-    drops = linear_decay(style.branches, style.stochastic_depth)
-    features = {2: stem}
-    for index, filters in enumerate((64, 128, 256, 512)):
-        x = stack(
+    own = partial(stack, branch=branch, shortcut=shortcut)
+    return {2: stem, **stages(x, own, blocks, [64, 128, 256, 512], 4, width=width, style=style)}
+
+
+def stages(
+    x: keras.KerasTensor,
+    apply: Callable[..., keras.KerasTensor],
+    blocks: Sequence[int],
+    filters: Sequence[int],
+    stride: int,
+    *,
+    width: float,
+    style: Style,
+) -> dict[int, keras.KerasTensor]:
+    """Apply a stack for each stage, all but the first with stride 2.
+
+    Args:
+        x: [B, ceil(H / stride), ceil(W / stride), C].
+        apply: `stack` with a branch and a shortcut, or another function of the same arguments.
+        blocks: number of blocks in each stage.
+        filters: channels of each stage at width 1.
+        stride: stride of the first stage's map.
+        width: multiplies the channels.
+        style: settings of the layers.
+
+    Returns:
+        The stages' maps by stride.
+    """
+    drops = linear_decay(sum(blocks), style.stochastic_depth)
+    features = {}
+    for index, (count, own) in enumerate(zip(blocks, filters, strict=True)):
+        begin = sum(blocks[:index])
+        x = apply(
             x,
-            drops[sum(blocks[:index]) : sum(blocks[: index + 1])],
-            scale_channels(filters, width),
+            drops[begin : begin + count],
+            scale_channels(own, width),
             1 if index == 0 else 2,
-            branch=branch,
-            shortcut=shortcut,
             style=style,
             name=f"stage{index + 1}",
         )
-        features[4 * 2**index] = x
+        features[stride * 2**index] = x
     return features

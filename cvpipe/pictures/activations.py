@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cvpipe.pictures.drawing import LABEL, RIGHT, TITLE, literal, wrap_title
+from cvpipe.pictures.drawing import LABEL, RIGHT, TITLE
+from cvpipe.pictures.drawing.text import literal, wrap_title
 
 BINS = 40
 WIDTH, HEIGHT = 1.2, 1.3

@@ -15,7 +15,8 @@ from cvpipe.config import Anomaly
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import prepare_mask
 from cvpipe.geometry.masks import IGNORED
-from cvpipe.pictures import Arrays, Pictures, drawing
+from cvpipe.pictures import Arrays, Pictures
+from cvpipe.pictures.drawing import charts, grids
 from cvpipe.pictures.heat import blend
 from cvpipe.pictures.photo import Entry, show_photo
 
@@ -41,7 +42,7 @@ def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
 
 def draw_targets(pixels: np.ndarray, targets: Arrays, *, facts: Facts) -> Figure:
     """Draw prepared images uint8 [N, H, W, C], titled with their classes."""
-    return drawing.image_grid(pixels, [facts.class_names[label] for label in targets["label"]])
+    return grids.image_grid(pixels, [facts.class_names[label] for label in targets["label"]])
 
 
 def draw_answers(
@@ -67,12 +68,12 @@ def draw_answers(
         verdict = "anomalous" if predictions["is_anomalous"][n] else "normal"
         score = predictions["anomaly_score"][n] / max(threshold, 1e-9)
         names.append(f"{facts.class_names[targets['label'][n]]}: {verdict}, {score:.2f}")
-    return drawing.image_table(rows, names, ["image", "truth", "answer"])
+    return grids.image_table(rows, names, ["image", "truth", "answer"])
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     """Draw histograms of the images' scores by class."""
-    return {"image_scores": drawing.histograms(scores["image_scores"], "score", "images")}
+    return {"image_scores": charts.histograms(scores["image_scores"], "score", "images")}
 
 
 def draw_answer(

@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from cvpipe.errors import counted
-from cvpipe.pictures.drawing import LABEL, MISSED, RIGHT, TITLE, TRUTH, WRONG, legend_name
+from cvpipe.pictures.drawing import LABEL, MISSED, RIGHT, TITLE, TRUTH, WRONG
+from cvpipe.pictures.drawing.text import legend_name
 
 # Colors and markers of artifacts. The colors are those of Okabe and Ito (2008) that are visible on
 # white.

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from cvpipe.config import Classification
 from cvpipe.data.facts import Facts
-from cvpipe.pictures import Arrays, Pictures, drawing
+from cvpipe.pictures import Arrays, Pictures
+from cvpipe.pictures.drawing import charts, grids
 from cvpipe.pictures.photo import Entry, show_photo
 
 
@@ -34,7 +35,7 @@ def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
 
 def draw_targets(pixels: np.ndarray, targets: Arrays, *, facts: Facts) -> Figure:
     """Draw images uint8 [N, H, W, C] under their classes."""
-    return drawing.image_grid(pixels, [facts.class_names[label] for label in targets["label"]])
+    return grids.image_grid(pixels, [facts.class_names[label] for label in targets["label"]])
 
 
 def draw_answers(
@@ -51,16 +52,16 @@ def draw_answers(
             labels, answers, predictions["probability"], strict=True
         )
     ]
-    return drawing.image_grid(pixels, titles, labels == answers)
+    return grids.image_grid(pixels, titles, labels == answers)
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     """Draw the confusion matrix and the calibration of probabilities."""
     return {
-        "confusion_matrix": drawing.confusion_matrix(
+        "confusion_matrix": charts.confusion_matrix(
             np.array(scores["confusion_matrix"]), list(scores["per_class"])
         ),
-        "calibration": drawing.reliability(np.array(scores["calibration_bins"])),
+        "calibration": charts.reliability(np.array(scores["calibration_bins"])),
     }
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cvpipe.pictures.drawing import TITLE, image_table, legend_name, literal
+from cvpipe.pictures.drawing import TITLE
+from cvpipe.pictures.drawing.grids import image_table
+from cvpipe.pictures.drawing.text import legend_name, literal
 
 COLUMNS = 5
 

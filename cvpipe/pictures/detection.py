@@ -16,7 +16,8 @@ from cvpipe.answers.detection import to_answer
 from cvpipe.config import Detection
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes
-from cvpipe.pictures import Arrays, Pictures, drawing
+from cvpipe.pictures import Arrays, Pictures
+from cvpipe.pictures.drawing import RIGHT, TRUTH, charts, grids
 from cvpipe.pictures.photo import Entry, color_of, draw_box, show_photo
 
 DRAWN_SCORE = 0.3
@@ -56,7 +57,7 @@ def _kind(targets: Arrays, predictions: Arrays, n: int) -> int:
 
 def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Detection, facts: Facts) -> Figure:
     """Draw prepared images uint8 [N, H, W, C] with their objects."""
-    return drawing.boxes_grid(
+    return grids.boxes_grid(
         pixels, [[_truth(targets, n, pixels.shape[1:3], config, facts)] for n in range(len(pixels))]
     )
 
@@ -75,15 +76,11 @@ def draw_answers(
         extent = predictions["image_size"][n]
         corners = [from_sides(found["box"]) for found in shown]
         boxes = np.array(corners, np.float32).reshape(-1, 4) / np.tile(extent, 2).astype(np.float32)
-        answered = drawing.Marks(
-            _placed(boxes, extent, size, config), [_title(found) for found in shown], drawing.RIGHT
+        answered = grids.Marks(
+            _placed(boxes, extent, size, config), [_title(found) for found in shown], RIGHT
         )
-        marks.append(
-            [_truth(targets, n, size, config, facts)._replace(color=drawing.TRUTH), answered]
-        )
-    return drawing.boxes_grid(
-        pixels, marks, legend={"truth": drawing.TRUTH, "answer": drawing.RIGHT}
-    )
+        marks.append([_truth(targets, n, size, config, facts)._replace(color=TRUTH), answered])
+    return grids.boxes_grid(pixels, marks, legend={"truth": TRUTH, "answer": RIGHT})
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
@@ -91,10 +88,10 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     measured, errors = scores["precision_recall"], dict(scores["errors"])
     threshold = errors.pop("score_threshold")
     return {
-        "precision_recall": drawing.precision_recall(
+        "precision_recall": charts.precision_recall(
             measured["recall"], {"all": measured["precision"], **measured["per_class"]}
         ),
-        "errors": drawing.bars(
+        "errors": charts.bars(
             errors, f"answers with a score of at least {threshold:g}, or objects"
         ),
     }
@@ -126,11 +123,11 @@ def draw_answer(
 
 def _truth(
     targets: Arrays, n: int, size: tuple[int, ...], config: Detection, facts: Facts
-) -> drawing.Marks:
+) -> grids.Marks:
     filled = targets["labels"][n] >= 0
     boxes = _placed(targets["boxes"][n][filled], targets["extent"][n], size, config)
-    return drawing.Marks(
-        boxes, [facts.class_names[label] for label in targets["labels"][n][filled]], drawing.RIGHT
+    return grids.Marks(
+        boxes, [facts.class_names[label] for label in targets["labels"][n][filled]], RIGHT
     )
 
 

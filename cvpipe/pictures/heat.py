@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from cvpipe.pictures.drawing import TITLE, image_table, legend_name
+from cvpipe.pictures.drawing import TITLE
+from cvpipe.pictures.drawing.grids import image_table
+from cvpipe.pictures.drawing.text import legend_name
 
 # Maps are clipped at this percentile, so that a single large value doesn't make the rest dark.
 BRIGHTEST = 99.5

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from cvpipe.geometry.masks import palette
-from cvpipe.pictures.drawing import TITLE, legend_name, literal
+from cvpipe.pictures.drawing import TITLE
+from cvpipe.pictures.drawing.text import legend_name, literal
 
 MOST_CLASSES = 20
 """Largest number of classes that `scatter` distinguishes by color."""

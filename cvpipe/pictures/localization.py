@@ -14,7 +14,8 @@ from cvpipe.answers.box import from_sides
 from cvpipe.config import Localization
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes
-from cvpipe.pictures import Arrays, Pictures, classification, drawing
+from cvpipe.pictures import Arrays, Pictures, classification
+from cvpipe.pictures.drawing import RIGHT, TRUTH, WRONG, charts, grids
 from cvpipe.pictures.photo import Entry, color_of, draw_box, show_photo
 
 
@@ -34,7 +35,7 @@ def draw_targets(
 ) -> Figure:
     """Draw prepared images uint8 [N, H, W, C], each with its true object."""
     truths = _truths(targets, pixels.shape[1:3], config, facts)
-    return drawing.boxes_grid(pixels, [[truth] for truth in truths])
+    return grids.boxes_grid(pixels, [[truth] for truth in truths])
 
 
 def draw_answers(
@@ -48,11 +49,11 @@ def draw_answers(
     right = predictions["class_id"] == targets["label"]
     marks = [
         [
-            truth._replace(color=drawing.TRUTH),
-            drawing.Marks(
+            truth._replace(color=TRUTH),
+            grids.Marks(
                 box[np.newaxis],
                 [f"{facts.class_names[label]} {probability:.0%}"],
-                drawing.RIGHT if hit else drawing.WRONG,
+                RIGHT if hit else WRONG,
             ),
         ]
         for truth, box, label, probability, hit in zip(
@@ -64,15 +65,15 @@ def draw_answers(
             strict=True,
         )
     ]
-    legend = {"truth": drawing.TRUTH, "right": drawing.RIGHT, "wrong class": drawing.WRONG}
-    return drawing.boxes_grid(pixels, marks, legend=legend)
+    legend = {"truth": TRUTH, "right": RIGHT, "wrong class": WRONG}
+    return grids.boxes_grid(pixels, marks, legend=legend)
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     """Draw the confusion matrix, the calibration of probabilities, and the kinds of mistakes."""
     return {
         **classification.draw_scores(scores),
-        "mistakes": drawing.bars(scores["mistakes"], "images"),
+        "mistakes": charts.bars(scores["mistakes"], "images"),
     }
 
 
@@ -91,13 +92,13 @@ def draw_answer(
 
 def _truths(
     targets: Arrays, size: tuple[int, ...], config: Localization, facts: Facts
-) -> list[drawing.Marks]:
+) -> list[grids.Marks]:
     """Return the marks of each image's object; without a box if the image has no object."""
     boxes = _placed(targets["box"], targets["extent"], size, config)
     return [
-        drawing.Marks(box[np.newaxis], [facts.class_names[label]], drawing.RIGHT)
+        grids.Marks(box[np.newaxis], [facts.class_names[label]], RIGHT)
         if label >= 0
-        else drawing.Marks(np.zeros((0, 4)), [], drawing.RIGHT)
+        else grids.Marks(np.zeros((0, 4)), [], RIGHT)
         for box, label in zip(boxes, targets["label"], strict=True)
     ]
 

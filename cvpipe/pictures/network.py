@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cvpipe.pictures.drawing import LABEL, RIGHT, TITLE, TRUTH, literal
+from cvpipe.pictures.drawing import LABEL, RIGHT, TITLE, TRUTH
+from cvpipe.pictures.drawing.text import literal
 
 WIDTH, STEP = 5.6, 0.62
 """Width of a network's column, and distance between the tops of two boxes, in inches."""

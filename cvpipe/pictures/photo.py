@@ -12,7 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cvpipe.pictures.drawing import legend_name, literal, one_warning_of_fonts
+from cvpipe.pictures.drawing.fonts import one_warning_of_fonts
+from cvpipe.pictures.drawing.text import legend_name, literal
 
 MOST, LEAST = 2048, 256
 """Limits of the longer side in pixels. Larger photos are reduced; smaller ones are enlarged by an

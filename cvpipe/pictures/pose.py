@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from cvpipe.config import Pose
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes
-from cvpipe.pictures import Arrays, Pictures, drawing
+from cvpipe.pictures import Arrays, Pictures
+from cvpipe.pictures.drawing import RIGHT, TRUTH, charts, grids
 from cvpipe.pictures.photo import Entry, color_of, show_photo
 
 DRAWN_SCORE = 0.1
@@ -49,9 +50,9 @@ def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
 
 def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Pose, facts: Facts) -> Figure:
     """Draw prepared images uint8 [N, H, W, C] with their keypoints, hidden keypoints as rings."""
-    figure = drawing.boxes_grid(pixels, [[]] * len(pixels))
+    figure = grids.boxes_grid(pixels, [[]] * len(pixels))
     for n, axes in enumerate(figure.axes[: len(pixels)]):
-        _draw_truth(axes, targets, n, pixels.shape[1:3], config, facts, drawing.RIGHT)
+        _draw_truth(axes, targets, n, pixels.shape[1:3], config, facts, RIGHT)
     return figure
 
 
@@ -62,21 +63,21 @@ def draw_answers(
     in blue.
     """
     size = pixels.shape[1:3]
-    legend = {"truth": drawing.TRUTH, "answer": drawing.RIGHT}
-    figure = drawing.boxes_grid(pixels, [[]] * len(pixels), legend=legend)
+    legend = {"truth": TRUTH, "answer": RIGHT}
+    figure = grids.boxes_grid(pixels, [[]] * len(pixels), legend=legend)
     for n, axes in enumerate(figure.axes[: len(pixels)]):
-        _draw_truth(axes, targets, n, size, config, facts, drawing.TRUTH)
+        _draw_truth(axes, targets, n, size, config, facts, TRUTH)
         extent = predictions["image_size"][n]
         points = _placed(predictions["keypoints"][n] / extent, extent, size, config)
         shown = predictions["scores"][n] >= DRAWN_SCORE
-        draw_points(axes, points, shown, shown, facts, drawing.RIGHT)
+        draw_points(axes, points, shown, shown, facts, RIGHT)
     return figure
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     """Draw PCK@0.1 of each keypoint: the share of images in which it is found."""
     found = {name: float(np.nan_to_num(own["pck"])) for name, own in scores["per_keypoint"].items()}
-    return {"keypoint_pck": drawing.bars(found, "PCK@0.1")}
+    return {"keypoint_pck": charts.bars(found, "PCK@0.1")}
 
 
 def draw_answer(
@@ -98,7 +99,7 @@ def draw_answer(
     ]
     figure, axes = show_photo(pixels, legend)
     points = np.array([[point["y"], point["x"]] for point in answer["keypoints"]])
-    draw_points(axes, points, shown, shown, facts, drawing.RIGHT)
+    draw_points(axes, points, shown, shown, facts, RIGHT)
     y, x = points[shown].T - 0.5
     axes.scatter(x, y, s=16, c=[color_of(int(n)) for n in np.flatnonzero(shown)], zorder=4)
     return figure

@@ -15,7 +15,8 @@ from cvpipe.config import Segmentation
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import prepare_mask
 from cvpipe.geometry.masks import IGNORED, overlay, palette
-from cvpipe.pictures import Arrays, Pictures, drawing
+from cvpipe.pictures import Arrays, Pictures
+from cvpipe.pictures.drawing import charts, grids
 from cvpipe.pictures.photo import Entry, show_photo
 
 
@@ -57,7 +58,7 @@ def draw_targets(
         (image, _placed(mask, mask.shape, image, config))
         for image, mask in zip(pixels, targets["mask"], strict=True)
     ]
-    return drawing.masks_table(
+    return grids.masks_table(
         [[image, overlay(image, mask).numpy()] for image, mask in rows],
         ["image", "truth"],
         facts.class_names,
@@ -82,7 +83,7 @@ def draw_answers(
                 ),
             ]
         )
-    return drawing.masks_table(rows, ["image", "truth", "answer"], facts.class_names)
+    return grids.masks_table(rows, ["image", "truth", "answer"], facts.class_names)
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
@@ -91,8 +92,8 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     shares = np.round(100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(int)
     ious = {name: float(np.nan_to_num(own["iou"])) for name, own in scores["per_class"].items()}
     return {
-        "confusion_matrix": drawing.confusion_matrix(shares, list(ious)),
-        "class_iou": drawing.bars(ious, "IoU"),
+        "confusion_matrix": charts.confusion_matrix(shares, list(ious)),
+        "class_iou": charts.bars(ious, "IoU"),
     }
 
 

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from cvpipe.answers.style import picture_of
 from cvpipe.config import Style
 from cvpipe.data.facts import Facts
-from cvpipe.pictures import Arrays, Pictures, drawing
+from cvpipe.pictures import Arrays, Pictures
+from cvpipe.pictures.drawing import grids
 from cvpipe.pictures.photo import show_photo
 
 
@@ -28,7 +29,7 @@ def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
 
 def draw_targets(pixels: np.ndarray, targets: Arrays) -> Figure:
     """Draw prepared images uint8 [N, H, W, C]."""
-    return drawing.image_grid(pixels, [""] * len(pixels))
+    return grids.image_grid(pixels, [""] * len(pixels))
 
 
 def draw_answers(pixels: np.ndarray, targets: Arrays, predictions: Arrays) -> Figure:
@@ -39,7 +40,7 @@ def draw_answers(pixels: np.ndarray, targets: Arrays, predictions: Arrays) -> Fi
     ):
         shown = 255 * tf.image.resize(picture[: size[0], : size[1]], image.shape[:2])
         rows.append(np.stack([image, np.round(shown).astype(np.uint8)]))
-    return drawing.image_table(rows, [""] * len(rows), ["photo", "picture"])
+    return grids.image_table(rows, [""] * len(rows), ["photo", "picture"])
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:

@@ -139,7 +139,7 @@ def _draw(
 
     from cvpipe.data.decode import decode_image
     from cvpipe.pictures import load_pictures
-    from cvpipe.pictures.drawing import to_png, try_to_draw
+    from cvpipe.pictures.drawing.render import to_png, try_to_draw
 
     pictures = load_pictures(artifact.config, artifact.facts)
     if pictures is None:

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvpipe.errors import ConfigError, DataError
+from cvpipe.errors import DataError
 from cvpipe.prediction.answers import BATCH, Outputs, Settings, answer_images
 from cvpipe.prediction.images import ImageFile
-from cvpipe.runtime import choose_kernels
+from cvpipe.runtime import choose_kernels, import_ray
 
 # Number of images per call of a worker. A multiple of BATCH keeps the batches of a single process,
 # because the last bits of an answer depend on the other images of its batch.
@@ -131,21 +131,6 @@ def answer_by_ray(
     finally:
         if begins:
             ray.shutdown()
-
-
-def import_ray() -> Any:
-    """Import Ray without its usage statistics.
-
-    Raises:
-        ConfigError: Ray isn't installed.
-    """
-    # Ray reads this variable at import.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError("--ray needs Ray; install it with: pip install 'cvpipe[ray]'") from None
-    return ray
 
 
 def _fetched(ray: Any, result: Any) -> list[dict[str, Any]]:

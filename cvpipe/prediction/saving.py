@@ -118,7 +118,7 @@ def _draw(
 
     from cvpipe.data.decode import decode_image
     from cvpipe.pictures import load_pictures
-    from cvpipe.pictures.drawing import to_png, try_to_draw
+    from cvpipe.pictures.drawing.render import to_png, try_to_draw
 
     config = artifact_config(artifact)
     pictures = load_pictures(config, artifact_facts(artifact))

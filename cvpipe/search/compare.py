@@ -20,7 +20,8 @@ from cvpipe.json_files import write_json
 from cvpipe.markdown import interval_text, number
 from cvpipe.metrics.intervals import LEVEL, bootstrap, interval, paired_test
 from cvpipe.mistakes import load_review, readable
-from cvpipe.pictures.drawing import curves_together, to_png, try_to_draw
+from cvpipe.pictures.drawing.charts import curves_together
+from cvpipe.pictures.drawing.render import to_png, try_to_draw
 from cvpipe.tasks import load_task
 from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run, flat, is_place

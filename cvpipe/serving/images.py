@@ -145,7 +145,7 @@ def _draw(
     """
     from cvpipe.data.decode import decode_image
     from cvpipe.pictures import load_pictures
-    from cvpipe.pictures.drawing import to_png
+    from cvpipe.pictures.drawing.render import to_png
 
     pictures = load_pictures(artifact_config(servable.folder), artifact_facts(servable.folder))
     if pictures is None:

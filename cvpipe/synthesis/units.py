@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.errors import ConfigError, suggest
+from cvpipe.models.folded import folded
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
 """Maps prepared images [B, H, W, C] to the activations of one unit per image, float32 [B]."""
@@ -117,8 +118,8 @@ def activation_of(network: keras.Model, units: Sequence[Unit]) -> Activation:
 def at_size(
     network: keras.Model, layer: keras.layers.Layer, size: tuple[int, int]
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return the part of a network up to a layer, rebuilt for images of another size: it maps
-    prepared images [B, *size, C] to the layer's output.
+    """Return the part of a network up to a layer, rebuilt for inference on images of another size:
+    it maps prepared images [B, *size, C] to the layer's output.
 
     Raises:
         ConfigError: the part has a layer that fits only one image size.
@@ -126,8 +127,7 @@ def at_size(
     part = keras.Model(network.inputs, layer.output)
     image = keras.Input((*size, network.inputs[0].shape[-1]))
     try:
-        changed = keras.models.clone_model(part, input_tensors=[image])
-        changed.set_weights(part.get_weights())
+        changed = folded(part, [image])
     except ValueError as error:
         raise ConfigError(
             f"--layer {layer.name}: can't be computed for images of {size[0]}×{size[1]} pixels"

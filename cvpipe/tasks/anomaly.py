@@ -21,10 +21,10 @@ import tensorflow as tf
 
 from cvpipe.config import Anomaly
 from cvpipe.config.prepare import Prepare
+from cvpipe.data.example import Batch
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import restore_rows
 from cvpipe.data.sources import Example
-from cvpipe.data.stream import Batch
 from cvpipe.fields import Field, pad_to
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.geometry.smoothing import smooth
@@ -32,7 +32,7 @@ from cvpipe.metrics.anomaly import AnomalyMetrics, choose_threshold
 from cvpipe.models.anomaly import MEMORY, anomaly_network
 from cvpipe.models.build import make_style
 from cvpipe.models.patch_memory import PatchMemory
-from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, Update
+from cvpipe.tasks.task import IMAGE_SIZE, BestBy, Networks, Task, Tensors, Update
 
 HEAT_MAP = Field(
     "close",
@@ -45,7 +45,7 @@ ANSWERS = {
     "anomaly_threshold": Field("close", meaning="[B]: score above which an image is anomalous"),
     "is_anomalous": Field("exact", meaning="[B]: True if the score is above the threshold"),
     "heat_map": HEAT_MAP,
-    "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
+    "image_size": IMAGE_SIZE,
 }
 
 

@@ -22,14 +22,22 @@ from cvpipe.metrics.localization import LocalizationMetrics
 from cvpipe.models.build import make_style
 from cvpipe.models.localization import localization_network
 from cvpipe.tasks import classification
-from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, mean_of_softmax, supervised
+from cvpipe.tasks.task import (
+    IMAGE_SIZE,
+    BestBy,
+    Networks,
+    Task,
+    Tensors,
+    mean_of_softmax,
+    supervised,
+)
 
 ANSWERS = {
     **classification.ANSWERS,
     "box": Field(
         "close", meaning="[B, 4]: ymin, xmin, ymax, xmax of the object in pixels of the image"
     ),
-    "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
+    "image_size": IMAGE_SIZE,
 }
 
 

@@ -26,7 +26,7 @@ from cvpipe.losses.pose import pose_loss
 from cvpipe.metrics.pose import PoseMetrics
 from cvpipe.models.build import make_style
 from cvpipe.models.pose import pose_network
-from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, supervised
+from cvpipe.tasks.task import IMAGE_SIZE, BestBy, Networks, Task, Tensors, supervised
 
 ANSWERS = {
     "keypoints": Field(
@@ -34,7 +34,7 @@ ANSWERS = {
     ),
     "scores": Field("close", meaning="[B, P]: score of each keypoint in 0 to 1"),
     "keypoint_names": Field("exact", meaning="[B, P]: name of each keypoint"),
-    "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
+    "image_size": IMAGE_SIZE,
 }
 
 

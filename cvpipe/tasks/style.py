@@ -11,15 +11,15 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from cvpipe.config import Style
+from cvpipe.data.example import Batch
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import normalize_colors, restore_colors
 from cvpipe.data.sources import Example
-from cvpipe.data.stream import Batch
 from cvpipe.fields import Field, pad_to
 from cvpipe.losses.style import StyleTargets, perceptual_loss, style_targets
 from cvpipe.metrics.style import StyleMetrics
 from cvpipe.models.stylizer import STRIDE, stylizer
-from cvpipe.tasks.task import BestBy, Networks, Option, Task, Tensors, Update
+from cvpipe.tasks.task import IMAGE_SIZE, BestBy, Networks, Option, Task, Tensors, Update
 
 PICTURE = Field(
     "close",
@@ -29,7 +29,7 @@ PICTURE = Field(
 PHOTO = Field("exact", padding=0)
 ANSWERS = {
     "picture": PICTURE,
-    "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
+    "image_size": IMAGE_SIZE,
     "picture_bytes": Field("exact", meaning="[B]: the picture as a PNG"),
 }
 LUMA = (0.299, 0.587, 0.114)

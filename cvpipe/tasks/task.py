@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.data.example import Batch
 from cvpipe.data.sources import Example
-from cvpipe.data.stream import Batch
 from cvpipe.fields import Field
 
 Tensors = dict[str, tf.Tensor]
@@ -28,6 +28,8 @@ Networks = Mapping[str, Callable[..., Any]]
 Losses = Callable[[Networks, Batch, tf.Tensor], Tensors]
 # Maps (outputs, a teacher's outputs, temperature) to the distance of the outputs, float32 [b].
 Imitate = Callable[[Tensors, Tensors, float], tf.Tensor]
+IMAGE_SIZE = Field("exact", meaning="[B, 2]: height and width of the image in pixels")
+"""Answer of tasks whose other answers have places in the image."""
 
 
 @dataclasses.dataclass(frozen=True)

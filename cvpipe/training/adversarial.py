@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config.train import Adversarial
-from cvpipe.data.stream import Batch
+from cvpipe.data.example import Batch
 from cvpipe.explain.attack import Ball, make_ball, pgd
 from cvpipe.tasks.task import Networks, Task, Tensors, Update
 

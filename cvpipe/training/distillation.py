@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config.train import Teacher
+from cvpipe.data.example import Batch
 from cvpipe.data.facts import Facts
-from cvpipe.data.stream import Batch
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.tasks.task import Imitate, Networks, Task, Tensors, Update
 from cvpipe.training.build import load_networks

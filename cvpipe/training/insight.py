@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.data.stream import Batch
+from cvpipe.data.example import Batch
 from cvpipe.tasks.task import Task
 from cvpipe.training.optimizers import moved_variables
 from cvpipe.training.step import gradients_of, regularization

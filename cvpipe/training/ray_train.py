@@ -6,7 +6,6 @@ The run then resumes from its last checkpoint.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe.errors import ConfigError, UserError, counted
+from cvpipe.runtime import import_ray
 
-# Ray reads these variables when it is imported. They turn off usage statistics and keep the
-# priority of workers from being lowered.
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 MAX_RESTARTS = 3
 KINDS = ("CPU", "GPU")
 
@@ -37,36 +34,28 @@ def train_on_ray(words: Sequence[str], run: Path, workers: int) -> None:
         ConfigError: Ray is not installed, or the cluster has too few cores.
         UserError: the training failed, and so did its restarts.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    try:
-        import ray
-        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-        from ray.train.tensorflow import TensorflowTrainer
-    except ImportError as error:
-        raise ConfigError(
-            f"--ray needs Ray Train ({error}); install it with: pip install 'cvpipe[ray]'"
-        ) from error
+    ray, train = import_ray(), import_ray("ray.train")
+    tensorflow = import_ray("ray.train.tensorflow")
     ray.init(ignore_reinit_error=True)
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         share = resources_per_worker(nodes, workers)
         folder = run.absolute()
-        trainer = TensorflowTrainer(
+        trainer = tensorflow.TensorflowTrainer(
             _train_in_worker,
             train_loop_config={"words": list(words), "folder": str(Path.cwd())},
-            scaling_config=ScalingConfig(
+            scaling_config=train.ScalingConfig(
                 num_workers=workers, use_gpu="GPU" in share, resources_per_worker=share
             ),
-            run_config=RunConfig(
+            run_config=train.RunConfig(
                 name=f"{folder.name}-ray",
                 storage_path=str(folder.parent),
-                failure_config=FailureConfig(max_failures=MAX_RESTARTS),
+                failure_config=train.FailureConfig(max_failures=MAX_RESTARTS),
             ),
         )
         try:
             trainer.fit()
-        except TrainingFailedError as error:
+        except train.TrainingFailedError as error:
             raise UserError(
                 f"{run}: the training failed on the Ray cluster, {MAX_RESTARTS} restarts included;"
                 " the workers' messages are above"

@@ -41,7 +41,8 @@ from cvpipe.json_files import write_json
 from cvpipe.markdown import number
 from cvpipe.metrics.shares import one_sided
 from cvpipe.pictures import load_pictures
-from cvpipe.pictures.drawing import curves, to_png, try_to_draw
+from cvpipe.pictures.drawing.charts import curves
+from cvpipe.pictures.drawing.render import to_png, try_to_draw
 from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.run import Run
 from cvpipe.training.schedules import last_step_of
@@ -80,7 +81,7 @@ def evaluate_run(
     shown = ShownExamples(pictures) if pictures else None
     watches: list[Watch] = [shown.watch] if shown else []
     if begin:
-        watches.append(begin(_subject(trained, source)))
+        watches.append(begin(answering(trained, source)))
 
     def watch(batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
         for each in watches:
@@ -104,19 +105,9 @@ def evaluate_run(
     return {**scores, "split": split}
 
 
-def open_subject(run: Run, split: str = "test", overrides: Sequence[str] = ()) -> Subject:
-    """Open the checkpoint that would be exported, and one split. Writes nothing.
+def answering(trained: Trained, source: Source) -> Subject:
+    """Return the answers of a trained model to a split as the subject of an evaluation."""
 
-    Args:
-        run: the run.
-        split: name of the split.
-        overrides: `data.key=value` each, for example the path of the data.
-    """
-    trained = load(run, run.config.export.checkpoint, overrides)
-    return _subject(trained, open_split(trained.config, split, run.known))
-
-
-def _subject(trained: Trained, source: Source) -> Subject:
     def answer(part: Source, quarantine: Quarantine) -> Answered:
         batches = batches_of(part, trained.task, trained.config, quarantine)
         return answer_images(trained.predict, batches)

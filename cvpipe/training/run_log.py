@@ -17,7 +17,7 @@ from cvpipe.data.sources import Source
 from cvpipe.data.stream import training_batches
 from cvpipe.evaluation import Predict, numbers
 from cvpipe.pictures import Pictures, load_pictures
-from cvpipe.pictures.drawing import try_to_draw
+from cvpipe.pictures.drawing.render import try_to_draw
 from cvpipe.tasks.task import Task
 from cvpipe.training.insight import Insight
 from cvpipe.training.progress import Progress

@@ -16,7 +16,7 @@ from cvpipe.data.prepare import restore_pixels
 from cvpipe.evaluation import joined
 from cvpipe.fields import Field, concatenate_padded
 from cvpipe.pictures import Pictures
-from cvpipe.pictures.drawing import try_to_draw
+from cvpipe.pictures.drawing.render import try_to_draw
 from cvpipe.tasks.task import Task
 
 SHOWN_IMAGES = 32

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from cvpipe.config import Config
+from cvpipe.data.samples import plain_images
 from cvpipe.data.sources import Source
 from cvpipe.data.statistics import evenly_spaced, normalization
-from cvpipe.data.stream import plain_images
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.freeze import ADDED
 from cvpipe.models.normalize import Normalize

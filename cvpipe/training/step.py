@@ -22,7 +22,7 @@ import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.data.stream import Batch
+from cvpipe.data.example import Batch
 from cvpipe.losses.kernels import l1_of_kernels, l2_of_kernels
 from cvpipe.tasks.task import Task, Tensors, Update
 from cvpipe.training.optimizers import moved_variables

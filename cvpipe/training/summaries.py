@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from tensorboard.plugins.hparams import api as hp
 
 from cvpipe.config import Config
-from cvpipe.pictures.drawing import NAMED_CLASSES, to_cards
+from cvpipe.pictures.drawing import NAMED_CLASSES
+from cvpipe.pictures.drawing.render import to_cards
 
 Part = Literal["train", "validation"]
 MOST_VALUES = 1_000_000

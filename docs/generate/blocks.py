@@ -9,6 +9,7 @@ from pathlib import Path
 
 from commands import commands
 from data_sets import data_sets
+from explanations import explanation_quality
 from gallery import gallery
 from messages import messages
 from models import models
@@ -26,6 +27,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "augmentations": gallery,
     "messages": messages,
     "models": models,
+    "explanation-quality": explanation_quality,
     **RESULTS,
 }
 BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.S)

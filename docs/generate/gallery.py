@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from cvpipe.config import augment as sections
-from cvpipe.config.augment import Augmentation
+from cvpipe.config.augment import color, combined, crops, geometry, policies
+from cvpipe.config.augment.augmentation import Augmentation
 
 FOLDER = Path(__file__).parents[1] / "augmentations"
 # Strong settings with a probability of 1, so that the effects are visible.
@@ -51,7 +51,8 @@ QUALITY = 80
 
 def section_of(op: str) -> type[Any]:
     """Return the section of an operation."""
-    known = [value for value in vars(sections).values() if isinstance(value, type)]
+    files = (geometry, crops, color, policies, combined)
+    known = [value for file in files for value in vars(file).values() if isinstance(value, type)]
     return next(kind for kind in known if op in _ops(kind))
 
 
@@ -155,7 +156,7 @@ def _scenes() -> Callable[[int], dict[str, Any]]:
     """Return scenes with boxes by number."""
     import tensorflow as tf
 
-    from cvpipe.config.data import DigitScenes
+    from cvpipe.config.digits import DigitScenes
     from cvpipe.data.sources.digit_scenes import digit_scenes
 
     section = DigitScenes(kind="digit_scenes", size=(HEIGHT, WIDTH), train=12, test=1, validation=1)

@@ -12,7 +12,7 @@ from lines import shown, table
 PACKAGE = Path(__file__).parents[2] / "cvpipe"
 # Folders and files of the package, grouped by the area in which users meet their errors.
 AREAS = {
-    "Commands": ("commands/", "cli", "baselines", "search/"),
+    "Commands": ("commands/", "cli", "runtime", "baselines", "search/"),
     "Pipeline files": ("config", "models/", "losses/", "tasks/", "geometry/"),
     "Data": ("data/", "text_files", "yaml_files"),
     "Training and evaluation": ("training/", "evaluation"),

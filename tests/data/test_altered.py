@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from conftest import small_config
-from cvpipe.config.data import Yolo
+from cvpipe.config.yolo import Yolo
 from cvpipe.data.altered import altered
 from cvpipe.data.annotations import upright
 from cvpipe.data.sources import Source, open_splits

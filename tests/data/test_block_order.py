@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import small_config
-from cvpipe.config.data import Digits
+from cvpipe.config.digits import Digits
 from cvpipe.data.order import batch_examples, batch_order, fixed_order
 from cvpipe.data.packed import shards
 from cvpipe.data.packed.shards import Shards

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from conftest import ROOT, small_config
 from cvpipe.config import Config
-from cvpipe.config.data import Digits, Folder
+from cvpipe.config.digits import Digits
+from cvpipe.config.label_sources import Folder
 from cvpipe.data import check_report
 from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.annotations.columns import Columns
@@ -32,7 +33,7 @@ from cvpipe.data.sources.folder import folder
 from cvpipe.data.sources.source import make_source
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.pictures import load_pictures
-from cvpipe.pictures.drawing import to_pixels
+from cvpipe.pictures.drawing.render import to_pixels
 from cvpipe.tasks import load_task
 from image_files import BAD, encode, noise, write_classes
 from labels import labels_of

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvpipe.config.data import DigitSceneMasks, Masks
+from cvpipe.config.digits import DigitSceneMasks
+from cvpipe.config.mask_sources import Masks
 from cvpipe.data.check import check
 from cvpipe.data.check_report import summary
 from cvpipe.data.sources import Source

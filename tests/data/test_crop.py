@@ -13,8 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from conftest import small_config, soaked
-from cvpipe.config.augment import RandomResizedCrop
-from cvpipe.config.data import Folder
+from cvpipe.config.augment.crops import RandomResizedCrop
+from cvpipe.config.label_sources import Folder
 from cvpipe.data.augment.geometry import random_resized_crop, random_window
 from cvpipe.data.crop import decode_random_crop
 from cvpipe.data.decode import decode_image

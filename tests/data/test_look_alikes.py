@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
 from conftest import FindData, small_config
-from cvpipe.config.data import Folder
+from cvpipe.config.label_sources import Folder
 from cvpipe.data.check import check
 from cvpipe.data.check_sheet import write_sheet
 from cvpipe.data.look_alikes import SIDE, near_duplicates

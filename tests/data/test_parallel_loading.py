@@ -14,7 +14,7 @@ import image_files
 from conftest import ROOT, small_config
 from cvpipe import config_file
 from cvpipe.config import Config
-from cvpipe.data import stream
+from cvpipe.data import batching, stream
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.graph import choose, read_in_python
 from cvpipe.data.quarantine import Quarantine
@@ -35,10 +35,15 @@ EVERYTHING = small_config(
     " {op: auto_augment, policy: imagenet}, {op: rand_augment}, {op: lens}, {op: elastic},"
     " {op: color_jitter, hue: 0.1}, {op: grayscale}, {op: erase}, {op: cutout, size: 0.3}]",
 )
-PARTNERS = config_file.load(
-    ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml",
-    [*SIZE, "model.head.strides=[8]", "augment=[{op: mosaic}, {op: object_mixup}, {op: iou_crop}]"],
-)
+
+
+def with_partners(probability: float, *ops: str) -> Config:
+    """Augmentation by several images, at this probability each."""
+    listed = ", ".join(f"{{op: {op}, probability: {probability}}}" for op in ops)
+    return config_file.load(
+        ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml",
+        [*SIZE, "model.head.strides=[8]", f"augment=[{listed}]"],
+    )
 
 
 class Meeting:
@@ -101,8 +106,17 @@ STREAMS: dict[str, Callable[[Meeting], Iterable[Any]]] = {
     "training, guarded": lambda meeting: trained(photos(meeting), FLIPPED, True),
     "windows decoded, guarded": lambda meeting: trained(photos(meeting), WINDOWS, True),
     "every operation, guarded": lambda meeting: trained(photos(meeting), EVERYTHING, True),
-    # Not guarded: TensorFlow then loads partners one at a time.
-    "partners": lambda meeting: trained(scenes(meeting), PARTNERS, False),
+    "partners": lambda meeting: trained(
+        scenes(meeting), with_partners(0.5, "mosaic", "object_mixup"), False
+    ),
+    # The first reads are those of partners, which are checked before.
+    "partners checked, guarded": lambda meeting: trained(
+        scenes(meeting), with_partners(1, "mosaic"), True
+    ),
+    # No partner is read, so the first reads are those of the examples.
+    "partners possible, guarded": lambda meeting: trained(
+        scenes(meeting), with_partners(0, "copy_paste", "object_mixup"), True
+    ),
     "merged": lambda meeting: trained(halves(photos(meeting)), FLIPPED, False),
     "evaluation": lambda meeting: evaluation_batches(
         photos(meeting), FLIPPED, encode_labels, None, batch_size=4
@@ -115,7 +129,8 @@ STREAMS: dict[str, Callable[[Meeting], Iterable[Any]]] = {
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_two_examples_are_loaded_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "PARALLEL", 2)
+    for module in (stream, batching):
+        monkeypatch.setattr(module, "PARALLEL", 2)
     meeting = Meeting()
     batches = list(STREAMS[name](meeting))
     # If examples were loaded one at a time, the first read would time out.

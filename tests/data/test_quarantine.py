@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import Csv, Digits, Folder
+from cvpipe.config.digits import Digits
+from cvpipe.config.label_sources import Csv, Folder
 from cvpipe.data.decode import decode_image
 from cvpipe.data.guard import or_zeros
 from cvpipe.data.quarantine import Quarantine

@@ -14,16 +14,18 @@ import tensorflow as tf
 from conftest import ROOT, small_config, soaked
 from cvpipe import config_file
 from cvpipe.config import Config
-from cvpipe.config.data import Digits, Folder
+from cvpipe.config.digits import Digits
+from cvpipe.config.label_sources import Folder
 from cvpipe.data.decode import decode_image
 from cvpipe.data.prepare import prepare
 from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.samples import plain_images
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.constructors import classification_source, segmentation_source
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
 from cvpipe.data.statistics import normalization
-from cvpipe.data.stream import encoded_batches, evaluation_batches, plain_images, training_batches
+from cvpipe.data.stream import encoded_batches, evaluation_batches, training_batches
 from cvpipe.tasks import segmentation
 from cvpipe.tasks.classification import encode as encode_labels
 from cvpipe.tasks.segmentation.answer import MASK

@@ -119,8 +119,10 @@ def test_the_command_finds_nothing_wrong(
 
 
 def test_every_kind_of_source_is_on_the_page() -> None:
-    from cvpipe.config.data import BoxSource, LabelSource, MaskSource
+    from cvpipe.config.box_sources import BoxSource
     from cvpipe.config.keypoint_sources import KeypointSource
+    from cvpipe.config.label_sources import LabelSource
+    from cvpipe.config.mask_sources import MaskSource
 
     kinds = {
         kind

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from conftest import ROOT
 from cvpipe.cli import COMMANDS
 from cvpipe.config import Pipeline
-from cvpipe.config.augment import CutMix, MixUp
+from cvpipe.config.augment.combined import CutMix, MixUp
 from cvpipe.data.augment import OPERATIONS
 
 # docs/generate isn't a package.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import get_args
 
 import keras
@@ -235,6 +236,27 @@ def test_guided_gradients_let_through_what_is_positive_alone() -> None:
     x = tf.constant([[1.0, 1.0], [-1.0, 1.0]])
     for rule, expected in (("guided", [[1, 0], [0, 0]]), ("deconvnet", [[1, 0], [1, 0]])):
         changed = with_rule(subject, rule)
+        gradient = pixel_gradient(changed.score, x, tf.zeros([2], tf.int32))
+        np.testing.assert_array_equal(gradient, expected)
+
+
+@pytest.mark.parametrize(
+    "relu", [partial(keras.layers.Activation, "relu6"), partial(keras.layers.ReLU, 6.0)]
+)
+def test_guided_gradients_are_those_of_a_relu_with_a_limit(
+    relu: Callable[[], keras.layers.Layer],
+) -> None:
+    image = keras.Input([2])
+    hidden = relu()(keras.layers.Dense(2, use_bias=False, name="hidden")(image))
+    score = keras.layers.Dense(1, use_bias=False, name="logits")(hidden)
+    model = keras.Model(image, {"logits": score})
+    model.get_layer("hidden").set_weights([np.eye(2, dtype=np.float32)])
+    model.get_layer("logits").set_weights([np.array([[2.0], [-1.0]], np.float32)])
+    subject = Subject(model, lambda outputs: outputs["logits"])
+    x = tf.constant([[1.0, 1.0], [7.0, 7.0]])
+    for rule, expected in (("guided", [[2, 0], [0, 0]]), ("deconvnet", [[2, 0], [2, 0]])):
+        changed = with_rule(subject, rule)
+        np.testing.assert_array_equal(changed.all_scores(x), [[1], [6]])
         gradient = pixel_gradient(changed.score, x, tf.zeros([2], tf.int32))
         np.testing.assert_array_equal(gradient, expected)
 

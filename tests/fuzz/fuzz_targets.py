@@ -29,10 +29,13 @@ import tensorflow as tf
 import record_writers
 from conftest import ROOT
 from cvpipe import config_file
-from cvpipe.config.data import ClassNames, Coco, CocoMasks, CocoSplit, Csv, Folder, Idx, Voc, Yolo
+from cvpipe.config.coco import Coco, CocoMasks, CocoSplit
 from cvpipe.config.keypoint_sources import CocoKeypoints, KeypointCsv
-from cvpipe.config.masks import Masks
+from cvpipe.config.label_sources import ClassNames, Csv, Folder, Idx
+from cvpipe.config.mask_sources import Masks
 from cvpipe.config.record_files import TfRecordBoxes, WebDatasetBoxes
+from cvpipe.config.voc import Voc
+from cvpipe.config.yolo import Yolo
 from cvpipe.data.decode import decode_image, upright_extent
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.coco import coco

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import map_coordinates
 
-from cvpipe.config.augment import Fill
+from cvpipe.config.augment.augmentation import Fill
 from cvpipe.geometry.warp import rotation, sample, shearing, translation, warp
 
 # SciPy's names of our fills outside the image.

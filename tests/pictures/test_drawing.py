@@ -12,17 +12,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from cvpipe.pictures import drawing
-from cvpipe.pictures.drawing import (
-    CARD,
-    RIGHT,
-    Marks,
-    literal,
-    to_cards,
-    to_pixels,
-    to_png,
-    try_to_draw,
-)
+from cvpipe.pictures.drawing import RIGHT, charts, fonts, grids
+from cvpipe.pictures.drawing.grids import Marks
+from cvpipe.pictures.drawing.render import CARD, to_cards, to_pixels, to_png, try_to_draw
+from cvpipe.pictures.drawing.text import literal
 
 PRINTABLE = (
     "$a_{b}$",
@@ -72,14 +65,14 @@ def test_unprintable_characters_are_drawn_as_their_code(text: str, shown: str) -
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: drawing.image_grid(IMAGES, NAMES),
-        lambda: drawing.boxes_grid(IMAGES, [[Marks(BOXES, [name], RIGHT)] for name in NAMES]),
-        lambda: drawing.masks_table([[IMAGES[0]]], ["image"], NAMES),
-        lambda: drawing.bars(dict.fromkeys(NAMES, 1.0), "images"),
-        lambda: drawing.precision_recall([0, 1], {name: [1, 0] for name in NAMES}),
-        lambda: drawing.image_table([IMAGES[:2]] * len(NAMES), NAMES, ["one", "two"]),
-        lambda: drawing.class_counts({"train": NUMBERS}, NAMES),
-        lambda: drawing.confusion_matrix(np.diag(NUMBERS), NAMES),
+        lambda: grids.image_grid(IMAGES, NAMES),
+        lambda: grids.boxes_grid(IMAGES, [[Marks(BOXES, [name], RIGHT)] for name in NAMES]),
+        lambda: grids.masks_table([[IMAGES[0]]], ["image"], NAMES),
+        lambda: charts.bars(dict.fromkeys(NAMES, 1.0), "images"),
+        lambda: charts.precision_recall([0, 1], {name: [1, 0] for name in NAMES}),
+        lambda: grids.image_table([IMAGES[:2]] * len(NAMES), NAMES, ["one", "two"]),
+        lambda: charts.class_counts({"train": NUMBERS}, NAMES),
+        lambda: charts.confusion_matrix(np.diag(NUMBERS), NAMES),
     ],
     ids=["grid", "boxes", "masks", "bars", "precision", "table", "counts", "confusion"],
 )
@@ -88,14 +81,14 @@ def test_every_picture_takes_any_text(draw: Callable[[], Figure]) -> None:
 
 
 def test_a_legend_names_classes_that_begin_with_an_underscore() -> None:
-    figure = drawing.masks_table([[IMAGES[0]]], ["image"], ["_a", "$b$"])
+    figure = grids.masks_table([[IMAGES[0]]], ["image"], ["_a", "$b$"])
     names = [text.get_text().strip() for text in figure.legends[0].get_texts()]
     assert names == [literal("_a"), literal("$b$")]
 
 
 def test_names_of_bars_dont_overlap() -> None:
     for names in (["a", "b"], [f"a longer name {n}" for n in range(12)]):
-        figure = drawing.bars(dict.fromkeys(names, 1.0), "images")
+        figure = charts.bars(dict.fromkeys(names, 1.0), "images")
         to_pixels(figure)
         [axes] = figure.axes
         boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
@@ -106,7 +99,7 @@ def test_names_of_bars_dont_overlap() -> None:
 def test_letters_that_the_font_lacks_give_one_warning(
     caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
-    drawing._warn_of_fonts.cache_clear()
+    fonts._warn_of_fonts.cache_clear()
     for text in ("漢字", "字漢"):
         drawn(text)
     said = "some letters in pictures are drawn as boxes"
@@ -130,8 +123,7 @@ def test_a_grid_is_cut_into_cards_of_whole_images_and_none_is_lost(columns: int)
     images = np.broadcast_to(colors[:, None, None], (len(values), 8, 8, 3))
     # A second rendering of the same figure may lay it out a pixel differently.
     one, other = (
-        drawing.image_grid(images, [f"image {n}" for n in values], columns=columns)
-        for _ in range(2)
+        grids.image_grid(images, [f"image {n}" for n in values], columns=columns) for _ in range(2)
     )
     cards, whole = to_cards(one), to_pixels(other)
     assert cards.shape[2] <= CARD
@@ -142,8 +134,8 @@ def test_a_grid_is_cut_into_cards_of_whole_images_and_none_is_lost(columns: int)
 
 
 def test_a_figure_with_axes_or_a_legend_is_one_card() -> None:
-    curve = drawing.precision_recall([0.0, 1.0], {"cat": [1.0, 0.5]})
-    boxes = drawing.boxes_grid(
+    curve = charts.precision_recall([0.0, 1.0], {"cat": [1.0, 0.5]})
+    boxes = grids.boxes_grid(
         np.zeros((4, 8, 8, 3), np.uint8), [[] for _ in range(4)], legend={"truth": RIGHT}
     )
     for figure in (curve, boxes):

@@ -13,8 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from cvpipe.pictures import benchmark, drawing
-from cvpipe.pictures.drawing import RIGHT, TRUTH, WRONG, Marks, wrap_title
+from cvpipe.pictures import benchmark
+from cvpipe.pictures.drawing import RIGHT, TRUTH, WRONG, charts, grids
+from cvpipe.pictures.drawing.grids import Marks
+from cvpipe.pictures.drawing.text import wrap_title
 
 LONG = "a red-breasted merganser of the northern lakes"
 NAMES = ["cat", LONG, "dog", LONG.replace(" ", "_"), "7"]
@@ -42,21 +44,19 @@ MEASURED = [
     for batch in (1, 2, 8, 32)
 ]
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "grid": lambda: drawing.image_grid(IMAGES, TITLES),
-    "one image": lambda: drawing.image_grid(IMAGES[:1], TITLES[:1]),
-    "boxes": lambda: drawing.boxes_grid(
+    "grid": lambda: grids.image_grid(IMAGES, TITLES),
+    "one image": lambda: grids.image_grid(IMAGES[:1], TITLES[:1]),
+    "boxes": lambda: grids.boxes_grid(
         IMAGES, [[Marks(BOXES, ["cat"], RIGHT)]] * 9, legend={"truth": TRUTH, "answer": RIGHT}
     ),
-    "masks": lambda: drawing.masks_table(
-        [[IMAGES[0]] * 3] * 4, ["image", "truth", "answer"], NAMES
-    ),
-    "bars": lambda: drawing.bars(dict.fromkeys(NAMES, 0.123), "images"),
-    "many bars": lambda: drawing.bars({f"class {n}": n for n in range(30)}, "images"),
-    "precision": lambda: drawing.precision_recall([0, 1], {name: [1, 0] for name in NAMES}),
-    "table": lambda: drawing.image_table([IMAGES[:2]] * 3, ["one", "two", "three"], ["a", "b"]),
-    "counts": lambda: drawing.class_counts({"train": np.ones(5, int)}, NAMES),
-    "confusion": lambda: drawing.confusion_matrix(np.diag(np.full(5, 1234)), NAMES),
-    "curves": lambda: drawing.curves(
+    "masks": lambda: grids.masks_table([[IMAGES[0]] * 3] * 4, ["image", "truth", "answer"], NAMES),
+    "bars": lambda: charts.bars(dict.fromkeys(NAMES, 0.123), "images"),
+    "many bars": lambda: charts.bars({f"class {n}": n for n in range(30)}, "images"),
+    "precision": lambda: charts.precision_recall([0, 1], {name: [1, 0] for name in NAMES}),
+    "table": lambda: grids.image_table([IMAGES[:2]] * 3, ["one", "two", "three"], ["a", "b"]),
+    "counts": lambda: charts.class_counts({"train": np.ones(5, int)}, NAMES),
+    "confusion": lambda: charts.confusion_matrix(np.diag(np.full(5, 1234)), NAMES),
+    "curves": lambda: charts.curves(
         [
             {"split": split, "loss": 1.0 / (n + 1), "accuracy": 0.1 * n, "epoch": n}
             for split in ("train", "validation")
@@ -123,7 +123,7 @@ def test_text_is_large_enough(name: str) -> None:
 
 
 def test_photos_have_160_pixels_and_titles_nine_points() -> None:
-    figure = drawing.image_grid(IMAGES, TITLES)
+    figure = grids.image_grid(IMAGES, TITLES)
     texts = shown_texts(figure)
     assert all(text.get_fontsize() >= 9 for text, _ in texts)
     for axes in figure.axes[: len(IMAGES)]:

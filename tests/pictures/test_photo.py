@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cvpipe.pictures.drawing import to_png
+from cvpipe.pictures.drawing.render import to_png
 from cvpipe.pictures.photo import DPI, LEAST, MOST, Entry, color_of, draw_box, show_photo
 
 LONG = "a class with a very long name, such as taxonomists give to beetles of some genus"

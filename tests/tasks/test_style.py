@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,12 @@ def test_pipelines_that_dont_fit_style_are_errors(tmp_path: Path, override: str,
     with pytest.raises(ConfigError) as error:
         config_of(tmp_path, override)
     assert said in str(error.value)
+
+
+def test_corruptions_of_pictures_without_a_score_are_a_sentence(
+    cvpipe: Callable[..., tuple[int, str, str]], run: Path, tmp_path: Path
+) -> None:
+    code, out, err = cvpipe("corrupt", run, "--to", tmp_path / "corruptions")
+    assert (code, out) == (2, "")
+    assert "task: style: can't be corrupted, because the task has no scores of single images" in err
+    assert not (tmp_path / "corruptions").exists()

@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.data.example import Batch
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources import Example
-from cvpipe.data.stream import Batch
 from cvpipe.fields import Field
 from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, Update
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal as signals
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from ports import free_ports
 
 ARGUMENTS = [
     "--set",
@@ -184,12 +185,3 @@ def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(
     code, _, err = cvpipe("train", *small_arguments, *ARGUMENTS, *FEW, "--run", tmp_path / "one")
     assert code == 0, err
     assert_same_training(weights(tmp_path / "one"), weights(tmp_path / "two"))
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [server.getsockname()[1] for server in sockets]
-    finally:
-        for server in sockets:
-            server.close()

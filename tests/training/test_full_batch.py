@@ -18,8 +18,8 @@ from conftest import small_config
 from cvpipe.config import Config
 from cvpipe.data.facts import Facts
 from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.samples import read_examples
 from cvpipe.data.sources import Source, open_splits
-from cvpipe.data.stream import read_examples
 from cvpipe.errors import ConfigError, Interrupted, UserError
 from cvpipe.losses.classification import softmax_cross_entropy
 from cvpipe.tasks import load_task

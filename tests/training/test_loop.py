@@ -355,7 +355,7 @@ def test_a_picture_that_cant_be_drawn_is_a_warning_and_left_out_of_the_report(
     def fail(*_: Any) -> None:
         raise ValueError("no such font")
 
-    monkeypatch.setattr("cvpipe.pictures.drawing.confusion_matrix", fail)
+    monkeypatch.setattr("cvpipe.pictures.drawing.charts.confusion_matrix", fail)
     train_photos(*finished)
     assert (
         "the picture 'figures of scores' is left out, since it can't be drawn (ValueError: no such"

@@ -15,6 +15,7 @@ from conftest import ROOT
 from cvpipe import cli
 from cvpipe.errors import ConfigError
 from cvpipe.training.ray_train import resources_per_worker
+from ports import free_ports
 
 DIGITS = str(ROOT / "pipelines" / "classification" / "digits.yaml")
 
@@ -69,15 +70,12 @@ def test_two_workers_of_ray_train_to_the_bits_of_two_processes(tmp_path: Path) -
     subprocess.run(
         [*command, str(tmp_path / "ray"), "--ray", "2"], check=True, env=environment, cwd=tmp_path
     )
+    addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
     processes = [
         subprocess.Popen(
             [*command, str(tmp_path / "processes")],
             cwd=tmp_path,
-            env={
-                **environment,
-                "CVPIPE_WORKERS": "127.0.0.1:29517,127.0.0.1:29518",
-                "CVPIPE_WORKER_INDEX": str(index),
-            },
+            env={**environment, "CVPIPE_WORKERS": addresses, "CVPIPE_WORKER_INDEX": str(index)},
         )
         for index in range(2)
     ]

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from conftest import small_config
 from cvpipe.config import Config
-from cvpipe.config.data import Digits
+from cvpipe.config.digits import Digits
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources.digits import digits
 from cvpipe.losses.classification import expected_initial_loss

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.augment import Fill
+from cvpipe.config.augment.augmentation import Fill
 from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.annotations.faults import Faults
 from cvpipe.data.example import Example, Reader

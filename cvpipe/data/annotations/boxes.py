@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.augment import Fill
+from cvpipe.config.augment.augmentation import Fill
 from cvpipe.data.annotations.annotation import Annotation, Change
 from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.annotations.faults import Faults, sum_of_faults

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.augment import Fill
+from cvpipe.config.augment.augmentation import Fill
 from cvpipe.data.annotations.annotation import Annotation, Change, Tally
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.annotations.columns import Columns

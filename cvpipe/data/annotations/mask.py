@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.augment import Fill
+from cvpipe.config.augment.augmentation import Fill
 from cvpipe.data.annotations.annotation import Annotation, Change, Tally, imbalance
 from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.annotations.faults import Faults, sum_of_faults

@@ -8,33 +8,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.augment import (
-    Augmentation,
-    AutoAugment,
+from cvpipe.config.augment.augmentation import Augmentation
+from cvpipe.config.augment.color import ColorJitter, Cutout, Erase, Grayscale, PcaLighting
+from cvpipe.config.augment.combined import CopyPaste, Mosaic, ObjectMixUp
+from cvpipe.config.augment.crops import (
     BalancedScaleCrop,
-    ColorJitter,
-    CopyPaste,
-    Cutout,
-    Elastic,
-    Erase,
     Expand,
-    Flip,
-    Grayscale,
     IouCrop,
-    Lens,
-    Mosaic,
-    ObjectMixUp,
     PadCrop,
-    PcaLighting,
-    RandAugment,
     RandomResizedCrop,
-    Rotate,
     ScaleCrop,
     ScaleJitter,
-    Shear,
     ShortSideCrop,
-    Translate,
 )
+from cvpipe.config.augment.geometry import Elastic, Flip, Lens, Rotate, Shear, Translate
+from cvpipe.config.augment.policies import AutoAugment, RandAugment
 from cvpipe.data.augment.color import color_jitter, grayscale, pca_lighting
 from cvpipe.data.augment.erase import cutout, erase
 from cvpipe.data.augment.geometry import (
@@ -68,6 +56,8 @@ class Surroundings(NamedTuple):
 
 
 Operation = Callable[[Example, tf.Tensor, Any, Surroundings], Example]
+PARTNERS: dict[type, int] = {Mosaic: 3, CopyPaste: 1, ObjectMixUp: 1}
+"""Number of other examples that an operation reads."""
 
 
 def augment(
@@ -97,9 +87,30 @@ def augment(
     """
     around = Surroundings(size, colors, partner)
     for number, op in list(enumerate(ops))[done:]:
-        op_seed = seed + tf.constant([0, number], tf.int64)
-        example = OPERATIONS[type(op)](example, op_seed, op, around)
+        example = OPERATIONS[type(op)](example, _seed_of(seed, number), op, around)
     return example
+
+
+def most_partners(ops: Sequence[Augmentation]) -> int:
+    """Return the largest number of partners that `augment` reads for an example."""
+    return max((PARTNERS.get(type(op), 0) for op in ops), default=0)
+
+
+def partners_read(seed: tf.Tensor, ops: Sequence[Augmentation]) -> tf.Tensor:
+    """Return the number of partners that `augment` reads with this seed, int32 scalar. Partners are
+    numbered from 0.
+    """
+    numbers = [
+        tf.where(_is_applied(_seed_of(seed, number), op), PARTNERS[type(op)], 0)
+        for number, op in enumerate(ops)
+        if type(op) in PARTNERS
+    ]
+    return tf.reduce_max(tf.stack([0, *numbers]))
+
+
+def _seed_of(seed: tf.Tensor, number: int) -> tf.Tensor:
+    """Return the seed of the operation with this number in the list."""
+    return seed + tf.constant([0, number], tf.int64)
 
 
 def _plain(operation: Callable[[Example, tf.Tensor, Any], Example]) -> Operation:
@@ -140,9 +151,7 @@ def _joining(operation: Operation) -> Operation:
     """
 
     def apply(example: Example, seed: tf.Tensor, op: Any, around: Surroundings) -> Example:
-        # The decision and the operation need different seeds, because a seed always draws the same
-        # numbers.
-        seed, own = tf.unstack(tf.random.split(seed))
+        is_applied, own = _is_applied(seed, op), tf.random.split(seed)[1]
         example = {**example, "image": tf.cast(example["image"], tf.float32)}
 
         def join() -> Example:
@@ -151,13 +160,16 @@ def _joining(operation: Operation) -> Operation:
             shape = [None, None, example["image"].shape[-1]]
             return {**joined, "image": tf.ensure_shape(joined["image"], shape)}
 
-        return tf.cond(
-            tf.random.stateless_uniform([], seed) < op.probability,
-            noinline_branch(join),
-            lambda: example,
-        )
+        return tf.cond(is_applied, noinline_branch(join), lambda: example)
 
     return apply
+
+
+def _is_applied(seed: tf.Tensor, op: Any) -> tf.Tensor:
+    """Return True if an operation on several examples is applied with this seed."""
+    # The decision and the operation need different seeds, because a seed always draws the same
+    # numbers.
+    return tf.random.stateless_uniform([], tf.random.split(seed)[0]) < op.probability
 
 
 OPERATIONS: dict[type, Operation] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.augment import ColorJitter, Grayscale, PcaLighting
+from cvpipe.config.augment.color import ColorJitter, Grayscale, PcaLighting
 from cvpipe.data.example import Example
 
 

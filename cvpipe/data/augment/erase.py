@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cvpipe.config.augment import Cutout, Erase
+from cvpipe.config.augment.color import Cutout, Erase
 from cvpipe.data.example import Example
 from cvpipe.geometry.pixels import mean_canvas, paste
 

@@ -6,17 +6,8 @@ import math
 
 import tensorflow as tf
 
-from cvpipe.config.augment import (
-    Elastic,
-    Flip,
-    Lens,
-    PadCrop,
-    RandomResizedCrop,
-    Rotate,
-    Shear,
-    ShortSideCrop,
-    Translate,
-)
+from cvpipe.config.augment.crops import PadCrop, RandomResizedCrop, ShortSideCrop
+from cvpipe.config.augment.geometry import Elastic, Flip, Lens, Rotate, Shear, Translate
 from cvpipe.data.augment.moves import cropped, mirrored, sampled, warped
 from cvpipe.data.example import Example
 from cvpipe.data.graph import noinline_branch

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cvpipe.config.augment import CutMix, Mix, MixUp
+from cvpipe.config.augment.combined import CutMix, Mix, MixUp
 from cvpipe.geometry.pixels import paste
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from cvpipe.config.augment import Fill
+from cvpipe.config.augment.augmentation import Fill
 from cvpipe.data.annotations import keep_objects, placed_kinds
 from cvpipe.data.annotations.annotation import Change
 from cvpipe.data.example import Example

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from cvpipe.config.augment import AutoAugment, RandAugment
+from cvpipe.config.augment.policies import AutoAugment, RandAugment
 from cvpipe.data.augment.operations import (
     auto_contrast,
     brightness,

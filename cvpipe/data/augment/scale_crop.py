@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cvpipe.config.augment import BalancedScaleCrop, ScaleCrop
+from cvpipe.config.augment.crops import BalancedScaleCrop, ScaleCrop
 from cvpipe.data.augment.moves import cropped
 from cvpipe.data.augment.zoom import between_logs
 from cvpipe.data.example import Example

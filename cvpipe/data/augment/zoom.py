@@ -9,7 +9,7 @@ import math
 
 import tensorflow as tf
 
-from cvpipe.config.augment import Expand, IouCrop, ScaleJitter
+from cvpipe.config.augment.crops import Expand, IouCrop, ScaleJitter
 from cvpipe.data.annotations import keep_objects
 from cvpipe.data.augment.moves import cropped, moved
 from cvpipe.data.example import Example

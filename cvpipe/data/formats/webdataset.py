@@ -8,8 +8,8 @@ from typing import Any
 from cvpipe.config.record_files import WebDataset
 from cvpipe.data.formats.found import ANNOTATED, CLASSIFICATION, DETECTION, Found, Place, some
 from cvpipe.data.formats.object_keys import LABELS, OBJECTS, first_of, object_keys
+from cvpipe.data.sources.image_size import encoded_size
 from cvpipe.data.sources.record_files import open_shard, splits_by_words
-from cvpipe.data.sources.row_objects import encoded_size
 from cvpipe.data.sources.tar_samples import Samples
 from cvpipe.errors import DataError, counted
 

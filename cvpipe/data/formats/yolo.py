@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from cvpipe.config.data import Yolo
+from cvpipe.config.yolo import Yolo
 from cvpipe.data.formats.found import ANNOTATED, DETECTION, Found, Place, some
 from cvpipe.data.sources.yolo_layout import text_file_of
 from cvpipe.data.sources.yolo_names import CLASS_LISTS

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Iterator
 from types import ModuleType
 
-from cvpipe.config.data import Data, Merge
+from cvpipe.config.data import Data
+from cvpipe.config.source import Merge
 from cvpipe.config.source import Source as Section
 from cvpipe.data.annotations.faults import faults_in_words, sum_of_faults
 from cvpipe.data.example import Example

@@ -9,9 +9,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from cvpipe.config.data import Auto, BoxSource, LabelSource, MaskSource
+from cvpipe.config.box_sources import BoxSource
 from cvpipe.config.defect_sources import DefectSource
 from cvpipe.config.keypoint_sources import KeypointSource
+from cvpipe.config.label_sources import LabelSource
+from cvpipe.config.mask_sources import MaskSource
+from cvpipe.config.source import Auto
 from cvpipe.data.formats import find_formats
 from cvpipe.data.sources.source import Source
 

@@ -58,7 +58,12 @@ def as_number(value: Any) -> float | None:
             return float(value)
         except ValueError:
             return None
-    return float(value) if type(value) in (int, float) else None
+    return float(value) if is_number(value) else None
+
+
+def is_number(value: Any) -> bool:
+    """Return True for a number in JSON, but not for true and false."""
+    return type(value) in (int, float)
 
 
 def grouping_categories(files: Iterable[tuple[Rows, Rows]]) -> set[Id]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvpipe.data.sources.coco_entries import is_number
 from cvpipe.data.sources.keypoints import Pairs
 from cvpipe.errors import DataError
 
@@ -94,7 +95,7 @@ def read_points(
         if (
             not isinstance(given, list)
             or len(given) != 3 * points
-            or not all(map(_is_number, given))
+            or not all(map(is_number, given))
         ):
             raise DataError(
                 f"{place(number)}: keypoints are not {3 * points} numbers, x, y and visibility of"
@@ -109,7 +110,3 @@ def read_points(
             )
     places = (values[..., 1::-1] + FIRST_CENTER) / extents[:, np.newaxis]
     return places, values[..., 2].astype(np.int32)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from cvpipe.config.coco import CocoMasks
+from cvpipe.data.annotations.faults import Faults
+from cvpipe.data.annotations.frame import make_frames
+from cvpipe.data.annotations.mask import BACKGROUND_NAME, Mask, mask_in_python
+from cvpipe.data.example import Example
+from cvpipe.data.header import MAX_PIXELS
+from cvpipe.data.sources.coco_entries import Id, is_number
+from cvpipe.data.sources.coco_instances import Instances, extent_of
+from cvpipe.data.sources.constructors import segmentation_source
+from cvpipe.data.sources.files import Files
+from cvpipe.data.sources.flags import flag_of_json
+from cvpipe.data.sources.objects import WITHOUT_IMAGE
+from cvpipe.data.sources.source import Source
+from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
 
 WITHOUT_OUTLINE = "without an outline, left out"
@@ -69,7 +85,7 @@ def _polygons(given: list[Any]) -> list[Any]:
 
 
 def _fault_of_polygon(polygon: Any, side: int) -> str | None:
-    numbers = isinstance(polygon, list) and all(type(value) in (int, float) for value in polygon)
+    numbers = isinstance(polygon, list) and all(map(is_number, polygon))
     if not numbers or len(polygon) < 6 or len(polygon) % 2:
         return NO_POLYGON
     # The library would rasterize a polygon of any extent, which takes too long. NaN fails the
@@ -98,3 +114,91 @@ def _runs(given: Any, height: int, width: int) -> dict[str, Any]:
     outline = _polygons(given) if isinstance(given, list) else given
     runs: dict[str, Any] = segmToRle(outline, width, height)
     return runs
+
+
+def masked_source(
+    files: Files,
+    instances: Instances,
+    names: list[str],
+    categories: Mapping[Id, str],
+    config: CocoMasks,
+) -> Source:
+    """Return the source of a file's images with masks, which are painted on demand.
+
+    Args:
+        names: names of the file's images, in its order.
+        categories: names of the classes by id, in the order of their labels, without background.
+
+    Raises:
+        DataError: the masks can't represent the categories, or an image is too large.
+    """
+    if BACKGROUND_NAME in categories.values():
+        raise DataError(
+            f"{instances.place}: a category is called '{BACKGROUND_NAME}', as is the first class of"
+            " masks; rename it"
+        )
+    if len(categories) >= IGNORED:
+        raise DataError(
+            f"{instances.place}: {len(categories)} categories; masks allow {IGNORED - 1}."
+            " Leave some out"
+        )
+    extents = [
+        [int(side) for side in extent_of(files, image, name, instances.place, config) or (1, 1)]
+        for image, name in zip(instances.images, names, strict=True)
+    ]
+    for image, (height, width) in zip(instances.images, extents, strict=True):
+        if height * width > MAX_PIXELS:
+            raise DataError(
+                f"{instances.place}: image {image['id']} has {width} x {height} pixels, and at most"
+                f" {MAX_PIXELS:,} are allowed; mend its width and height"
+            )
+    objects, faults = _outlines(instances, names, extents, categories)
+    # Stored as text, because lists of Python numbers would take ten times the memory.
+    painted = [json.dumps(rows).encode() for rows in objects]
+    read_image = files.reader(names)
+
+    def read_record(record: tf.Tensor) -> Example:
+        mask = mask_in_python(lambda number: paint(painted[number], *extents[number]), record)
+        return {**read_image(record), "mask": mask}
+
+    counts = np.array([sum(not row["iscrowd"] for row in rows) for rows in objects])
+    mask = Mask(make_frames(np.array(extents), bool(config.upright)), faults, counts)
+    return segmentation_source(
+        (BACKGROUND_NAME, *categories.values()),
+        len(names),
+        read_record,
+        names.__getitem__,
+        files.locate,
+        mask,
+    )
+
+
+def _outlines(
+    instances: Instances,
+    names: Sequence[str],
+    extents: Sequence[Sequence[int]],
+    categories: Mapping[Id, str],
+) -> tuple[list[list[dict[str, Any]]], Faults]:
+    """Return the valid objects of each image for `paint`, and the faults of all others."""
+    record_of = {image["id"]: record for record, image in enumerate(instances.images)}
+    label_of = {number: label for label, number in enumerate(categories, 1)}
+    objects: list[list[dict[str, Any]]] = [[] for _ in names]
+    faults: dict[str, Counter[str]] = {}
+    for position, row in enumerate(instances.annotations):
+        record = record_of.get(row["image_id"])
+        if record is None:
+            faults.setdefault(f"image {row['image_id']}", Counter())[WITHOUT_IMAGE] += 1
+            continue
+        if fault := outline_fault(row["segmentation"], *extents[record]):
+            faults.setdefault(names[record], Counter())[fault] += 1
+            continue
+        objects[record].append(
+            {
+                "label": label_of[row["category_id"]],
+                "iscrowd": flag_of_json(
+                    row.get("iscrowd"), instances.place_of(position), "iscrowd"
+                ),
+                "segmentation": row["segmentation"],
+            }
+        )
+    return objects, {file: dict(counts) for file, counts in faults.items()}

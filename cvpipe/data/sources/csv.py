@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvpipe.config.data import ClassNames, Csv
+from cvpipe.config.label_sources import ClassNames, Csv
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.files import Files, open_files, plain_path
 from cvpipe.data.sources.folder import EXTENSIONS

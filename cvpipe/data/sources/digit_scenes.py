@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.data import DigitSceneMasks, DigitScenes
+from cvpipe.config.digits import DigitSceneMasks, DigitScenes
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.annotations.mask import BACKGROUND_NAME
 from cvpipe.data.example import Example

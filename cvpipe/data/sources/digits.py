@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.data import Digits
+from cvpipe.config.digits import Digits
 from cvpipe.data.graph import in_memory
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.source import Source

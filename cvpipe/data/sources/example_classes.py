@@ -75,8 +75,8 @@ def said_by(features: Features, label: str, record: int, place: Callable[[int], 
 
 
 def known_classes(files: Files, config: TfRecordFiles, first: int) -> LabelMap | None:
-    """Return the classes of `classes`, counted from `first`, or of the label map `names`; None
-    without both.
+    """Return the classes that the section gives: `classes`, numbered from `first`, or the label map
+    `names`. None if it gives neither.
     """
     if config.names is not None:
         return read_label_map(files, config.names, first)
@@ -85,7 +85,7 @@ def known_classes(files: Files, config: TfRecordFiles, first: int) -> LabelMap |
 
 
 def find_classes(files: Files, config: TfRecord, said: Iterable[Said]) -> Classes:
-    """Return the classes of `classes` or of the label map, else those that the examples name.
+    """Return the classes that the section gives, or else those that occur in the examples.
 
     Raises:
         DataError: the label map is damaged, a number has two names, or a name two numbers.

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from cvpipe.config.data import Folder
+from cvpipe.config.label_sources import Folder
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.source import Source

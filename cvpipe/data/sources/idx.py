@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.data import Idx
+from cvpipe.config.label_sources import Idx
 from cvpipe.data.graph import in_memory
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.files import Files, open_files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import NamedTuple
 
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
@@ -12,14 +13,45 @@ from cvpipe.data.orientation import turns
 from cvpipe.data.sources.files import Files
 from cvpipe.errors import DataError
 
+Extent = tuple[int, int]
+"""Height and width in pixels."""
 
-def image_size(files: Files, name: str, upright: bool) -> tuple[int, int] | None:
-    """Return an image's height and width, upright or as stored; None for an unreadable header."""
+
+class Header(NamedTuple):
+    """The header of an encoded image."""
+
+    stored: Extent
+    upright: Extent
+    """Extent after rotation by the orientation that `decode_image` finds."""
+    is_gray: bool
+
+
+def read_header(encoded: bytes) -> Header | None:
+    """Return the header of an encoded image; None if it can't be read, or states so many pixels
+    that Pillow takes it for a decompression bomb.
+    """
     try:
-        encoded = files.read(name)
         with Image.open(io.BytesIO(encoded)) as image:
-            height, width = image.height, image.width
-    except (DataError, UnidentifiedImageError, OSError, ValueError):
+            stored, is_gray = (image.height, image.width), image.mode in ("1", "L", "I;16", "LA")
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         return None
-    is_turned = upright and bool(turns(stored_orientation(tf.constant(encoded)))[0])
-    return (width, height) if is_turned else (height, width)
+    is_turned = bool(turns(stored_orientation(tf.constant(encoded)))[0])
+    return Header(stored, stored[::-1] if is_turned else stored, is_gray)
+
+
+def encoded_size(encoded: bytes, upright: bool) -> Extent | None:
+    """Return an encoded image's height and width, upright or as stored; None for an unreadable
+    header.
+    """
+    header = read_header(encoded)
+    if header is None:
+        return None
+    return header.upright if upright else header.stored
+
+
+def image_size(files: Files, name: str, upright: bool) -> Extent | None:
+    """Return an image file's height and width as `encoded_size` does; None if it can't be read."""
+    try:
+        return encoded_size(files.read(name), upright)
+    except DataError:
+        return None

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from cvpipe.config.masks import Masks
+from cvpipe.config.mask_sources import Masks
 from cvpipe.data.header import MAX_PIXELS
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import DataError, counted

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from cvpipe.config.masks import MaskFolders, Masks
+from cvpipe.config.mask_sources import MaskFolders, Masks
 from cvpipe.data.annotations.mask import mask_in_python
 from cvpipe.data.example import Example
 from cvpipe.data.sources.constructors import segmentation_source

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cvpipe.config.data import OneHot
+from cvpipe.config.label_sources import OneHot
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.csv import Table, cell_of, column_at, read_table
 from cvpipe.data.sources.files import Files, open_files, plain_path

@@ -18,6 +18,7 @@ from cvpipe.data.example import Example, Reader
 from cvpipe.data.graph import read_in_python
 from cvpipe.data.sources.constructors import classification_source, detection_source
 from cvpipe.data.sources.files import open_files
+from cvpipe.data.sources.image_size import encoded_size
 from cvpipe.data.sources.parquet_rows import (
     Images,
     Table,
@@ -26,13 +27,7 @@ from cvpipe.data.sources.parquet_rows import (
     open_tables,
     row_names,
 )
-from cvpipe.data.sources.row_objects import (
-    collect_items,
-    encoded_size,
-    find_classes,
-    read_items,
-    unknown_class,
-)
+from cvpipe.data.sources.row_objects import collect_items, find_classes, read_items, unknown_class
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import check_folder_splits
 from cvpipe.errors import DataError, counted

@@ -5,13 +5,11 @@ Dimensions: R rows of a split.
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from cvpipe.config.record_files import WebDataset, WebDatasetBoxes
 from cvpipe.config.tables import Parquet, ParquetBoxes
@@ -24,8 +22,6 @@ from cvpipe.errors import DataError, suggest
 Rows = Parquet | WebDataset
 RowBoxes = ParquetBoxes | WebDatasetBoxes
 _CROWD = ("iscrowd", "is_crowd", "crowd")
-# Exif's tag of the orientation, and its values that swap height and width.
-_ORIENTATION, _ON_THEIR_SIDE = 0x0112, range(5, 9)
 
 
 class Item(NamedTuple):
@@ -170,19 +166,6 @@ def collect_items(
         {name: {WITHOUT_IMAGE: count} for name, count in lost.items()},
         frames=make_frames(np.zeros([len(names), 2]), config.upright),
     )
-
-
-def encoded_size(encoded: bytes, upright: bool) -> tuple[int, int] | None:
-    """Return height and width of an encoded image, upright or as stored; None if its header can't
-    be read.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            height, width = image.height, image.width
-            turned = image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-        return None
-    return (width, height) if upright and turned else (height, width)
 
 
 def _is_number(value: Any) -> bool:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.data import Tfds, TfdsLabels, TfdsMasks, TfdsObjects
+from cvpipe.config.source import given_splits
+from cvpipe.config.tfds import Tfds, TfdsLabels, TfdsMasks, TfdsObjects
 from cvpipe.data.annotations.mask import mask_in_python
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.exif import stored_orientation
@@ -55,9 +56,8 @@ def tfds(config: AnyTfds) -> dict[str, Source]:
     """
     info = _prepared(config).info
     classes = _classes(info, config)
-    expressions = {"train": config.train, "validation": config.validation, "test": config.test}
     files = {
-        split: _instructions(info, split, wanted) for split, wanted in expressions.items() if wanted
+        split: _instructions(info, split, wanted) for split, wanted in given_splits(config).items()
     }
     places = {split: _positions(info, instructions) for split, instructions in files.items()}
     _refuse_overlaps(places, info.full_name)

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.data import Voc
+from cvpipe.config.voc import Voc
 from cvpipe.data.annotations.frame import Frames, make_frames
 from cvpipe.data.decode import upright_extent
 from cvpipe.data.exif import stored_orientation

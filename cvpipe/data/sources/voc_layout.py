@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from cvpipe.config.data import Voc
+from cvpipe.config.voc import Voc
 from cvpipe.data.sources.files import Files, plain_path
 from cvpipe.data.sources.folder import EXTENSIONS, by_stem, is_image, split_of
 from cvpipe.data.sources.splits import check_folder_splits

@@ -19,14 +19,9 @@ from cvpipe.data.example import Example, Reader
 from cvpipe.data.graph import read_in_python
 from cvpipe.data.sources.constructors import classification_source, detection_source
 from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.image_size import encoded_size
 from cvpipe.data.sources.record_files import open_shards
-from cvpipe.data.sources.row_objects import (
-    collect_items,
-    encoded_size,
-    find_classes,
-    read_items,
-    unknown_class,
-)
+from cvpipe.data.sources.row_objects import collect_items, find_classes, read_items, unknown_class
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.tar_samples import Samples
 from cvpipe.errors import DataError, counted

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvpipe.config.data import Yolo
+from cvpipe.config.yolo import Yolo
 from cvpipe.data.annotations.frame import make_frames
 from cvpipe.data.sources.constructors import detection_source
 from cvpipe.data.sources.files import Files, open_files

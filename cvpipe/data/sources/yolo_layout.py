@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from cvpipe.config.data import Yolo
+from cvpipe.config.yolo import Yolo
 from cvpipe.data.sources.files import Files, plain_path
 from cvpipe.data.sources.folder import is_image, split_of
 from cvpipe.data.sources.splits import check_folder_splits

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from cvpipe.config.data import Yolo
+from cvpipe.config.yolo import Yolo
 from cvpipe.data.sources.files import Files
 from cvpipe.errors import DataError
 from cvpipe.text_files import decode_text

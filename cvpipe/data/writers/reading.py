@@ -11,13 +11,13 @@ import tensorflow as tf
 
 from cvpipe.data.annotated import Annotated, Annotations, Objects
 from cvpipe.data.annotations import image_checks, upright
+from cvpipe.data.batching import PARALLEL
 from cvpipe.data.decode import decode_image, upright_extent
 from cvpipe.data.example import Example
 from cvpipe.data.exif import stored_orientation
 from cvpipe.data.guard import readable_or_zeros
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources.source import Source
-from cvpipe.data.stream import PARALLEL
 
 
 class Unreadable(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cvpipe.init.model_garden.experiment import Experiment
+from cvpipe.models.catalog import MODEL_GARDEN_ACTIVATIONS
 
 AT = "task.model.backbone"
 NORM = "task.model.norm_activation"
@@ -16,18 +17,6 @@ _MOBILE = {
     "MobileNetV3Small": "mobilenet_v3_small",
 }
 _STANDING_IN = {"mobiledet": "mobilenet_v2", "spinenet_mobile": "mobilenet_v2"}
-_ACTIVATIONS = {
-    "relu": "relu",
-    "relu6": "relu6",
-    "swish": "silu",
-    "silu": "silu",
-    "hard_swish": "hard_silu",
-    "gelu": "gelu",
-    "elu": "elu",
-    "selu": "selu",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
-}
 
 
 def model(experiment: Experiment) -> tuple[dict[str, Any], dict[str, str]]:
@@ -117,7 +106,7 @@ def _norm(experiment: Experiment, given: str) -> dict[str, Any]:
         "batch_norm_momentum": experiment.get(f"{NORM}.norm_momentum", 0.99),
     }
     activation = experiment.get(f"{NORM}.activation", "relu")
-    ours = _ACTIVATIONS.get(activation)
+    ours = MODEL_GARDEN_ACTIVATIONS.get(activation)
     own = "silu" if given == "efficientnet" else "relu"
     if ours is None:
         experiment.note(f"{NORM}.activation", "no such activation; the network keeps its own")

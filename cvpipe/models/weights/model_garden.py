@@ -9,6 +9,7 @@ import numpy as np
 
 from cvpipe.config.model import Model
 from cvpipe.errors import ConfigError, suggest
+from cvpipe.models.catalog import MODEL_GARDEN_ACTIVATIONS
 from cvpipe.models.weights.checkpoint_file import files_of, read_checkpoint
 from cvpipe.models.weights.convert import convert
 from cvpipe.models.weights.model_garden_names import GARDEN_NETWORKS, model_garden_table
@@ -21,15 +22,6 @@ EPSILON = 0.001
 """Default of `norm_epsilon` in Model Garden."""
 PARAMS = "params.yaml"
 """File with the configuration of a training's experiment."""
-ACTIVATIONS = {
-    "relu": "relu",
-    "relu6": "relu6",
-    "swish": "silu",
-    "silu": "silu",
-    "hard_swish": "hard_silu",
-    "gelu": "gelu",
-}
-"""cvpipe's names of activations by those of Model Garden."""
 OWN_ACTIVATIONS = {"resnet": "relu", "efficientnet": "silu"}
 """Default activations of the networks whose activation can be configured in Model Garden, by
 prefixes of the networks' names.
@@ -79,7 +71,7 @@ def _check_network(prefix: Path, model: Model) -> None:
             f" {epsilon:g}; set model.norm_epsilon to {epsilon:g}"
         )
     own = next((OWN_ACTIVATIONS[n] for n in OWN_ACTIVATIONS if model.backbone.startswith(n)), None)
-    theirs = ACTIVATIONS.get(str(said.get("activation")))
+    theirs = MODEL_GARDEN_ACTIVATIONS.get(str(said.get("activation")))
     ours = model.activation or own
     if own and theirs and theirs != ours:
         raise ConfigError(

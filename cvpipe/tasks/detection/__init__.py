@@ -33,7 +33,7 @@ from cvpipe.models.detection import detection_network, ssd_defaults, yolo_grids
 from cvpipe.tasks.detection.assign import yolo_targets, yolo_v1_targets
 from cvpipe.tasks.detection.decode import class_scores, decode, decode_boxes
 from cvpipe.tasks.detection.goals import mislabel, vanish
-from cvpipe.tasks.task import BestBy, Networks, Option, Task, Tensors, supervised
+from cvpipe.tasks.task import IMAGE_SIZE, BestBy, Networks, Option, Task, Tensors, supervised
 
 ANSWERS = {
     "boxes": Field(
@@ -49,7 +49,7 @@ ANSWERS = {
     "class_names": Field("ranked", meaning="[B, S]: class name of each object"),
     "scores": Field("close", meaning="[B, S]: score of each object in 0 to 1, descending"),
     "count": Field("exact", meaning="[B]: number of objects"),
-    "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
+    "image_size": IMAGE_SIZE,
 }
 
 

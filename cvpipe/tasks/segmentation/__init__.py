@@ -22,11 +22,19 @@ from cvpipe.models.build import make_style
 from cvpipe.models.segmentation import segmentation_network
 from cvpipe.tasks.segmentation.answer import MASK, answer, answer_in_tiles
 from cvpipe.tasks.segmentation.png import png_files
-from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, mean_of_softmax, supervised
+from cvpipe.tasks.task import (
+    IMAGE_SIZE,
+    BestBy,
+    Networks,
+    Task,
+    Tensors,
+    mean_of_softmax,
+    supervised,
+)
 
 ANSWERS = {
     "mask": MASK,
-    "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
+    "image_size": IMAGE_SIZE,
     "class_names": Field("exact", meaning="[B, K]: name of every class, by its number"),
     "shares": Field("counts", meaning="[B, K]: fraction of the pixels of each class"),
     "mean_probabilities": Field(

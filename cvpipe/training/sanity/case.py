@@ -14,8 +14,9 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.config.optimizer import Constant
 from cvpipe.config.section import Section
+from cvpipe.data.example import Batch
+from cvpipe.data.samples import read_examples
 from cvpipe.data.sources import Source
-from cvpipe.data.stream import Batch, read_examples
 from cvpipe.errors import DataError
 from cvpipe.tasks.task import Task
 from cvpipe.training.step import step_seed

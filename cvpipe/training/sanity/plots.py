@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from cvpipe.pictures.drawing import literal
+from cvpipe.pictures.drawing.text import literal
 
 
 def line_plot(

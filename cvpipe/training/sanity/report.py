@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from cvpipe.config import Config
-from cvpipe.pictures.drawing import to_png, try_to_draw
+from cvpipe.pictures.drawing.render import to_png, try_to_draw
 from cvpipe.training.sanity.finding import Finding
 
 

@@ -14,8 +14,10 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from conftest import small_config, soaked
-from cvpipe.config.data import Coco, CocoMasks, CocoSplit, Voc, Yolo
+from cvpipe.config.coco import Coco, CocoMasks, CocoSplit
 from cvpipe.config.keypoint_sources import CocoKeypoints, KeypointCsv
+from cvpipe.config.voc import Voc
+from cvpipe.config.yolo import Yolo
 from cvpipe.data.annotations import upright
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.check import check

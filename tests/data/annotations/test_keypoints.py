@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 from pydantic import TypeAdapter
 
-from cvpipe.config.augment import Augmentation
+from cvpipe.config.augment.augmentation import Augmentation
 from cvpipe.config.pose import PoseAugmentation
 from cvpipe.data.annotations import upright
 from cvpipe.data.annotations.keypoints import Keypoints, mirror_order

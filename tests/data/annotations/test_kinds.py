@@ -13,7 +13,7 @@ import tensorflow as tf
 from pydantic import TypeAdapter
 
 from conftest import ROOT
-from cvpipe.config.augment import Augmentation, Fill
+from cvpipe.config.augment.augmentation import Augmentation, Fill
 from cvpipe.config.detection import DetectionAugmentation
 from cvpipe.data import annotations
 from cvpipe.data.annotations import KINDS, keep_objects

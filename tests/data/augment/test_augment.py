@@ -10,14 +10,10 @@ import pytest
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from cvpipe.config.augment import (
-    Augmentation,
-    ColorJitter,
-    Flip,
-    PadCrop,
-    PcaLighting,
-    RandomResizedCrop,
-)
+from cvpipe.config.augment.augmentation import Augmentation
+from cvpipe.config.augment.color import ColorJitter, PcaLighting
+from cvpipe.config.augment.crops import PadCrop, RandomResizedCrop
+from cvpipe.config.augment.geometry import Flip
 from cvpipe.config.classification import ClassificationAugmentation
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.geometry import flip, pad_crop

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from cvpipe.config.augment import Augmentation
+from cvpipe.config.augment.augmentation import Augmentation
 from cvpipe.config.detection import DetectionAugmentation
 from cvpipe.data.annotations.boxes import LEAST_VISIBLE
 from cvpipe.data.augment import augment

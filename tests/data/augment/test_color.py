@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 
-from cvpipe.config.augment import ColorJitter, Grayscale, PcaLighting
+from cvpipe.config.augment.color import ColorJitter, Grayscale, PcaLighting
 from cvpipe.data.augment.color import color_jitter, grayscale, pca_lighting
 
 # The weights of ITU-R BT.601.

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from cvpipe.config.augment import Cutout, Erase
+from cvpipe.config.augment.color import Cutout, Erase
 from cvpipe.data.augment.erase import cutout, erase
 
 WHITE = np.full((40, 60, 1), 255, np.uint8)

@@ -11,17 +11,8 @@ import tensorflow as tf
 from scipy import stats
 from scipy.ndimage import map_coordinates
 
-from cvpipe.config.augment import (
-    Elastic,
-    Flip,
-    Lens,
-    PadCrop,
-    RandomResizedCrop,
-    Rotate,
-    Shear,
-    ShortSideCrop,
-    Translate,
-)
+from cvpipe.config.augment.crops import PadCrop, RandomResizedCrop, ShortSideCrop
+from cvpipe.config.augment.geometry import Elastic, Flip, Lens, Rotate, Shear, Translate
 from cvpipe.data.augment.geometry import (
     elastic,
     flip,

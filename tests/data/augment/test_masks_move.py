@@ -11,7 +11,8 @@ import tensorflow as tf
 from pydantic import TypeAdapter
 from scipy import stats
 
-from cvpipe.config.augment import Augmentation, BalancedScaleCrop, ScaleCrop
+from cvpipe.config.augment.augmentation import Augmentation
+from cvpipe.config.augment.crops import BalancedScaleCrop, ScaleCrop
 from cvpipe.config.segmentation import SegmentationAugmentation
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.scale_crop import random_pixel, scale_crop

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from cvpipe.config.augment import CutMix, Mix, MixUp
+from cvpipe.config.augment.combined import CutMix, Mix, MixUp
 from cvpipe.data.augment.mix import mix
 
 MIXUP, CUTMIX = MixUp(op="mixup", alpha=0.8), CutMix(op="cutmix")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.augment import AutoAugment, RandAugment
+from cvpipe.config.augment.policies import AutoAugment, RandAugment
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.operations import (
     color,

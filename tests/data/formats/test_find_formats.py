@@ -19,9 +19,11 @@ import pytest
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from cvpipe.config.data import AutoBoxes, AutoLabels, BoxSource, LabelSource, MaskSource
+from cvpipe.config.box_sources import AutoBoxes, BoxSource
 from cvpipe.config.defect_sources import DefectSource
 from cvpipe.config.keypoint_sources import KeypointSource
+from cvpipe.config.label_sources import AutoLabels, LabelSource
+from cvpipe.config.mask_sources import MaskSource
 from cvpipe.data.formats import FORMATS, find_formats
 from cvpipe.data.sources import open_source
 from cvpipe.data.sources.source import Source

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import Coco, CocoSplit
+from cvpipe.config.coco import Coco, CocoSplit
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.coco import coco

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import CocoSplit
+from cvpipe.config.coco import CocoSplit
 from cvpipe.config.keypoint_sources import CocoKeypoints
 from cvpipe.config.pose import PoseData
 from cvpipe.data.sources import Source, open_splits

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import CocoMasks, CocoSplit, Data
+from cvpipe.config.coco import CocoMasks, CocoSplit
+from cvpipe.config.data import Data
 from cvpipe.data.annotations.mask import Mask
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources import Source, open_splits

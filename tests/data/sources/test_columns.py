@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cvpipe.config.box_sources import BoxCsv
-from cvpipe.config.data import Coco, CocoMasks, Csv, Digits
+from cvpipe.config.coco import Coco, CocoMasks
+from cvpipe.config.digits import Digits
 from cvpipe.config.keypoint_sources import KeypointCsv
+from cvpipe.config.label_sources import Csv
 from cvpipe.config.source import Source as Section
 from cvpipe.config.tables import Parquet
 from cvpipe.data.sources import Source, open_source

@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 
 from conftest import FindData
-from cvpipe.config.data import ClassNames, Csv, Data
+from cvpipe.config.data import Data
+from cvpipe.config.label_sources import ClassNames, Csv
 from cvpipe.data.decode import decode_image
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.csv import csv, in_order

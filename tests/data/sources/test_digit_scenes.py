@@ -10,7 +10,7 @@ import tensorflow as tf
 from pydantic import ValidationError
 from scipy.ndimage import find_objects
 
-from cvpipe.config.data import DigitScenes
+from cvpipe.config.digits import DigitScenes
 from cvpipe.data.sources.digit_scenes import HANDWRITING, compose, digit_scenes, handwriting
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import Data, Folder
+from cvpipe.config.data import Data
+from cvpipe.config.label_sources import Folder
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.folder import folder
 from cvpipe.errors import DataError

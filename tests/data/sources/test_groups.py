@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from cvpipe.config.box_sources import BoxCsv
 from cvpipe.config.classification import ClassificationData
-from cvpipe.config.data import Csv, Data, Fold, Folder, MergedLabels
+from cvpipe.config.data import Data, Fold
 from cvpipe.config.group import Group
 from cvpipe.config.keypoint_sources import KeypointCsv
+from cvpipe.config.label_sources import Csv, Folder, MergedLabels
 from cvpipe.config.tables import Parquet
 from cvpipe.data.check import check
 from cvpipe.data.check_report import summary

@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 
 from conftest import FindData
-from cvpipe.config.data import Data, Idx
+from cvpipe.config.data import Data
+from cvpipe.config.label_sources import Idx
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.idx import idx
 from cvpipe.errors import DataError

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvpipe.config.data import Coco, CocoMasks, CocoSplit, Data, Masks, Yolo
+from cvpipe.config.coco import Coco, CocoMasks, CocoSplit
+from cvpipe.config.data import Data
 from cvpipe.config.detection import DetectionData
 from cvpipe.config.keypoint_sources import CocoKeypoints
+from cvpipe.config.mask_sources import Masks
 from cvpipe.config.pose import PoseData
+from cvpipe.config.yolo import Yolo
 from cvpipe.data.sources import open_splits
 from cvpipe.errors import DataError
 from image_files import encode, noise

@@ -13,7 +13,10 @@ import tensorflow as tf
 import yaml
 
 from conftest import FindData
-from cvpipe.config.data import Data, DigitSceneMasks, Fold, Masks, Merge
+from cvpipe.config.data import Data, Fold
+from cvpipe.config.digits import DigitSceneMasks
+from cvpipe.config.mask_sources import Masks
+from cvpipe.config.source import Merge
 from cvpipe.data.annotations.mask import Mask
 from cvpipe.data.guard import or_zeros
 from cvpipe.data.quarantine import Quarantine, why_unreadable

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from cvpipe.config.masks import Masks
+from cvpipe.config.mask_sources import Masks
 from cvpipe.data.sources.mask_values import labels_of, values_of_colors, values_of_indices
 from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import Data, Digits, Fold, Folder, Merge
+from cvpipe.config.data import Data, Fold
+from cvpipe.config.digits import Digits
+from cvpipe.config.label_sources import Folder
+from cvpipe.config.source import Merge
 from cvpipe.data.decode import decode_image
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits

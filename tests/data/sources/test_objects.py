@@ -11,8 +11,10 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
-from cvpipe.config.data import Data, Digits, DigitScenes, Fold, MergedBoxes
+from cvpipe.config.box_sources import MergedBoxes
+from cvpipe.config.data import Data, Fold
 from cvpipe.config.detection import DetectionData
+from cvpipe.config.digits import Digits, DigitScenes
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.annotations.faults import faults_in_words
 from cvpipe.data.sources import Source, open_splits

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import OneHot
+from cvpipe.config.label_sources import OneHot
 from cvpipe.data.formats import find_formats
 from cvpipe.data.sources.one_hot_csv import one_hot_csv
 from cvpipe.data.sources.source import Source

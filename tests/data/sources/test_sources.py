@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import Data, Digits, Fold, Folder
+from cvpipe.config.data import Data, Fold
+from cvpipe.config.digits import Digits
+from cvpipe.config.label_sources import Folder
 from cvpipe.data.annotations.label import Label
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.constructors import classification_source

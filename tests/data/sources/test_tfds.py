@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets
 
-from cvpipe.config.data import Data, TfdsLabels
+from cvpipe.config.data import Data
+from cvpipe.config.tfds import TfdsLabels
 from cvpipe.data.decode import decode_image
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.tfds import tfds

@@ -12,7 +12,8 @@ import tensorflow as tf
 import tensorflow_datasets
 from pydantic import ValidationError
 
-from cvpipe.config.data import Data, TfdsMasks
+from cvpipe.config.data import Data
+from cvpipe.config.tfds import TfdsMasks
 from cvpipe.data.annotations.mask import Mask
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources import Source, open_splits

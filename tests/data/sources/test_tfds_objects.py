@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets
 
-from cvpipe.config.data import Data, TfdsObjects
+from cvpipe.config.data import Data
+from cvpipe.config.tfds import TfdsObjects
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.tfds import tfds
 from cvpipe.errors import DataError

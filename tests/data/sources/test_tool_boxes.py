@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from cvpipe.config.data import BoxSource
+from cvpipe.config.box_sources import BoxSource
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.sources import open_source
 from cvpipe.data.sources.source import Source

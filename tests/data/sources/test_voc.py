@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 
 from conftest import FindData
-from cvpipe.config.data import Data, Voc
+from cvpipe.config.data import Data
+from cvpipe.config.voc import Voc
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.decode import decode_image
 from cvpipe.data.quarantine import Quarantine

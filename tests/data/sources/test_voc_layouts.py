@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cvpipe.config.data import Voc
+from cvpipe.config.voc import Voc
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.voc import voc
 from cvpipe.errors import DataError

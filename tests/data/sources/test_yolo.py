@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import Yolo
+from cvpipe.config.yolo import Yolo
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.yolo import yolo

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import Data, Yolo
+from cvpipe.config.data import Data
+from cvpipe.config.yolo import Yolo
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.yolo import yolo

@@ -1,20 +1,23 @@
-"""Sources of images with masks, and the mapping from values or colors to classes."""
+"""Sources of images with masks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from cvpipe.config.classes import Index, check_mask_classes
+from cvpipe.config.coco import CocoMasks
+from cvpipe.config.digits import DigitSceneMasks
+from cvpipe.config.packed import PackedMasks
+from cvpipe.config.record_files import TfRecordMasks
 from cvpipe.config.section import Section
-from cvpipe.config.source import Source
+from cvpipe.config.source import Auto, Merge, Source
+from cvpipe.config.tfds import TfdsMasks
 
 # A color in HTML's notation.
 Color = Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
-# A 16-bit value.
-Index = Annotated[int, Field(ge=0, lt=2**16)]
 
 
 class MaskFolders(Section):
@@ -114,24 +117,30 @@ class Masks(Source):
         return self
 
 
-def check_mask_classes(names: Sequence[str], ignored: Sequence[int], first: int = 0) -> None:
-    """Raise ValueError if a mask can't represent the classes. The first class has the value
-    `first`.
+class AutoMasks(Auto):
+    """A folder or zip archive of images with masks, whose format is detected."""
+
+    task = "segmentation"
+
+
+class MergedMasks(Merge):
+    """Several sources of images with masks. Classes are joined by name, and splits by purpose
+    (training, validation, test).
     """
-    all_different(tuple(names))
-    # 255 means ignored.
-    if len(names) > 255:
-        raise ValueError(f"{len(names)} classes; a mask can represent at most 255")
-    both = [index for index in ignored if first <= index < first + len(names)]
-    if both:
-        raise ValueError(
-            f"{both[0]} is the value of the class {names[both[0] - first]} and in ignore_indices;"
-            " remove it from ignore_indices"
-        )
+
+    sources: Annotated[tuple[MaskSource, ...], Field(min_length=2)]
+    """The sources, each with its own `kind`."""
 
 
-def all_different(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the class names unchanged; raise ValueError if two are equal."""
-    if len(set(names)) < len(names):
-        raise ValueError("two classes have the same name")
-    return names
+MaskSource = Annotated[
+    DigitSceneMasks
+    | CocoMasks
+    | Masks
+    | TfRecordMasks
+    | TfdsMasks
+    | AutoMasks
+    | PackedMasks
+    | MergedMasks,
+    Field(discriminator="kind"),
+]
+MergedMasks.model_rebuild()
