@@ -120,11 +120,11 @@ def _measure(options: argparse.Namespace) -> _Found:
     from cvpipe.training.trained import load
 
     trained = load(run, overrides=options.overrides)
-    check_single_map(trained.config)
-    subject = subject_of(trained.task, dict(trained.members[0]))
     labels_of = trained.task.class_labels
     if labels_of is None:
         raise ConfigError(f"task: {trained.config.task}: only classifiers can be certified")
+    check_single_map(trained.config)
+    subject = subject_of(trained.task, dict(trained.members[0]))
     source = open_split(trained.config, options.split, run.known).first(options.limit)
     scale = make_ball(options.noise, "l2", trained.config.prepare).scale
     count = class_counts(subject, options.noise, scale, trained.config.seed)
