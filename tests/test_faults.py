@@ -133,7 +133,7 @@ def test_a_wrong_extension_doesnt_matter_and_a_wrong_content_is_named(
     (photos / "train" / "001.png").write_bytes(b"I am a text file in disguise.\n")
     (photos / "train" / "002.png").write_bytes(encode(np.zeros((8, 8, 1), np.uint8), "GIF"))
     assert train()[0] == 0
-    refused = "no JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"
+    refused = "not a JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"
     assert quarantined(photos) == {"train/001.png": refused, "train/002.png": refused}
 
 

@@ -125,7 +125,7 @@ def test_color_photos_are_shown_from_the_notebooks_own_folder_without_an_artifac
     done = execute(CLASSIFICATION, CLASSIFICATION.parent)
     assert pictures(done) == 8
     # The notebook also shows a broken photo of the test split, and that there are no mistakes.
-    assert ".jpg': 'no JPEG" in text(done)
+    assert ".jpg': 'not a JPEG" in text(done)
     assert "0 of 7 answers are wrong" in text(done)
     assert f"no exported model there; export the run with: cvpipe export {photos_run}" in text(done)
 

@@ -129,6 +129,7 @@ def test_masks_without_any_label_are_refused_before_a_run_begins(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.soak
 def test_an_unknown_color_is_reported_with_its_share_and_the_nearest_class(
     tmp_path: Path, cvpipe: Cvpipe
 ) -> None:

@@ -42,7 +42,7 @@ def format_of(encoded: tf.Tensor) -> tf.Tensor:
     begins[-1] &= tf.strings.substr(head, 8, 4) == b"WEBP"
     known = tf.debugging.Assert(
         tf.reduce_any(begins),
-        ["no JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"],
+        ["not a JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"],
     )
     with tf.control_dependencies([known]):
         return tf.argmax(begins, output_type=tf.int32)

@@ -64,6 +64,7 @@ def test_images_are_chosen_evenly_and_few_are_repeated(tmp_path: Path) -> None:
         read_images(images, 3)
 
 
+@pytest.mark.soak
 def test_a_process_has_its_cores_and_measures_each_batch(artifact: Path, tmp_path: Path) -> None:
     tensor, _ = write_requests(artifact, [drawn_photo()] * 5, tmp_path)
     with Contestant(Plan(artifact, tensor, 1, (2, 4))) as contestant:

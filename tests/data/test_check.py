@@ -381,6 +381,8 @@ def test_the_command_takes_no_folder_that_holds_something_else(
         "data", "check", ROOT / "pipelines" / "classification" / "digits.yaml", "--to", tmp_path
     )
     assert (
-        (code, out) == (2, "") and "cvpipe data check" in err and "choose another with --to" in err
+        (code, out) == (2, "")
+        and "cvpipe data check" in err
+        and "choose another folder with --to" in err
     )
     assert (tmp_path / "report.md").read_text() == "mine"

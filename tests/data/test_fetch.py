@@ -225,7 +225,7 @@ def test_a_repository_that_git_cannot_reach_is_an_error(
     place: Path, listed: Callable[..., PublicSet], capfd: pytest.CaptureFixture[str]
 ) -> None:
     listed("bccd", url="file:///nowhere/at/all")
-    with pytest.raises(DataError, match="git could not fetch commit d272fb14cdff; its error is"):
+    with pytest.raises(DataError, match="git could not fetch commit d272fb14cdff; git's error is"):
         fetch("bccd")
     assert "/nowhere/at/all" in capfd.readouterr().err and not any(place.iterdir())
 

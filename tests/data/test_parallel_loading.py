@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import image_files
-from conftest import ROOT, small_config
+from conftest import ROOT, small_config, soaked
 from cvpipe import config_file
 from cvpipe.config import Config
 from cvpipe.data import batching, stream
@@ -125,9 +125,11 @@ STREAMS: dict[str, Callable[[Meeting], Iterable[Any]]] = {
         photos(meeting), FLIPPED, encode_labels, batch_size=4
     ),
 }
+WITH_PARTNERS = [name for name in STREAMS if name.startswith("partners")]
+PLAIN = [name for name in STREAMS if name not in WITH_PARTNERS]
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("name", [*PLAIN, *soaked(*WITH_PARTNERS)])
 def test_two_examples_are_loaded_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (stream, batching):
         monkeypatch.setattr(module, "PARALLEL", 2)

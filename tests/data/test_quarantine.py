@@ -23,7 +23,7 @@ from cvpipe.data.sources.folder import folder
 from cvpipe.errors import DataError
 from image_files import BAD, JPEG, PNG, write_classes
 
-NO_IMAGE = "no JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"
+NO_IMAGE = "not a JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"
 CUT_OFF = "the file is cut off inside its header"
 DAMAGED = "the {} is damaged, cut off or of an unusual kind"
 REASONS = {

@@ -43,6 +43,7 @@ def expected_accuracy(run: Run, kind: str, severity: int) -> float:
     return right / LIMIT
 
 
+@pytest.mark.soak
 def test_a_run_and_its_artifact_have_the_errors_of_corrupted_images(
     cvpipe: Cvpipe, trained_run: Path, artifact: Path, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def under_attack(trained: Trained, batch: dict[str, Any], goal: str) -> tf.Tenso
     return normalize(decoded, config.prepare)
 
 
+@pytest.mark.soak
 def test_objects_vanish(batch: tuple[Trained, dict[str, Any]]) -> None:
     trained, images = batch
     before = answers(trained, images["image"], images)
@@ -96,6 +97,7 @@ def test_objects_vanish(batch: tuple[Trained, dict[str, Any]]) -> None:
     assert count[0] >= 8 and count[1] <= count[0] / 4, count
 
 
+@pytest.mark.soak
 def test_mislabeled_objects_keep_their_places_more_often_than_hidden_ones(
     batch: tuple[Trained, dict[str, Any]],
 ) -> None:

@@ -148,6 +148,7 @@ def test_a_sprite_has_the_images_row_by_row() -> None:
     ]
 
 
+@pytest.mark.soak
 def test_a_run_is_inspected_on_a_page_and_for_tensorboard(
     cvpipe: Cvpipe, trained_run: Path, tmp_path: Path
 ) -> None:

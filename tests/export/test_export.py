@@ -200,6 +200,7 @@ def test_the_gate_refuses_the_smallest_difference_that_counts(
         assert measured["max_difference"] <= 1e-5
 
 
+@pytest.mark.soak
 def test_the_gate_refuses_what_cant_be_loaded(
     trained_run: Path, artifact: Path, tmp_path: Path
 ) -> None:
@@ -213,6 +214,7 @@ def test_the_gate_refuses_what_cant_be_loaded(
         check_artifact(tmp_path / "broken", trained.predict, [source], trained.task, trained.config)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
 def test_a_refused_export_leaves_no_files(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

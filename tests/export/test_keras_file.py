@@ -27,6 +27,7 @@ np.savez(answers, **{name: value.numpy() for name, value in outputs.items()})
 """
 
 
+@pytest.mark.soak
 def test_plain_keras_in_a_fresh_process_answers_as_the_run(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

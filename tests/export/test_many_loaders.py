@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import Once
+from conftest import Once, soaked
 from cvpipe.export.replay import replay_v1, replay_v2
 
 SOURCE = Path(__file__).with_name("answer.c")
@@ -50,7 +50,9 @@ def picture() -> bytes:
     return tf.io.encode_jpeg(pixels).numpy()
 
 
-@pytest.mark.parametrize("image", [picture(), b"not an image"], ids=["a photo", "no image"])
+@pytest.mark.parametrize(
+    "image", [picture(), *soaked(b"not an image")], ids=["a photo", "no image"]
+)
 def test_an_artifact_gives_the_same_answers_through_both_loaders_and_from_c(
     artifact: Path, answer_in_c: Path, tmp_path: Path, image: bytes
 ) -> None:

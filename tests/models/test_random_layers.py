@@ -191,6 +191,7 @@ def test_logits_are_float32_and_half_precision_trains():
     assert logits.dtype == tf.float32 and np.isfinite(logits).all()
 
 
+@pytest.mark.soak
 def test_replicas_draw_different_masks_and_keep_the_same_state():
     # Logical devices must be configured before TensorFlow starts, so another process does it.
     script = """

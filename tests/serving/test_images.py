@@ -70,7 +70,7 @@ def test_files_of_a_form_are_answered_by_name_and_each_fails_alone(port: int) ->
     assert a["class_id"] == by_rest(port, b"one")[0]["top_class_ids"][0]
     assert c["class_id"] == by_rest(port, b"three")[0]["top_class_ids"][0]
     assert set(b) == set(d) == {"image", "error"}
-    assert "no JPEG" in b["error"] and "poison" in d["error"]
+    assert "not a JPEG" in b["error"] and "poison" in d["error"]
 
 
 def test_versions_labels_and_settings_are_chosen(port: int) -> None:
@@ -90,7 +90,7 @@ def test_versions_labels_and_settings_are_chosen(port: int) -> None:
 @pytest.mark.parametrize(
     "method, path, body, status, sentence",
     [
-        ("POST", "/predict/toy", BAD, 400, "no JPEG"),
+        ("POST", "/predict/toy", BAD, 400, "not a JPEG"),
         ("POST", "/predict/toy", POISON, 400, "poison"),
         ("POST", "/predict/toy", b"", 400, "empty"),
         ("POST", "/predict/none", b"x", 404, 'no model "none"'),

@@ -234,7 +234,7 @@ def test_an_instance_that_cannot_be_read_has_an_error_and_no_answer():
     rows = rest.to_answer(outputs, row_form=True, valid="valid")["predictions"]
     assert rows[0] == {"class_name": "a", "valid": True}
     assert set(rows[1]) == {"valid", "error"} and rows[1]["valid"] is False
-    assert "no JPEG" in rows[1]["error"]
+    assert "not a JPEG" in rows[1]["error"]
     columns = rest.to_answer(outputs, row_form=False, valid="valid")["outputs"]
     assert columns == {"class_name": ["a", "b"], "valid": [True, False]}
     # In a model that cvpipe didn't export, an output of this name may mean something else.

@@ -438,7 +438,7 @@ def test_an_image_that_an_artifact_cannot_read_is_answered_by_an_error_and_no_cl
     first, second, third = content["predictions"]
     assert first == answer_for(b"\xff\xd8\xff", 9) and third == answer_for(b"\x00", 9)
     assert set(second) == {"valid", "error"} and second["valid"] is False
-    assert "no JPEG, PNG, BMP or WebP image" in second["error"]
+    assert "not a JPEG, PNG, BMP or WebP image" in second["error"]
 
 
 def test_a_port_in_use_is_a_clear_error(folder, port):

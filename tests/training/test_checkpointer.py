@@ -69,7 +69,9 @@ def test_a_run_with_a_damaged_last_checkpoint_ends_with_the_same_bits(
     train(small_config(*CONFIG), run)
     said = capsys.readouterr().err
     assert "last.npz is damaged; it is kept as damaged-1.npz" in said
-    assert "continuing from earlier-" in said and "resuming at step" in said
+    assert (
+        "continuing from the previous checkpoint, earlier-" in said and "resuming at step" in said
+    )
     assert_equal(run, finished)
     assert (last.parent / "damaged-1.npz").read_bytes() == damaged
 

@@ -58,6 +58,7 @@ def goes_on(run: Path, *overrides: str) -> bool:
     return Run(run).start(small_config(*OPTIONS, *overrides), known, fresh=False)
 
 
+@pytest.mark.soak
 def test_a_run_goes_on_and_is_scored_where_its_data_lies_now(photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     before = train_photos(photos, run, CONSTANT)

@@ -326,6 +326,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(photos: Path, tmp_path: Path)
         train_photos(photos, tmp_path / "run")
 
 
+@pytest.mark.soak
 def test_epochs_smaller_than_a_batch_are_evaluated_once_a_step(
     photos: Path, tmp_path: Path
 ) -> None:
@@ -340,6 +341,7 @@ def test_epochs_smaller_than_a_batch_are_evaluated_once_a_step(
     assert steps == sorted(set(steps)) == [1, 2, 3]
 
 
+@pytest.mark.soak
 def test_class_names_may_look_like_formulas(photos: Path, tmp_path: Path) -> None:
     (photos / "dark").rename(photos / "$a_{ 漢字")
     (photos / "bright").rename(photos / "\\frac$")

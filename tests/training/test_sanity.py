@@ -347,6 +347,7 @@ def test_a_sound_pipeline_passes_every_check_and_gets_a_report_beside_its_run(
 FAST = ["--set", "prepare.size=[32, 32]", "--set", "loss.l2=0", "--sanity", "--sanity-steps", "20"]
 
 
+@pytest.mark.soak
 def test_a_broken_pipeline_gets_the_same_findings_each_time(
     cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path
 ) -> None:

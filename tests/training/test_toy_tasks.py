@@ -93,6 +93,7 @@ def test_a_killed_run_of_two_networks_ends_with_the_same_bits(gan_run: Run, tmp_
         assert value.tobytes() == given[name].tobytes(), name
 
 
+@pytest.mark.soak
 def test_a_generator_is_exported_as_an_artifact_that_samples(gan_run: Run, tmp_path: Path) -> None:
     result = export(gan_run, tmp_path / "gan")
     loaded = tf.saved_model.load(result["artifact"])

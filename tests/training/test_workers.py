@@ -53,7 +53,7 @@ def test_exchanged_arrays_are_equal_including_trailing_zeros_of_strings() -> Non
         np.testing.assert_array_equal(read[name], value)
 
 
-@pytest.mark.parametrize("examples", [21, *soaked(17, 3)])
+@pytest.mark.parametrize("examples", [3, *soaked(17, 21)])
 def test_processes_that_share_an_evaluation_all_have_the_scores_of_one(
     tmp_path: Path, examples: int
 ) -> None:

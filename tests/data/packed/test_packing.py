@@ -65,6 +65,7 @@ def test_shards_that_failed_are_all_that_is_written_again(
     assert not written
 
 
+@pytest.mark.soak
 def test_a_place_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     config = small_config()
     pack_all(config, tmp_path / "packed")

@@ -169,6 +169,7 @@ def test_braces_mean_what_they_mean_to_a_shell(pattern: str, expanded: list[str]
     assert expand_braces(pattern) == expanded
 
 
+@pytest.mark.soak
 def test_more_files_than_there_can_be_are_refused() -> None:
     for pattern in ("{0..99999999}", "{0..9999}{0..9999}"):
         with pytest.raises(DataError, match="means more than 1,000,000 files"):

@@ -355,7 +355,7 @@ def test_the_command_writes_a_folder_names_what_it_leaves_out_and_overwrites_not
     result = json.loads(printed)
     assert result["images"] == {"train": 2} and result["format"] == "coco"
     [left] = result["left_out"]
-    assert left["name"] == str(photos / "1.jpg") and "no JPEG, PNG" in left["reason"]
+    assert left["name"] == str(photos / "1.jpg") and "not a JPEG, PNG" in left["reason"]
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     code, _, err = cvpipe("data", "convert", photos, "--to", "yolo", "--out", out)
     assert code == 2 and "exists already; remove it, or choose another folder with --out" in err
