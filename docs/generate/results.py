@@ -36,6 +36,18 @@ STEPS = (
     Race("train_step", "resnet50, 224, batch 16", "training step, ResNet-50, 224×224"),
     Race("train_step", "resnet20, 32, batch 128", "training step, ResNet-20, 32×32"),
 )
+BFLOAT16 = (
+    Race(
+        "train_step_bfloat16",
+        "resnet50, 224, batch 16",
+        "training step in bfloat16, ResNet-50, 224×224",
+    ),
+    Race(
+        "train_step_bfloat16",
+        "resnet20, 32, batch 128",
+        "training step in bfloat16, ResNet-20, 32×32",
+    ),
+)
 INPUTS = (
     Race("input_pipeline", "348×348", "JPEG files of 348×348 to augmented batches"),
     Race("input_pipeline", "640×480", "JPEG files of 640×480 to augmented batches"),
@@ -138,12 +150,12 @@ def races(runs: tuple[Race, ...]) -> str:
 
 def speed() -> str:
     """Return the README's table of speed."""
-    return races((STEPS[0], *INPUTS[:2]))
+    return races((STEPS[0], BFLOAT16[0], *INPUTS[:2]))
 
 
 def performance() -> str:
     """Return the table of all comparisons."""
-    return races((*STEPS, *INPUTS, *OTHERS, *EXPLANATIONS))
+    return races((*STEPS, *BFLOAT16, *INPUTS, *OTHERS, *EXPLANATIONS))
 
 
 def memory() -> str:
