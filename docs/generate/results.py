@@ -284,7 +284,7 @@ def canon_depth() -> str:
 
 def canon_dropped() -> str:
     """Return the table of networks that drop parts of themselves while they learn few images."""
-    values, within = result("canon")["values"], " on 1000 images, drops "
+    values, within = result("canon_dropped")["values"], " on 1000 images, drops "
     titles = [name.partition(":")[0] for name in values if name.endswith(": last training loss")]
     rows = [
         (
@@ -297,7 +297,7 @@ def canon_dropped() -> str:
         for title in titles
     ]
     head = ("Network", "Drops", "Last training loss", "Test accuracy", "Range", "CPU time")
-    return table(head, rows) + f"\n{caption('canon')}\n"
+    return table(head, rows) + f"\n{caption('canon_dropped')}\n"
 
 
 def losses(name: str) -> dict[int, float]:
