@@ -104,8 +104,8 @@ def measure_depth(name: str) -> list[dict[str, Any]]:
 
 
 def measure_dropped(name: str, width: float, dropped: str, overrides: Any) -> list[dict[str, Any]]:
-    """Mean accuracy on 10,000 test images over SEEDS, its range, the last training loss, and CPU
-    time.
+    """Return the mean over SEEDS of the accuracy on 10,000 test images, its range, the last
+    training loss, and CPU time.
     """
     accuracies, lasts, total = [], [], 0.0
     for seed in SEEDS:

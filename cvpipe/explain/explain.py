@@ -34,6 +34,8 @@ METHODS = (
     "superpixels",
     "rise",
 )
+SCORING = frozenset({"occlusion", "superpixels", "rise"})
+"""Methods that score many changed images, and use nothing else of the network."""
 
 
 def explain(
@@ -55,9 +57,10 @@ def explain(
     Raises:
         ConfigError: a method is unknown, or doesn't support the network.
     """
+    scored = None if SCORING.isdisjoint(methods) else subject.folded()
     found = {}
     for name in methods:
-        graph = tf.function(method_of(name, subject, layer), autograph=False)
+        graph = tf.function(method_of(name, subject, layer, scored), autograph=False)
         found[name] = graph(images, classes).numpy()
     return found
 
@@ -116,7 +119,9 @@ def supported_methods(subject: Subject, layer: str | None = None) -> list[str]:
     return found
 
 
-def method_of(name: str, subject: Subject, layer: str | None = None, *, fold: bool = True) -> Score:
+def method_of(
+    name: str, subject: Subject, layer: str | None = None, scored: Subject | None = None
+) -> Score:
     """Return a method: a function that maps prepared images and their classes to maps, float32 [B,
     H, W]. Call `method_of` outside of graphs, because some methods make layers.
 
@@ -124,7 +129,7 @@ def method_of(name: str, subject: Subject, layer: str | None = None, *, fold: bo
         name: among METHODS.
         subject: the network.
         layer: name of the feature map for class activation maps; None: the last one.
-        fold: if True, methods that score many images use `Subject.folded`, a copy of the weights.
+        scored: what SCORING methods use, such as `subject.folded()`; None: the subject itself.
 
     Raises:
         ConfigError: the method is unknown, or doesn't support the network.
@@ -132,8 +137,8 @@ def method_of(name: str, subject: Subject, layer: str | None = None, *, fold: bo
     if name not in METHODS:
         raise ConfigError(f"--method {name}: unknown; {suggest(name, METHODS)}")
     seed = tf.constant(SEED, tf.int64)
-    if fold and name in ("occlusion", "superpixels", "rise"):
-        subject = subject.folded()
+    if name in SCORING and scored is not None:
+        subject = scored
     match name:
         case "saliency":
             return partial(saliency, subject.score)

@@ -152,7 +152,7 @@ def _quality(
     hidden: tf.Tensor,
     falls: np.ndarray,
 ) -> Quality:
-    method = method_of(name, subject, layer)
+    method = method_of(name, subject, layer, scored)
     places = explained.places
     if places is None:
         places = np.zeros([len(explained.classes), 1, 4], np.float32)

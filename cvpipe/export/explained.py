@@ -36,11 +36,8 @@ def make_maps(members: Sequence[Networks], task: Task, config: Config) -> Maps:
     try:
         check_single_map(config)
         subject = subject_of(task, dict(members[0]))
-        methods = {
-            # An artifact has the weights only once.
-            str(name): method_of(name, subject, fold=False)
-            for name in config.export.explain
-        }
+        # No folded copy, because an artifact has the weights only once.
+        methods = {str(name): method_of(name, subject) for name in config.export.explain}
     except ConfigError as error:
         raise ConfigError(f"export.explain: {error}") from None
 

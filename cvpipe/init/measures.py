@@ -124,7 +124,7 @@ def _look(example: Mapping[str, Any]) -> tuple[tuple[int, int], bool] | None:
         height, width, channels = example["image"].shape
         return (height, width), channels == 1
     header = read_header(example["bytes"].numpy())
-    return (header.upright, header.is_gray) if header else None
+    return (header.extent, header.is_gray) if header else None
 
 
 def _most_objects(source: Source) -> int:

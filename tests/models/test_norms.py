@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import ROOT
 from cvpipe.errors import ConfigError
 from cvpipe.models.batch_norm import FusedBatchNormalization
 from cvpipe.models.blocks import Style, conv_norm, depthwise_norm
 from cvpipe.models.build import classification_network
 from cvpipe.models.norms import Norm
+from two_devices import run_on_two_devices
 
 SHAPE = (5, 6, 12)
 
@@ -186,12 +182,8 @@ def test_a_frozen_batch_normalization_keeps_its_statistics(maps):
 
 @pytest.mark.soak
 def test_replicas_exchange_once_and_have_the_statistics_and_gradients_of_the_whole_batch():
-    # Logical devices have to be made before TensorFlow starts.
     script = """
 import numpy as np
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from cvpipe.models.batch_norm import FusedBatchNormalization
 x = tf.random.stateless_normal((4, 5, 6, 3), (0, 0)) * (1, 2, 3) + (4, 5, 6)
 exchanges = []
@@ -219,12 +211,4 @@ for given, expected in zip(several, passes(alone, x), strict=True):
     np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-4)
 np.testing.assert_allclose(layer.moving_mean, alone.moving_mean, rtol=1e-5)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
+    run_on_two_devices(script)

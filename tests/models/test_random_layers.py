@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import ROOT
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import classification_network
 from cvpipe.models.random_layers import DropConnect, Dropout, StochasticDepth, linear_decay
+from two_devices import run_on_two_devices
 
 
 @pytest.fixture(autouse=True)
@@ -193,11 +189,7 @@ def test_logits_are_float32_and_half_precision_trains():
 
 @pytest.mark.soak
 def test_replicas_draw_different_masks_and_keep_the_same_state():
-    # Logical devices must be configured before TensorFlow starts, so another process does it.
     script = """
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from cvpipe.models.random_layers import Dropout
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
@@ -210,12 +202,4 @@ states = strategy.experimental_local_results(dropout.seed_generator.state.value)
 one, two = (copy.numpy().tolist() for copy in states)
 assert one == two and one[1] == 1, (one, two)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
+    run_on_two_devices(script)

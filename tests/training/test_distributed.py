@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from ports import free_ports
+from two_devices import run_on_two_devices
 
 ARGUMENTS = [
     "--set",
@@ -153,15 +154,7 @@ CLIPPED_IN_PARTS = ["--set", "train.clip_norm=0.1", "--set", "train.accumulate=2
 def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(
     tmp_path: Path, small_arguments: list[str], cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
-    # Logical devices must be created before TensorFlow starts, so use a separate process.
-    script = (
-        "import tensorflow as tf, sys\n"
-        "cpu = tf.config.list_physical_devices('CPU')[0]\n"
-        "two = [tf.config.LogicalDeviceConfiguration()] * 2\n"
-        "tf.config.set_logical_device_configuration(cpu, two)\n"
-        "from cvpipe.cli import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
+    script = "import sys\nfrom cvpipe.cli import main\nsys.exit(main(sys.argv[1:]))"
     small_arguments = [*small_arguments, *CLIPPED_IN_PARTS]
     arguments = [
         "train",
@@ -173,15 +166,7 @@ def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(
         "--run",
         str(tmp_path / "two"),
     ]
-    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
+    run_on_two_devices(script, *arguments, TF_ENABLE_ONEDNN_OPTS="1")
     code, _, err = cvpipe("train", *small_arguments, *ARGUMENTS, *FEW, "--run", tmp_path / "one")
     assert code == 0, err
     assert_same_training(weights(tmp_path / "one"), weights(tmp_path / "two"))

@@ -20,33 +20,33 @@ Extent = tuple[int, int]
 class Header(NamedTuple):
     """The header of an encoded image."""
 
-    stored: Extent
-    upright: Extent
-    """Extent after rotation by the orientation that `decode_image` finds."""
+    extent: Extent
     is_gray: bool
 
 
-def read_header(encoded: bytes) -> Header | None:
+def read_header(encoded: bytes, upright: bool = True) -> Header | None:
     """Return the header of an encoded image; None if it can't be read, or states so many pixels
     that Pillow takes it for a decompression bomb.
+
+    Args:
+        upright: the extent is that after rotation by the orientation that `decode_image` finds;
+            False: as stored.
     """
     try:
         with Image.open(io.BytesIO(encoded)) as image:
-            stored, is_gray = (image.height, image.width), image.mode in ("1", "L", "I;16", "LA")
+            extent, is_gray = (image.height, image.width), image.mode in ("1", "L", "I;16", "LA")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         return None
-    is_turned = bool(turns(stored_orientation(tf.constant(encoded)))[0])
-    return Header(stored, stored[::-1] if is_turned else stored, is_gray)
+    is_turned = upright and bool(turns(stored_orientation(tf.constant(encoded)))[0])
+    return Header(extent[::-1] if is_turned else extent, is_gray)
 
 
 def encoded_size(encoded: bytes, upright: bool) -> Extent | None:
     """Return an encoded image's height and width, upright or as stored; None for an unreadable
     header.
     """
-    header = read_header(encoded)
-    if header is None:
-        return None
-    return header.upright if upright else header.stored
+    header = read_header(encoded, upright)
+    return header.extent if header else None
 
 
 def image_size(files: Files, name: str, upright: bool) -> Extent | None:
