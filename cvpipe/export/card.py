@@ -100,6 +100,12 @@ def _scores(about: Mapping[str, Any]) -> list[str]:
             " are left out, also in these scores.",
             "",
         ]
+    if gate.get("folded"):
+        lines += [
+            "Batch normalizations are folded into the convolutions before them, which makes"
+            " predictions faster.",
+            "",
+        ]
     return [
         *lines,
         f"At export, {gate['images']} inputs were run in a fresh process and compared with"

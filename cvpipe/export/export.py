@@ -30,7 +30,7 @@ from cvpipe.export.gate import Measured, check_artifact, check_requests
 from cvpipe.export.manifest import write_manifest
 from cvpipe.export.operations import check_operations
 from cvpipe.export.saved_model import write_saved_model
-from cvpipe.export.variant import in_precision, stand_in_for, tolerance_of
+from cvpipe.export.variant import can_fold, fold_members, in_precision, stand_in_for, tolerance_of
 from cvpipe.export.warmup_requests import write_warmup_requests
 from cvpipe.json_files import write_json
 from cvpipe.training.checkpoints import read_checkpoint
@@ -39,6 +39,8 @@ from cvpipe.training.run import Run
 from cvpipe.training.trained import Trained
 
 VALIDATION = "validation"
+FOLDED = "folded"
+"""Key of the gate's measurements: True if batch normalizations are part of the layers before."""
 
 
 def export(
@@ -55,8 +57,8 @@ def export(
 
     Returns:
         "artifact" (its folder), "version", the gate's "images", "tolerance", "max_difference",
-        "formats" as returned by `write_formats`, and "precision", a `cost.Cost` as a dictionary, or
-        None if the precision is that of training.
+        FOLDED, "formats" as returned by `write_formats`, and "precision", a `cost.Cost` as a
+        dictionary, or None if the precision is that of training.
 
     Raises:
         UserError: the answers of the artifact or of a format differ from evaluation's. In this case
@@ -191,6 +193,20 @@ def _write_checked(
     if config.export.precision != "trained":
         members = in_precision(members, task, config.export.precision)
         predict = make_predict(members, task, config)
+    evaluated = trained._replace(members=members, predict=predict)
+    if can_fold(task, config):
+        folded = trained._replace(members=fold_members(members), predict=predict)
+        try:
+            return {**_write_and_compare(folder, folded, sources), FOLDED: True}, predict
+        except UserError:
+            # Some networks amplify rounding so much that only the same operations are close enough.
+            shutil.rmtree(folder)
+    return {**_write_and_compare(folder, evaluated, sources), FOLDED: False}, predict
+
+
+def _write_and_compare(folder: Path, trained: Trained, sources: Sequence[Source]) -> Measured:
+    """Write the SavedModel of the members, and compare its answers with those of `predict`."""
+    task, config, members, predict = trained.task, trained.config, trained.members, trained.predict
     aliases: dict[str, Any] = {}
     answer = make_predict(members, task, config, stand_in_for(config.export, aliases))
     written = checked = None
@@ -199,10 +215,9 @@ def _write_checked(
         written, checked = with_maps(answer, maps), with_maps(predict, maps)
     write_saved_model(folder, members, answer, task, config, aliases, written)
     if task.requests:
-        return check_requests(folder, members[0], task.requests(members[0]), task), predict
+        return check_requests(folder, members[0], task.requests(members[0]), task)
     allowed = tolerance_of(config.export)
-    measured = check_artifact(folder, predict, sources, task, config, allowed, checked)
-    return measured, predict
+    return check_artifact(folder, predict, sources, task, config, allowed, checked)
 
 
 def _measured(members: Sequence[Member]) -> dict[str, dict[str, float]]:

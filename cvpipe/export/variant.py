@@ -1,4 +1,5 @@
-"""Variants of networks for export: other precisions, XLA compilation, batching in the graph.
+"""Variants of networks for export: folded batch normalizations, other precisions, XLA compilation,
+batching in the graph.
 
 A variant replaces the network in the graph. Decoding, suppression and class names (strings) are not
 part of it and stay on the host.
@@ -14,9 +15,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cvpipe.config import Config
 from cvpipe.config.train import Batching, Export
 from cvpipe.evaluation import Network
 from cvpipe.export.compare import Tolerance
+from cvpipe.models.folded import folded
 from cvpipe.tasks.task import Networks, Task, Tensors
 
 # Maps images [B, …] to outputs by name, each [B, …].
@@ -72,6 +75,24 @@ def _rebuilt(networks: Mapping[str, Any], task: Task) -> dict[str, Any]:
         for own, trained in zip(network.variables, networks[name].variables, strict=True):
             own.assign(trained)
     return built
+
+
+def can_fold(task: Task, config: Config) -> bool:
+    """Return True if networks may be exported with their batch normalizations folded.
+
+    In lower precision, a folded kernel would be rounded differently. Maps of `export.explain` need
+    the layers of the trained network.
+    """
+    chosen = config.export.precision
+    precision = config.train.precision if chosen == "trained" else chosen
+    return precision == "float32" and not config.export.explain and not task.requests
+
+
+def fold_members(members: Sequence[Networks]) -> tuple[dict[str, Any], ...]:
+    """Return copies of all networks with their batch normalizations folded."""
+    return tuple(
+        {name: folded(network) for name, network in networks.items()} for networks in members
+    )
 
 
 def stand_in_for(export: Export, compiled: dict[str, Any]) -> Callable[[Network], Network]:

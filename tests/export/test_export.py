@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from cvpipe.errors import DataError, UserError
 from cvpipe.evaluation import Predict, ask, make_predict
 from cvpipe.export.about import artifact_config, find_artifact, read_about
 from cvpipe.export.artifact import open_artifact
+from cvpipe.export.card import CARD
 from cvpipe.export.compare import Tolerance
 from cvpipe.export.export import export
 from cvpipe.export.gate import check_artifact
 from cvpipe.export.manifest import write_manifest
 from cvpipe.export.score import evaluate_artifact
+from cvpipe.export.variant import fold_members
+from cvpipe.tasks.task import Networks
 from cvpipe.training.build import build_state
 from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
@@ -212,6 +216,36 @@ def test_the_gate_refuses_what_cant_be_loaded(
         UserError, match="refused, because it can't be loaded and run in a fresh process"
     ):
         check_artifact(tmp_path / "broken", trained.predict, [source], trained.task, trained.config)
+
+
+def norms(artifact: Path) -> list[str]:
+    """Return the names of the moving statistics in an artifact."""
+    names = [variable.name for variable in tf.saved_model.load(str(artifact)).variables]
+    assert names
+    return [name for name in names if "moving" in name]
+
+
+def test_an_artifact_has_no_batch_normalizations(artifact: Path) -> None:
+    assert read_about(artifact)["gate"]["folded"] and norms(artifact) == []
+    assert "Batch normalizations are folded" in (artifact / CARD).read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("gate_in_this_process")
+def test_a_folded_network_with_other_answers_is_exported_as_trained(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def inaccurate(members: Sequence[Networks]) -> tuple[dict[str, Any], ...]:
+        found = fold_members(members)
+        weights = found[0]["network"].trainable_variables
+        weights[0].assign(1.01 * weights[0])
+        return found
+
+    monkeypatch.setattr("cvpipe.export.export.fold_members", inaccurate)
+    result = export(Run(trained_run), tmp_path / "digits")
+    assert not result["folded"] and result["max_difference"] <= 1e-5
+    assert norms(tmp_path / "digits" / "1")
+    assert [own.name for own in (tmp_path / "digits").iterdir()] == ["1"]
 
 
 @pytest.mark.soak
