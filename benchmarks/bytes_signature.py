@@ -4,7 +4,7 @@ signature for prepared images.
     python benchmarks/bytes_signature.py
 
 The networks are exported untrained. "decode alone" decodes and prepares the same batch in one
-graph, in parallel and without a guard, so a bad image makes it fail.
+graph, in parallel. It doesn't check images, so an undecodable image makes it fail.
 """
 
 from __future__ import annotations
@@ -44,8 +44,15 @@ def main() -> None:
             seconds = median_seconds(_contestants(case, Path(scratch) / "1"), ROUNDS)
         limit = seconds["decode alone"] + seconds["tensor"]
         worst = max(worst, seconds["bytes"] / limit)
-        for own, value in {**seconds, "decode alone + tensor": limit}.items():
-            rows.append(row(f"{name}, {own}", value / CALLS * 1e3, "ms", own.startswith("bytes")))
+        for contestant, value in {**seconds, "decode alone + tensor": limit}.items():
+            rows.append(
+                row(
+                    f"{name}, {contestant}",
+                    value / CALLS * 1e3,
+                    "ms",
+                    contestant.startswith("bytes"),
+                )
+            )
     record("bytes_signature", rows, to_limit=worst)
 
 
@@ -87,7 +94,7 @@ def _contestants(case: dict[str, Any], folder: Path) -> dict[str, Callable[[], f
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def decode(batch: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(
-            lambda one: prepare(decode_image(one, 3), config.prepare),
+            lambda content: prepare(decode_image(content, 3), config.prepare),
             batch,
             fn_output_signature=spec,
             parallel_iterations=16,
@@ -97,16 +104,16 @@ def _contestants(case: dict[str, Any], folder: Path) -> dict[str, Callable[[], f
     assert images.shape[1:] == input_spec(config).shape[1:]
     signatures = loaded.signatures
 
-    def several(call: Callable[[], object]) -> Callable[[], float]:
+    def repeated(call: Callable[[], object]) -> Callable[[], float]:
         return timed(lambda: [call() for _ in range(CALLS)])
 
     return {
-        "bytes": several(lambda: signatures["serving_default"](image_bytes=encoded)),
-        "bytes, one of them bad": several(
+        "bytes": repeated(lambda: signatures["serving_default"](image_bytes=encoded)),
+        "bytes, one of them bad": repeated(
             lambda: signatures["serving_default"](image_bytes=broken)
         ),
-        "decode alone": several(lambda: decode(encoded)),
-        "tensor": several(lambda: (signatures["tensor"](image=images), loaded)),
+        "decode alone": repeated(lambda: decode(encoded)),
+        "tensor": repeated(lambda: (signatures["tensor"](image=images), loaded)),
     }
 
 

@@ -1,6 +1,6 @@
 """Measure accuracy, CPU time and size of networks from twelve families of the catalog, of plain and
-residual networks with two depths, and of networks that drop parts of themselves while they learn
-few images.
+residual networks with two depths, and of networks trained on few images with dropout, stochastic
+depth or drop-path.
 
 Every network is trained on the same 6,000 images of Fashion-MNIST for two epochs, with the same
 optimizer. Networks that were published for larger images are narrower here; the name of a row
@@ -59,7 +59,7 @@ DEGRADATION = (
     "train.steps_per_call=20",
 )
 FEW = ("data.limit=1000", "prepare.size=[16, 16]", "train.epochs=20", "train.steps_per_call=15")
-"""Few images, seen often."""
+"""Overrides for 20 epochs on 1,000 images."""
 SHALLOW = ("model.cells={stages: 2, repeats: 1}",)
 DROPPED = (
     ("resnet20", 0.5, "nothing", ()),
@@ -69,7 +69,7 @@ DROPPED = (
     ("cells", 0.5, "dropout 0.5", (*SHALLOW, "model.dropout=0.5")),
     ("cells", 0.5, "drop-path 0.3", (*SHALLOW, "model.drop_path=0.3")),
 )
-"""Network, width, what is dropped in training, and the overrides that do it."""
+"""Network, width, name of the regularization, and the overrides that configure it."""
 SEEDS = (0, 1, 2)
 
 
@@ -109,16 +109,16 @@ def measure_dropped(name: str, width: float, dropped: str, overrides: Any) -> li
     """
     accuracies, lasts, total = [], [], 0.0
     for seed in SEEDS:
-        own = (*FEW, f"model.width={width}", *overrides, f"seed={seed}")
-        scores, seconds, losses = _trained(_config(name, *own))
+        settings = (*FEW, f"model.width={width}", *overrides, f"seed={seed}")
+        scores, seconds, losses = _trained(_config(name, *settings))
         accuracies.append(scores["accuracy"])
         lasts.append(losses[max(losses)])
         total += seconds
     title = dropped_title(name, dropped)
-    mean, apart = statistics.fmean(accuracies), max(accuracies) - min(accuracies)
+    mean, spread = statistics.fmean(accuracies), max(accuracies) - min(accuracies)
     return [
         row(f"{title}: test accuracy", round(mean, 4), "", True),
-        row(f"{title}: range of test accuracies", round(apart, 4), "", True),
+        row(f"{title}: range of test accuracies", round(spread, 4), "", True),
         row(f"{title}: last training loss", round(statistics.fmean(lasts), 4), "nats", True),
         row(f"{title}: cvpipe train, CPU time", round(total / len(SEEDS), 1), "s", True),
     ]

@@ -41,9 +41,9 @@ def suppression(threshold: float) -> tuple[dict[str, Work], str]:
     random = np.random.default_rng(0)
     boxes = tf.constant(np.tile(to_corners(default_boxes(ssd300_layers())), (IMAGES, 1, 1)))
     logits = random.normal(size=(IMAGES, 8732, CLASSES)).astype(np.float32)
-    shows = random.random((IMAGES, 8732)) < 0.03
-    logits[shows, random.integers(0, CLASSES, shows.sum())] += random.uniform(
-        2, 8, shows.sum()
+    has_object = random.random((IMAGES, 8732)) < 0.03
+    logits[has_object, random.integers(0, CLASSES, has_object.sum())] += random.uniform(
+        2, 8, has_object.sum()
     ).astype(np.float32)
     scores = tf.sigmoid(logits - 5)
 
@@ -68,9 +68,9 @@ def suppression(threshold: float) -> tuple[dict[str, Work], str]:
         "cvpipe, XLA": tf.function(ours, jit_compile=True),
         "TensorFlow": tf.function(tensorflows),
     }
-    given, expected = contestants[OURS](), contestants["TensorFlow"]()
-    same = np.array_equal(given["scores"], expected.nmsed_scores) and np.array_equal(
-        given["boxes"], expected.nmsed_boxes
+    found, expected = contestants[OURS](), contestants["TensorFlow"]()
+    same = np.array_equal(found["scores"], expected.nmsed_scores) and np.array_equal(
+        found["boxes"], expected.nmsed_boxes
     )
     return contestants, "equal answers" if same else "answers differ"
 

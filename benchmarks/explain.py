@@ -1,12 +1,12 @@
-"""Times of occlusion and RISE, ours and Xplique's, and of DeepDream's steps, ours and PyTorch's.
+"""Measure occlusion and RISE in cvpipe and Xplique, and steps of DeepDream in cvpipe and PyTorch.
 
     XAI_PYTHON=/venv/bin/python python benchmarks/explain.py [occlusion|rise|dream …]
 
-Every contestant has its own process, and all do the same work in turns: the same network, images
-and patches or number of masks, and at most 64 hidden images in a forward pass. Times are CPU times
-of one thread, which depend little on other work of the machine. XAI_PYTHON names a Python with
-Xplique and TensorFlow, because Xplique's pins don't fit cvpipe's. Contestants that aren't installed
-are left out. All of it takes about five minutes.
+Each contestant has its own process, and the contestants take turns. All use the same network,
+images, and patches or number of masks, with at most 64 masked images in a forward pass. Times are
+CPU times of one thread, which depend little on other work of the machine. XAI_PYTHON is the path of
+a Python with Xplique and TensorFlow, because Xplique and cvpipe need different versions of other
+packages. Contestants that aren't installed are left out. The benchmark takes about five minutes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROUNDS = 3
 OURS = "cvpipe"
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    # By default, TensorFlow decides by the processor if it uses oneDNN.
+    # By default, TensorFlow uses oneDNN only on some processors.
     "TF_ENABLE_ONEDNN_OPTS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
@@ -34,7 +34,7 @@ ENVIRONMENT = {
 
 
 class Size(NamedTuple):
-    """Work of one turn of occlusion or RISE."""
+    """Images and masks of one measurement of occlusion or RISE."""
 
     pixels: int
     """Height and width of images."""
@@ -58,7 +58,7 @@ def explainers(work: str, network: str) -> dict[str, Contestant]:
 
 
 def dreamers() -> dict[str, Contestant]:
-    """Start and return all contestants that can dream."""
+    """Start and return all contestants that can run DeepDream."""
     steps = str(DREAM_STEPS)
     started = {OURS: _start(sys.executable, "dream_steps.py", steps)}
     if _has(sys.executable, "torch"):

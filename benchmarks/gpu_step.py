@@ -56,7 +56,7 @@ def measure_lowered(file: Path) -> tuple[float, int]:
     with mlir.make_ir_context():
         module = ir.Module.parse(_jax.mlir.deserialize_portable_artifact(file.read_bytes()))
         main = next(
-            own for own in module.body.operations if own.attributes["sym_name"].value == "main"
+            op for op in module.body.operations if op.attributes["sym_name"].value == "main"
         )
         types = [ir.RankedTensorType(kind) for kind in main.type.inputs]
         shapes = [(tuple(kind.shape), str(kind.element_type)) for kind in types]
@@ -74,15 +74,13 @@ def measure_lowered(file: Path) -> tuple[float, int]:
             return (0.02 * random.normal(size=shape)).astype(np.float32)
         return np.zeros(shape, numbers.get(kind, np.int32))
 
-    arguments = [jax.device_put(value(*own), device) for own in shapes]
+    arguments = [jax.device_put(value(*shape), device) for shape in shapes]
     results: list[jax.Array] = []
 
     def step() -> None:
         results[:] = [
-            several[0]
-            for several in program.execute_sharded(
-                arguments
-            ).disassemble_into_single_device_arrays()
+            shards[0]
+            for shards in program.execute_sharded(arguments).disassemble_into_single_device_arrays()
         ]
         for output, argument in aliases.items():
             arguments[argument] = results[output]

@@ -283,7 +283,7 @@ def _window(height: int, width: int) -> tuple[int, int, int, int]:
 
 
 def run(name: str, folder: Path, warm_up: int, count: int) -> None:
-    """For each request, read `warm_up` batches, and measure the time of the next `count`."""
+    """For each request, read `warm_up` batches, and time the next `count` batches."""
 
     def measure() -> float:
         # Make a new iterator each time: an idle iterator prefetches batches that would cost no

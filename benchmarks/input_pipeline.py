@@ -91,14 +91,14 @@ def main() -> None:
         nargs="+",
         default=list(CONTESTANTS),
         choices=CONTESTANTS,
-        help="contestants; nothing is written then",
+        help="contestants to measure; with fewer than all, no results are written",
     )
     parser.add_argument(
         "--photos",
         nargs="+",
         default=list(SETS),
         choices=SETS,
-        help="sets of photos; nothing is written then",
+        help="sets of photos to use; with fewer than all, no results are written",
     )
     arguments = parser.parse_args()
     speeds = {}
@@ -126,8 +126,8 @@ def main() -> None:
         for kind, ratio in to_limit.items()
     ]
     print(
-        f"{SIZE}×{SIZE}, batch {BATCH}, {arguments.rounds} rounds; the ratios below are those of"
-        " the set where they are lowest"
+        f"{SIZE}×{SIZE}, batch {BATCH}, {arguments.rounds} rounds; the ratios below are the"
+        " lowest of all sets of photos"
     )
     record(
         "input_pipeline",

@@ -73,9 +73,9 @@ class Link:
         self._free = 0.0
         self._latencies = iter(())
 
-    def fetch(self, asked: float) -> float:
-        """Return the arrival time of a block that is requested at the time `asked`."""
-        start = max(asked, heapq.heappop(self._slots))
+    def fetch(self, requested: float) -> float:
+        """Return the arrival time of a block that is requested at the time `requested`."""
+        start = max(requested, heapq.heappop(self._slots))
         first = start + self._latency()
         self._free = max(self._free, first) + self._size / HOST
         arrival = max(self._free, first + self._size / CONNECTION)
@@ -178,7 +178,7 @@ def measured(folder: Path) -> list[dict[str, Any]]:
         str,
     )
     pack({"train": source}, str(folder), {}, Reduction(), workers=2)
-    # Any, because the function that it imports is replaced.
+    # Typed as Any, because its function `read_range` is replaced below.
     shards: Any = importlib.import_module("cvpipe.data.packed.shards")
     read_range = shards.read_range
 
@@ -190,17 +190,21 @@ def measured(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for block, ahead, steps in ((1, 0, 4), (1, 256, 16), (16, 512, 32), (64, 1_024, 32)):
         section = PackedLabels(kind="packed", path=str(folder), block=block, ahead=ahead)
-        own = packed(section)["train"]
+        packed_source = packed(section)["train"]
         order = tf.data.Dataset.range(steps).flat_map(
             plain(
-                lambda step, own=own: tf.data.Dataset.from_tensor_slices(
-                    batch_examples(own, step, seed=0, batch_size=64)
+                lambda step, packed_source=packed_source: tf.data.Dataset.from_tensor_slices(
+                    batch_examples(packed_source, step, seed=0, batch_size=64)
                 )
             )
         )
         stream = prefetch(
-            announced(own, order)
-            .map(plain(lambda index, epoch, own=own: own.read(index)), PARALLEL, deterministic=True)
+            announced(packed_source, order)
+            .map(
+                plain(lambda index, epoch, packed_source=packed_source: packed_source.read(index)),
+                PARALLEL,
+                deterministic=True,
+            )
             .batch(64)
         )
         arrivals = [(time.perf_counter(), time.process_time()) for _ in stream]
@@ -250,17 +254,17 @@ def resumed() -> list[dict[str, Any]]:
             row(f"first batch, resumed at step {middle:,}", seconds[middle], "s", True),
             row(f"difference, {examples:,} examples", seconds[middle] - seconds[0], "s", True),
         ]
-        for own in rows[-3:]:
-            print(own, flush=True)
+        for entry in rows[-3:]:
+            print(entry, flush=True)
     step = np.int64(middle)
     known = virtual(200_000)
     begin = time.perf_counter()
     known.digest()
-    told = (time.perf_counter() - begin) / len(known) * 1e6
+    microseconds = (time.perf_counter() - begin) / len(known) * 1e6
     return [
         *rows,
         row("state of the stream", len(step.tobytes()), "bytes", True),
-        row("fingerprints without packing, a million examples", told, "s", True),
+        row("fingerprints without packing, a million examples", microseconds, "s", True),
     ]
 
 

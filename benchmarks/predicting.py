@@ -1,5 +1,6 @@
-"""Throughput of `cvpipe predict --to` over many photos, compared with the bare artifact on batches
-that are in memory already: encoded ones, and prepared ones, which need no decoding.
+"""Measure the throughput of `cvpipe predict --to` for many photos, compared with direct calls of
+the artifact with batches in memory. The batches contain encoded images, or prepared images, which
+need no decoding.
 
     python benchmarks/predicting.py ARTIFACT PHOTOS
 """
@@ -22,7 +23,7 @@ PREDICT = "cvpipe predict, from files to files"
 
 
 def main() -> None:
-    """Measure all of them in turns, in one process."""
+    """Measure the command and the direct calls alternately, in one process."""
     from cvpipe.export.about import find_artifact
     from cvpipe.export.artifact import open_artifact
     from cvpipe.prediction.answers import BATCH, answer_images
@@ -73,8 +74,8 @@ def _calls(artifact: Path, signature: str, batches: Sequence[list[bytes]]) -> Ca
                 inputs.append({name: tf.constant(arrays[name]) for name in arrays})
 
     def work() -> None:
-        for own in inputs:
-            for answer in call(**own).values():
+        for batch in inputs:
+            for answer in call(**batch).values():
                 answer.numpy()
 
     # Without the artifact, its variables would be deleted.

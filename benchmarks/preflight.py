@@ -3,8 +3,8 @@ memory, arithmetic, memory traffic, largest batch and roofline.
 
     python benchmarks/preflight.py [NETWORK@TARGET …] [--search] [--save DIR]
 
-Each network has ten classes, RGB images of the paper's input size, SGD or AdamW, and bfloat16. The
-data is embedded or drawn. A compilation takes minutes; programs in the folder of --save aren't
+Each network has ten classes, RGB images of the paper's input size, SGD or AdamW, and bfloat16. No
+data is downloaded. A compilation takes minutes; programs in the folder of --save aren't
 compiled again. Without the extra [preflight], all figures are estimates, and the results file marks
 them. Networks that the command line doesn't name keep their rows in the results file.
 """
@@ -158,7 +158,7 @@ def main() -> None:
         search = options.search and target == TARGETS[-1]
         found = check(network, target, options.save.resolve() / name, search)
         prefix = f"{network.title}, {target}: "
-        known = [own for own in known if not own["name"].startswith(prefix)]
+        known = [entry for entry in known if not entry["name"].startswith(prefix)]
         known += rows_of(network, found)
         record(NAME, known)
 

@@ -3,7 +3,8 @@ machines, each on half of the cores.
 
     python benchmarks/processes.py
 
-Both train ResNet-20 on digits at 32×32 with a global batch of 128, by `cvpipe train`, alternately.
+`cvpipe train` trains ResNet-20 on digits at 32×32 with a global batch of 128, alternately with one
+and with two processes.
 A run's speed is the median of the rates that it logs, without the first rate, which includes the
 tracing of the step.
 """

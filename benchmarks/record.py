@@ -57,8 +57,8 @@ def record(
 
 
 def machine() -> str:
-    """Return the processor, its number of cores, and if it has AVX-512, on which TensorFlow's speed
-    depends.
+    """Describe the processor by name and number of cores, and say if it has AVX-512, because
+    TensorFlow's speed depends on it.
     """
     words = Path("/proc/cpuinfo").read_text().split("\n") if Path("/proc/cpuinfo").exists() else []
     model = next(

@@ -8,12 +8,12 @@ installed servers are measured: the extra [bench] installs Ray Serve and LitServ
 other versions of packages than cvpipe: install it with TensorFlow 2.20 in another environment, and
 set BENTOML_PYTHON to that environment's Python.
 
-The limit is the speed of decoding and the signature `tensor` in one graph, without guard, answers
-or protocol. For many clients, the limit uses batches of 32 in two threads; for one client, one call
-with the images of a request. Servers and limit are measured alternately, so that other work on the
-machine affects all equally. A server runs only while it is measured, because idle servers use the
-processor, too. The client shares the cores with the server: "limit beside the client" is the limit
-without the client's share of the CPU time.
+The limit is the speed of decoding and the signature `tensor` in one graph, without checks of
+images, without JSON and without HTTP. For many clients, the limit uses batches of 32 in two
+threads; for one client, one call with the images of a request. Servers and limit are measured
+alternately, so that other work on the machine affects all equally. A server runs only while it is
+measured, because idle servers use the processor, too. The client shares the cores with the server:
+"limit beside the client" is the limit without the client's share of the CPU time.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def limit(artifact: str, file: str, batch: int, threads: int) -> None:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def call(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         decoded = tf.map_fn(
-            lambda one: prepare(decode_image(one, config.prepare.channels), config.prepare),
+            lambda content: prepare(decode_image(content, config.prepare.channels), config.prepare),
             encoded,
             fn_output_signature=spec,
             parallel_iterations=16,
@@ -123,7 +123,7 @@ def body_of(server: str, image: bytes, count: int) -> tuple[str, bytes]:
         return ("/" if server == "Ray Serve" else "/predict"), json.dumps(
             {"images": coded}
         ).encode()
-    instances = [{"b64": one} for one in coded]
+    instances = [{"b64": text} for text in coded]
     return "/v1/models/served:predict", json.dumps({"instances": instances}).encode()
 
 
@@ -226,14 +226,16 @@ def summary(
         most = statistics.median(bare[limit_of(clients, count)])
         rows.append(row(f"{name}, {level}: limit", most, "images/s", False))
         for server in [server for known, server in seen if known == level]:
-            told = seen[level, server]
-            rate = statistics.median(count * one["answers"] / one["seconds"] for one in told)
-            latencies = [seconds for one in told for seconds in one["latencies"]]
+            loads = seen[level, server]
+            rate = statistics.median(count * load["answers"] / load["seconds"] for load in loads)
+            latencies = [seconds for load in loads for seconds in load["latencies"]]
             if len(latencies) < 2:
                 print(f"{name}, {level}: {server} has not answered in time and is left out")
                 continue
             cuts = statistics.quantiles(latencies, n=100)
-            client = sum(one["cpu"] for one in told) / sum(count * one["answers"] for one in told)
+            client = sum(load["cpu"] for load in loads) / sum(
+                count * load["answers"] for load in loads
+            )
             # A single client is idle while the server works, so it takes no CPU time from the
             # server.
             beside = 1 / (1 / most + client / CORES) if clients > 1 else most

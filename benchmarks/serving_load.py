@@ -1,5 +1,5 @@
-"""An HTTP client that measures a server under load. It takes little CPU time, because it shares the
-cores with the server.
+"""An HTTP client that measures a server under load. The client is made to use little CPU time,
+because it shares the cores with the server.
 
     python benchmarks/serving_load.py PORT PATH BODY CLIENTS SECONDS
 
@@ -61,19 +61,19 @@ def load(port: int, request: bytes, clients: int, seconds: float) -> list[float]
     poll, taken = select.epoll(), list[float]()
     connections = {}
     for _ in range(clients):
-        one = Connection(port, request)
-        connections[one.socket.fileno()] = one
-        poll.register(one.socket, select.EPOLLIN)
-        one.ask()
+        connection = Connection(port, request)
+        connections[connection.socket.fileno()] = connection
+        poll.register(connection.socket, select.EPOLLIN)
+        connection.ask()
     end = time.perf_counter() + seconds
     while (now := time.perf_counter()) < end:
         for number, _ in poll.poll(end - now):
-            one = connections[number]
-            if one.answered():
-                taken.append(time.perf_counter() - one.began)
-                one.ask()
-    for one in connections.values():
-        one.socket.close()
+            connection = connections[number]
+            if connection.answered():
+                taken.append(time.perf_counter() - connection.began)
+                connection.ask()
+    for connection in connections.values():
+        connection.socket.close()
     return taken
 
 
@@ -87,8 +87,8 @@ def main() -> None:
     load(int(port), request, int(clients), float(seconds) / 4)
     began, cpu = time.perf_counter(), time.process_time()
     taken = load(int(port), request, int(clients), float(seconds))
-    told = {"answers": len(taken), "latencies": taken, "cpu": time.process_time() - cpu}
-    print(json.dumps({**told, "seconds": time.perf_counter() - began}))
+    measured = {"answers": len(taken), "latencies": taken, "cpu": time.process_time() - cpu}
+    print(json.dumps({**measured, "seconds": time.perf_counter() - began}))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 In each round, every contestant is measured once, so that other work on the machine affects all
 equally. Most contestants have their own process, which runs a script that ends with
-`answer(measure)`. The measuring process has a `Contestant` for each of these processes, and asks
-one after the other for a measurement.
+`answer(measure)`. The measuring process has a `Contestant` for each of these processes, and
+requests one measurement after the other.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def answer(measure: Callable[[], float]) -> None:
 
 def free_port() -> int:
     """Return a free port."""
-    with socket.socket() as own:
-        own.bind(("127.0.0.1", 0))
-        return int(own.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 class Contestant:
@@ -72,8 +72,8 @@ class Contestant:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(
-                f"{' '.join(self._command)} ended with {self._process.wait()}; run it alone and"
-                " type a line to see why"
+                f"{' '.join(self._command)} ended with {self._process.wait()}; run that"
+                " command alone, and enter a line, to see its error"
             )
         return float(line)
 

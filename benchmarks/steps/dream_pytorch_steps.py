@@ -1,4 +1,4 @@
-"""Steps of DeepDream in PyTorch, the same as ours: dream_pytorch_steps.py STEPS
+"""Measure DeepDream in PyTorch, with the same steps as dream_steps.py: dream_pytorch_steps.py STEPS
 contiguous|channels_last|compiled.
 
 `compiled` is channels_last with torch.compile.
@@ -56,7 +56,7 @@ def main(steps: int, layout: str) -> None:
             watched = image.detach().requires_grad_(True)
             seen = forward((torch.roll(watched, (down, right), (2, 3)) - MEAN) / STD)
             (gradient,) = torch.autograd.grad(seen.square().mean(), watched)
-            gradient = sum(unit(blur(gradient, own)) for own in (1.0, 2.0)) + unit(gradient)
+            gradient = sum(unit(blur(gradient, sigma)) for sigma in (1.0, 2.0)) + unit(gradient)
             image = (image + RATE * gradient / gradient.abs().mean()).clamp(0, 1)
 
     answer(timed(work, time.process_time))

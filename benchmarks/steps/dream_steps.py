@@ -1,4 +1,4 @@
-"""Steps of one octave of DeepDream on ResNet-50: dream_steps.py STEPS."""
+"""Measure steps of one octave of DeepDream on ResNet-50 in cvpipe: dream_steps.py STEPS."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Occlusion and RISE, ours and Xplique's: explain_steps.py occlusion|rise small|mobilenet_v2 PIXELS
-IMAGES MASKS cvpipe|xplique.
+"""Measure occlusion or RISE in cvpipe or Xplique: explain_steps.py occlusion|rise
+small|mobilenet_v2 PIXELS IMAGES MASKS cvpipe|xplique.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Explain = Callable[[], np.ndarray]
 
 
 def network(name: str, pixels: int) -> keras.Model:
-    """Return MobileNetV2, or a network of four convolutions as for digits or icons."""
+    """Return MobileNetV2, or a network of four convolutions for small images."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -41,7 +41,7 @@ def network(name: str, pixels: int) -> keras.Model:
 
 
 def patches(pixels: int) -> tuple[int, int]:
-    """Return side and stride of occlusion's patches, of which there are 15 × 15."""
+    """Return the side and the stride of the 15 × 15 patches of occlusion."""
     return pixels // 8, pixels // 16
 
 

@@ -1,4 +1,4 @@
-"""Artifacts side by side: score, latency, throughput, memory and size."""
+"""Comparison of artifacts: score, latency, throughput, memory and size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvpipe.benchmark.contestants import Plan, measure_in_turns
-from cvpipe.benchmark.requests import drawn_photo, read_images, write_requests
+from cvpipe.benchmark.requests import read_images, synthetic_photo, write_requests
 from cvpipe.export.about import ABOUT, artifact_config, artifact_facts, read_about
 from cvpipe.export.manifest import check_manifest
 from cvpipe.export.operations import check_operations
@@ -74,13 +74,13 @@ def benchmark(
         folders: folders of artifacts' versions.
         batches: batch sizes.
         threads: numbers of cores that a process may use.
-        images: images to answer; if empty, a drawn photo is used.
+        images: images to predict; if empty, a synthetic image is used.
         seconds: duration of the measurement of each row.
         score: maps an artifact's folder to its scores.
         note: called with the progress.
 
     Returns:
-        "images" (a description of the answered images), "artifacts", a list of `Measured` as
+        "images" (a description of the predicted images), "artifacts", a list of `Measured` as
         dictionaries, and "rows", a list of `Row` as dictionaries.
 
     Raises:
@@ -92,7 +92,7 @@ def benchmark(
         check_operations(folder)
     names = dict(zip(folders, short_names(folders), strict=True))
     count = max(batches)
-    contents = read_images(images, count) if images else [drawn_photo()] * count
+    contents = read_images(images, count) if images else [synthetic_photo()] * count
     artifacts = [_measured(folder, names[folder], score) for folder in folders]
     with tempfile.TemporaryDirectory() as scratch:
         plans = []
@@ -100,9 +100,9 @@ def benchmark(
             place = Path(scratch) / str(number)
             place.mkdir()
             plans += [
-                Plan(folder, request, threads=own, batches=tuple(batches))
+                Plan(folder, request, threads=count_of_threads, batches=tuple(batches))
                 for request in write_requests(folder, contents, place)
-                for own in threads
+                for count_of_threads in threads
             ]
         contestants = measure_in_turns(plans, seconds, TURNS, note)
     rows = [
@@ -111,7 +111,7 @@ def benchmark(
         for row in rows_of(names[each.plan.artifact], each.plan, each.times, each.memory)
     ]
     return {
-        "images": f"{len(set(contents))} of {len(images)}" if images else "a drawn photo",
+        "images": f"{len(set(contents))} of {len(images)}" if images else "a synthetic photo",
         "artifacts": [artifact._asdict() for artifact in artifacts],
         "rows": [row._asdict() for row in rows],
     }
@@ -153,9 +153,19 @@ def rows_of(
 ) -> list[Row]:
     """Return a row for each batch size, given the seconds of its calls and the growth in bytes."""
     signature, rows = plan.request.signature, []
-    for batch, own in times.items():
-        p50, p99 = (1000 * np.percentile(own, [50, 99])).tolist()
-        rate = batch * len(own) / sum(own)
-        row = (artifact, signature, plan.threads, batch, len(own), p50, p99, rate, memory[batch])
+    for batch, durations in times.items():
+        p50, p99 = (1000 * np.percentile(durations, [50, 99])).tolist()
+        rate = batch * len(durations) / sum(durations)
+        row = (
+            artifact,
+            signature,
+            plan.threads,
+            batch,
+            len(durations),
+            p50,
+            p99,
+            rate,
+            memory[batch],
+        )
         rows.append(Row(*row))
     return rows

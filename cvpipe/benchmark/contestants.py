@@ -17,7 +17,7 @@ from cvpipe.errors import DataError
 
 _PROBE = Path(__file__).with_name("probe.py")
 # Number of characters of a process's stderr that an error quotes.
-_TOLD = 1000
+_QUOTED = 1000
 # Environment variables that would change the number of TensorFlow's threads.
 _OTHER_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
@@ -36,7 +36,7 @@ class Plan:
 
 
 class Contestant:
-    """A running process of a plan."""
+    """A running process that makes the measurements of a plan."""
 
     def __init__(self, plan: Plan):
         """Start the process, which loads for some seconds; `wait` returns when it is ready."""
@@ -54,7 +54,7 @@ class Contestant:
             "batches": plan.batches,
             "cores": cores,
         }
-        # Beside the requests, in a scratch folder.
+        # A file next to the requests, in a scratch folder.
         self._errors = plan.request.file.with_suffix(f".{plan.threads}.stderr")
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
@@ -64,7 +64,7 @@ class Contestant:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={key: own for key, own in os.environ.items() if key not in _OTHER_THREADS},
+                env={key: value for key, value in os.environ.items() if key not in _OTHER_THREADS},
             )
 
     def __enter__(self) -> Self:
@@ -81,8 +81,8 @@ class Contestant:
         Raises:
             DataError: the process failed.
         """
-        told = self._read()
-        self.memory = {int(size): grown for size, grown in told["memory"].items()}
+        ready = self._read()
+        self.memory = {int(size): grown for size, grown in ready["memory"].items()}
 
     def measure(self, batch: int, seconds: float) -> None:
         """Time calls for at least `seconds`, and add the times. Raises the same errors as
@@ -101,13 +101,13 @@ class Contestant:
         if line:
             return json.loads(line)
         code = self._process.wait()
-        said = self._errors.read_text(errors="replace").strip()[-_TOLD:]
+        stderr = self._errors.read_text(errors="replace").strip()[-_QUOTED:]
         killed = "; it was killed, perhaps because memory ran out" if code < 0 else ""
         plan = self.plan
         raise DataError(
             f"{plan.artifact}: the signature {plan.request.signature} can't be measured with"
             f" {plan.threads} threads and batches of {', '.join(map(str, plan.batches))}"
-            f"{killed}:\n{said}"
+            f"{killed}:\n{stderr}"
         )
 
 

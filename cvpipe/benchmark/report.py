@@ -24,13 +24,13 @@ def artifact_table(result: Mapping[str, Any]) -> Table:
     head = ["artifact", "task", "score", "value", "size, MiB"]
     rows = [
         [
-            own["artifact"],
-            own["task"],
-            own["score"],
-            "–" if own["value"] is None else number(own["value"]),
-            f"{own['size'] / _MIB:.1f}",
+            artifact["artifact"],
+            artifact["task"],
+            artifact["score"],
+            "–" if artifact["value"] is None else number(artifact["value"]),
+            f"{artifact['size'] / _MIB:.1f}",
         ]
-        for own in result["artifacts"]
+        for artifact in result["artifacts"]
     ]
     return Table(head, rows)
 
@@ -40,16 +40,16 @@ def row_table(result: Mapping[str, Any]) -> Table:
     head = ["artifact", "signature", "threads", "batch", "p50, ms", "p99, ms", "images/s"]
     rows = [
         [
-            own["artifact"],
-            own["signature"],
-            str(own["threads"]),
-            str(own["batch"]),
-            f"{own['p50_ms']:.2f}",
-            f"{own['p99_ms']:.2f}",
-            f"{own['images_per_second']:,.1f}",
-            f"{own['memory'] / _MIB:,.0f}",
+            row["artifact"],
+            row["signature"],
+            str(row["threads"]),
+            str(row["batch"]),
+            f"{row['p50_ms']:.2f}",
+            f"{row['p99_ms']:.2f}",
+            f"{row['images_per_second']:,.1f}",
+            f"{row['memory'] / _MIB:,.0f}",
         ]
-        for own in result["rows"]
+        for row in result["rows"]
     ]
     return Table([*head, "memory, MiB"], rows)
 
@@ -57,7 +57,7 @@ def row_table(result: Mapping[str, Any]) -> Table:
 def machine_line(machine: Mapping[str, Any]) -> str:
     """Return the processor and the versions that the numbers depend on."""
     cpu, packages = machine["cpu"], machine["packages"]
-    devices = "".join(f", {own['kind']} {own['name']}" for own in machine["devices"])
+    devices = "".join(f", {device['kind']} {device['name']}" for device in machine["devices"])
     return (
         f"{cpu['model']}, {cpu['usable_cores']} of {cpu['cores']} cores usable{devices};"
         f" cvpipe {machine['cvpipe']}, TensorFlow {packages['tensorflow']}, Python"
@@ -77,11 +77,11 @@ def write_report(result: Mapping[str, Any], folder: Path) -> list[Path]:
         Text(f"{machine_line(result['machine'])}. Images: {result['images']}."),
         artifact_table(result),
         Text(
-            "Each signature and number of threads was measured in a separate process, in turns,"
-            " without the first calls. The signature serving_default takes encoded images; tensor"
-            " takes prepared images. Memory is the growth of the process from before the artifact"
-            " was loaded to its peak with batches up to this size. The size is that of graph and"
-            " weights."
+            "Each combination of a signature and a number of threads was measured in a separate"
+            " process. The processes took turns. The first calls of a process aren't counted. The"
+            " signature serving_default takes encoded images; tensor takes prepared images. Memory"
+            " is the growth of the process from before the artifact was loaded to its peak with"
+            " batches up to this size. The size is that of graph and weights."
         ),
         row_table(result),
     ]

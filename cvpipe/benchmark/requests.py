@@ -20,7 +20,7 @@ from cvpipe.prediction.images import ImageFile
 # The signatures that are measured, with the input that has the images.
 INPUTS = {"tensor": "image", "serving_default": "image_bytes"}
 DRAWN = (480, 640)
-"""Height and width of the drawn photo."""
+"""Height and width of the synthetic photo."""
 
 
 class Request(NamedTuple):
@@ -33,7 +33,7 @@ class Request(NamedTuple):
     """All inputs by name, npz."""
 
 
-def drawn_photo() -> bytes:
+def synthetic_photo() -> bytes:
     """Return a JPEG file of waves and noise, with about as many bytes as a photo of the same
     size.
     """
@@ -96,7 +96,7 @@ def _encoded(contents: Sequence[bytes]) -> np.ndarray:
 
 
 def _prepared(artifact: Path, contents: Sequence[bytes]) -> np.ndarray:
-    """Return images as the signature `tensor` takes them; those of their own size are padded."""
+    """Prepare images for the signature `tensor`. Images of different sizes are padded."""
     config = artifact_config(artifact)
     prepared = {
         content: prepare_views(decode_image(tf.constant(content), config.prepare.channels), config)

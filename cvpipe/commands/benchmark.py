@@ -62,8 +62,8 @@ def add(commands: Any) -> None:
         nargs="+",
         default=[],
         help=(
-            "answer these images: files, folders, zip archives or patterns (default: a drawn photo"
-            " of 640 x 480 pixels)"
+            "answer these images: files, folders, zip archives or patterns (default: a synthetic"
+            " photo of 640 x 480 pixels)"
         ),
     )
     parser.add_argument(

@@ -22,7 +22,7 @@ class Ball(NamedTuple):
     """The set of images allowed for an attack."""
 
     epsilon: float
-    """Largest change, for pixels in 0…1: of each pixel for linf, of the whole image for l2."""
+    """Largest norm of the change of an image with pixels in 0…1."""
     norm: Norm
     scale: tf.Tensor
     """float32 [C]: change of a prepared pixel if the pixel in 0…1 changes by 1."""
@@ -53,11 +53,11 @@ class Ball(NamedTuple):
 
     def step(self, gradient: tf.Tensor, size: float) -> tf.Tensor:
         """Return the steepest ascent step of this size, for pixels in 0…1."""
-        own = gradient * self.scale
+        direction = gradient * self.scale
         if self.norm == "linf":
-            return size * tf.sign(own) * self.scale
-        length = length_of(own)
-        return size * tf.math.divide_no_nan(own, length) * self.scale
+            return size * tf.sign(direction) * self.scale
+        length = length_of(direction)
+        return size * tf.math.divide_no_nan(direction, length) * self.scale
 
 
 def make_ball(epsilon: float, norm: Norm, prepare: Prepare) -> Ball:
@@ -70,14 +70,16 @@ def make_ball(epsilon: float, norm: Norm, prepare: Prepare) -> Ball:
     return Ball(epsilon, norm, scale, -mean * scale, (1 - mean) * scale)
 
 
-def margin_loss(subject: Subject, targeted: bool = False) -> Score:
+def attack_loss(subject: Subject, targeted: bool = False) -> Score:
     """Return the function that an attack maximizes: the cross-entropy with the true class, or, if
     `targeted`, minus the cross-entropy with the target class.
     """
 
     def loss(images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-        own = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, subject.all_scores(images))
-        return -own if targeted else own
+        cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            classes, subject.all_scores(images)
+        )
+        return -cross_entropy if targeted else cross_entropy
 
     return loss
 
@@ -147,7 +149,7 @@ def deep_fool(
         steps: largest number of steps.
         overshoot: fraction by which each step is lengthened, so that it crosses the boundary.
     """
-    own = tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
+    original = tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
     count = min(classes, subject.all_scores(images[:1]).shape[1])
 
     def move(step: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -155,23 +157,25 @@ def deep_fool(
             tape.watch(found)
             scores = subject.all_scores(found)
             ranked = tf.math.top_k(tf.stop_gradient(scores), count).indices
-            own_score = chosen(scores, own)
-            others = [chosen(scores, ranked[:, n]) - own_score for n in range(count)]
+            original_score = chosen(scores, original)
+            others = [chosen(scores, ranked[:, n]) - original_score for n in range(count)]
         best = tf.fill([tf.shape(images)[0]], float("inf"))
-        way = tf.zeros_like(images)
+        shortest = tf.zeros_like(images)
         for n, other in enumerate(others):
             slope = tape.gradient(other, found) * ball.scale
             length = length_of(slope)[:, 0, 0, 0]
             distance = tf.abs(other) / tf.maximum(length, 1e-12)
-            distance = tf.where(ranked[:, n] == own, float("inf"), distance)
+            distance = tf.where(ranked[:, n] == original, float("inf"), distance)
             nearer = distance < best
             best = tf.where(nearer, distance, best)
             unit = tf.math.divide_no_nan(slope, length[:, tf.newaxis, tf.newaxis, tf.newaxis])
             step_there = (distance + 1e-4)[:, tf.newaxis, tf.newaxis, tf.newaxis] * unit
-            way = tf.where(nearer[:, tf.newaxis, tf.newaxis, tf.newaxis], step_there, way)
-        still = tf.argmax(scores, axis=1, output_type=tf.int32) == own
-        moved = tf.clip_by_value(found + (1 + overshoot) * way * ball.scale, ball.low, ball.high)
-        return step + 1, tf.where(still[:, tf.newaxis, tf.newaxis, tf.newaxis], moved, found)
+            shortest = tf.where(nearer[:, tf.newaxis, tf.newaxis, tf.newaxis], step_there, shortest)
+        unchanged = tf.argmax(scores, axis=1, output_type=tf.int32) == original
+        moved = tf.clip_by_value(
+            found + (1 + overshoot) * shortest * ball.scale, ball.low, ball.high
+        )
+        return step + 1, tf.where(unchanged[:, tf.newaxis, tf.newaxis, tf.newaxis], moved, found)
 
     _, found = tf.while_loop(lambda step, _: step < steps, move, (0, images), parallel_iterations=1)
     return tf.ensure_shape(found, images.shape)
@@ -194,8 +198,8 @@ def to_bytes(
         prepare: their preparation.
         outward: round away from the originals instead, for images just beyond a boundary.
     """
-    pixels, before = (255 * restore_colors(own, prepare) for own in (images, around))
-    # The originals are integers, up to rounding errors.
+    pixels, before = (255 * restore_colors(batch, prepare) for batch in (images, around))
+    # The pixels of the originals are integers, up to rounding errors.
     before = tf.round(before)
     change = pixels - before
     size = tf.abs(change)

@@ -1,5 +1,5 @@
 """Class activation maps: feature maps weighted by the importance of their channels for a class.
-Each function returns maps, float32 [B, H, W], of values that aren't negative.
+Each function returns maps of nonnegative values, float32 [B, H, W].
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def score_cam(
         images: prepared.
         classes: one for each image.
         layer: layer of the feature map.
-        most: number of channels to use. Those with the largest range of values are chosen.
+        most: number of channels to use: the channels with the largest range of values.
     """
     features, _ = _features(subject, images, layer)
     spread = tf.reduce_max(features, [1, 2]) - tf.reduce_min(features, [1, 2])

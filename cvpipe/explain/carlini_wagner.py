@@ -25,9 +25,8 @@ def carlini_wagner(
     rate: float = 0.01,
     constant: float = 1.0,
 ) -> tf.Tensor:
-    """Return the nearest misclassified image that is found for each image, in L2 (Carlini and
-    Wagner 2017, section VI.A); the image itself if none is found. Changes aren't limited to
-    `ball.epsilon`.
+    """Search for the nearest misclassified image in L2 (Carlini and Wagner 2017, section VI.A).
+    Return it, or the image itself if the search fails. Changes aren't limited to `ball.epsilon`.
 
     The attack minimizes ‖change‖² + c max(margin, 0), where the margin is the lead of the true
     class's score, and searches for the smallest c that succeeds for each image. Pixels are the tanh
@@ -36,11 +35,11 @@ def carlini_wagner(
     Args:
         subject: the network.
         images: prepared.
-        classes: int32 [B], the true class, or the wanted one if `targeted`.
+        classes: int32 [B], the true classes, or the target classes if `targeted`.
         ball: gives the range and the scale of pixels.
-        targeted: find images that are classified as the given class, instead of as another class.
+        targeted: find images classified as `classes`, instead of as any other class.
         steps: steps of Adam for each c.
-        searches: number of values of c to try, from `constant` on.
+        searches: number of values of c to try; the first is `constant`.
         rate: learning rate.
         constant: the first c.
     """
@@ -62,14 +61,14 @@ def carlini_wagner(
         with tf.GradientTape() as tape:
             tape.watch(free)
             found = middle + half * tf.tanh(free)
-            own_size, own_margin = size(found), margin(found)
-            loss = tf.reduce_sum(own_size + weight * tf.maximum(own_margin, 0))
+            found_size, found_margin = size(found), margin(found)
+            loss = tf.reduce_sum(found_size + weight * tf.maximum(found_margin, 0))
         gradient = tape.gradient(loss, free)
-        nearer = (own_margin < 0) & (own_size < best[0])
+        nearer = (found_margin < 0) & (found_size < best[0])
         best = (
-            tf.where(nearer, own_size, best[0]),
+            tf.where(nearer, found_size, best[0]),
             tf.where(_wide(nearer), found, best[1]),
-            best[2] | (own_margin < 0),
+            best[2] | (found_margin < 0),
         )
         number = tf.cast(step + 1, tf.float32)
         first = _FIRST * state[0] + (1 - _FIRST) * gradient

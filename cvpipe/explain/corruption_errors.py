@@ -56,17 +56,17 @@ def measure(
     seed: int,
     say: Say,
 ) -> Measured:
-    """Score a model on the readable images of its source, clean and corrupted. The task passes
-    `check_scored`.
+    """Score a model on the readable images of its source, clean and corrupted. The pipeline must
+    pass `check_scored`.
 
     Images are corrupted at their own size, before they are prepared for the network.
 
     Args:
         subject: the model and its images.
-        split: name of its split, for messages.
+        split: name of the images' split, for messages.
         kinds: names of CORRUPTIONS.
         severities: 1 to 5.
-        seed: at least 0; a record's draws depend on the seed and its number.
+        seed: at least 0; the random draws depend on the seed and the record's number.
         say: called with the name of each corruption when it is measured.
 
     Raises:
@@ -81,9 +81,9 @@ def measure(
         for severity in severities:
 
             def alter(
-                image: np.ndarray, record: int, own: tuple[str, int] = (kind, severity)
+                image: np.ndarray, record: int, how: tuple[str, int] = (kind, severity)
             ) -> Any:
-                return corrupt(image, *own, (seed, record))
+                return corrupt(image, *how, (seed, record))
 
             channels = subject.config.prepare.channels
             found = _score(subject, altered(usable, alter, channels), split)
@@ -114,26 +114,26 @@ def summarize(
         ConfigError: no image has a score.
     """
     cells = [(kind, severity) for kind in kinds for severity in severities]
-    each = [[own.clean, *(own.corrupted[cell] for cell in cells)] for own in models]
+    each = [[model.clean, *(model.corrupted[cell] for cell in cells)] for model in models]
     common = [
         place
         for place in each[0][0].images
-        if all(np.isfinite(one.images.get(place, np.nan)) for own in each for one in own)
+        if all(np.isfinite(s.images.get(place, np.nan)) for scores in each for s in scores)
     ]
     if not common:
         raise ConfigError("the split has no image that all corruptions can be scored on")
     errors = 1 - np.array(
-        [[[one.images[place] for place in common] for one in own] for own in each]
+        [[[s.images[place] for place in common] for s in scores] for scores in each]
     )  # [M, 1 + V, N]
     flat = errors.reshape(-1, len(common))
     drawn = bootstrap(flat).reshape(*errors.shape[:2], -1)  # [M, 1 + V, resamples]
     found = np.concatenate([errors.mean(axis=2, keepdims=True), drawn], axis=2)
     clean, by_kind = found[:, 0], found[:, 1:].reshape(len(models), len(kinds), len(severities), -1)
     rows = []
-    for n, own in enumerate(models):
+    for n, model in enumerate(models):
         row: dict[str, Any] = {
             "images": len(common),
-            "clean": {**_error(clean[n]), "score": own.clean.score},
+            "clean": {**_error(clean[n]), "score": model.clean.score},
             "corruptions": {
                 kind: {
                     **_error(by_kind[n, k].mean(axis=0)),
@@ -141,7 +141,7 @@ def summarize(
                         {
                             **_error(by_kind[n, k, s]),
                             "severity": severity,
-                            "score": own.corrupted[kind, severity].score,
+                            "score": model.corrupted[kind, severity].score,
                         }
                         for s, severity in enumerate(severities)
                     ],
@@ -178,10 +178,10 @@ def _score(subject: Subject, source: Source, split: str) -> Scores:
     metrics, index = subject.task.metrics(), list[int]()
     for batch, predictions in subject.answer(source, quarantine):
         metrics.update(predictions, batch["targets"], batch["weight"])
-        own = readable(batch, predictions)
-        if len(own.position):
-            review.add(own.predictions, own.targets)
-            index.extend(own.position.tolist())
+        usable = readable(batch, predictions)
+        if len(usable.position):
+            review.add(usable.predictions, usable.targets)
+            index.extend(usable.position.tolist())
     quarantine.check()
     scores = {n: verdict.score for n, verdict in zip(index, review.verdicts(), strict=True)}
     return Scores(float(metrics.result()[subject.task.best_by.score]), scores)

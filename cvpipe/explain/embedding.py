@@ -1,4 +1,4 @@
-"""Images in the space of a network's features: neighbors, and maps of two dimensions."""
+"""Nearest neighbors of images by a network's features, and projections to two dimensions."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ def neighbors(features: np.ndarray, queries: np.ndarray, count: int) -> np.ndarr
     """
     from sklearn.neighbors import NearestNeighbors
 
-    near = NearestNeighbors(n_neighbors=count + 1).fit(features)
-    found = near.kneighbors(features[queries], return_distance=False)
+    index = NearestNeighbors(n_neighbors=count + 1).fit(features)
+    found = index.kneighbors(features[queries], return_distance=False)
     # A copy of an image may precede the image itself.
-    return np.stack([own[own != query][:count] for own, query in zip(found, queries, strict=True)])
+    return np.stack(
+        [near[near != query][:count] for near, query in zip(found, queries, strict=True)]
+    )
 
 
 def project(features: np.ndarray, method: Projection, seed: int = 0) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Explanations of images by a run: one map for each method."""
+"""Explanations of a network's scores: one map for each image and method."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def method_of(
         name: among METHODS.
         subject: the network.
         layer: name of the feature map for class activation maps; None: the last one.
-        scored: what SCORING methods use, such as `subject.folded()`; None: the subject itself.
+        scored: the network for SCORING methods, such as `subject.folded()`; None: `subject`.
 
     Raises:
         ConfigError: the method is unknown, or doesn't support the network.

@@ -34,15 +34,15 @@ def draw_fooled(
     """
     change = np.asarray(restore_colors(attacked, prepare) - restore_colors(images, prepare))
     largest = np.abs(change).max() or 1.0
-    before, after = (np.asarray(restore_pixels(own, prepare)) for own in (images, attacked))
+    before, after = (np.asarray(restore_pixels(batch, prepare)) for batch in (images, attacked))
     amplified = np.round(127.5 * (1 + change / largest)).astype(np.uint8)
-    answers, said = [], []
-    for own in (images, attacked):
-        probabilities = subject.class_probabilities(subject.all_scores(own)).numpy()
+    answers, labels = [], []
+    for batch in (images, attacked):
+        probabilities = subject.class_probabilities(subject.all_scores(batch)).numpy()
         answers.append(probabilities.argmax(1))
-        said.append([f"{class_names[row.argmax()]} {row.max():.2f}" for row in probabilities])
+        labels.append([f"{class_names[row.argmax()]} {row.max():.2f}" for row in probabilities])
     same = list(answers[0] == answers[1])
     count = len(before)
-    titles = [*said[0], *(f"× {1 / largest:.3g}" for _ in range(count)), *said[1]]
-    right = [True] * 2 * count + [bool(own) for own in same]
+    titles = [*labels[0], *(f"× {1 / largest:.3g}" for _ in range(count)), *labels[1]]
+    right = [True] * 2 * count + [bool(equal) for equal in same]
     return image_grid(np.concatenate([before, amplified, after]), titles, right, columns=count)

@@ -77,8 +77,8 @@ def smooth_grad(
     spread = tf.reduce_max(images, axes, keepdims=True) - tf.reduce_min(images, axes, keepdims=True)
 
     def add(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        own = tf.random.fold_in(seed, tf.cast(number, tf.int64))
-        drawn = tf.random.stateless_normal([1, *images.shape[1:]], own)
+        sample_seed = tf.random.fold_in(seed, tf.cast(number, tf.int64))
+        drawn = tf.random.stateless_normal([1, *images.shape[1:]], sample_seed)
         return number + 1, total + pixel_gradient(score, images + noise * spread * drawn, classes)
 
     _, total = tf.while_loop(

@@ -43,9 +43,9 @@ def with_rule(subject: Subject, rule: Rule) -> Subject:
         relu = _relu(rule, limit)
         if isinstance(layer, keras.layers.ReLU):
             return keras.layers.Activation(relu, name=layer.name)
-        own = type(layer).from_config(layer.get_config())
-        own.activation = relu
-        return own
+        copied = type(layer).from_config(layer.get_config())
+        copied.activation = relu
+        return copied
 
     changed = keras.models.clone_model(network, clone_function=copy)
     if not found:

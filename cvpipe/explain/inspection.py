@@ -38,8 +38,8 @@ THUMBNAIL, PATCH = 32, 64
 TEXTS = {
     "filters": "Filters of the first convolution; gray is a weight of 0.",
     "activations": "Channels that vary most on the first image, from the first layers to the last.",
-    "patches": "Patches of images that activate a channel most, a row for each channel, cut out by"
-    " its receptive field.",
+    "patches": "Patches that activate a channel most, a row for each channel. A patch has the size"
+    " of the channel's receptive field.",
     "neighbors": "The images whose features are nearest to those of the first column.",
     "pca": "Images by the first two principal components of their features.",
     "tsne": "Images placed by t-SNE, which keeps neighbors near.",
@@ -48,7 +48,7 @@ TEXTS = {
 
 
 class Seen(NamedTuple):
-    """Images of a split and their features, N of them."""
+    """N images of a split, and their features."""
 
     features: np.ndarray
     """float32 [N, F]."""
@@ -63,7 +63,7 @@ class Seen(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A run's network, and a split that it is inspected on."""
+    """A run's network, and the split with which it is inspected."""
 
     network: keras.Model
     task: Task
@@ -110,7 +110,7 @@ def draw(
 ) -> dict[str, Figure]:
     """Return the figures of the page by name; the patches of a layer are "patches/LAYER"."""
     figures = {}
-    first = next((own for own in subject.network.layers if _is_convolution(own)), None)
+    first = next((layer for layer in subject.network.layers if _is_convolution(layer)), None)
     if first is not None:
         filters = filter_images(first.get_weights()[0])[:FILTERS]
         figures["filters"] = image_grid(filters, [str(n) for n in range(len(filters))], columns=8)
@@ -148,7 +148,7 @@ def _activations(subject: Subject, seen: Seen, layers: Sequence[keras.layers.Lay
     batch = tf.constant(_read(subject, seen.positions[:1]))
     image = np.asarray(restore_pixels(batch, subject.config.prepare))[0]
     maps = model([batch], training=False)
-    rows, most = [], min([CHANNELS, *(own.shape[-1] for own in maps.values())])
+    rows, most = [], min([CHANNELS, *(values.shape[-1] for values in maps.values())])
     for layer in layers:
         channels, _ = activation_images(np.asarray(maps[layer.name][0], np.float32), most)
         sized = np.uint8(tf.image.resize(channels, image.shape[:2], "nearest"))
@@ -164,12 +164,12 @@ def _patches(subject: Subject, layer: keras.layers.Layer, top: Top) -> Figure:
     chosen = np.unique(top.images[channels])
     images = _read(subject, chosen)
     pixels = np.asarray(restore_pixels(tf.constant(images), subject.config.prepare))
-    of = dict(zip(chosen.tolist(), pixels, strict=True))
+    by_index = dict(zip(chosen.tolist(), pixels, strict=True))
     rows = []
     for channel in channels:
         row = []
         for index, place in zip(top.images[channel], top.places[channel], strict=True):
-            image = of[int(index)]
+            image = by_index[int(index)]
             box = (0, 0, *image.shape[:2]) if field is None else field.box(place, image.shape[:2])
             patch = image[box[0] : box[2], box[1] : box[3]]
             row.append(np.uint8(tf.image.resize(patch, [PATCH, PATCH], "nearest")))
@@ -181,7 +181,7 @@ def _neighbors(seen: Seen) -> Figure:
     count = len(seen.positions)
     queries = np.unique(np.linspace(0, count - 1, QUERIES).round().astype(int))
     near = neighbors(seen.features, queries, min(NEIGHBORS, count - 1))
-    rows = [seen.thumbnails[[query, *own]] for query, own in zip(queries, near, strict=True)]
+    rows = [seen.thumbnails[[query, *found]] for query, found in zip(queries, near, strict=True)]
     names = [seen.labels[query] if seen.labels else "" for query in queries]
     return image_table(rows, names, ["image", *(str(n + 1) for n in range(near.shape[1]))])
 

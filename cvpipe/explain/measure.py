@@ -46,7 +46,7 @@ class Quality(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """Pairs of an image and a class, P of them."""
+    """P pairs of an image and a class."""
 
     images: np.ndarray
     """float32 [P, H, W, C], prepared."""
@@ -67,7 +67,7 @@ def explained_pairs(
     Args:
         subject: the network.
         task: its task.
-        batches: of evaluation, with "image", "targets" and "weight".
+        batches: evaluation batches with "image", "targets" and "weight".
         limit: largest number of images.
     """
     images, classes, places = list[np.ndarray](), list[int](), list[np.ndarray]()
@@ -79,7 +79,7 @@ def explained_pairs(
         if task.objects is None:
             best = np.argmax(subject.all_scores(tf.constant(pixels)), axis=1)
             images += list(pixels[real])
-            classes += [int(own) for own in best[real]]
+            classes += [int(label) for label in best[real]]
         else:
             labels, boxes = map(np.asarray, task.objects(batch["targets"]))
             for n in real:
@@ -90,8 +90,8 @@ def explained_pairs(
         if seen >= limit:
             break
     # Batches of a detector can be padded to different numbers of objects.
-    most = max((len(own) for own in places), default=0)
-    padded = [np.pad(own, [(0, most - len(own)), (0, 0)]) for own in places]
+    most = max((len(boxes) for boxes in places), default=0)
+    padded = [np.pad(boxes, [(0, most - len(boxes)), (0, 0)]) for boxes in places]
     return Explained(
         np.stack(images) if images else np.zeros([0, *subject.network.input_shape[1:]], np.float32),
         np.array(classes, np.int32),
@@ -106,8 +106,8 @@ def measure(
 
     Args:
         subject: the network.
-        explained: from `explained_pairs`, at least one.
-        methods: names.
+        explained: pairs from `explained_pairs`, at least one.
+        methods: names among METHODS.
         layer: name of the feature map for class activation maps; None: the last one.
 
     Raises:
@@ -115,7 +115,7 @@ def measure(
     """
     scored = subject.folded()
     hidden = random_cells(explained.images.shape[1:3], tf.constant(SEED, tf.int64))
-    # The same for all methods.
+    # The score falls depend on no method, so they are computed once.
     [falls] = _in_batches(
         lambda images, classes: (score_falls(scored.score, images, classes, hidden),),
         explained.images,
@@ -172,7 +172,7 @@ def _quality(
         tf.constant(classes),
         name,
         layer=layer,
-        own=maps[:CHECKED],
+        trained_maps=maps[:CHECKED],
         points=1,
     )
     return Quality(
@@ -195,7 +195,7 @@ def _in_batches(
     found = []
     for begin in range(0, count, each):
         # Fill up the last batch, so that only one graph is traced.
-        own = np.minimum(np.arange(begin, begin + each), count - 1)
-        values = graph(*(array[own] for array in arrays))
+        index = np.minimum(np.arange(begin, begin + each), count - 1)
+        values = graph(*(array[index] for array in arrays))
         found.append([value.numpy()[: count - begin] for value in values])
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]

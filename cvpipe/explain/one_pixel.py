@@ -36,7 +36,7 @@ def few_pixels(
     genes = 2 + channels
 
     def changed(image: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        """Apply candidates [P, pixels, genes] in 0…1, places and colors, to an image."""
+        """Change an image by candidates [P, pixels, genes]: places and colors in 0…1."""
         size = tf.constant([height, width], tf.float32)
         place = tf.cast(candidates[..., :2] * (size - 1e-3), tf.int32)
         color = ball.low + candidates[..., 2:] * (ball.high - ball.low)
@@ -54,8 +54,10 @@ def few_pixels(
         def generation(
             number: tf.Tensor, candidates: tf.Tensor, fit: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            own = tf.random.fold_in(seed, tf.cast(number, tf.int64))
-            parents = tf.random.stateless_uniform([3, population], own, 0, population, tf.int32)
+            generation_seed = tf.random.fold_in(seed, tf.cast(number, tf.int64))
+            parents = tf.random.stateless_uniform(
+                [3, population], generation_seed, 0, population, tf.int32
+            )
             a, b, c = (tf.gather(candidates, parent) for parent in tf.unstack(parents))
             children = tf.clip_by_value(a + 0.5 * (b - c), 0.0, 1.0)
             child_fit = fitness(children)

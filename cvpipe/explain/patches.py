@@ -25,7 +25,7 @@ class Top(NamedTuple):
 
 class Watched:
     """Collector of activations over the batches of a split. It keeps the n strongest activations of
-    each channel, and a vector per image.
+    each channel, and the features of each image.
     """
 
     def __init__(
@@ -49,12 +49,14 @@ class Watched:
 
         @tf.function(reduce_retracing=True, autograph=False)
         def look(images: tf.Tensor) -> tuple[dict[str, tuple[tf.Tensor, tf.Tensor]], tf.Tensor]:
-            maps = {own: tf.cast(x, tf.float32) for own, x in model(images, training=False).items()}
-            flat = {
-                own: tf.reshape(maps[own], [-1, _area(maps[own]), maps[own].shape[-1]])
-                for own in names
+            maps = {
+                name: tf.cast(x, tf.float32) for name, x in model(images, training=False).items()
             }
-            found = {own: (tf.reduce_max(x, 1), tf.argmax(x, 1)) for own, x in flat.items()}
+            flat = {
+                name: tf.reshape(maps[name], [-1, _area(maps[name]), maps[name].shape[-1]])
+                for name in names
+            }
+            found = {name: (tf.reduce_max(x, 1), tf.argmax(x, 1)) for name, x in flat.items()}
             return found, tf.reduce_mean(maps[last], [1, 2])
 
         self._look = look
@@ -72,13 +74,13 @@ class Watched:
         self._index.append(index)
         for name, (values, places) in found.items():
             rows, columns = np.divmod(places.numpy().T, self._widths[name])
-            own = Top(
+            top = Top(
                 values.numpy().T,
                 np.broadcast_to(index, values.shape[::-1]),
                 np.stack([rows, columns], -1),
             )
             self._tops[name] = _best(
-                [self._tops[name], own] if name in self._tops else [own], self._most
+                [self._tops[name], top] if name in self._tops else [top], self._most
             )
 
     @property

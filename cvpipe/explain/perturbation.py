@@ -51,8 +51,8 @@ def rise(
     fill: float = 0.0,
     batch: int = 64,
 ) -> tf.Tensor:
-    """Return the mean score of the random masks that show a pixel (Petsiuk et al. 2018, equation
-    6).
+    """Return, for each pixel, the mean score under the random masks that show it (Petsiuk et al.
+    2018, equation 6).
 
     Args:
         score: score of a class.
@@ -77,7 +77,7 @@ def rise(
 
     def add(part: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shown = smooth_masks(grids[part], shifts[part], (height, width), sides)
-        scores = _each(lambda one: _hidden(score, *one, shown, fill), images, classes, [each])
+        scores = _each(lambda pair: _hidden(score, *pair, shown, fill), images, classes, [each])
         return part + 1, total + tf.einsum("bn,nhw->bhw", scores, shown)
 
     nothing = tf.zeros_like(images[..., 0])
@@ -104,9 +104,9 @@ def scores_of_masked(
     padded = tf.pad(shown, [[0, parts * each - count], [0, 0], [0, 0]])
     batches = tf.reshape(padded, [parts, each, *size])
 
-    def of_image(one: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    def of_image(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         scores = tf.map_fn(
-            lambda own: _hidden(score, *one, own, fill),
+            lambda masks: _hidden(score, *pair, masks, fill),
             batches,
             fn_output_signature=tf.TensorSpec([each]),
             parallel_iterations=1,

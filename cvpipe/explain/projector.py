@@ -1,4 +1,4 @@
-"""Files for TensorBoard: pictures, and images in the space of features for its projector."""
+"""Files for TensorBoard: figures, and features of images for the embedding projector."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_projector(
     names: Sequence[str],
     labels: Sequence[str],
 ) -> None:
-    """Write images for TensorBoard's projector.
+    """Write features and thumbnails of images for TensorBoard's embedding projector.
 
     Args:
         folder: an existing folder, which TensorBoard treats as a run.

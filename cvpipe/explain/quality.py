@@ -89,7 +89,7 @@ def score_falls(
     score: Score, images: tf.Tensor, classes: tf.Tensor, hidden: tf.Tensor, fill: float = 0.0
 ) -> tf.Tensor:
     """Return how much the score falls when each set of `random_cells` is hidden: float32 [B, N].
-    Its `rank_correlation` with `map_sums` is the μ-fidelity of a method.
+    The `rank_correlation` of this result with `map_sums` is the μ-fidelity of a method.
 
     Args:
         score: score of a class.
@@ -123,8 +123,8 @@ def points_at(maps: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
 
     Args:
         maps: importance of each pixel.
-        boxes: float32 [B, n, 4], ymin, xmin, ymax, xmax as fractions of the image; empty ones are
-            ignored.
+        boxes: float32 [B, n, 4], ymin, xmin, ymax, xmax as fractions of the image; empty boxes
+        are ignored.
     """
     height, width = maps.shape[1], maps.shape[2]
     top = tf.argmax(tf.reshape(maps, [-1, height * width]), axis=1, output_type=tf.int32)

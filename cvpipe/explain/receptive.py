@@ -37,8 +37,8 @@ class Receptive(NamedTuple):
 
 def receptive_fields(network: keras.Model) -> dict[str, Receptive | None]:
     """Return the receptive field of each layer's output by the layer's name, for a functional model
-    with one image of fixed size; None where it is the whole image. Gates computed from the whole
-    image are ignored.
+    with one image of fixed size; None if the field is the whole image. Factors computed from the
+    whole image, as in squeeze-and-excitation, are ignored.
     """
     fields: dict[int, Receptive | None] = {}
     found = {}
@@ -47,7 +47,7 @@ def receptive_fields(network: keras.Model) -> dict[str, Receptive | None]:
             field: Receptive | None = Receptive((0, 0), (1, 1), (1, 1))
         else:
             seen = [fields.get(id(x)) for x in keras.tree.flatten(operation.input)]
-            field = _after(operation, [own for own in seen if own is not None])
+            field = _after(operation, [known for known in seen if known is not None])
         fields |= {id(x): field for x in keras.tree.flatten(operation.output)}
         found[operation.name] = field
     return found
@@ -65,9 +65,9 @@ def _after(operation: Any, seen: Sequence[Receptive]) -> Receptive | None:
 
 def _axis(operation: Any, seen: Sequence[Receptive], axis: int) -> tuple[float, float, float]:
     """Return begin, step and size along rows or columns."""
-    begin = min(own.begin[axis] for own in seen)
-    end = max(own.begin[axis] + own.size[axis] for own in seen)
-    step = max(own.step[axis] for own in seen)
+    begin = min(field.begin[axis] for field in seen)
+    end = max(field.begin[axis] + field.size[axis] for field in seen)
+    step = max(field.step[axis] for field in seen)
     kernel, stride, dilation = (part[axis] for part in window_of(operation))
     reach = (kernel - 1) * dilation
     before = _before(operation, axis, reach, stride)

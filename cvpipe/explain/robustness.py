@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
 from cvpipe.data.prepare import normalize, restore_pixels
-from cvpipe.explain.attack import Ball, Norm, deep_fool, fgsm, make_ball, margin_loss, pgd, to_bytes
+from cvpipe.explain.attack import Ball, Norm, attack_loss, deep_fool, fgsm, make_ball, pgd, to_bytes
 from cvpipe.explain.carlini_wagner import carlini_wagner
 from cvpipe.explain.one_pixel import few_pixels
 from cvpipe.explain.score import Subject
@@ -32,8 +32,8 @@ Attack = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """Maps prepared images and their true classes to attacked images, prepared."""
 
 Watch = Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], None]
-"""Gets the true classes of a batch, int [B], and for each strength the images that attack the first
-model, uint8 [B, H, W, C], and its answers, int [B].
+"""Takes the true classes of a batch, int [B], and two lists with an item for each strength: images
+that attack the first model, uint8 [B, H, W, C], and the first model's answers to them, int [B].
 """
 
 
@@ -100,19 +100,20 @@ def accuracies(
 
     Args:
         models: classifiers with the same classes and the same size and channels of images.
-        batches: of evaluation, with "image", "targets" and "weight", prepared for the first model.
+        batches: evaluation batches with "image", "targets" and "weight" for the first model.
         labels_of: maps targets to the true class of each image.
         plan: the attack.
-        epsilons: strengths: "pixels": number of pixels; "patch": side as a share of the image's
-            shorter side; others: change of a pixel in 0…1; 0 for no attack.
+        epsilons: strengths. For "pixels", the number of changed pixels; for "patch", the patch's
+            side as a share of the image's shorter side; otherwise, the norm of the change for
+            pixels in 0…1. 0 is no attack.
         learn_from: images for LEARNED methods to learn from, prepared for the first model.
         watch: called for each batch.
     """
     first = models[0].prepare
     attacks = []
     for model in models:
-        moved = [(_moved(images, first, model.prepare), classes) for images, classes in learn_from]
-        attacks.append(_rounded(model, make_attacks(model, plan, epsilons, moved), first))
+        samples = [(_prepared_for(x, first, model.prepare), classes) for x, classes in learn_from]
+        attacks.append(_rounded(model, make_attacks(model, plan, epsilons, samples), first))
     answers = [_classifier(model) for model in models]
     shape = (len(epsilons), len(models), len(models))
     right, hits, others, images = np.zeros(shape, int), np.zeros(shape, int), 0, 0
@@ -131,7 +132,7 @@ def accuracies(
                 watch(
                     labels.numpy()[real],
                     [pixels.numpy()[real] for pixels in attacked],
-                    [own[0][real] for own in found],
+                    [of_models[0][real] for of_models in found],
                 )
     if plan.target is None:
         others = 0
@@ -150,10 +151,9 @@ def accuracies(
 def make_attacks(
     model: Model, plan: Plan, epsilons: Sequence[float], learn_from: Batches = ()
 ) -> Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
-    """Return the attacks of all strengths: prepared images and their true classes to a list of E
-    batches of attacked images. Graph code, except that LEARNED methods learn their change during
-    this call.
-
+    """Return a function that maps prepared images and their true classes to E batches of attacked
+    images, one for each strength. The function is graph code. LEARNED methods learn their change
+    before this call returns.
     The arguments are those of `accuracies`, for one model.
     """
     balls = [make_ball(epsilon, plan.norm, model.prepare) for epsilon in epsilons]
@@ -170,13 +170,13 @@ def make_attacks(
 
 def _attack(model: Model, plan: Plan, ball: Ball, learn_from: Batches) -> Attack:
     """Return an attack of one strength."""
-    loss, seed = margin_loss(model.subject, plan.target is not None), tf.constant(_SEED, tf.int64)
+    loss, seed = attack_loss(model.subject, plan.target is not None), tf.constant(_SEED, tf.int64)
     if not ball.epsilon:
         return lambda images, classes: images
     height, width = model.prepare.size
     shape = (height, width, model.prepare.channels)
     if plan.target is not None:
-        learn_from = [(images, tf.fill(tf.shape(own), plan.target)) for images, own in learn_from]
+        learn_from = [(x, tf.fill(tf.shape(classes), plan.target)) for x, classes in learn_from]
     match plan.method:
         case "fgsm":
             return partial(fgsm, loss, ball=ball)
@@ -209,18 +209,18 @@ def _nearest(
         found = carlini_wagner(model.subject, images, classes, balls[0], targeted=targeted)
     found = normalize(to_bytes(found, images, model.prepare, outward=True), model.prepare)
     inside = [ball.holds(found, images)[:, tf.newaxis, tf.newaxis, tf.newaxis] for ball in balls]
-    return [tf.where(own, found, images) for own in inside]
+    return [tf.where(is_inside, found, images) for is_inside in inside]
 
 
 def _rounded(
     model: Model, attacks: Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]], first: Prepare
 ) -> Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
-    """Return the graph from images prepared by `first` to attacked images, uint8."""
+    """Return a graph function that maps images prepared by `first` to attacked images, uint8."""
 
     @tf.function(reduce_retracing=True, autograph=False)
     def every(images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
-        own = _moved(images, first, model.prepare)
-        return [to_bytes(found, own, model.prepare) for found in attacks(own, labels)]
+        originals = _prepared_for(images, first, model.prepare)
+        return [to_bytes(x, originals, model.prepare) for x in attacks(originals, labels)]
 
     return every
 
@@ -234,6 +234,6 @@ def _classifier(model: Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return answer
 
 
-def _moved(images: tf.Tensor, first: Prepare, other: Prepare) -> tf.Tensor:
-    """Round images prepared by `first` to pixels of a file, prepared by `other`."""
+def _prepared_for(images: tf.Tensor, first: Prepare, other: Prepare) -> tf.Tensor:
+    """Restore the pixels of images prepared by `first`, uint8, and prepare them by `other`."""
     return normalize(restore_pixels(images, first), other)

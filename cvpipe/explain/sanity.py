@@ -20,7 +20,7 @@ def randomized(subject: Subject, seed: int = 0) -> Iterator[tuple[str, Subject]]
     in each copy ("cascading randomization"), with the name of the last shuffled layer. Shuffled
     weights keep their distribution.
 
-    The copies are one model that changes, so use each before the next.
+    All copies are the same model, which changes in place, so use a copy before requesting the next.
     """
     network = keras.models.clone_model(subject.network)
     network.set_weights(subject.network.get_weights())
@@ -41,13 +41,13 @@ def similarities(
     method: str,
     *,
     layer: str | None = None,
-    own: np.ndarray | None = None,
+    trained_maps: np.ndarray | None = None,
     seed: int = 0,
     points: int = 6,
 ) -> dict[str, float]:
     """Return the mean absolute rank correlation of maps with those of randomized networks, by the
-    last randomized layer, from the output to the input. Near 1, a method shows the image rather
-    than what the network learned.
+    name of the last randomized layer, in the order from output to input. If it is near 1, the
+    method shows the image rather than what the network learned.
 
     Args:
         subject: the network.
@@ -55,17 +55,17 @@ def similarities(
         classes: one for each image.
         method: name of the method.
         layer: layer of class activation maps; None: the last feature map.
-        own: maps of the network, float32 [B, H, W]; None: they are computed.
+        trained_maps: maps of the trained network, float32 [B, H, W]; None to compute them.
         seed: random seed of the shuffling.
         points: number of layers at which maps are compared, including the network's first layer.
     """
-    if own is None:
-        own = explain(subject, images, classes, [method], layer)[method]
-    count = sum(bool(one.trainable_weights) for one in subject.network.layers)
+    if trained_maps is None:
+        trained_maps = explain(subject, images, classes, [method], layer)[method]
+    count = sum(bool(part.trainable_weights) for part in subject.network.layers)
     compared = set(np.linspace(count - 1, 0, points).round().astype(int).tolist())
     found = {}
     for number, (name, changed) in enumerate(randomized(subject, seed)):
         if number in compared:
             maps = explain(changed, images, classes, [method], layer)[method]
-            found[name] = float(np.abs(rank_correlation(np.abs(own), np.abs(maps))).mean())
+            found[name] = float(np.abs(rank_correlation(np.abs(trained_maps), np.abs(maps))).mean())
     return found

@@ -28,7 +28,7 @@ def superpixel_occlusion(
     batch: int = 64,
 ) -> tf.Tensor:
     """Return the decrease of the score when the superpixel of a pixel is hidden, float32 [B, H, W].
-    Superpixels are SLIC's (Achanta et al. 2012).
+    SLIC computes the superpixels (Achanta et al. 2012).
 
     Args:
         score: score of a class.
@@ -41,9 +41,9 @@ def superpixel_occlusion(
     # SLIC can make a few more superpixels than requested; the last ones are joined.
     most = regions + regions // 4
 
-    def fall(one: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        image, label = one
-        found = tf.numpy_function(lambda own: superpixels(own, regions), [image], tf.int32)
+    def fall(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        image, label = pair
+        found = tf.numpy_function(lambda array: superpixels(array, regions), [image], tf.int32)
         masks = tf.one_hot(tf.minimum(found, most - 1), most, axis=0)
         shown = 1 - tf.ensure_shape(masks, [most, *image.shape[:2]])
         scores = scores_of_masked(score, image[tf.newaxis], label[tf.newaxis], shown, fill, batch)
@@ -91,8 +91,8 @@ def find_slic() -> Any:
 
 def cut_out(pixels: np.ndarray, importance: np.ndarray, steps: int = 5) -> np.ndarray:
     """Return the pixels of the object that a map points at, bool [H, W], by GrabCut (Rother et al.
-    2004), which looks for the colors of the most important pixels and avoids those of the least
-    important.
+    2004), which extends the most important pixels to pixels with similar colors, and avoids the
+    colors of the least important pixels.
 
     Args:
         pixels: uint8 [H, W, C].
@@ -111,7 +111,7 @@ def cut_out(pixels: np.ndarray, importance: np.ndarray, steps: int = 5) -> np.nd
     low, high = np.quantile(importance, [BACKGROUND, FOREGROUND])
     mask = np.full(importance.shape, cv2.GC_PR_BGD, np.uint8)
     mask[importance < low] = cv2.GC_BGD
-    # Both thresholds are equal if many pixels of a map are.
+    # If many pixels of a map are equal, both thresholds are equal, too.
     mask[(importance >= high) & (importance > low)] = cv2.GC_FGD
     if not (mask == cv2.GC_FGD).any():
         return np.zeros(mask.shape, bool)

@@ -1,5 +1,5 @@
-"""Randomized smoothing: the class that a network gives most often under noise, with a radius within
-which no image gets another class (Cohen, Rosenfeld and Kolter 2019).
+"""Randomized smoothing: the class that a network predicts most often under noise, and a radius
+within which changes of the image can't change this class (Cohen, Rosenfeld and Kolter 2019).
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def class_counts(
         noise: standard deviation, for pixels in 0…1.
         scale: float32 [C], the scale of a `Ball`.
         seed: random seed of the noise.
-        batch: samples of an image that are answered together.
+        batch: number of samples in a batch of the network.
     """
 
     @tf.function(reduce_retracing=True, autograph=False)
     def counts(image: tf.Tensor, samples: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
         def add(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            own = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), draw]), number)
-            drawn = tf.random.stateless_normal([batch, *image.shape], own, stddev=noise)
+            draw_seed = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), draw]), number)
+            drawn = tf.random.stateless_normal([batch, *image.shape], draw_seed, stddev=noise)
             scores = subject.all_scores(image + drawn * scale)
             found = tf.one_hot(tf.argmax(scores, axis=1), scores.shape[1], dtype=tf.int32)
             return number + 1, total + tf.reduce_sum(found, axis=0)

@@ -30,7 +30,7 @@ Objective = Callable[[tf.Tensor, Tensors], tf.Tensor]
 """Maps prepared images and training targets to the values that an attack maximizes, float32 [B]."""
 LOSS = "loss"
 """The goal that every task has: a high loss."""
-# Separates training's targets from those of evaluation, which may have the same names.
+# Prefix of the training targets' names. Evaluation targets may have the same names without it.
 _LEARNED = "learned/"
 _SEED = (0, 22)
 
@@ -73,19 +73,23 @@ def make_objective(task: Task, networks: Networks, goal: str, name: str) -> Obje
     Raises:
         ConfigError: the task has no such goal, or can't be attacked.
     """
-    if set(networks) != {"network"} or [own.moves for own in task.updates] != [("network",)]:
-        raise ConfigError(f"task: {name}: has no single network and loss to attack")
+    if set(networks) != {"network"} or [update.moves for update in task.updates] != [("network",)]:
+        raise ConfigError(
+            f"task: {name}: can't be attacked; only tasks with one network and one loss can"
+        )
     goals = [LOSS, *task.objectives]
     if goal not in goals:
         raise ConfigError(f"--goal {goal}: task {name} has no such goal; {suggest(goal, goals)}")
     network, [update] = networks["network"], task.updates
-    still = {"network": lambda image, training=False: network(image, training=False)}
+    inference_only = {"network": lambda image, training=False: network(image, training=False)}
 
     def objective(images: tf.Tensor, targets: Tensors) -> tf.Tensor:
         if goal != LOSS:
-            return task.objectives[goal](still["network"](images), targets)
+            return task.objectives[goal](inference_only["network"](images), targets)
         batch = {"image": images, "targets": targets, "weight": tf.ones(tf.shape(images)[:1])}
-        return tf.add_n(list(update.losses(still, batch, tf.constant(_SEED, tf.int64)).values()))
+        return tf.add_n(
+            list(update.losses(inference_only, batch, tf.constant(_SEED, tf.int64)).values())
+        )
 
     return objective
 
@@ -132,9 +136,9 @@ def scores_under_attack(
             images = attack(batch["image"], learned)
             answers = ask(attacked.predict, images, arrays["extent"])
             metric.update(answers, arrays["targets"], arrays["weight"])
-            own = readable(arrays, answers)
-            if len(own.position):
-                review.add(own.predictions, own.targets)
+            usable = readable(arrays, answers)
+            if len(usable.position):
+                review.add(usable.predictions, usable.targets)
     quarantine.check()
     points = []
     for epsilon, metric, review in zip(epsilons, metrics, reviews, strict=True):
@@ -150,7 +154,7 @@ def scores_under_attack(
 def _graph(
     objective: Objective, method: Method, ball: Ball, steps: int, config: Config
 ) -> Callable[[tf.Tensor, Tensors], tf.Tensor]:
-    """Return the graph from prepared images and training targets to attacked images, prepared."""
+    """Return a graph function that maps prepared images and training targets to attacked images."""
 
     @tf.function(reduce_retracing=True, autograph=False)
     def attack(images: tf.Tensor, targets: Tensors) -> tf.Tensor:
@@ -169,15 +173,15 @@ def _graph(
 
 
 def _both_targets(task: Task, example: Example) -> Tensors:
-    """Return an example's targets of evaluation, and those of training under other names."""
+    """Return an example's evaluation targets, and its training targets with prefixed names."""
     learned = {f"{_LEARNED}{name}": value for name, value in task.encode(example).items()}
     return {**task.true_targets(example), **learned}
 
 
 def _divided(batch: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]]:
-    """Return a batch's targets of training, and the batch as arrays with those of evaluation."""
+    """Split a batch: return the training targets, and the rest of the batch as NumPy arrays."""
     names = [name for name in batch["targets"] if name.startswith(_LEARNED)]
     learned = {name.removeprefix(_LEARNED): batch["targets"][name] for name in names}
-    truth = {name: own for name, own in batch["targets"].items() if name not in names}
-    arrays = tf.nest.map_structure(lambda own: own.numpy(), {**batch, "targets": truth})
+    truth = {name: value for name, value in batch["targets"].items() if name not in names}
+    arrays = tf.nest.map_structure(lambda value: value.numpy(), {**batch, "targets": truth})
     return learned, arrays

@@ -77,11 +77,11 @@ def learn_patch(
 
     @tf.function(reduce_retracing=True, autograph=False)
     def learned(
-        patch: tf.Tensor, images: tf.Tensor, classes: tf.Tensor, own: tf.Tensor
+        patch: tf.Tensor, images: tf.Tensor, classes: tf.Tensor, batch_seed: tf.Tensor
     ) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(patch)
-            seen = put_patch(images, patch, own)
+            seen = put_patch(images, patch, batch_seed)
             total = tf.reduce_mean(loss(seen, classes))
         gradient = tape.gradient(total, patch)
         return tf.clip_by_value(patch + rate * tf.sign(gradient) * ball.scale, ball.low, ball.high)
@@ -91,8 +91,8 @@ def learn_patch(
     number = 0
     for _ in range(passes):
         for images, classes in batches:
-            own = tf.random.fold_in(seed, tf.constant(number, tf.int64))
-            patch, number = learned(patch, images, classes, own), number + 1
+            batch_seed = tf.random.fold_in(seed, tf.constant(number, tf.int64))
+            patch, number = learned(patch, images, classes, batch_seed), number + 1
     return patch
 
 

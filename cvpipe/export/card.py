@@ -12,7 +12,7 @@ from cvpipe.data.facts import Facts
 from cvpipe.markdown import number, table
 
 CARD = Path("assets.extra") / "model_card.md"
-ASK = """\
+USAGE = """\
 ```python
 import tensorflow as tf
 
@@ -59,12 +59,12 @@ def _head(model: str, about: Mapping[str, Any]) -> list[str]:
     if classes:
         lines += ["", f"{len(classes)} classes: {', '.join(classes)}."]
     if "serving_default" in about["signatures"]:
-        lines += ["", "## Use", "", ASK.format(model=model).rstrip()]
+        lines += ["", "## Use", "", USAGE.format(model=model).rstrip()]
     for name, signature in about["signatures"].items():
         rows = [
-            [f"`{own}`", kind.removesuffix("s"), _meaning(described)]
+            [f"`{tensor}`", kind.removesuffix("s"), _meaning(described)]
             for kind in ("inputs", "outputs")
-            for own, described in signature[kind].items()
+            for tensor, described in signature[kind].items()
         ]
         lines += ["", f"### Signature `{name}`", "", *table(["tensor", "kind", "meaning"], rows)]
     return [*lines, ""]
@@ -96,8 +96,8 @@ def _scores(about: Mapping[str, Any]) -> list[str]:
         ]
     if about["thresholds"]:
         lines += [
-            "Answers below the threshold of their class with the best F1 on the validation split"
-            " are left out, also in these scores.",
+            "Each class has the score threshold with the best F1 on the validation split. Answers"
+            " below the threshold are left out, also in these scores.",
             "",
         ]
     if gate.get("folded"):
@@ -119,12 +119,12 @@ def _formats(about: Mapping[str, Any]) -> list[str]:
         return []
     rows = [
         [
-            own["runtime"],
-            f"`{own['file']}`",
-            str(own["batch"] or "any number"),
-            f"{own['max_difference']:.1e}",
+            written["runtime"],
+            f"`{written['file']}`",
+            str(written["batch"] or "any number"),
+            f"{written['max_difference']:.1e}",
         ]
-        for own in about["formats"].values()
+        for written in about["formats"].values()
     ]
     head = ["runtime", "file", "images in a request", "largest difference"]
     return [
@@ -155,7 +155,7 @@ def _making(about: Mapping[str, Any]) -> list[str]:
     return [
         "## Training",
         "",
-        *_given_weights(about),
+        *_initial_weights(about),
         f"Made with {versions}.",
         "",
         "```json",
@@ -164,13 +164,17 @@ def _making(about: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _given_weights(about: Mapping[str, Any]) -> list[str]:
+def _initial_weights(about: Mapping[str, Any]) -> list[str]:
     """List the origin of the members' initial weights, without repetitions."""
     found = [member["weights"] for member in about["members"] if member.get("weights")]
     rows = [
-        [own["source"], own["license"] or "not stated", f"`{own['sha256'] or 'not known'}`"]
-        for number, own in enumerate(found)
-        if own not in found[:number]
+        [
+            weights["source"],
+            weights["license"] or "not stated",
+            f"`{weights['sha256'] or 'not known'}`",
+        ]
+        for number, weights in enumerate(found)
+        if weights not in found[:number]
     ]
     if not rows:
         return []

@@ -1,4 +1,4 @@
-"""Comparison of an artifact's answers with those of evaluation, with a rule per `Field.compare`."""
+"""Comparison of an artifact's answers with those of evaluation, by the rule `Field.compare`."""
 
 from __future__ import annotations
 
@@ -62,20 +62,22 @@ def _exact(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tol
 
 
 def _close(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
-    apart = np.sort(_apart(expected, given).reshape(len(expected), -1).max(1, initial=0))
+    differences = np.sort(
+        _differences(expected, given).reshape(len(expected), -1).max(1, initial=0)
+    )
     # NaN sorts last, where it would count among the images that may differ by more.
-    excused = 0 if np.isnan(apart).any() else int(tolerance.images * len(apart))
-    return _within(float(apart[: len(apart) - excused].max(initial=0)), tolerance.close)
+    excused = 0 if np.isnan(differences).any() else int(tolerance.images * len(differences))
+    return _within(float(differences[: len(differences) - excused].max(initial=0)), tolerance.close)
 
 
 def _counts(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
     # Averaged over all images: in a small image, a single pixel exceeds the tolerance.
-    _within(float(_apart(expected, given).mean(0).max()), tolerance.pixels)
+    _within(float(_differences(expected, given).mean(0).max()), tolerance.pixels)
     return 0.0
 
 
 def _pixels(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
-    # Over all images, too. Padding does not count.
+    # Averaged over all images, as in `_counts`. Padding does not count.
     pixels = expected.size if field.padding is None else (expected != field.padding).sum()
     share = float((expected != given).sum() / max(pixels, 1))
     if share > tolerance.pixels:
@@ -84,22 +86,22 @@ def _pixels(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: To
 
 
 def _ranked(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
-    # Exact ties may be swapped. Only the scores are compared.
+    # Not compared, because equally high scores may be in another order. The scores are compared.
     return 0.0
 
 
-def _apart(expected: np.ndarray, given: np.ndarray) -> np.ndarray:
+def _differences(expected: np.ndarray, given: np.ndarray) -> np.ndarray:
     # In float64, because unsigned integers would wrap around and bools can't be subtracted.
     expected, given = expected.astype(np.float64), given.astype(np.float64)
     # Relative for numbers above 1, such as pixels, because float32 has a fixed number of digits.
     return np.abs(expected - given) / np.maximum(np.abs(expected), 1)
 
 
-def _within(apart: float, allowed: float) -> float:
-    # Not "apart > allowed", which is False for NaN.
-    if not apart <= allowed:
-        raise Refused(f"differs from evaluation by {apart:.2e}; allowed is {allowed:.0e}")
-    return apart
+def _within(amount: float, allowed: float) -> float:
+    # "amount > allowed" would be False for NaN.
+    if not amount <= allowed:
+        raise Refused(f"differs from evaluation by {amount:.2e}; allowed is {allowed:.0e}")
+    return amount
 
 
 def _without_padding(values: np.ndarray, shape: tuple[int, ...], field: Field) -> np.ndarray:

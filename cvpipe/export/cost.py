@@ -1,4 +1,4 @@
-"""Change of the score if a model is exported in another precision than it was trained in."""
+"""Change of the score if a model is exported in another precision than that of training."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def describe_signatures(folder: Path, task: Task) -> dict[str, Any]:
     unknown = {"meaning": ""}
     return {
         name: {
-            "inputs": {own: inputs.get(own, unknown) for own in sorted(signature.inputs)},
-            "outputs": {own: outputs.get(own, unknown) for own in sorted(signature.outputs)},
+            "inputs": {key: inputs.get(key, unknown) for key in sorted(signature.inputs)},
+            "outputs": {key: outputs.get(key, unknown) for key in sorted(signature.outputs)},
         }
         for name, signature in signatures.items()
         # Keras adds a signature that initializes variables.

@@ -43,14 +43,14 @@ def make_maps(members: Sequence[Networks], task: Task, config: Config) -> Maps:
 
     def maps(image: tf.Tensor) -> Mapping[str, tf.Tensor]:
         classes = tf.argmax(subject.all_scores(image), axis=1, output_type=tf.int32)
-        own = {name: method(image, classes) for name, method in methods.items()}
-        return {EXPLAINED_CLASS: classes, **own}
+        importances = {name: method(image, classes) for name, method in methods.items()}
+        return {EXPLAINED_CLASS: classes, **importances}
 
     return maps
 
 
 def with_maps(predict: Predict, maps: Maps) -> Predict:
-    """Return `predict`, from `make_predict` for the same network, with the maps added."""
+    """Return a function that adds the maps to the answers of `predict`, for the same network."""
 
     @tf.function(reduce_retracing=True)
     @tf.autograph.experimental.do_not_convert

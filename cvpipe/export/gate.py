@@ -25,10 +25,10 @@ from cvpipe.fields import Field, concatenate_padded
 from cvpipe.tasks.task import Networks, Request, Task
 
 IMAGES = 64
-# Number of images if they keep their own size. They are large and cut into many tiles, so a few are
-# enough.
+# Number of images if images keep their own size. These images are large and cut into many tiles, so
+# a few are enough.
 IMAGES_OF_ANY_SIZE = 4
-# Number of images for maps. Some methods run the network hundreds of times per image.
+# Number of images with maps. Some methods of maps run the network hundreds of times per image.
 EXPLAINED = 8
 # Images that keep their own size are padded to form a batch; their extents give the sizes before
 # padding.
@@ -52,8 +52,8 @@ def check_artifact(
     Args:
         artifact: the SavedModel's folder.
         predict: the prediction function of evaluation.
-        sources: sources of up to 64 readable images, or of 4 that keep their own size. Later
-            sources are used if earlier ones have too few. An image that can't be decoded is added.
+        sources: sources of up to 64 readable images, or of 4 if images keep their own size. Later
+            sources are used only if earlier sources have too few. An undecodable image is added.
         task: the task, which defines the comparison of answers.
         tolerance: allowed differences.
         explained: from `with_maps`, if the artifact has the signature `explain`.
@@ -119,12 +119,12 @@ def check_requests(
 
     Results and errors are those of `check_artifact`; "images" is the number of samples.
     """
-    asked = {
+    inputs_by_name = {
         f"own:{request.name}/{key}": np.asarray(value)
         for request in requests
         for key, value in request.samples.items()
     }
-    answers = _replay(artifact, asked)
+    answers = _replay(artifact, inputs_by_name)
     worst = 0.0
     for request, loader in itertools.product(requests, ("v2", "v1")):
         inputs = {key: tf.constant(value) for key, value in request.samples.items()}
@@ -132,7 +132,7 @@ def check_requests(
         call = f"own:{request.name}"
         given = {name: answers[f"{loader}/{call}/{name}"] for name in expected}
         worst = max(worst, _compared(artifact, task, f"{loader} loader, {call}", expected, given))
-    samples = sum(len(value) for value in asked.values() if np.ndim(value))
+    samples = sum(len(value) for value in inputs_by_name.values() if np.ndim(value))
     return {"images": samples, "tolerance": STRICT.close, "max_difference": worst}
 
 
@@ -166,9 +166,11 @@ def _decorations(
     each = []
     for n, image in enumerate(encoded):
         pixels = decode_image(tf.constant(image), config.prepare.channels)
-        own = {name: tf.constant(value[n]) for name, value in answers.items()}
-        each.append({name: value.numpy() for name, value in decorate(pixels, own).items()})
-    return {name: np.array([own[name] for own in each], dtype=object) for name in each[0]}
+        of_image = {name: tf.constant(value[n]) for name, value in answers.items()}
+        each.append({name: value.numpy() for name, value in decorate(pixels, of_image).items()})
+    return {
+        name: np.array([decorated[name] for decorated in each], dtype=object) for name in each[0]
+    }
 
 
 def real_images(

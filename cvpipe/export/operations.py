@@ -24,7 +24,8 @@ _REACHING = re.compile(
     r"|server|urls?|uri|token|output_stream|driver_name|file_pattern)(_|$)"
     r"|^patterns?$|^graph_def$"
 )
-# Exceptions: "pattern" also names regular expressions, and TensorSliceDataset takes values.
+# Exceptions: "pattern" also names regular expressions, and TensorSliceDataset reads no files,
+# although it has an attribute "is_files".
 _HARMLESS = {
     "RegexFullMatch",
     "RegexReplace",
@@ -86,7 +87,7 @@ def check_operations(folder: Path) -> saved_model_pb2.SavedModel:
             operations = {node.op for node in function.node_def}
             is_loading = _LOADING.fullmatch(function.signature.name)
             found |= operations - _OF_LOADING if is_loading else operations
-        # The operation of a node can be a function of the graph, which is checked itself.
+        # The operation of a node can be a function of the graph, whose nodes are checked above.
         found -= {function.signature.name for function in graph.library.function}
     if reaching := sorted(filter(_reaches, found)):
         raise DataError(
@@ -102,5 +103,5 @@ def _reaches(operation: str) -> bool:
         return True
     if definition.is_stateful and operation not in _STATEFUL:
         return True
-    names = [*(own.name for own in definition.input_arg), *(own.name for own in definition.attr)]
+    names = [*(arg.name for arg in definition.input_arg), *(attr.name for attr in definition.attr)]
     return operation not in _HARMLESS and any(map(_REACHING.search, names))

@@ -75,8 +75,8 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
         added = decorate(image, answers) if decorate else {}
         return {**answers, **added, VALID: valid}
 
-    def decorate_one(one: tuple[tf.Tensor, Answers]) -> Answers:
-        encoded, answers = one
+    def decorate_one(pair: tuple[tf.Tensor, Answers]) -> Answers:
+        encoded, answers = pair
         # Decode again, because only the prepared image was kept.
         pixels, _ = or_zeros(
             lambda encoded: decode_image(encoded, config.prepare.channels), encoded
@@ -86,19 +86,21 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
 
     def serve(image_bytes: tf.Tensor, *chosen: tf.Tensor) -> Answers:
         # TensorFlow's CPU convolutions fail on empty batches with an obscure error.
-        some = tf.debugging.Assert(tf.shape(image_bytes)[0] > 0, ["send at least one image"])
-        with tf.control_dependencies([some]):
+        not_empty = tf.debugging.Assert(tf.shape(image_bytes)[0] > 0, ["send at least specs image"])
+        with tf.control_dependencies([not_empty]):
             image_bytes = tf.identity(image_bytes)
         named = dict(zip(task.options, chosen, strict=True))
         if not fixed_size:
-            return one_by_one(lambda own: answer_one(own, named), image_bytes, task.answers)
+            return one_by_one(lambda content: answer_one(content, named), image_bytes, task.answers)
         (image, extent), valid = each_or_zeros(load, image_bytes)
         answers = {**predict(image, extent, **named)}
         if decorate:
-            one = (tf.TensorSpec([], tf.string), _specs_of_one(answers))
-            traced = tf.function(lambda *one: decorate_one(one), autograph=False)
-            added = traced.get_concrete_function(*one).structured_outputs
-            signature = {name: tf.TensorSpec(own.shape, own.dtype) for name, own in added.items()}
+            specs = (tf.TensorSpec([], tf.string), _specs_of_one(answers))
+            traced = tf.function(lambda *specs: decorate_one(specs), autograph=False)
+            added = traced.get_concrete_function(*specs).structured_outputs
+            signature = {
+                name: tf.TensorSpec(value.shape, value.dtype) for name, value in added.items()
+            }
             answers |= tf.map_fn(
                 decorate_one, (image_bytes, dict(answers)), fn_output_signature=signature
             )
@@ -123,34 +125,34 @@ def one_by_one(
     Answers that differ in size are padded by their fields.
 
     Args:
-        answer: maps the bytes of one image, a scalar, to its answers of known rank.
+        answer: maps the bytes of one image, a scalar, to its answers of traced rank.
     """
-    count, known = (
+    count, traced = (
         tf.shape(image_bytes)[0],
         tf.function(answer, autograph=False).get_concrete_function(tf.TensorSpec([], tf.string)),
     )
-    specs = known.structured_outputs
+    specs = traced.structured_outputs
     answers = {
         name: tf.TensorArray(spec.dtype, count, infer_shape=False, element_shape=spec.shape)
         for name, spec in specs.items()
     }
-    rooms = {name: tf.zeros([spec.shape.rank], tf.int32) for name, spec in specs.items()}
+    largest = {name: tf.zeros([spec.shape.rank], tf.int32) for name, spec in specs.items()}
 
     def add(
-        number: tf.Tensor, answers: dict[str, tf.TensorArray], rooms: Answers
+        number: tf.Tensor, answers: dict[str, tf.TensorArray], largest: Answers
     ) -> tuple[Any, ...]:
-        given = known(image_bytes[number])
-        larger = {name: tf.maximum(room, tf.shape(given[name])) for name, room in rooms.items()}
+        given = traced(image_bytes[number])
+        larger = {name: tf.maximum(shape, tf.shape(given[name])) for name, shape in largest.items()}
         return (
             number + 1,
-            {name: several.write(number, given[name]) for name, several in answers.items()},
+            {name: array.write(number, given[name]) for name, array in answers.items()},
             larger,
         )
 
-    _, answers, rooms = tf.while_loop(
+    _, answers, largest = tf.while_loop(
         lambda number, *_: number < count,
         add,
-        (tf.constant(0), answers, rooms),
+        (tf.constant(0), answers, largest),
         parallel_iterations=1,
     )
 
@@ -158,7 +160,7 @@ def one_by_one(
         value = answers[name].read(number)
         if specs[name].shape.is_fully_defined():
             return value
-        return pad_to(value, rooms[name], fields[name])
+        return pad_to(value, largest[name], fields[name])
 
     def gathered(number: tf.Tensor) -> Answers:
         return {name: padded(name, number) for name in answers}

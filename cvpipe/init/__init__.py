@@ -66,8 +66,12 @@ def draft_pipeline(
     found, *others = find_formats(path, task, kind)
     measures = measure(open_splits(data_of(found)), path)
     draft: Draft = importlib.import_module(f"cvpipe.init.{found.task}").draft(measures)
-    own = dict(draft.values)
-    pipeline = {"task": found.task, "data": {"source": found.source, **own.pop("data", {})}, **own}
+    values = dict(draft.values)
+    pipeline = {
+        "task": found.task,
+        "data": {"source": found.source, **values.pop("data", {})},
+        **values,
+    }
     reasons = {"data.source": ". ".join([f"Detected because {found.why}", *found.remarks])}
     head = [
         f"Drafted by cvpipe init for {path}: {_data_in_words(measures)}. Not yet trained.",
@@ -102,7 +106,7 @@ def _in_words(found: Found, others: list[Found], measures: Measures, draft: Draf
     steps = -(-measures.train // train["batch_size"])
     height, width = prepare["size"]
     processor = "a GPU" if measures.has_gpu else counted(measures.cores, "core")
-    also = "".join(f"; also fit for {own.task} (--task {own.task})" for own in others)
+    also = "".join(f"; also fit for {other.task} (--task {other.task})" for other in others)
     return [
         f"found     {found.task}, kind: {found.source['kind']}, because {found.why}{also}",
         f"data      {_data_in_words(measures)}{_rare(measures)}",

@@ -18,7 +18,7 @@ def draft(measures: Measures) -> Draft:
     values: dict[str, Any] = {
         "augment": [],
         "prepare": {
-            "size": [rounded_to(32, side * own / longest) for own in (height, width)],
+            "size": [rounded_to(32, side * length / longest) for length in (height, width)],
             **({"resize": "letterbox"} if measures.aspects_differ else {}),
             "normalize": "weights",
         },

@@ -13,10 +13,10 @@ from cvpipe.init.backbones import choose_backbone
 from cvpipe.init.draft import Draft, color_jitter, epochs_for, rounded_to, schedule, training
 from cvpipe.init.measures import Measures
 
-# Desired shorter side of small objects at the network's input, in pixels.
+# Least shorter side of small objects in the network's input, in pixels, if possible.
 SEEN = 16
 SIDES = (320, 416, 512, 640)
-# Size of objects that need the coarsest grid, in pixels at the network's input.
+# Longer side of objects that need the coarsest grid, in pixels of the network's input.
 LARGE = 96
 # The default of data.max_objects.
 MOST_OBJECTS = 100
@@ -80,8 +80,9 @@ def draft(measures: Measures) -> Draft:
         "data.max_objects": f"An image has up to {measures.most_objects} objects",
         "augment": "Remove flip if left and right matter; add {op: flip, direction: vertical} for"
         " photos from above or through a microscope",
-        "prepare.size": f"Images have a median of {measures.extent[0]}×{measures.extent[1]} pixels,"
-        f" objects a median shorter side of {middle:.0f}, one in ten below {small:.0f}",
+        "prepare.size": f"Images have a median of {measures.extent[0]}×{measures.extent[1]} pixels."
+        f" The median of the objects' shorter sides is {middle:.0f} pixels; a tenth of the objects"
+        f" have less than {small:.0f}",
         "model.backbone": backbone.reason,
         "model.head": f"Anchors fit the objects with a mean IoU of {fit:.2f} (cvpipe data anchors)",
         "train.epochs": "Fewer for a first test; more if the validation score is still rising",

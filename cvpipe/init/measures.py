@@ -18,7 +18,7 @@ from cvpipe.models.weights.packages import has_package
 
 # Number of images whose headers are read.
 SAMPLE = 400
-# Network of drafted pipelines whose weights of ImageNet a package has.
+# Pretrained network of drafted pipelines. A package contains its weights of ImageNet.
 PRETRAINED = "efficientnet_lite0"
 
 
@@ -33,13 +33,13 @@ class Measures(NamedTuple):
     noun: str
     """Noun for `counts`: image or object."""
     extents: np.ndarray
-    """int64 [S, 2]: height and width of some upright images in pixels."""
+    """int64 [S, 2]: heights and widths of a sample of upright images, in pixels."""
     is_gray: bool
-    """True if all of these images are gray."""
+    """True if all images of the sample are gray."""
     object_shares: np.ndarray
-    """float64 [T, 2]: heights and widths of the objects in these images, as shares of the image."""
+    """float64 [T, 2]: heights and widths of the sample's objects, as shares of the image."""
     object_pixels: np.ndarray
-    """float64 [T, 2]: heights and widths of these objects in pixels."""
+    """float64 [T, 2]: heights and widths of the sample's objects in pixels."""
     most_objects: int
     """Largest number of objects in an image of any split; 0 without objects."""
     keypoints: int
@@ -66,7 +66,7 @@ class Measures(NamedTuple):
 
     @property
     def aspects_differ(self) -> bool:
-        """True if aspect ratios (width / height) differ by half or more."""
+        """True if the aspect ratios (width / height) differ by a factor of more than 1.5."""
         aspects = self.extents[:, 1] / self.extents[:, 0]
         low, high = np.quantile(aspects, [0.1, 0.9])
         return bool(high > 1.5 * low)
@@ -91,8 +91,8 @@ def measure(splits: Mapping[str, Source], place: str) -> Measures:
         modes.add(is_gray)
         if boxes:
             rows = boxes.rows(int(train.records[index]))
-            own = boxes.boxes[rows][~boxes.crowd[rows]].astype(np.float64)
-            shares.append(own[:, 2:] - own[:, :2])
+            kept = boxes.boxes[rows][~boxes.crowd[rows]].astype(np.float64)
+            shares.append(kept[:, 2:] - kept[:, :2])
             pixels.append(shares[-1] * extent)
     if not extents:
         raise DataError(

@@ -39,8 +39,8 @@ def _entry(key: str, value: Any, path: str, reasons: Mapping[str, str], indent: 
     opened = isinstance(value, dict) and value and (not indent or key in ("source", "cells"))
     if opened:
         lines.append(f"{indent}{_flow(key)}:")
-        for below, own in value.items():
-            lines += _entry(below, own, f"{path}.{below}", reasons, f"{indent}  ")
+        for below, item in value.items():
+            lines += _entry(below, item, f"{path}.{below}", reasons, f"{indent}  ")
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         lines.append(f"{indent}{_flow(key)}:")
         lines += [f"{indent}  - {_flow(item)}" for item in value]

@@ -17,7 +17,7 @@ def draft(measures: Measures) -> Draft:
     height, width = measures.extent
     longest = max(height, width)
     side = min(LONGEST, longest)
-    size = [rounded_to(32, side * own / longest) for own in (height, width)]
+    size = [rounded_to(32, side * length / longest) for length in (height, width)]
     epochs = epochs_for(measures, 70_000, least=12, most=150)
     values: dict[str, Any] = {
         "augment": [

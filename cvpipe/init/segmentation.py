@@ -20,7 +20,7 @@ def draft(measures: Measures) -> Draft:
     side = TILE if tiled else min(TILE, rounded_to(32, max(height, width)))
     size = [side, side]
     if not tiled:
-        size = [rounded_to(32, side * own / max(height, width)) for own in (height, width)]
+        size = [rounded_to(32, side * length / max(height, width)) for length in (height, width)]
     tuned = backbone.is_pretrained
     epochs = epochs_for(
         measures, 8_000 if tuned else 13_000, least=6 if tuned else 12, most=150 if tuned else 300
@@ -49,7 +49,7 @@ def draft(measures: Measures) -> Draft:
         "schedule": schedule(epochs),
         "train": training(measures, epochs, batch),
     }
-    seen = "predicted in tiles of this size and trained on crops" if tiled else "processed whole"
+    seen = "cut into tiles for prediction and cropped for training" if tiled else "processed whole"
     reasons = {
         "augment": "Half of the crops are placed around a pixel of a random class; add {op: flip,"
         " direction: vertical} for photos from above or through a microscope",

@@ -101,7 +101,7 @@ def focal(
 ) -> tf.Tensor:
     """Focal loss, Σ −α_t (1 − p_t)^γ ln p_t over the classes (Lin et al. 2017, equation 5).
 
-    p_t is the probability that the sigmoid of a class gives to its true answer.
+    p_t is the sigmoid of a class's logit if the class is the true one, else 1 minus the sigmoid.
 
     Args:
         logits: float32 [..., K].

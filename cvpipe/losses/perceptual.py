@@ -1,8 +1,8 @@
 """Distances of images by the features of a trained network: content, style and texture (Gatys et
 al. 2015; Johnson et al. 2016, section 3.2).
 
-The features are those of VGG16's convolutions, as pure functions of its weights: a loss has
-nothing to train or to save. Dimensions: B images, H, W; h, w, F of a feature map.
+The features are those of VGG16's convolutions, as pure functions of VGG16's weights, so a loss has
+no variables to train or to save. Dimensions: B images, H, W; h, w, F of a feature map.
 """
 
 from __future__ import annotations
@@ -106,24 +106,24 @@ def content_loss(found: Mapping[str, tf.Tensor], wanted: Mapping[str, tf.Tensor]
 
     Relative values are comparable between layers and networks.
     """
-    return tf.add_n([_relative(found[name], own, [1, 2, 3]) for name, own in wanted.items()])
+    return tf.add_n([_relative(found[name], value, [1, 2, 3]) for name, value in wanted.items()])
 
 
 def style_loss(found: Mapping[str, tf.Tensor], wanted: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Return the squared difference of Gram matrices relative to the square of the wanted ones,
+    """Return the squared difference of Gram matrices relative to the square of the wanted matrices,
     averaged over layers, float32 [B].
 
     Args:
         found: feature maps by layer.
         wanted: Gram matrices by layer, [1 or B, F, F].
     """
-    each = [_relative(gram(found[name]), own, [1, 2]) for name, own in wanted.items()]
+    each = [_relative(gram(found[name]), value, [1, 2]) for name, value in wanted.items()]
     return tf.add_n(each) / len(each)
 
 
 def grams_of(features: Features, images: tf.Tensor, layers: Sequence[str]) -> dict[str, tf.Tensor]:
     """Return the Gram matrices of images by layer, [B, F, F]."""
-    return {name: gram(own) for name, own in features.of(images, layers).items()}
+    return {name: gram(value) for name, value in features.of(images, layers).items()}
 
 
 def _relative(found: tf.Tensor, wanted: tf.Tensor, axes: list[int]) -> tf.Tensor:

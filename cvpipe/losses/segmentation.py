@@ -42,10 +42,9 @@ def segmentation_loss(
     """Compute the parts of the configured loss.
 
     The cross-entropy or focal loss of an image is the mean over its valid pixels, weighted by
-    class: Σ w l / Σ w. With `hard_pixels` below 1, the mean is taken over this fraction of the
-    valid pixels, those with the largest w l, and over at least one pixel (online hard example
-    mining, Shrivastava et al. 2016; on pixels, the bootstrapped cross-entropy of Pohlen et al.
-    2017).
+    class: Σ w l / Σ w. With `hard_pixels` below 1, only this fraction of the valid pixels, and at
+    least one pixel, counts: the pixels with the largest w l (online hard example mining,
+    Shrivastava et al. 2016; for pixels, bootstrapped cross-entropy, Pohlen et al. 2017).
 
     Args:
         logits: float32 [B, h, w, K].
@@ -114,7 +113,7 @@ def cross_entropy(scores: tf.Tensor, probabilities: tf.Tensor, truth: tf.Tensor)
 
 def focal(wrong: tf.Tensor, gamma: float) -> tf.Tensor:
     """Focal loss of a softmax, −(1 − p)^γ ln p for the true class (Lin et al. 2017, equation 4,
-    where p is a sigmoid's).
+    with a softmax instead of a sigmoid).
 
     Args:
         wrong: float32 [...], −ln p.
@@ -147,9 +146,9 @@ def soft_dice(
     counts = tf.cast(valid, probabilities.dtype)
     # The probability of the true class as e^(−cross-entropy): its gradient is cheaper than that of
     # a sum over all classes.
-    own = counts * tf.exp(-wrong)
+    true_probability = counts * tf.exp(-wrong)
     shared, pixels = tf.unstack(
-        tf.matmul(truth, tf.stack([own, counts], -1), transpose_a=True), axis=-1
+        tf.matmul(truth, tf.stack([true_probability, counts], -1), transpose_a=True), axis=-1
     )
     squares = tf.linalg.matvec(tf.square(probabilities), counts, transpose_a=True)
     shown = tf.cast(pixels > 0, counts.dtype)

@@ -47,7 +47,8 @@ def style_targets(loss: PerceptualLoss) -> StyleTargets:
     )
     each = [grams_of(features, read_style(style), loss.style_layers) for style in loss.styles]
     grams: dict[str, np.ndarray] = {
-        layer: np.concatenate([own[layer].numpy() for own in each]) for layer in loss.style_layers
+        layer: np.concatenate([of_style[layer].numpy() for of_style in each])
+        for layer in loss.style_layers
     }
     return StyleTargets(features, grams)
 
@@ -88,12 +89,14 @@ def perceptual_loss(
     features, layers = targets.features, (loss.content_layer, *loss.style_layers)
     found = features.of(pictures, layers)
     wanted = features.of(photos, (loss.content_layer,))
-    grams = {layer: tf.einsum("bn,nfg->bfg", weights, own) for layer, own in targets.grams.items()}
-    own_weight = tf.linalg.matvec(weights, [style.weight for style in loss.styles])
+    grams = {
+        layer: tf.einsum("bn,nfg->bfg", weights, of_all) for layer, of_all in targets.grams.items()
+    }
+    style_weight = tf.linalg.matvec(weights, [style.weight for style in loss.styles])
     right, down = pictures[:, :, 1:] - pictures[:, :, :-1], pictures[:, 1:] - pictures[:, :-1]
     variation = tf.add_n([tf.reduce_mean(tf.square(x), [1, 2, 3]) for x in (right, down)])
     return {
         "content": loss.content_weight * content_loss(found, wanted),
-        "style": loss.style_weight * own_weight * style_loss(found, grams),
+        "style": loss.style_weight * style_weight * style_loss(found, grams),
         "variation": loss.variation_weight * variation,
     }

@@ -63,7 +63,7 @@ def yolo_loss(
 
     Args:
         raw: float32 [B, D, 4], t_y, t_x, t_h, t_w as predicted.
-        encoded: float32 [B, M, 4], their targets for each object: positions within the cell in 0…1,
+        encoded: float32 [B, M, 4], the targets of `raw` by object: positions in the cell in 0…1,
             and logarithms of sizes.
         decoded: float32 [B, D, 4], the boxes decoded from `raw`.
         objectness: float32 [B, D], logits.
@@ -77,7 +77,7 @@ def yolo_loss(
         "class", "box" and "objectness", float32 [B]; each is 0 for a perfect prediction.
     """
     filled, boxes = tf.cast(objects.is_object, raw.dtype), tf.cast(objects.boxes, raw.dtype)
-    raw, own, logits = (
+    raw, assigned, logits = (
         tf.gather(values, responsible, batch_dims=1) for values in (raw, decoded, logits)
     )
     labels = tf.maximum(objects.labels, 0)
@@ -92,7 +92,7 @@ def yolo_loss(
         target = tf.cast(tf.where(objects.is_object[..., tf.newaxis], encoded, 0), raw.dtype)
         off = _offset_loss(raw, target, boxes)
     else:
-        off = 1 - OVERLAPS[loss.box](own, boxes)
+        off = 1 - OVERLAPS[loss.box](assigned, boxes)
     return {
         "class": tf.reduce_sum(filled * of_class, axis=1),
         "box": loss.box_weight * tf.reduce_sum(filled * off, axis=1),
@@ -132,8 +132,8 @@ def yolo_v1_loss(
     """
     boxes = decoded.shape[1] // classes.shape[1]
     candidates = cells[..., tf.newaxis] * boxes + tf.range(boxes)
-    own = tf.cast(tf.gather(decoded, candidates, batch_dims=1), tf.float32)  # [B, M, N, 4]
-    best, reached = _best_of_cell(tf.stop_gradient(own), objects.boxes)
+    in_cell = tf.cast(tf.gather(decoded, candidates, batch_dims=1), tf.float32)  # [B, M, N, 4]
+    best, reached = _best_of_cell(tf.stop_gradient(in_cell), objects.boxes)
     responsible = cells * boxes + best
     filled = tf.cast(objects.is_object, raw.dtype)
     off = tf.reduce_sum(
@@ -156,21 +156,21 @@ def yolo_v1_loss(
     }
 
 
-def _best_of_cell(own: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the number of the box in its cell that is responsible for each object, int32 [B, M],
-    and the IoU of box and object, float32 [B, M].
+def _best_of_cell(in_cell: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return, for each object, the number of the responsible box within the cell, int32 [B, M],
+    and the IoU of this box and the object, float32 [B, M].
 
-    The box that overlaps the object most is responsible. If no box of the cell overlaps it, the box
-    with the smallest root mean square error of center, height and width is, as in the authors'
-    code.
+    The box that overlaps the object most is responsible. If no box of the cell overlaps the
+    object, the box with the smallest root mean square error of center, height and width is
+    responsible, as in the authors' code.
 
     Args:
-        own: float32 [B, M, N, 4], the boxes of each object's cell.
+        in_cell: float32 [B, M, N, 4], the boxes of each object's cell.
         boxes: float32 [B, M, 4], the objects.
     """
     boxes = boxes[..., tf.newaxis, :]
-    overlaps = iou(boxes, own)[..., 0, :]
-    errors = tf.reduce_mean(tf.square(to_centers(own) - to_centers(boxes)), axis=-1)
+    overlaps = iou(boxes, in_cell)[..., 0, :]
+    errors = tf.reduce_mean(tf.square(to_centers(in_cell) - to_centers(boxes)), axis=-1)
     reached = tf.reduce_max(overlaps, axis=-1)
     # Mean squares have the same order as their roots.
     rank = tf.where(reached[..., tf.newaxis] > 0, overlaps, -errors)
@@ -203,8 +203,8 @@ def _objectness_loss(
     taken = _highest(ones, responsible, objects.is_object, count)
     target = taken
     if rules.rescore:
-        own = tf.linalg.diag_part(tf.gather(overlaps, responsible, axis=1, batch_dims=1))
-        target = _highest(own, responsible, objects.is_object, count)
+        assigned = tf.linalg.diag_part(tf.gather(overlaps, responsible, axis=1, batch_dims=1))
+        target = _highest(assigned, responsible, objects.is_object, count)
     forgiven = tf.cast(tf.reduce_max(overlaps, axis=-1) >= FORGIVEN, tf.float32)
     empty = _empty_weight(loss, rules.empty_weight) * (1 - forgiven)
     weight = tf.where(taken > 0, rules.object_weight, empty)
@@ -232,7 +232,7 @@ def _highest(
     """Return for each box the highest value among the objects that it is responsible for, float32
     [B, D]; 0 for boxes without an object. `values` are [B, M], at least 0.
     """
-    # An extra box takes the slots without an object.
+    # Slots without an object write to an extra box, which is cut off at the end.
     index = tf.where(is_object, responsible, boxes)
     rows = tf.broadcast_to(tf.range(tf.shape(index)[0])[:, tf.newaxis], tf.shape(index))
     shape = [tf.shape(index)[0], boxes + 1]

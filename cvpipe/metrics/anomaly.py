@@ -99,19 +99,19 @@ class AnomalyMetrics:
             "false_alarms": _mean(verdicts[normal]),
             "per_class": {
                 name: {
-                    "images": int(own.sum()),
-                    "image_auroc": auroc(scores[normal], scores[own & anomalous]),
-                    "judged_anomalous": _mean(verdicts[own]),
+                    "images": int(is_class.sum()),
+                    "image_auroc": auroc(scores[normal], scores[is_class & anomalous]),
+                    "judged_anomalous": _mean(verdicts[is_class]),
                 }
-                for name, own in by_class
+                for name, is_class in by_class
             },
-            "image_scores": {name: scores[own].tolist() for name, own in by_class},
+            "image_scores": {name: scores[is_class].tolist() for name, is_class in by_class},
         }
 
 
 def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
-    """Return the probability that an anomalous score is above a normal one, ties counted half; nan
-    if there are no scores of either.
+    """Return the probability that an anomalous score is above a normal score; ties count half. nan
+    if there are no normal or no anomalous scores.
     """
     _, places = np.unique(np.concatenate([normal, anomalous]), return_inverse=True)
     size = int(places.max(initial=-1)) + 1

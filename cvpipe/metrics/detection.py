@@ -80,7 +80,7 @@ class DetectionMetrics:
             ap, ap50, ap75, ap_small, ap_medium, ap_large, ar1, ar10, ar100, ar_small, ar_medium,
             ar_large as COCO defines them (Lin et al. 2014 and its evaluation code), voc_ap_11 and
             voc_ap_area (`voc_ap`), all of them means over the classes with objects; images;
-            objects, without crowd regions and difficult ones; per_class {name: {ap, ap50, ap75,
+            objects, without crowd regions and difficult objects; per_class {name: {ap, ap50, ap75,
             ar100, voc_ap_11, voc_ap_area, objects, label_share, answer_share}}, where shares are
             fractions of these objects and of the detections with at least `score_threshold`;
             precision_recall {"iou": 0.5, "recall": 101 numbers, "precision": 101 means over the
@@ -127,8 +127,8 @@ class DetectionMetrics:
                 **count_errors(detections, objects, pairs, self.score_threshold),
             },
             "best_thresholds": {
-                name: own._asdict()
-                for name, own in zip(
+                name: threshold._asdict()
+                for name, threshold in zip(
                     self.classes,
                     best_thresholds(detections, objects, pairs, len(self.classes)),
                     strict=True,

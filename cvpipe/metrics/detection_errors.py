@@ -62,22 +62,22 @@ def judge(
     )
     ignored = np.zeros(len(is_counted), bool)
     ignored[pairs.detection[same & crowd & (pairs.inside >= FOREGROUND)]] = True
-    own, own_object = _best(pairs, same & ~crowd, len(is_counted))
-    other, other_object = _best(pairs, ~same & ~crowd, len(is_counted))
+    same_iou, same_object = _best(pairs, same & ~crowd, len(is_counted))
+    other_iou, other_object = _best(pairs, ~same & ~crowd, len(is_counted))
     kind = np.where(found >= 0, 0, -1)
     left = is_counted & (found < 0) & ~ignored
     holds = {
-        "location": (own >= LEAST_OVERLAP) & (own < FOREGROUND),
-        "class": other >= FOREGROUND,
-        "duplicate": own >= FOREGROUND,
-        "background": (own < LEAST_OVERLAP) & (other < LEAST_OVERLAP),
+        "location": (same_iou >= LEAST_OVERLAP) & (same_iou < FOREGROUND),
+        "class": other_iou >= FOREGROUND,
+        "duplicate": same_iou >= FOREGROUND,
+        "background": (same_iou < LEAST_OVERLAP) & (other_iou < LEAST_OVERLAP),
         "both": np.ones(len(left), bool),
     }
     for number, name in enumerate(KINDS[1:], 1):
         is_kind = left & holds[name]
         kind[is_kind] = number
         if name in ("location", "class"):
-            blamed = own_object if name == "location" else other_object
+            blamed = same_object if name == "location" else other_object
             found[is_kind] = blamed[is_kind]
             taken[blamed[is_kind]] = True
         left &= ~is_kind
@@ -109,9 +109,9 @@ def best_thresholds(
     totals = np.bincount(objects.label[~objects.crowd], minlength=classes)
     found = []
     for label in range(classes):
-        own = (detections.label == label) & (judged.kind >= 0)
-        is_right = judged.kind[own] == 0
-        found.append(best_threshold(detections.score[own], is_right, int(totals[label])))
+        of_class = (detections.label == label) & (judged.kind >= 0)
+        is_right = judged.kind[of_class] == 0
+        found.append(best_threshold(detections.score[of_class], is_right, int(totals[label])))
     return found
 
 
@@ -121,9 +121,16 @@ def _match(
     """Match detections to objects greedily among the candidate pairs. Returns bool [O], the matched
     objects, and int64 [D], the object of each detection, −1 for none.
     """
-    of = pairs.detection[candidates]
+    detection_of = pairs.detection[candidates]
     order = candidates[
-        np.lexsort((pairs.object[candidates], -pairs.iou[candidates], of, -detections.score[of]))
+        np.lexsort(
+            (
+                pairs.object[candidates],
+                -pairs.iou[candidates],
+                detection_of,
+                -detections.score[detection_of],
+            )
+        )
     ]
     taken, found = np.zeros(len(objects.label), bool), np.full(len(detections.score), -1)
     for detection, truth in zip(
@@ -140,7 +147,7 @@ def _best(pairs: Pairs, allowed: np.ndarray, detections: int) -> tuple[np.ndarra
     """
     rows = np.flatnonzero(allowed)
     rows = rows[np.lexsort((pairs.object[rows], -pairs.iou[rows], pairs.detection[rows]))]
-    of, first = np.unique(pairs.detection[rows], return_index=True)
+    with_pair, first = np.unique(pairs.detection[rows], return_index=True)
     overlap, truth = np.zeros(detections), np.zeros(detections, np.int64)
-    overlap[of], truth[of] = pairs.iou[rows[first]], pairs.object[rows[first]]
+    overlap[with_pair], truth[with_pair] = pairs.iou[rows[first]], pairs.object[rows[first]]
     return overlap, truth

@@ -84,8 +84,8 @@ def rows_of(
     truths = rounded(np.asarray(targets["boxes"], np.float64) * np.tile(extent, 2)[:, np.newaxis])
     is_object = np.asarray(targets["labels"]) >= 0
     image = first[0] + np.arange(len(boxes))[:, np.newaxis]
-    own = area(truths)
-    given = np.asarray(targets.get("area", np.full(own.shape, -1)), np.float64)
+    box_areas = area(truths)
+    annotated_areas = np.asarray(targets.get("area", np.full(box_areas.shape, -1)), np.float64)
     detections = Detections(
         np.broadcast_to(image, is_answer.shape)[is_answer],
         np.asarray(predictions["class_ids"], np.int64)[is_answer],
@@ -97,7 +97,7 @@ def rows_of(
         np.asarray(targets["labels"], np.int64)[is_object],
         truths[is_object],
         np.asarray(targets["crowd"], bool)[is_object],
-        np.where(given >= 0, given, own)[is_object],
+        np.where(annotated_areas >= 0, annotated_areas, box_areas)[is_object],
     )
     return detections, objects, _pairs(boxes, truths, is_answer, is_object, first[1:])
 

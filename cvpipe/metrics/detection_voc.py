@@ -55,22 +55,22 @@ def _verdicts(
 
     Detections whose best match is a difficult object do not count.
     """
-    own = np.flatnonzero(
+    rows = np.flatnonzero(
         (detections.label[pairs.detection] == objects.label[pairs.object]) & (pairs.iou >= IOU)
     )
     # Select the best pair of each detection, then the best detection of each object. Ties go to the
     # earlier one.
-    own = own[np.lexsort((pairs.object[own], -pairs.iou[own], pairs.detection[own]))]
-    own = own[np.unique(pairs.detection[own], return_index=True)[1]]
-    is_difficult = objects.crowd[pairs.object[own]]
+    rows = rows[np.lexsort((pairs.object[rows], -pairs.iou[rows], pairs.detection[rows]))]
+    rows = rows[np.unique(pairs.detection[rows], return_index=True)[1]]
+    is_difficult = objects.crowd[pairs.object[rows]]
     counts = np.ones(len(detections.score), bool)
-    counts[pairs.detection[own[is_difficult]]] = False
-    own = own[~is_difficult]
-    own = own[
+    counts[pairs.detection[rows[is_difficult]]] = False
+    rows = rows[~is_difficult]
+    rows = rows[
         np.lexsort(
-            (pairs.detection[own], -detections.score[pairs.detection[own]], pairs.object[own])
+            (pairs.detection[rows], -detections.score[pairs.detection[rows]], pairs.object[rows])
         )
     ]
     right = np.zeros(len(detections.score), bool)
-    right[pairs.detection[own[np.unique(pairs.object[own], return_index=True)[1]]]] = True
+    right[pairs.detection[rows[np.unique(pairs.object[rows], return_index=True)[1]]]] = True
     return right, counts

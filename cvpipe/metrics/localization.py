@@ -77,9 +77,9 @@ class LocalizationMetrics:
         placed, named = ious >= LEAST_IOU, ranks == 0
         found, in_top5 = placed & named, placed & (ranks < TOP)
         of_classes = self._classes.result()
-        for number, own in enumerate(of_classes["per_class"].values()):
-            own["localization_accuracy"] = _mean(found[labels == number])
-            own["mean_iou"] = _mean(ious[labels == number])
+        for number, row in enumerate(of_classes["per_class"].values()):
+            row["localization_accuracy"] = _mean(found[labels == number])
+            row["mean_iou"] = _mean(ious[labels == number])
         return {
             "images": len(labels),
             "localization_accuracy": _mean(found),
@@ -101,9 +101,9 @@ def _ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the rank of the true class from 0, int [B]; ties go to the lower class, as in the
     answers.
     """
-    own = probabilities[np.arange(len(labels)), labels][:, np.newaxis]
+    of_label = probabilities[np.arange(len(labels)), labels][:, np.newaxis]
     lower = np.arange(probabilities.shape[1]) < labels[:, np.newaxis]
-    return ((probabilities > own) | ((probabilities == own) & lower)).sum(axis=1)
+    return ((probabilities > of_label) | ((probabilities == of_label) & lower)).sum(axis=1)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -68,7 +68,7 @@ class PoseMetrics:
         """Return the scores; nan if nothing is annotated.
 
         Returns:
-            images; figures and keypoints, numbers of annotated ones; pck, the fraction of keypoints
+            images; figures and keypoints, the annotated ones; pck, the fraction of keypoints
             predicted within 0.1 × the longer side of the figure's box (Yang and Ramanan 2013, PCK);
             pck_visible and pck_hidden, the same over visible and over hidden keypoints; mean_error,
             the mean distance as a fraction of that side; oks_ap, oks_ap50 and oks_ap75 from

@@ -75,7 +75,7 @@ class SegmentationMetrics:
         """Return the scores, in [0, 1]; nan if the denominator is 0.
 
         Returns:
-            images and pixels, numbers of those that count; pixel_accuracy, mean_accuracy, mean_iou
+            images and pixels, the counted ones; pixel_accuracy, mean_accuracy, mean_iou
             and frequency_weighted_iou (Long et al. 2015, section 5); boundary_iou (Cheng et al.
             2021), from the pixels of all images, averaged over the classes; per_class {name: {iou,
             accuracy, precision, boundary_iou, pixels, label_share, answer_share}}, where accuracy

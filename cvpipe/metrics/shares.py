@@ -49,9 +49,9 @@ def one_sided(scores: Mapping[str, Any]) -> str | None:
 
     None if neither holds or the task has no such shares.
     """
-    rows = [(name, own) for name, own in scores.get("per_class", {}).items() if OF_ANSWERS in own]
-    labeled = [name for name, own in rows if own[OF_LABELS] > 0]
-    answered = [(name, own[OF_LABELS]) for name, own in rows if own[OF_ANSWERS] > 0]
+    rows = [(name, row) for name, row in scores.get("per_class", {}).items() if OF_ANSWERS in row]
+    labeled = [name for name, row in rows if row[OF_LABELS] > 0]
+    answered = [(name, row[OF_LABELS]) for name, row in rows if row[OF_ANSWERS] > 0]
     if labeled and not answered:
         fact = f"there are no answers, although there are labels of {_some(labeled)}"
     elif len(labeled) > 1 and len(answered) == 1:

@@ -85,7 +85,7 @@ class Review(Protocol):
 
 
 class Readable(NamedTuple):
-    """The readable examples of a batch, N of them."""
+    """The N readable examples of a batch."""
 
     position: np.ndarray
     """int64 [N]: positions in the split."""

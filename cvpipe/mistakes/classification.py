@@ -53,17 +53,19 @@ class ClassificationReview:
         return [
             Verdict(
                 int(label != answer),
-                float(own[answer] - own[label] if label != answer else 1 - own[label]),
+                float(
+                    of_image[answer] - of_image[label] if label != answer else 1 - of_image[label]
+                ),
                 float(label == answer),
                 {
                     "label": self.class_names[label],
                     "answer": self.class_names[answer],
-                    "probability": round(float(own[answer]), 4),
-                    "probability_of_label": round(float(own[label]), 4),
+                    "probability": round(float(of_image[answer]), 4),
+                    "probability_of_label": round(float(of_image[label]), 4),
                 },
                 doubt,
             )
-            for label, answer, own, doubt in rows
+            for label, answer, of_image, doubt in rows
         ]
 
     def findings(self, scores: Mapping[str, Any]) -> list[Finding]:
@@ -103,9 +105,10 @@ def _doubts(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     classes minus that of the label.
     """
     classes = probabilities.shape[1]
-    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    label_probability = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     usual = share(
-        np.bincount(labels, own, minlength=classes), np.bincount(labels, minlength=classes)
+        np.bincount(labels, label_probability, minlength=classes),
+        np.bincount(labels, minlength=classes),
     )
     surplus = probabilities - np.nan_to_num(usual, nan=1.0)
     of_label = surplus[np.arange(len(labels)), labels].copy()

@@ -69,7 +69,7 @@ class DetectionReview:
         """Return verdicts. A missed object costs 1, and a wrong answer its score."""
         detections, objects, pairs = self._all()
         self._best = best_thresholds(detections, objects, pairs, len(self.class_names))
-        best = np.array([own.threshold for own in self._best])
+        best = np.array([best.threshold for best in self._best])
         self._limits = np.where(np.isnan(best), UNKNOWN_THRESHOLD, best)
         judged = self._judge(detections, objects, pairs)
         self._judged = judged
@@ -113,8 +113,8 @@ class DetectionReview:
         judged = self._judged
         has_object = (judged.object >= 0) & (judged.kind >= 0)
         counts = np.zeros((len(self.class_names) + 1,) * 2, np.int64)
-        own = judged.object[has_object]
-        np.add.at(counts, (objects.label[own], detections.label[has_object]), 1)
+        object_of = judged.object[has_object]
+        np.add.at(counts, (objects.label[object_of], detections.label[has_object]), 1)
         np.add.at(counts[-1], detections.label[(judged.kind > 0) & ~has_object], 1)
         np.add.at(counts[:, -1], objects.label[judged.missed], 1)
         found = np.zeros(len(objects.label))
@@ -123,8 +123,8 @@ class DetectionReview:
         confused = confusion(counts, [*self.class_names, "nothing"], "objects")
         text = (
             f"Correct answers, and errors of location (IoU from {LEAST_OVERLAP:g}) or class, are"
-            " counted for the object that they overlap most. Missed objects are in the column"
-            " nothing, and all other answers in the row nothing."
+            ' counted for the object that they overlap most. The column "nothing" has the missed'
+            ' objects, and the row "nothing" has all other answers.'
         )
         bounds = ["0", *map(str, SIDES)]
         names = [f"{low}–{high} px" for low, high in itertools.pairwise(bounds)]

@@ -1,4 +1,4 @@
-"""Findings that several tasks have: confused classes, thresholds, shares found by size.
+"""Findings of several tasks: confused classes, thresholds, and shares of found objects by size.
 
 Dimensions: K classes.
 """
@@ -46,7 +46,7 @@ def confusion(counts: np.ndarray, names: Sequence[str], what: str) -> Finding:
 
 def thresholds(names: Sequence[str], found: Sequence[Threshold], text: str) -> Finding:
     """Return the best threshold of each class."""
-    rows = [[name, *map(number, own)] for name, own in zip(names, found, strict=True)]
+    rows = [[name, *map(number, best)] for name, best in zip(names, found, strict=True)]
     return Finding("Thresholds with the best F1", text, Table(["class", *Threshold._fields], rows))
 
 

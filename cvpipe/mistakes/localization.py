@@ -62,7 +62,7 @@ class LocalizationReview:
 
     def groups(self, predictions: Arrays, targets: Arrays) -> Mapping[str, Sequence[str]]:
         """Group images by the share of the image that the object's box covers."""
-        return {"share of the image": [share_group(float(own)) for own in _shares(targets)]}
+        return {"share of the image": [share_group(float(part)) for part in _shares(targets)]}
 
     def verdicts(self) -> list[Verdict]:
         """Return verdicts. A wrong class costs its probability, and a box costs 1 − IoU."""
@@ -89,14 +89,14 @@ class LocalizationReview:
         orange.
         """
         [truth], [answer] = _boxes(predictions, targets)
-        label, own = int(targets["label"][0]), int(predictions["class_id"][0])
-        is_right = label == own and bool(overlaps(answer, truth)[0] >= LEAST_IOU)
+        label, predicted = int(targets["label"][0]), int(predictions["class_id"][0])
+        is_right = label == predicted and bool(overlaps(answer, truth)[0] >= LEAST_IOU)
         color = RIGHT if is_right else WRONG
         legend = [Entry("truth", rgb(TRUTH)), Entry("answer", rgb(color))]
         figure, axes = show_photo(pixels, legend, LONGEST)
         if label >= 0:
             draw_box(axes, truth.tolist(), self.class_names[label], rgb(TRUTH))
-        draw_box(axes, answer.tolist(), self.class_names[own], rgb(color))
+        draw_box(axes, answer.tolist(), self.class_names[predicted], rgb(color))
         return figure
 
 
@@ -110,7 +110,7 @@ def _cells(label: str, answer: str, probability: float, iou: float) -> dict[str,
 
 
 def _boxes(predictions: Arrays, targets: Arrays) -> tuple[np.ndarray, np.ndarray]:
-    """Return true and answered boxes in pixels of the images, float64 [N, 4] each."""
+    """Return true and predicted boxes in pixels of the images, float64 [N, 4] each."""
     extent = np.tile(np.asarray(predictions["image_size"], np.float64), 2)
     truths = rounded(np.asarray(targets["box"], np.float64) * extent)
     return truths, rounded(predictions["box"])

@@ -49,7 +49,7 @@ class PoseReview:
             right = mean_of_defined(np.where(np.isnan(error), np.nan, ~wrong))
             self._shares.append(float(part))
             self._found.append(right)
-            names = [name for name, own in zip(self._names, wrong, strict=True) if own]
+            names = [name for name, is_wrong in zip(self._names, wrong, strict=True) if is_wrong]
             self._verdicts.append(
                 Verdict(
                     int(wrong.sum()),
@@ -66,7 +66,7 @@ class PoseReview:
 
     def groups(self, predictions: Arrays, targets: Arrays) -> Mapping[str, Sequence[str]]:
         """Group images by the share of the image that the figure's box covers."""
-        return {"share of the image": [share_group(float(own)) for own in _box_shares(targets)]}
+        return {"share of the image": [share_group(float(part)) for part in _box_shares(targets)]}
 
     def verdicts(self) -> list[Verdict]:
         """Return verdicts; the cost is the sum of errors, each at most 1."""

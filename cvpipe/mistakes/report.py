@@ -42,7 +42,7 @@ class Mistakes:
     """Judges the answers of an evaluation. Pass `watch` to the evaluation, and call `write`
     afterwards.
 
-    Memory holds only what the review keeps of each answer, no images.
+    Images aren't kept in memory, only the data of each answer that the review needs.
     """
 
     def __init__(self, subject: Subject, columns: Sequence[str] = ()):
@@ -56,7 +56,7 @@ class Mistakes:
         """
         self._subject = subject
         self._columns = {column: subject.source.column(column, "--slice") for column in columns}
-        self._slices = {column: group_values(own) for column, own in self._columns.items()}
+        self._slices = {column: group_values(values) for column, values in self._columns.items()}
         self._review = load_review(subject.config, subject.facts)
         self._index: list[np.ndarray] = []
         # By kind of grouping and name of the group.
@@ -77,7 +77,7 @@ class Mistakes:
             groups = self._groups.setdefault(way, {})
             for name in sorted(set(names)):
                 metrics = groups.setdefault(name, self._subject.task.metrics())
-                weight = np.array([own == name for own in names], np.float32)
+                weight = np.array([other == name for other in names], np.float32)
                 metrics.update(answers, targets, weight)
 
     def write(
@@ -107,7 +107,7 @@ class Mistakes:
         with atomic_write(folder / CSV) as stream:
             stream.write(to_csv(names, ranked).encode("utf-8", "backslashreplace"))
         wrong = sum(verdict.mistakes > 0 for verdict in ranked)
-        captions = [caption(n, names[n], own) for n, own in enumerate(ranked[:drawn])]
+        captions = [caption(n, names[n], verdict) for n, verdict in enumerate(ranked[:drawn])]
         chosen = index[order[:drawn]]
         pictures = list(draw_examples(self._subject, self._review, chosen, captions).values())
         blocks: list[Block] = [
@@ -134,12 +134,12 @@ class Mistakes:
                 text = slices_to_csv(slices, self._subject.task.best_by.score)
                 stream.write(text.encode("utf-8", "backslashreplace"))
             files["slice_table"] = str(folder / SLICES)
-        by_column = {column: [own._asdict() for own in each] for column, each in slices.items()}
+        by_column = {column: [group._asdict() for group in each] for column, each in slices.items()}
         return {"images": len(ranked), "wrong": wrong, **files, "slices": by_column}
 
     def _with_columns(self, verdict: Verdict, index: int) -> Verdict:
         """Add an example's values to the cells, unless the task has a cell of that name."""
-        values = {column: own[index] for column, own in self._columns.items()}
+        values = {column: values[index] for column, values in self._columns.items()}
         return verdict._replace(cells={**values, **verdict.cells})
 
     def _findings(self, scores: Mapping[str, Any]) -> list[Block]:
@@ -168,7 +168,7 @@ class Mistakes:
     def _group_blocks(self, groups: Mapping[str, Sequence[Group]]) -> list[Block]:
         score, blocks = self._subject.task.best_by.score, list[Block]()
         for way, each in groups.items():
-            rows = [[own.name, f"{own.images:,}", number(own.score)] for own in each]
+            rows = [[group.name, f"{group.images:,}", number(group.score)] for group in each]
             blocks += [Heading(2, f"By {way}"), Table([way, "images", score], rows)]
         return blocks
 
@@ -179,7 +179,7 @@ def slices_to_csv(slices: Mapping[str, Sequence[Group]], score: str) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["column", "value", "images", score])
     for column, groups in slices.items():
-        writer.writerows([column, *own] for own in groups)
+        writer.writerows([column, *group] for group in groups)
     return text.getvalue()
 
 
@@ -198,7 +198,7 @@ def to_csv(names: Sequence[str], ranked: Sequence[Verdict]) -> str:
 def draw_examples(
     subject: Subject, review: Review, index: np.ndarray, captions: Sequence[str]
 ) -> dict[int, Picture]:
-    """Predict some examples of a split again, and draw them one by one.
+    """Predict some examples of a split again, and draw them example by example.
 
     Args:
         index: int64 [n], positions in the split.
@@ -213,11 +213,11 @@ def draw_examples(
         for n in np.flatnonzero(batch["weight"]).tolist():
             place = int(batch["index"][n])
             pixels = read_original(part, place, subject.config.prepare.channels)
-            one = tf.nest.map_structure(
+            example = tf.nest.map_structure(
                 lambda values, n=n: values[n : n + 1], (predictions, batch["targets"])
             )
             name = part.name(place)
-            figure = try_to_draw(name, partial(review.draw, pixels, *one))
+            figure = try_to_draw(name, partial(review.draw, pixels, *example))
             content = figure and try_to_draw(name, partial(to_jpeg, figure))
             if content:
                 pictures[place] = Picture(captions[place], f"{place:05}.jpg", content)
@@ -225,18 +225,18 @@ def draw_examples(
 
 
 def caption(place: int, name: str, verdict: Verdict) -> str:
-    """Return the caption of an image's picture, given its place in the order from 0."""
-    told = ", ".join(
+    """Return the caption of an image. `place` is its rank, from 0 for the worst image."""
+    cells = ", ".join(
         f"{column.replace('_', ' ')} {cell}" for column, cell in verdict.cells.items() if cell != ""
     )
-    return f"{place + 1}. {name}\n{told}"
+    return f"{place + 1}. {name}\n{cells}"
 
 
 def _of_shown(shown: int, images: int, wrong: int) -> str:
     if shown >= images:
         return "All images are shown."
     if shown >= wrong:
-        return f"The {shown:,} worst of {images:,} images are shown; the others are right."
+        return f"The {shown:,} worst of {images:,} images are shown; the others have no mistakes."
     return f"The {shown:,} worst of {wrong:,} images with mistakes are shown."
 
 

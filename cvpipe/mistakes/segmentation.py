@@ -77,7 +77,7 @@ class SegmentationReview:
         return self._verdicts
 
     def findings(self, scores: Mapping[str, Any]) -> list[Finding]:
-        """Return confused classes, and the share of pixels found by a class's size."""
+        """Return confused classes, and the share of pixels found, by the size of a class."""
         names = ["below 1%", "1–5%", "5–20%", "20–50%", "50% and more"]
         return [
             confusion(np.array(scores["confusion_matrix"]), self.class_names, "pixels"),
@@ -86,8 +86,9 @@ class SegmentationReview:
                 (0.01, 0.05, 0.2, 0.5),
                 names,
                 np.array(self._found),
-                "Each class of each image counts as an object; its size is its share of the image,"
-                " and found is the mean share of its pixels that is answered as this class.",
+                "Each class of each image counts as an object. The size is the share of the image"
+                " that the class covers; found is the mean share of the class's pixels that are"
+                " predicted as this class.",
             ),
         ]
 
@@ -96,7 +97,7 @@ class SegmentationReview:
         answer, truth = _masks(predictions, targets, 0)
         image = pixels[: truth.shape[0], : truth.shape[1]]
         step = max(-(-max(image.shape[:2]) // LONGEST), 1)
-        image, answer, truth = (own[::step, ::step] for own in (image, answer, truth))
+        image, answer, truth = (array[::step, ::step] for array in (image, answer, truth))
         gray = np.broadcast_to(image.mean(-1, keepdims=True), (*image.shape[:2], 3))
         wrong = np.where(
             ((answer != truth) & (truth != IGNORED))[..., np.newaxis], WRONG_COLOR, 0.5 * gray

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 EMPTY = "(empty)"
-# More different numbers than this are divided into ranges of about as many examples each.
+# A column with more different numbers is divided into ranges with about equal numbers of examples.
 MOST_NUMBERS, RANGES = 12, 5
-# If there are more different texts, the rarest form one group.
+# In a column with more different texts, the rarest texts form one group.
 MOST_TEXTS = 50
 
 
@@ -27,16 +27,16 @@ class Groups(NamedTuple):
 
 def group_values(values: Sequence[str]) -> Groups:
     """Group examples by their values. Empty values form the group EMPTY."""
-    given = [value for value in values if value]
-    numbers = _numbers(given)
+    filled = [value for value in values if value]
+    numbers = _numbers(filled)
     if numbers is None:
-        groups = _of_texts(given)
+        groups = _of_texts(filled)
     elif len(np.unique(numbers)) > MOST_NUMBERS:
         groups = _of_ranges(numbers)
     else:
-        position = dict(zip(given, numbers.tolist(), strict=True))
-        groups = Groups(given, sorted(position, key=lambda value: (position[value], value)))
-    if len(given) == len(values):
+        position = dict(zip(filled, numbers.tolist(), strict=True))
+        groups = Groups(filled, sorted(position, key=lambda value: (position[value], value)))
+    if len(filled) == len(values):
         return groups
     rest = iter(groups.of_each)
     return Groups([next(rest) if value else EMPTY for value in values], [*groups.order, EMPTY])

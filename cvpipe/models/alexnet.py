@@ -41,7 +41,7 @@ TWO_TOWERS = (
 )
 """AlexNet (Krizhevsky et al. 2012, figure 2), with a group for each of the two GPUs. 227×227 pixels
 become 55×55×96, 27×27×96, 27×27×256, 13×13×256, 13×13×384, 13×13×384, 13×13×256, 6×6×256. The
-paper's 224×224 doesn't fit its strides.
+paper states 224×224 pixels, which don't fit the strides.
 """
 ONE_TOWER = (
     Layer(64, 11, 4, padding=2, pool=(3, 2)),

@@ -54,8 +54,8 @@ class Backbone(Protocol):
 class Auxiliary(NamedTuple):
     """The auxiliary classifiers of a network."""
 
-    seen: tuple[str, ...]
-    """Names of the layers to which the classifiers are attached."""
+    inputs: tuple[str, ...]
+    """Names of the layers whose outputs are the inputs of the classifiers."""
     layers: Any
     """Layers before the logits: (x [B, H, W, C], *, width, style, name) -> [B, h, w, C']."""
 

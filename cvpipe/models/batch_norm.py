@@ -19,7 +19,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     Variables are those of keras.layers.BatchNormalization, and results are equal up to rounding.
     Inference, statistics over several replicas, and float64, which the operation doesn't support,
-    use Keras's code, but for the exchange between replicas.
+    use Keras's code; only the exchange between replicas is replaced by `moments_of_replicas`.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
@@ -56,7 +56,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             return super()._moments(inputs, mask)
         return moments_of_replicas(inputs, context)
 
-    def _follow(self, moving: keras.Variable, value: tf.Tensor) -> None:
+    def _update_moving(self, moving: keras.Variable, value: tf.Tensor) -> None:
         moving.assign(moving * self.momentum + value * (1 - self.momentum))
 
 
@@ -65,12 +65,12 @@ def moments_of_replicas(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the mean and variance of each channel over the examples of all replicas.
 
-    They cost one exchange, and their gradient another one. Keras exchanges sums, squares and counts
-    one after the other.
+    Replicas exchange numbers once for the moments, and once for the gradient. Keras exchanges sums,
+    squares and counts one after the other.
 
     Args:
         x: float [..., C].
-        context: of a replica in a strategy.
+        context: context of a replica in a distribution strategy.
 
     Returns:
         Mean and variance, float [C], in the dtype of `x`.

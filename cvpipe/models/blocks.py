@@ -43,12 +43,12 @@ class Style(NamedTuple):
     """Begin every stage of residual blocks with a projection, even if it doesn't change the shape.
     """
     gate_activation: str | None = None
-    """Activation in squeeze-and-excitation; None: the network's own."""
+    """Activation in squeeze-and-excitation; None: the activation in the network's paper."""
     activation: str | None = None
-    """Activation between layers; None: the network's own."""
+    """Activation between layers; None: the activation in the network's paper."""
     drop_path: float | None = None
-    """Share of paths dropped in training, in networks that have several paths; None: the network's
-    own.
+    """Share of paths dropped in training, in networks that have several paths; None: the share in
+    the network's paper.
     """
 
     def without_norm(self) -> Style:

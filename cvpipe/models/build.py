@@ -192,7 +192,7 @@ def _auxiliary_maps(
             f" choose one of {', '.join(AUXILIARY)}"
         )
     inner = keras.Model(image, features[max(features)])
-    return [inner.get_layer(layer).output for layer in AUXILIARY[name].seen]
+    return [inner.get_layer(layer).output for layer in AUXILIARY[name].inputs]
 
 
 @contextlib.contextmanager

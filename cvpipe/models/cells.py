@@ -22,8 +22,8 @@ NASNET_A = Cells()
 def cell_network(
     image: keras.KerasTensor, *, cells: Cells = NASNET_A, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Figure 2 of the paper, for CIFAR: a convolution, and stages of normal cells with a reduction
-    cell between two.
+    """Build the paper's network for CIFAR (figure 2): a convolution, and stages of normal cells
+    with a reduction cell between stages.
 
     In training, `style.drop_path` is the probability that an operation of the last cell is dropped;
     it increases linearly over the cells. Unlike in the paper, the probability is the same in all
@@ -45,9 +45,9 @@ def cell_network(
     drop = (style.drop_path or 0) / (cells.stages * (cells.repeats + 1) - 1)
     count = 0
     for stage in range(cells.stages):
-        own = [("reduction", cells.reduction, 2)] if stage else []
-        own += [(f"cell{index + 1}", cells.normal, 1) for index in range(cells.repeats)]
-        for title, blocks, stride in own:
+        cells_of_stage = [("reduction", cells.reduction, 2)] if stage else []
+        cells_of_stage += [(f"cell{index + 1}", cells.normal, 1) for index in range(cells.repeats)]
+        for title, blocks, stride in cells_of_stage:
             count += 1
             name = f"stage{stage + 1}_{title}"
             channels = filters * 2**stage
@@ -70,8 +70,8 @@ def cell(
     """Apply the blocks of a cell to the outputs of the two cells before it.
 
     Returns:
-        The concatenation of the inputs and blocks that no block reads, [B, ceil(H / stride), ceil(W
-        / stride), n × filters], and the first of `maps`.
+        The inputs of the next cell: the concatenation of the inputs and blocks that no block reads,
+        [B, ceil(H / stride), ceil(W / stride), n × filters], and the first of `maps`.
     """
     x, before = maps
     states = [narrow(x, filters, style=style, name=f"{name}_input")]
@@ -82,11 +82,11 @@ def cell(
     for number, block in enumerate(blocks, 1):
         sides = []
         pairs = zip(block.inputs, block.operations, strict=True)
-        for side, (state, does) in zip(("left", "right"), pairs, strict=True):
+        for side, (state, kind) in zip(("left", "right"), pairs, strict=True):
             part = f"{name}_{number}_{side}"
-            own = stride if state < 2 else 1
-            y = operation(states[state], does, filters, own, style=style, name=part)
-            if drop > 0 and does != "identity":
+            cell_stride = stride if state < 2 else 1
+            y = operation(states[state], kind, filters, cell_stride, style=style, name=part)
+            if drop > 0 and kind != "identity":
                 y = StochasticDepth(drop, name=f"{part}_drop")(y)
             sides.append(y)
         states.append(keras.layers.Add(name=f"{name}_{number}_add")(sides))

@@ -107,7 +107,7 @@ def darknet53(
 ) -> dict[int, keras.KerasTensor]:
     """Build the network of YOLOv3's table 1; the features have `darknet19`'s shapes.
 
-    Stochastic depth (`style`) drops its residual blocks in training, later ones more often.
+    Stochastic depth (`style`) drops residual blocks in training, later blocks more often.
     """
     blocks = (1, 2, 8, 8, 4)
     style = style._replace(branches=sum(blocks))

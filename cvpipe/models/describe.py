@@ -24,14 +24,14 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: the catalog has no such network.
     """
-    known = PUBLISHED.get(name)
+    figures = PUBLISHED.get(name)
     head = (*HEAD, "fc") if published(name).fully_connected else HEAD
     return {
         "name": name,
         "task": "classification",
         **describe_model(published_model(name), head=head),
         "paper": published(name).paper,
-        "published": known._asdict() if known else None,
+        "published": figures._asdict() if figures else None,
     }
 
 

@@ -20,7 +20,7 @@ from cvpipe.models.random_layers import Dropout
 
 
 class Part(NamedTuple):
-    """One of a head's outputs per box."""
+    """An output of a head. Each box has `values` numbers of it."""
 
     values: int
     bias: float = 0.0
@@ -93,10 +93,10 @@ def yolo_v1_head(
 
     Args:
         x: [B, h, w, C].
-        boxes: number per cell.
+        boxes: number of boxes per cell.
         classes: number of classes.
         dropout: share of the hidden units dropped in training.
-        style: settings of the layers; the paper's have no norm.
+        style: settings of the layers; the paper's layers have no norm.
 
     Returns:
         "boxes" [B, D, 4], "objectness" [B, D] and "logits" [B, cells, classes], float32 under every
@@ -157,7 +157,7 @@ def yolo_v3_neck(maps: Sequence[keras.KerasTensor], *, style: Style) -> list[ker
 
     `maps` and results are [B, h, w, C] from fine to coarse, with the same shapes.
     """
-    made: list[keras.KerasTensor] = []
+    necks: list[keras.KerasTensor] = []
     inner = None
     for level in range(len(maps), 0, -1):
         x, name = maps[level - 1], f"neck{level}"
@@ -172,8 +172,8 @@ def yolo_v3_neck(maps: Sequence[keras.KerasTensor], *, style: Style) -> list[ker
             filters, kernel = (half, 1) if index % 2 == 0 else (channels, 3)
             x = leaky_conv(x, filters, kernel, style=style, name=f"{name}_conv{index + 1}")
         inner = x
-        made.insert(0, leaky_conv(x, channels, 3, style=style, name=f"{name}_conv6"))
-    return made
+        necks.insert(0, leaky_conv(x, channels, 3, style=style, name=f"{name}_conv6"))
+    return necks
 
 
 def _fully_connected(

@@ -57,7 +57,7 @@ SSD512 = SsdMaps(
 
 
 def ssd_maps(size: Size, strides: Sequence[int], smallest: int = 1) -> SsdMaps:
-    """Return feature maps for SSD: the backbone's, and extra ones that each halve the size.
+    """Return feature maps for SSD: maps of the backbone, and extra maps, each of half the size.
 
     Args:
         size: height and width of the image in pixels.
@@ -106,9 +106,9 @@ def ssd(
     Args:
         backbone: function that makes the first feature maps.
         input_shape: H, W, C.
-        logits: number per box: K for sigmoids, K + 1 for a softmax with background.
+        logits: number of logits per box: K for sigmoids, K + 1 for a softmax with background.
         maps: feature maps of the head.
-        boxes: number per cell, for each map.
+        boxes: number of boxes per cell, for each map.
         separable: use separable convolutions in extra layers and head: SSDLite (Sandler et al.
             2018, section 6.2). The map of stride 16 is a block's output; the paper takes it from
             inside a block of MobileNetV2.
@@ -165,7 +165,7 @@ def yolo_v1(
         input_shape: H, W, C.
         classes: K.
         stride: pixels per cell; the grid is [ceil(H / stride), ceil(W / stride)].
-        boxes: number per cell.
+        boxes: number of boxes per cell.
         dropout: share of the fully connected layer's units dropped in training.
         width, style, normalize: see `ssd`.
 
@@ -208,7 +208,7 @@ def yolo_v2(
         input_shape: H, W, C.
         classes: K.
         stride: pixels per cell (`grids_of`).
-        anchors: number per cell.
+        anchors: number of anchors per cell.
         bias: initial biases of the logits (`prior_bias`).
         objectness_bias: initial biases of the objectness.
         width, style, normalize: see `ssd`.
@@ -251,7 +251,7 @@ def yolo_v3(
         backbone: function that makes the feature maps; convolutions are added if it has no map as
             coarse as the last of `strides`.
         strides: pixels per cell of each map, from fine to coarse (`grids_of`).
-        anchors: number per cell of a map.
+        anchors: number of anchors per cell of a map.
         Others: see `yolo_v2`.
 
     Returns:

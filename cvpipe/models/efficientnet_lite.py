@@ -85,7 +85,7 @@ def efficientnet_lite(
         size: compound scaling.
         width: multiplies the channels, which stay multiples of 8.
         style: settings of the layers. Stochastic depth drops residual blocks in training, later
-            ones more often.
+            blocks more often.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 16, 24, 40, 112, 1280]} for Lite0

@@ -54,7 +54,7 @@ class PathChoice(keras.layers.Layer):
         return keras.KerasTensor((image.shape[0], self.columns), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "columns": self.columns, "rate": self.rate}
 
 
@@ -96,7 +96,7 @@ class Join(keras.layers.Layer):
         return keras.KerasTensor(inputs[1].shape, dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "rate": self.rate}
 
 

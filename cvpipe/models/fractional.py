@@ -85,7 +85,7 @@ class FractionalMaxPooling(keras.layers.Layer):
         """Pool `x`, float [B, H, W, C]; regions are random in training."""
         regions = [round(pixels / self.ratio) for pixels in x.shape[1:3]]
         if self.overlapping:
-            # Pooling overlapping regions is pooling the maxima of neighboring pixels.
+            # With the maxima of neighboring pixels, each region also covers the next region's first pixel.
             x = tf.maximum(x[:, :-1], x[:, 1:])
             x = tf.maximum(x[:, :, :-1], x[:, :, 1:])
         sizes = list(zip(x.shape[1:3], regions, strict=True))
@@ -100,7 +100,7 @@ class FractionalMaxPooling(keras.layers.Layer):
         return pool_regions(x, *(even_edges(pixels, count) for pixels, count in sizes))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "ratio": self.ratio, "overlapping": self.overlapping}
 
 

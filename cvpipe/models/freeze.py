@@ -56,9 +56,9 @@ def _groups(model: keras.Model, config: Model) -> list[list[keras.layers.Layer]]
         return []
     if config.freeze == "stages":
         if len(known) < config.freeze_stages:
-            asked = f"model.freeze_stages: {config.freeze_stages}"
             raise ConfigError(
-                f"{asked}, but {config.backbone} {stages}; take fewer, or freeze: backbone"
+                f"model.freeze_stages: {config.freeze_stages}, but {config.backbone} {stages}; take"
+                " fewer, or freeze: backbone"
             )
         names = ("stem", *(f"stage{number + 1}_" for number in range(config.freeze_stages)))
         frozen = [layer for layer in model.layers if layer.name.startswith(names)]

@@ -12,7 +12,7 @@ from cvpipe.models.pooling import compiles_with_xla
 
 @keras.saving.register_keras_serializable("cvpipe")
 class GroupedConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` with `groups` that runs everywhere.
+    """`keras.layers.Conv2D` with `groups`, for every device and for export.
 
     TensorFlow can't differentiate grouped convolutions on CPUs. Keras compiles them with XLA, but
     then exported files need XLA, too. This layer computes each group as a separate convolution,

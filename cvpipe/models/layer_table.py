@@ -61,7 +61,7 @@ class Row(NamedTuple):
     whole image. Gates computed from the whole image are ignored.
     """
     inputs: tuple[str, ...] = ()
-    """Names of the rows whose outputs it reads."""
+    """Names of the rows whose outputs this row reads."""
 
     @property
     def activations(self) -> int:
@@ -95,7 +95,7 @@ def layer_table(model: keras.Model) -> list[Row]:
                 view = view._replace(row=len(rows))
                 kind, macs = type(operation).__name__, layer_multiply_adds(operation)
                 field = None if view.field is None else (int(view.field[0]), int(view.field[1]))
-                shape, read = _shape(outputs[0]), sorted({own.row for own in seen})
+                shape, read = _shape(outputs[0]), sorted({view.row for view in seen})
                 inputs = tuple(rows[row].name for row in read)
                 rows.append(Row(operation.name, kind, shape, parameters, macs, field, inputs))
             elif parameters:
@@ -111,8 +111,8 @@ def receptive_field(rows: Sequence[Row], head: tuple[str, ...] = HEAD) -> list[i
 
     Names of the head's rows begin with one of `head`.
     """
-    own = [row for row in rows if row.kind != "Input" and not row.name.startswith(head)]
-    fields = [row.receptive_field for row in own]
+    backbone = [row for row in rows if row.kind != "Input" and not row.name.startswith(head)]
+    fields = [row.receptive_field for row in backbone]
     known = [field for field in fields if field is not None]
     return [max(field[axis] for field in known) for axis in (0, 1)] if known else None
 
@@ -143,10 +143,10 @@ def _look(operation: Any, seen: Sequence[_View]) -> _View:
     step = tuple(max(view.step[axis] for view in local) for axis in (0, 1))
     kernel, stride, dilation = window_of(operation)
     field = tuple(
-        size + (pixels - 1) * apart * between
-        for size, pixels, apart, between in zip(field, kernel, dilation, step, strict=True)
+        size + (pixels - 1) * spacing * length
+        for size, pixels, spacing, length in zip(field, kernel, dilation, step, strict=True)
     )
-    step = tuple(between * by for between, by in zip(step, stride, strict=True))
+    step = tuple(length * factor for length, factor in zip(step, stride, strict=True))
     return _View(seen[0].row, field, step)  # type: ignore[arg-type]
 
 

@@ -18,7 +18,7 @@ BOTTLENECKS = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-"""Table 2, its columns t (expansion), c (channels), n (blocks), s (stride of the first)."""
+"""Table 2: the columns t (expansion), c (channels), n (blocks), s (stride of the first block)."""
 
 
 def divisible_channels(channels: float) -> int:

@@ -11,7 +11,7 @@ from cvpipe.models.blocks import Style, activate, conv_norm, convolution, depthw
 from cvpipe.models.pooling import MaxPooling2D
 
 Maps = tuple[keras.KerasTensor, keras.KerasTensor]
-"""The outputs of the last cell and of the one before."""
+"""The outputs of the last cell and of the cell before it."""
 
 
 def nasnet(
@@ -57,13 +57,13 @@ def nasnet(
     features[4] = maps[0]
     maps = reduction_cell(maps, filters // 2, style=style, name="stage2_reduction")
     for stage in (2, 3, 4):
-        own = filters * 2 ** (stage - 2)
+        stage_filters = filters * 2 ** (stage - 2)
         if stage > 2:
             before = maps[1]
-            maps = reduction_cell(maps, own, style=style, name=f"stage{stage}_reduction")
+            maps = reduction_cell(maps, stage_filters, style=style, name=f"stage{stage}_reduction")
             maps = (maps[0], before) if skips else maps
         for index in range(1, cells + 1):
-            maps = normal_cell(maps, own, style=style, name=f"stage{stage}_cell{index}")
+            maps = normal_cell(maps, stage_filters, style=style, name=f"stage{stage}_cell{index}")
         features[2 ** (stage + 1)] = maps[0]
     features[32] = activate(maps[0], "relu", style=style, name="last")
     return features

@@ -62,7 +62,7 @@ class Normalize(keras.layers.Layer):
             getattr(self, name).assign(value)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "kind": self.kind, "shape": self.shape}
 
     def _constant(self, name: str, shape: tuple[int, ...], start: str) -> keras.Variable:

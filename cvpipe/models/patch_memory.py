@@ -87,9 +87,9 @@ class PatchBank(PatchMemory):
             nearest = tf.argmin(_squares(patches, bank, known), 1)
             closest = tf.gather(bank, nearest)
             distances = tf.where(known[0], _norm(patches - closest), 0.0)
-            strangest = tf.argmax(distances)
-            weight = self._weight(patches[strangest], closest[strangest], bank, known)
-            return tf.reshape(distances, [height, width]), weight * distances[strangest]
+            farthest = tf.argmax(distances)
+            weight = self._weight(patches[farthest], closest[farthest], bank, known)
+            return tf.reshape(distances, [height, width]), weight * distances[farthest]
 
         specs = (tf.TensorSpec([height, width]), tf.TensorSpec([]))
         distances, of_image = tf.map_fn(measure_one, features, fn_output_signature=specs)
@@ -99,15 +99,15 @@ class PatchBank(PatchMemory):
         """Reduce the bank and the patches of a batch to the size of the bank."""
         height, width, channels = features.shape[1:]
         patches = tf.reshape(features, [-1, channels])
-        seen = tf.repeat(weight > 0, height * width)
+        counted = tf.repeat(weight > 0, height * width)
         known = tf.range(self.size) < tf.cast(self.filled, tf.int32)
         both = tf.concat([self.bank, patches], 0)
-        chosen, valid = greedy_coreset(both, tf.concat([known, seen], 0), self.size)
+        chosen, valid = greedy_coreset(both, tf.concat([known, counted], 0), self.size)
         self.bank.assign(tf.where(valid[:, tf.newaxis], tf.gather(both, chosen), 0.0))
         self.filled.assign(tf.reduce_sum(tf.cast(valid, tf.float32)))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "size": self.size, "neighbors": self.neighbors}
 
     def _weight(
@@ -159,17 +159,17 @@ class PatchGaussians(PatchMemory):
 
     def take_in(self, features: tf.Tensor, weight: tf.Tensor) -> None:
         """Update the means, the covariances and the factors of the covariances."""
-        kept, own = self._kept(features), tf.reduce_sum(weight)
-        mean = tf.einsum("b,bpc->pc", weight, kept) / tf.maximum(own, 1.0)
+        kept, count = self._kept(features), tf.reduce_sum(weight)
+        mean = tf.einsum("b,bpc->pc", weight, kept) / tf.maximum(count, 1.0)
         away = kept - mean
         counted = weight[:, tf.newaxis, tf.newaxis] * away
         scatter = tf.einsum("bpc,bpd->pcd", counted, away)
-        total = tf.maximum(self.images + own, 1.0)
-        apart = mean - self.mean
-        between = apart[:, :, tf.newaxis] * apart[:, tf.newaxis]
-        self.scatter.assign_add(scatter + between * (self.images * own / total))
-        self.mean.assign_add(apart * (own / total))
-        self.images.assign_add(own)
+        total = tf.maximum(self.images + count, 1.0)
+        shift = mean - self.mean
+        between = shift[:, :, tf.newaxis] * shift[:, tf.newaxis]
+        self.scatter.assign_add(scatter + between * (self.images * count / total))
+        self.mean.assign_add(shift * (count / total))
+        self.images.assign_add(count)
         covariance = self.scatter / tf.maximum(self.images - 1.0, 1.0)
         identity = tf.eye(len(self.channels))
         factor = tf.linalg.cholesky(covariance + self.regularization * identity)
@@ -177,9 +177,9 @@ class PatchGaussians(PatchMemory):
         self.whitening.assign(tf.where(self.images > 0, whitening, 0.0))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
-        own = {"channels": self.channels, "regularization": self.regularization}
-        return {**super().get_config(), **own}
+        """Return the arguments that recreate the layer."""
+        count = {"channels": self.channels, "regularization": self.regularization}
+        return {**super().get_config(), **count}
 
     def _kept(self, features: tf.Tensor) -> tf.Tensor:
         """Return the chosen features of every position, [B, h·w, channels]."""
@@ -193,8 +193,8 @@ def _squares(patches: tf.Tensor, bank: tf.Tensor, known: tf.Tensor) -> tf.Tensor
     huge.
     """
     lengths = tf.where(known, tf.reduce_sum(tf.square(bank), 1), tf.float32.max)
-    own = tf.reduce_sum(tf.square(patches), 1, keepdims=True)
-    return lengths - 2 * tf.matmul(patches, bank, transpose_b=True) + own
+    patch_lengths = tf.reduce_sum(tf.square(patches), 1, keepdims=True)
+    return lengths - 2 * tf.matmul(patches, bank, transpose_b=True) + patch_lengths
 
 
 def _norm(vectors: tf.Tensor) -> tf.Tensor:

@@ -22,13 +22,13 @@ Size = Sequence[int]
 class MaxPooling2D(keras.layers.MaxPooling2D):
     """`keras.layers.MaxPooling2D` whose gradient XLA compiles (`max_pool`).
 
-    Outside XLA it is Keras's layer, whose kernels are faster there.
+    Without XLA, `call` is that of Keras's layer, whose kernels are faster.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return the maximum of each window, float [B, h, w, C]."""
-        known = self.data_format == "channels_last" and None not in inputs.shape[1:3]
-        if known and compiles_with_xla():
+        fixed_size = self.data_format == "channels_last" and None not in inputs.shape[1:3]
+        if fixed_size and compiles_with_xla():
             return max_pool(inputs, self.pool_size, self.strides, self.padding)
         return super().call(inputs)
 
@@ -85,8 +85,8 @@ def _to_first_maxima(
     slices = [_slice(offset, windows, strides) for offset in itertools.product(*map(range, size))]
     positions = _first_maxima(padded, slices, _first_inside(windows, size, strides, before))
     total, zero = tf.zeros_like(padded), tf.zeros_like(upstream)
-    # Going from the last position in a window to the first adds the windows of each pixel row by
-    # row, in the order of TensorFlow's kernel.
+    # The loop begins with the last position, so that the gradients of the windows that share a pixel
+    # are added row by row, in the order of TensorFlow's kernel.
     for position, (begin, end, step) in reversed(list(enumerate(slices))):
         total += tf.raw_ops.StridedSliceGrad(
             shape=tf.shape(padded),

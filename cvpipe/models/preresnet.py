@@ -101,8 +101,8 @@ def preresnet(
     stem = convolution(image, scale_channels(64, width), 7, 2, style=style, name="stem", bias=True)
     # As in Keras, no ReLU precedes the pooling, which pads with zeros.
     x = max_pool(stem, 3, 2, padding=1, name="stem_pool")
-    own = partial(stack, branch=branch)
-    maps = stages(x, own, blocks, [64, 128, 256, 512], 4, width=width, style=style)
+    apply_stack = partial(stack, branch=branch)
+    maps = stages(x, apply_stack, blocks, [64, 128, 256, 512], 4, width=width, style=style)
     return {2: stem, **maps, 32: _last(maps[32], style)}
 
 
@@ -133,8 +133,8 @@ def small_preresnet(
     """
     style = style._replace(branches=3 * blocks)
     x = convolution(image, scale_channels(16, width), 3, 1, style=style, name="stem")
-    own, filters = partial(stack, branch=branch), [16 * factor, 32 * factor, 64 * factor]
-    maps = stages(x, own, [blocks] * 3, filters, 1, width=width, style=style)
+    apply_stack, filters = partial(stack, branch=branch), [16 * factor, 32 * factor, 64 * factor]
+    maps = stages(x, apply_stack, [blocks] * 3, filters, 1, width=width, style=style)
     return {**maps, 4: _last(maps[4], style)}
 
 

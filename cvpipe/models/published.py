@@ -13,9 +13,9 @@ class Published(NamedTuple):
     """Figures of the published network, for the input size and classes of the catalog."""
 
     parameters: float | None = None
-    """Exact, unless the source is M or P."""
+    """Number of parameters; rounded if the source is M or P."""
     counted: Literal["trainable", "all"] = "trainable"
-    """Parameters counted; all includes BatchNorm's moving statistics."""
+    """Variables counted as parameters; "all" includes BatchNorm's moving statistics."""
     gmacs: float | None = None
     """Billions of multiply-adds, as rounded by the source."""
     source: str = ""

@@ -94,9 +94,9 @@ def check_grids(maps: Sequence[keras.KerasTensor], grids: Sequence[Size]) -> Non
     """
     for x, grid in zip(maps, grids, strict=True):
         if tuple(x.shape[1:3]) != grid:
-            found, meant = (f"{rows}×{columns}" for rows, columns in (x.shape[1:3], grid))
+            found, expected = (f"{rows}×{columns}" for rows, columns in (x.shape[1:3], grid))
             raise ConfigError(
-                f"a feature map has {found} cells, but its stride implies {meant}: choose another"
+                f"a feature map has {found} cells, but its stride implies {expected}: choose another"
                 " model.backbone"
             )
 
@@ -104,8 +104,8 @@ def check_grids(maps: Sequence[keras.KerasTensor], grids: Sequence[Size]) -> Non
 def reach(
     features: dict[int, keras.KerasTensor], stride: int, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Add maps to `features` up to `stride`, each with twice the stride and channels of the one
-    before.
+    """Add maps to `features` up to `stride`. Each has twice the stride and twice the channels of the
+    map before.
     """
     features = dict(features)
     while (coarsest := max(features)) < stride:
@@ -142,10 +142,9 @@ def extra_maps(
 def feature_pyramid(
     maps: Sequence[keras.KerasTensor], channels: int, *, style: Style
 ) -> list[keras.KerasTensor]:
-    """Return a feature pyramid: maps of the sizes of `maps`, with `channels` channels each. The
-    next coarser map of the pyramid is upsampled and added to each (Lin et al. 2016, section 3).
-
-    As in the paper, its convolutions have no activation.
+    """Return a feature pyramid: maps of the sizes of `maps`, with `channels` channels each. A 1×1
+    convolution of each backbone map and the upsampled next coarser map are added (Lin et al. 2016,
+    section 3). As in the paper, the convolutions have no activation.
     """
     merged: list[keras.KerasTensor] = []
     for level in range(len(maps), 0, -1):

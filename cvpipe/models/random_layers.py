@@ -43,7 +43,7 @@ class Dropout(keras.layers.Layer):
         return _drop(x, self.rate, tf.shape(x), self.seed_generator) if training else x
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "rate": self.rate}
 
 
@@ -71,7 +71,7 @@ class StochasticDepth(keras.layers.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "rate": self.rate}
 
 
@@ -98,7 +98,7 @@ class DropConnect(keras.layers.Dense):
         return tf.matmul(x, kernel) + self.bias
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "rate": self.rate}
 
 

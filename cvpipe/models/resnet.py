@@ -1,7 +1,7 @@
 """Residual networks (He et al. 2015): branches, stacks of blocks, and whole networks.
 
-`small` makes section 4.2's networks for small images, and `large` makes table 1's for ImageNet. As
-in torchvision, the stride of a bottleneck is in its 3×3 convolution, not in the 1×1 convolution
+`small` builds the networks of section 4.2 for small images, and `large` those of table 1 for
+ImageNet. As in torchvision, the stride of a bottleneck is in its 3×3 convolution, not in the 1×1 convolution
 before it.
 """
 
@@ -82,7 +82,7 @@ def pad_shortcut(
 def project_shortcut(
     x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Apply option B of section 3.3: a 1×1 convolution if the shape changes or `style` asks for it.
+    """Apply option B of section 3.3: a 1×1 convolution if the shape changes or `style.projected`.
 
     [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels].
     """
@@ -115,8 +115,8 @@ def stack(
         if shortcut is None:
             x = residual
         else:
-            own = style._replace(projected=style.projected and index == 0)
-            identity = shortcut(x, residual.shape[-1], block_stride, style=own, name=block)
+            block_style = style._replace(projected=style.projected and index == 0)
+            identity = shortcut(x, residual.shape[-1], block_stride, style=block_style, name=block)
             x = add_residual(identity, residual, drop=drop, name=block)
         x = activate(x, "relu", style=style, name=block)
     return x
@@ -194,8 +194,8 @@ def small(
     x = conv_norm(
         image, scale_channels(16, width), 3, 1, style=style, activation="relu", name="stem"
     )
-    own = partial(stack, branch=basic, shortcut=shortcut)
-    return stages(x, own, [blocks] * 3, [16, 32, 64], 1, width=width, style=style)
+    apply_stack = partial(stack, branch=basic, shortcut=shortcut)
+    return stages(x, apply_stack, [blocks] * 3, [16, 32, 64], 1, width=width, style=style)
 
 
 def large(
@@ -214,8 +214,11 @@ def large(
         image, scale_channels(64, width), 7, 2, style=style, activation="relu", name="stem"
     )
     x = stem_pool(stem, style=style)
-    own = partial(stack, branch=branch, shortcut=shortcut)
-    return {2: stem, **stages(x, own, blocks, [64, 128, 256, 512], 4, width=width, style=style)}
+    apply_stack = partial(stack, branch=branch, shortcut=shortcut)
+    return {
+        2: stem,
+        **stages(x, apply_stack, blocks, [64, 128, 256, 512], 4, width=width, style=style),
+    }
 
 
 def stages(
@@ -244,12 +247,12 @@ def stages(
     """
     drops = linear_decay(sum(blocks), style.stochastic_depth)
     features = {}
-    for index, (count, own) in enumerate(zip(blocks, filters, strict=True)):
+    for index, (count, channels) in enumerate(zip(blocks, filters, strict=True)):
         begin = sum(blocks[:index])
         x = apply(
             x,
             drops[begin : begin + count],
-            scale_channels(own, width),
+            scale_channels(channels, width),
             1 if index == 0 else 2,
             style=style,
             name=f"stage{index + 1}",

@@ -86,8 +86,8 @@ def unet_decoder(
     """Apply U-Net's expanding path (Ronneberger et al. 2015, figure 1, right). Each step has a 2×2
     up-convolution, a concatenation and two 3×3 convolutions.
 
-    A step has as many channels as the map that it concatenates; in the paper, half of the step
-    before. If the backbone has no map of the step's stride, nothing is concatenated and the
+    A step has as many channels as the map that it concatenates; in the paper, these are half the
+    channels of the step before. If the backbone has no map of the step's stride, nothing is concatenated and the
     channels are halved.
 
     Args:

@@ -40,7 +40,7 @@ def fcn(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """Build FCN-32s, FCN-16s or FCN-8s (Long et al. 2015) on any backbone; the paper's is
+    """Build FCN-32s, FCN-16s or FCN-8s (Long et al. 2015) on any backbone. The paper uses
     fcn_vgg16.
 
     Args:
@@ -91,7 +91,7 @@ def unet(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """Build U-Net (Ronneberger et al. 2015) on any backbone; the paper's is unet, without norms.
+    """Build U-Net (Ronneberger et al. 2015) on any backbone. The paper uses unet without norms.
 
     Args:
         backbone: function that makes the feature maps; all maps with strides of s or more are used.
@@ -140,7 +140,7 @@ def segnet(
     As in the authors' model, the 26th convolution is the classifier, with a 3×3 kernel.
 
     Args:
-        unpooling: method of upsampling (`Unpooling`); the paper's is max.
+        unpooling: method of upsampling (`Unpooling`); max in the paper.
         output_stride: s, a power of two up to 16; finer stages are left out.
         Others: see `fcn`.
     """
@@ -172,10 +172,10 @@ def deconvnet(
     """Build DeconvNet (Noh et al. 2015, table 2): VGG16's convolutions, fc6 and fc7, and their
     mirror image, each with a norm.
 
-    Its deconvolutions have a stride of 1. A convolution with a rotated kernel is equivalent and
-    used instead. fc6 and its mirror image keep the map's size, so images may have any size. In the
-    paper, images have 224×224 pixels, fc6 reduces 7×7 cells to one, and its mirror image restores
-    them. Arguments and errors as for `segnet`.
+    The paper's deconvolutions have a stride of 1, so each is equivalent to a convolution with a
+    rotated kernel. This network has convolutions. fc6 and its mirror image keep the map's size, so
+    images may have any size. In the paper, images have 224×224 pixels, fc6 reduces 7×7 cells to
+    one, and its mirror image restores them. Arguments and errors as for `segnet`.
     """
     image, normalized = network_input(input_shape, normalize)
     x, poolings = mirrored_vgg.encode(normalized, width=width, style=style)

@@ -45,11 +45,13 @@ def unit(
     The bottleneck has a quarter of `channels`. The `first` unit of the network has no groups in its
     first convolution (section 3.3).
     """
-    own = 1 if first else groups
+    first_groups = 1 if first else groups
     inner = groups * max(1, channels // 4 // groups)
     branch = channels - x.shape[-1] if stride > 1 else channels
-    y = conv_norm(x, inner, 1, 1, style=style, activation="relu", name=f"{name}_conv1", groups=own)
-    if own > 1:
+    y = conv_norm(
+        x, inner, 1, 1, style=style, activation="relu", name=f"{name}_conv1", groups=first_groups
+    )
+    if first_groups > 1:
         y = shuffle(y, groups, name)
     y = depthwise_norm(y, 3, stride, style=style, activation=None, name=f"{name}_depthwise")
     y = conv_norm(

@@ -46,8 +46,8 @@ class ConditionalInstanceNorm(keras.layers.Layer):
         mean, variance = keras.ops.moments(features, axes=[1, 2], keepdims=True)
         normalized = (features - mean) * keras.ops.rsqrt(variance + self.epsilon)
         scale, shift = (
-            keras.ops.matmul(weights, keras.ops.cast(own, "float32"))[:, None, None]
-            for own in (self.gamma, self.beta)
+            keras.ops.matmul(weights, keras.ops.cast(of_styles, "float32"))[:, None, None]
+            for of_styles in (self.gamma, self.beta)
         )
         return keras.ops.cast(normalized * scale + shift, self.compute_dtype)
 
@@ -56,7 +56,7 @@ class ConditionalInstanceNorm(keras.layers.Layer):
         return input_shape[0]
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
@@ -65,7 +65,7 @@ class ReflectionPadding(keras.layers.Layer):
     """Pads images, float [B, H, W, C], by reflection. Zeros would be visible at the edges."""
 
     def __init__(self, pixels: int, **settings: Any) -> None:
-        """Create the layer. It adds `pixels` on each side, fewer than an image has."""
+        """Create the layer. It adds `pixels` pixels on each side; images must be larger than that."""
         super().__init__(**settings)
         self.pixels = pixels
 
@@ -75,7 +75,7 @@ class ReflectionPadding(keras.layers.Layer):
         return keras.ops.pad(x, around, mode="reflect")
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "pixels": self.pixels}
 
 

@@ -26,7 +26,7 @@ def transfer(source: keras.Model, target: keras.Model) -> None:
     Raises:
         ConfigError: the networks differ.
     """
-    given = [
+    source_weights = [
         (name, value)
         for layer in _walk(source)
         if not isinstance(layer, keras.layers.Normalization)
@@ -34,27 +34,29 @@ def transfer(source: keras.Model, target: keras.Model) -> None:
     ]
     for layer in _walk(target):
         for name, variable in _weights(layer):
-            if name == "gamma" and (not given or given[0][0] != "gamma"):
+            if name == "gamma" and (not source_weights or source_weights[0][0] != "gamma"):
                 variable.assign(np.ones(variable.shape))
                 continue
-            if not given:
+            if not source_weights:
                 raise ConfigError(f"{source.name} has no weights left for {variable.path}")
-            _, value = given.pop(0)
+            _, value = source_weights.pop(0)
             if not _fits(value, variable):
                 raise ConfigError(
                     f"{source.name} has {tuple(value.shape)} where {variable.path} of"
                     f" {target.name} is {tuple(variable.shape)}: the networks differ"
                 )
             variable.assign(np.reshape(value, variable.shape))
-    if given:
-        raise ConfigError(f"{target.name} has no place for {len(given)} weights of {source.name}")
+    if source_weights:
+        raise ConfigError(
+            f"{target.name} has no place for {len(source_weights)} weights of {source.name}"
+        )
 
 
 def _fits(value: Any, variable: Any) -> bool:
     """Return True if both have the same dimensions apart from 1s, or `value` is flattened."""
-    own, other = ([size for size in x.shape if size > 1] for x in (variable, value))
+    target, source = ([size for size in x.shape if size > 1] for x in (variable, value))
     flattened = len(value.shape) == 2 and value.shape[-1] == variable.shape[-1]
-    return own == other or (flattened and np.prod(value.shape) == np.prod(variable.shape))
+    return target == source or (flattened and np.prod(value.shape) == np.prod(variable.shape))
 
 
 def _weights(layer: keras.layers.Layer) -> Iterator[tuple[str, Any]]:

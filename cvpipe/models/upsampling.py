@@ -28,7 +28,7 @@ def bilinear_kernel(shape: tuple[int, int, int, int], dtype: Any = None) -> tf.T
     Args:
         shape: height and width of the kernel, output channels, input channels. For a stride of f
             the kernel has 2f pixels if f is even, else 2f − 1, as in `upsample`.
-        dtype: of the result; float32 by default.
+        dtype: dtype of the result; float32 by default.
     """
     rows, columns = (
         1 - np.abs(np.arange(length) - (length - 1) / 2) / ((length + 1) // 2)
@@ -147,7 +147,7 @@ class BilinearUpsampling(keras.layers.Layer):
         return tf.einsum("qw,bhwc->bhqc", across, tf.einsum("ph,bhwc->bpwc", down, x))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "factor": self.factor}
 
     def _weights(self, length: int) -> np.ndarray:
@@ -190,7 +190,7 @@ class Unpooling(keras.layers.Layer):
                 return nearest(x, 2, self.size)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "kind": self.kind, "size": self.size}
 
 

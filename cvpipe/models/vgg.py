@@ -58,12 +58,12 @@ class L2Normalization(keras.layers.Layer):
         return keras.ops.cast(unit * keras.ops.cast(self.scale, "float32"), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the layer again."""
+        """Return the arguments that recreate the layer."""
         return {**super().get_config(), "initial": self.initial}
 
 
 def vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """Configuration D; see `vgg`."""
+    """Build configuration D by `vgg`."""
     return vgg(image, COUNTS["vgg16"], width=width, style=style)
 
 

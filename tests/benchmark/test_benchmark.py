@@ -19,7 +19,7 @@ from conftest import ROOT, opened
 from cvpipe import __version__
 from cvpipe.benchmark.benchmark import artifact_size, rows_of, short_names
 from cvpipe.benchmark.contestants import Contestant, Plan
-from cvpipe.benchmark.requests import Request, drawn_photo, read_images, write_requests
+from cvpipe.benchmark.requests import Request, read_images, synthetic_photo, write_requests
 from cvpipe.errors import DataError
 from cvpipe.prediction.images import find_images
 
@@ -33,7 +33,7 @@ def inputs(request: Request) -> dict[str, Any]:
 
 
 def test_both_signatures_are_asked_about_the_same_images(artifact: Path, tmp_path: Path) -> None:
-    contents = [drawn_photo(), EXAMPLE.read_bytes(), drawn_photo()]
+    contents = [synthetic_photo(), EXAMPLE.read_bytes(), synthetic_photo()]
     requests = write_requests(artifact, contents, tmp_path)
     assert [own.signature for own in requests] == ["tensor", "serving_default"]
     signatures = opened(artifact).loaded.signatures
@@ -48,7 +48,7 @@ def test_an_artifact_without_images_is_refused(artifact: Path, tmp_path: Path) -
     text = json.loads(about.read_text(encoding="utf-8"))
     about.write_text(json.dumps({**text, "signatures": {}}), encoding="utf-8")
     with pytest.raises(DataError, match="has no signature that takes images"):
-        write_requests(copy, [drawn_photo()], tmp_path)
+        write_requests(copy, [synthetic_photo()], tmp_path)
 
 
 def test_images_are_chosen_evenly_and_few_are_repeated(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_images_are_chosen_evenly_and_few_are_repeated(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_a_process_has_its_cores_and_measures_each_batch(artifact: Path, tmp_path: Path) -> None:
-    tensor, _ = write_requests(artifact, [drawn_photo()] * 5, tmp_path)
+    tensor, _ = write_requests(artifact, [synthetic_photo()] * 5, tmp_path)
     with Contestant(Plan(artifact, tensor, 1, (2, 4))) as contestant:
         contestant.wait()
         started = psutil.Process().children()

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
 from cvpipe.data.prepare import normalize
-from cvpipe.explain.attack import Norm, deep_fool, fgsm, make_ball, margin_loss, pgd, to_bytes
+from cvpipe.explain.attack import Norm, attack_loss, deep_fool, fgsm, make_ball, pgd, to_bytes
 from cvpipe.explain.robustness import Model, Plan, Point, accuracies
 from test_maps import SIZE, convolutional, linear
 
@@ -28,7 +28,7 @@ def pixels(count: int = 4) -> tf.Tensor:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("epsilon", [0.01, 8 / 255, 0.3])
 def test_attacks_stay_in_the_ball_also_as_a_png_file(norm: Norm, epsilon: float) -> None:
-    ball, original, loss = make_ball(epsilon, norm, TWO), pixels(), margin_loss(convolutional())
+    ball, original, loss = make_ball(epsilon, norm, TWO), pixels(), attack_loss(convolutional())
     images = normalize(original, TWO)
     seed = tf.constant([0, 3], tf.int64)
     for found in (
@@ -58,7 +58,7 @@ def test_one_step_moves_every_pixel_by_epsilon_along_the_sign_of_the_gradient() 
 
 def test_more_steps_raise_the_loss_further_and_the_seed_decides() -> None:
     subject = convolutional()
-    loss, images, ball = margin_loss(subject), normalize(pixels(), TWO), make_ball(0.1, "linf", TWO)
+    loss, images, ball = attack_loss(subject), normalize(pixels(), TWO), make_ball(0.1, "linf", TWO)
     before = loss(images, LABELS).numpy()
     once = loss(fgsm(loss, images, LABELS, ball), LABELS).numpy()
     often = loss(pgd(loss, images, LABELS, ball, steps=20), LABELS).numpy()
@@ -73,7 +73,7 @@ def test_more_steps_raise_the_loss_further_and_the_seed_decides() -> None:
 def test_a_targeted_attack_raises_the_wanted_class() -> None:
     subject = convolutional()
     images, ball = normalize(pixels(), TWO), make_ball(0.2, "linf", TWO)
-    found = pgd(margin_loss(subject, targeted=True), images, LABELS, ball, steps=20)
+    found = pgd(attack_loss(subject, targeted=True), images, LABELS, ball, steps=20)
     before, after = (tf.nn.softmax(subject.all_scores(x)) for x in (images, found))
     index = tf.stack([tf.range(4), LABELS], 1)
     assert (tf.gather_nd(after, index) > tf.gather_nd(before, index)).numpy().all()

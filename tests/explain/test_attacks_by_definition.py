@@ -12,7 +12,7 @@ import tensorflow as tf
 from scipy import stats
 
 from cvpipe.data.prepare import normalize
-from cvpipe.explain.attack import deep_fool, make_ball, margin_loss
+from cvpipe.explain.attack import attack_loss, deep_fool, make_ball
 from cvpipe.explain.carlini_wagner import carlini_wagner
 from cvpipe.explain.one_pixel import few_pixels
 from cvpipe.explain.robustness import METHODS, Method, Model, Plan, accuracies, make_attacks
@@ -91,7 +91,7 @@ def test_few_pixels_find_almost_the_best_one_of_a_linear_network() -> None:
 
 def test_three_pixels_are_three_at_most_and_worse_than_one() -> None:
     subject, ball = convolutional(), make_ball(1, "linf", TWO)
-    loss, images = margin_loss(subject), normalize(pixels(2), TWO)
+    loss, images = attack_loss(subject), normalize(pixels(2), TWO)
     found = [
         tf.function(partial(few_pixels, loss, ball=ball, pixels=n, seed=SEED))(images, LABELS[:2])
         for n in (1, 3)
@@ -127,7 +127,7 @@ def test_a_patch_covers_a_square_anywhere_and_nothing_else() -> None:
 
 def test_a_patch_learns() -> None:
     subject, ball = convolutional(), make_ball(0.3, "linf", TWO)
-    loss, images = margin_loss(subject), normalize(pixels(), TWO)
+    loss, images = attack_loss(subject), normalize(pixels(), TWO)
     patch = learn_patch(loss, [(images, LABELS)], ball, 5, 2, seed=SEED, passes=20)
     gray = tf.ones_like(patch) * (ball.low + ball.high) / 2
     learned, plain = (

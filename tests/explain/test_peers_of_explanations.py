@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.data.prepare import normalize_colors, restore_colors
-from cvpipe.explain.attack import deep_fool, fgsm, make_ball, margin_loss, pgd
+from cvpipe.explain.attack import attack_loss, deep_fool, fgsm, make_ball, pgd
 from cvpipe.explain.cam import grad_cam, grad_cam_pp
 from cvpipe.explain.gradients import gradient_input, integrated_gradients, saliency, smooth_grad
 from cvpipe.explain.perturbation import occlusion
@@ -132,7 +132,7 @@ def art(tmp_path_factory: pytest.TempPathFactory) -> Arrays:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_one_step_and_projected_gradient_ascent_are_arts(art: Arrays, norm: str) -> None:
-    loss, ball = margin_loss(convolutional()), make_ball(EPSILON, norm, TWO)
+    loss, ball = attack_loss(convolutional()), make_ball(EPSILON, norm, TWO)
     x = normalize_colors(pixels_inside(), TWO)
     once = fgsm(loss, x, CLASSES, ball)
     often = pgd(loss, x, CLASSES, ball, steps=ATTACK_STEPS)

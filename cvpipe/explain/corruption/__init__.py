@@ -1,7 +1,7 @@
 """Common corruptions: 15 kinds at five severities (Hendrycks and Dietterich 2019, "Benchmarking
 neural network robustness to common corruptions and perturbations").
 
-Kinds and most constants are the paper's, for images of 224 pixels; the functions are our own.
+The kinds and most constants are those of the paper, for images of 224 pixels; the functions aren't.
 Lengths in pixels grow with the shorter side of an image. Frost, snow and fog are drawn by
 procedures, not from photos.
 
@@ -29,8 +29,8 @@ from cvpipe.explain.corruption.weather import fog, frost, snow
 
 Corrupt = Callable[[np.ndarray, int, np.random.Generator, float], np.ndarray]
 CORRUPTIONS: Mapping[str, Corrupt] = {
-    own.__name__: own
-    for own in (
+    function.__name__: function
+    for function in (
         gaussian_noise,
         shot_noise,
         impulse_noise,

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage, signal
 
 RADII = (3, 4, 6, 8, 10)
-"""Radius of the disk that a point out of focus becomes."""
+"""Radius of the disk with which an image is blurred."""
 GLASS = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))
 """Standard deviation of the blur before and after, largest step of a pixel, number of steps."""
 MOTION = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))
@@ -32,7 +32,7 @@ def glass_blur(
     of a random walk of as many uniform steps.
     """
     sigma, longest, steps = GLASS[severity]
-    most = max(own[2] for own in GLASS)
+    most = max(constants[2] for constants in GLASS)
     walks = random.uniform(-1, 1, (most, 2, *image.shape[:2]))[:steps].sum(axis=0)
     moved = move(gaussian(image, sigma * scale), longest * scale * walks)
     return gaussian(moved, sigma * scale)
@@ -85,8 +85,8 @@ def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 def disk(radius: float) -> np.ndarray:
     """Return a disk as a kernel of sum 1."""
-    own = _ticks(radius)
-    y, x = np.meshgrid(own, own, indexing="ij")
+    ticks = _ticks(radius)
+    y, x = np.meshgrid(ticks, ticks, indexing="ij")
     inside = np.hypot(y, x) <= radius * (1 + 1e-9)
     return _kernel(y[inside], x[inside], np.ones(inside.sum()))
 
@@ -99,17 +99,17 @@ def line(radius: float, sigma: float, degrees: float) -> np.ndarray:
 
 
 def _ticks(radius: float) -> np.ndarray:
-    """Return equally spaced numbers from −radius to radius, at least two per pixel and 17."""
+    """Return equally spaced numbers from −radius to radius, at least 17 and two per pixel."""
     half = max(int(np.ceil(2 * radius)), 8)
     return np.linspace(-radius, radius, 2 * half + 1)
 
 
 def _kernel(y: np.ndarray, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return points [n] with weights as a kernel of sum 1. A point between pixels is shared among
-    its four neighbors, as bilinear interpolation would, so small shapes blur a little.
+    """Return points [n] with weights as a kernel of sum 1. The weight of a point between pixels is
+    divided among its four neighbors, as in bilinear interpolation, so small shapes blur a little.
     """
     reach = int(np.ceil(max(np.abs(y).max(), np.abs(x).max())))
     pixels = np.arange(-reach, reach + 1)
-    rows, columns = (np.maximum(1 - np.abs(own[:, np.newaxis] - pixels), 0) for own in (y, x))
+    rows, columns = (np.maximum(1 - np.abs(axis[:, np.newaxis] - pixels), 0) for axis in (y, x))
     kernel = (rows * weights[:, np.newaxis]).T @ columns
     return kernel / kernel.sum()

@@ -1,4 +1,4 @@
-"""Changes of brightness and contrast, distortion, pixels and JPEG."""
+"""Changes of brightness and contrast, elastic distortion, pixelation and JPEG compression."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SMOOTH = 5
 def brightness(
     image: np.ndarray, severity: int, random: np.random.Generator, scale: float
 ) -> np.ndarray:
-    """Add BRIGHTER to the value of each pixel in HSV, the largest of its channels, and keep hue and
+    """Add BRIGHTER to each pixel's value in HSV, which is its largest channel, and keep hue and
     saturation.
     """
     value = image.max(axis=-1, keepdims=True)
@@ -42,8 +42,8 @@ def elastic_transform(
 ) -> np.ndarray:
     """Displace pixels by BENDS along smooth random fields (Simard et al. 2003).
 
-    The paper also applies a random affine map, and only some of its constants grow with the
-    severity. The map is left out here, so that objects stay in place.
+    The paper also applies a random affine map, and only some of the paper's constants grow with the
+    severity. This function applies no affine map, so that objects stay in place.
     """
     drawn = random.standard_normal((*image.shape[:2], 2))
     fields = np.moveaxis(gaussian(drawn, _SMOOTH * scale), -1, 0)

@@ -1,4 +1,4 @@
-"""Noise of single values."""
+"""Noise that is independent in each pixel and channel."""
 
 from __future__ import annotations
 

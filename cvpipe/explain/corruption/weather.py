@@ -8,14 +8,14 @@ from scipy import ndimage
 from cvpipe.explain.corruption.blur import convolve, line
 
 SNOW = ((0.06, 0.8), (0.09, 0.75), (0.12, 0.7), (0.14, 0.65), (0.16, 0.55))
-"""Share of pixels in flakes, and share of the image that keeps its color; the rest is bleached."""
+"""Share of pixels covered by flakes, and weight of the image; the rest is the bleached image's."""
 FROST = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.8), (0.6, 0.9))
 """Weights of the image and of the frost. The paper weights its photos of frost by 0.7 and 0.75 at
 the last two severities.
 """
 FOG = ((1.5, 2), (2, 1.9), (2.5, 1.8), (3, 1.7), (3.5, 1.6))
 """Strength of the fog, and the factor by which details of half the size are weaker. The paper has
-1.5 to 3 and 2 to 1.4; with these values, the last two severities would hardly differ here.
+1.5 to 3 and 2 to 1.4; with the paper's values, the last two severities would hardly differ here.
 """
 FLAKE, FALL = 3, (12, 8)
 """Side of a flake; half of the length of its fall, and standard deviation of the weights along
@@ -55,8 +55,8 @@ def frost(
 
 
 def fog(image: np.ndarray, severity: int, random: np.random.Generator, scale: float) -> np.ndarray:
-    """Add fractal noise, and scale to the brightest value of the image. The formula is the paper's,
-    with a different fractal.
+    """Add fractal noise, and scale back to the range of the image. The formula is the paper's, with
+    a different fractal.
     """
     strength, decay = FOG[severity]
     brightest = image.max()

@@ -37,8 +37,8 @@ def convert(plain: Plain, file: Path) -> None:
         image.get_tensor().set_names({IMAGES})
         for output in model.outputs:
             # Drop names that are internal to the graph, such as "network/add:0".
-            own = {name for name in plain.names if f"{name}:0" in output.get_names()}
-            output.get_tensor().set_names(own)
+            answer_names = {name for name in plain.names if f"{name}:0" in output.get_names()}
+            output.get_tensor().set_names(answer_names)
         openvino.save_model(model, file, compress_to_fp16=False)
 
 

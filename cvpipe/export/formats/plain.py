@@ -61,8 +61,8 @@ def plain(folder: Path, batch: int | None) -> Plain:
     }
 
     def answer(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        given = {name: tf.constant(value) for name, value in options.items()}
-        answers = signature(**{IMAGES: image}, **given)
+        defaults = {name: tf.constant(value) for name, value in options.items()}
+        answers = signature(**{IMAGES: image}, **defaults)
         # Other runtimes have no strings. Class numbers replace class names.
         return {name: value for name, value in answers.items() if value.dtype != tf.string}
 

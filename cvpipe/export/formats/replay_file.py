@@ -15,7 +15,7 @@ def replay_litert(file: str, images: np.ndarray) -> dict[str, np.ndarray]:
 
     runner = Interpreter(model_path=file).get_signature_runner()
     each = [runner(image=images[n : n + 1]) for n in range(len(images))]
-    return {name: np.concatenate([own[name] for own in each]) for name in each[0]}
+    return {name: np.concatenate([answers[name] for answers in each]) for name in each[0]}
 
 
 def replay_onnx(file: str, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -39,7 +39,7 @@ def check_formats(names: Sequence[str], task: Task, config: Config) -> None:
             a fixed size, or only TensorFlow can run the variant.
     """
     for name in names:
-        missing = [own for own in _runtime(name).modules if importlib.util.find_spec(own) is None]
+        missing = [m for m in _runtime(name).modules if importlib.util.find_spec(m) is None]
         if missing:
             raise ConfigError(
                 f"--format {name}: needs {' and '.join(missing)}; install it with: pip install"
@@ -140,12 +140,12 @@ def _compared(
         if value.dtype == object:
             continue
         try:
-            apart = difference(value, given[name], task.answers[name], TOLERANCE)
+            found = difference(value, given[name], task.answers[name], TOLERANCE)
         except Refused as reason:
             raise UserError(
                 f"{runtime.file}: refused, because {name} ({runtime.title}) {reason}"
             ) from None
-        worst = max(worst, apart)
+        worst = max(worst, found)
     return worst
 
 

@@ -39,8 +39,8 @@ def translate(
     """Translate an experiment into a pipeline.
 
     Args:
-        names: a registered experiment or a YAML file, then files that override its values, as Model
-            Garden's --experiment and --config_file.
+        names: a registered experiment or a YAML file, and then files that override its values, as
+            with Model Garden's --experiment and --config_file.
         task: one of classification, detection and segmentation; None to detect it from the keys.
         images: number of training images; None to assume that an epoch is the steps between two
             evaluations.

@@ -46,8 +46,8 @@ def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[s
 def _fields(experiment: Experiment) -> dict[str, Any]:
     """Return the keys for the names of features in records."""
     usual = {"image": "image/encoded", "label": "image/class/label"}
-    given = {key: experiment.get(f"{TRAIN}.{key}_field_key", own) for key, own in usual.items()}
-    return {key: own for key, own in given.items() if own != usual[key]}
+    given = {key: experiment.get(f"{TRAIN}.{key}_field_key", name) for key, name in usual.items()}
+    return {key: name for key, name in given.items() if name != usual[key]}
 
 
 def _views(experiment: Experiment, size: list[int]) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -92,7 +92,7 @@ def _policy(experiment: Experiment) -> list[dict[str, Any]]:
         if policy != "v0":
             experiment.note(f"{at}.autoaug.augmentation_name", "replaced by the published policy")
         return [{"op": "auto_augment"}]
-    experiment.note(f"{at}.type", "no such policy; left out")
+    experiment.note(f"{at}.type", "cvpipe has no such policy; left out")
     return []
 
 
@@ -106,7 +106,7 @@ def _erasing(experiment: Experiment) -> list[dict[str, Any]]:
         {
             "op": "erase",
             "probability": experiment.get(f"{at}.probability", 0.25),
-            "area": [round(own, 6) for own in area],
+            "area": [round(share, 6) for share in area],
             "aspect": [aspect, round(1 / aspect, 6)],
         }
     ]

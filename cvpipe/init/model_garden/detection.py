@@ -62,7 +62,7 @@ def _head(experiment: Experiment, size: list[int]) -> dict[str, Any]:
     side, longest = experiment.get(f"{ANCHOR}.anchor_size", 4.0), max(size)
     decoder = experiment.get("task.model.decoder.type", "fpn")
     channels = experiment.get(f"task.model.decoder.{decoder}.num_filters", 256)
-    aspects = [own for own in experiment.numbers(f"{ANCHOR}.aspect_ratios", (0.5, 1, 2)) if own > 1]
+    aspects = [a for a in experiment.numbers(f"{ANCHOR}.aspect_ratios", (0.5, 1, 2)) if a > 1]
     experiment.get(f"{ANCHOR}.num_scales", 3)
     separable = experiment.get(f"{HEAD}.use_separable_conv", False)
     experiment.notes.append(

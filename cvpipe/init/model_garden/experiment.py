@@ -14,7 +14,7 @@ class Experiment:
     """Values by path, with a record of those that have been translated."""
 
     def __init__(self, values: Mapping[str, Any], places: Mapping[str, str]):
-        """`values` are leaves by path; `places` are their lines, such as "a.yaml:3", by path."""
+        """`values` and `places` are dictionaries by path; a place is a line such as "a.yaml:3"."""
         self.values, self.places = dict(values), dict(places)
         self.taken: set[str] = set()
         self.notes: list[str] = []
@@ -36,8 +36,8 @@ class Experiment:
             return int(value)
         if default is not None and not isinstance(value, type(default)):
             raise ConfigError(
-                f"{self.places.get(path, path)}: {path} is {value!r}, not a"
-                f" {type(default).__name__} as Model Garden needs; correct it"
+                f"{self.places.get(path, path)}: {path} is {value!r}, but Model Garden needs the"
+                f" type {type(default).__name__}; correct it"
             )
         return value
 
@@ -84,8 +84,8 @@ def read_experiment(names: Sequence[str]) -> Experiment:
     values, places = dict[str, Any](), dict[str, str]()
     for name in names:
         file = find_path(name)
-        own, lines = _of_file(name) if file.is_file() else (_registered(name), {})
-        leaves = dict(_leaves(own, ""))
+        nested, lines = _of_file(name) if file.is_file() else (_registered(name), {})
+        leaves = dict(_leaves(nested, ""))
         for path in leaves:
             # A list or number replaces a mapping, and vice versa.
             for other in [key for key in values if f"{key}.".startswith(f"{path}.")]:

@@ -113,7 +113,7 @@ _CHOICES = (
 )
 """Keys whose `type` selects one of the mappings below them."""
 _OFF: tuple[Any, ...] = ("", False, 0, 0.0, [], {})
-"""Values that turn a key of Model Garden off, unless `USUAL` has its default values."""
+"""Values that turn a key of Model Garden off. For keys in `USUAL`, its values apply instead."""
 _UNCHOSEN = "Unused by Model Garden, because another type is selected"
 
 
@@ -137,9 +137,9 @@ def leftovers(experiment: Experiment) -> list[str]:
             unknown.append(
                 f"{path}: {shown(value)}: not understood" + (f" ({place})." if place else ".")
             )
-        elif not _says_nothing(path, value):
+        elif not _is_usual(path, value):
             left.setdefault(reason, []).append(f"{path}: {shown(value)}")
-    return [*unknown, *(f"{reason}: {', '.join(own)}." for reason, own in left.items())]
+    return [*unknown, *(f"{reason}: {', '.join(keys)}." for reason, keys in left.items())]
 
 
 def _is_unchosen(experiment: Experiment, path: str) -> bool:
@@ -151,10 +151,10 @@ def _is_unchosen(experiment: Experiment, path: str) -> bool:
     return False
 
 
-def _says_nothing(path: str, value: Any) -> bool:
+def _is_usual(path: str, value: Any) -> bool:
     usual = USUAL.get(path.rsplit(".", 1)[-1], _OFF)
     # The type is compared, too, because True == 1 in Python.
-    return value is None or any(value == own and type(value) is type(own) for own in usual)
+    return value is None or any(value == other and type(value) is type(other) for other in usual)
 
 
 def _reason(path: str) -> str | None:

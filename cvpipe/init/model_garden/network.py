@@ -16,7 +16,7 @@ _MOBILE = {
     "MobileNetV3Large": "mobilenet_v3_large",
     "MobileNetV3Small": "mobilenet_v3_small",
 }
-_STANDING_IN = {"mobiledet": "mobilenet_v2", "spinenet_mobile": "mobilenet_v2"}
+_REPLACEMENTS = {"mobiledet": "mobilenet_v2", "spinenet_mobile": "mobilenet_v2"}
 
 
 def model(experiment: Experiment) -> tuple[dict[str, Any], dict[str, str]]:
@@ -31,7 +31,7 @@ def model(experiment: Experiment) -> tuple[dict[str, Any], dict[str, str]]:
     elif given == "efficientnet":
         values = _efficientnet(experiment)
     else:
-        values = {"backbone": _STANDING_IN.get(given, "resnet50")}
+        values = {"backbone": _REPLACEMENTS.get(given, "resnet50")}
         _stand_in(experiment, f"{AT}.type", values["backbone"])
     is_same = len(experiment.notes) == before
     drop = experiment.get(f"{AT}.{given}.stochastic_depth_drop_rate", 0.0)
@@ -57,20 +57,20 @@ def _stand_in(experiment: Experiment, path: str, ours: str) -> None:
 def _resnet(experiment: Experiment, given: str) -> dict[str, Any]:
     at = f"{AT}.{given}"
     depth = experiment.get(f"{at}.model_id", 50)
-    nearest = min(_DEPTHS, key=lambda own: abs(own - depth))
+    nearest = min(_DEPTHS, key=lambda number: abs(number - depth))
     ours = f"resnet{nearest}"
     if nearest != depth:
         _stand_in(experiment, f"{at}.model_id", ours)
     width = experiment.get(f"{at}.depth_multiplier", 1.0)
     if experiment.get(f"{at}.stem_type", "v0") != "v0":
-        experiment.note(f"{at}.stem_type", f"{ours} has one 7×7 convolution there, as v0")
+        experiment.note(f"{at}.stem_type", f"{ours} begins with one 7×7 convolution, as with v0")
     if not experiment.get(f"{at}.scale_stem", True) and width != 1:
         experiment.note(f"{at}.scale_stem", "here width also scales the stem")
     if experiment.get(f"{at}.se_ratio", 0.0):
         experiment.note(f"{at}.se_ratio", f"{ours} has no squeeze-and-excitation")
     for key in ("resnetd_shortcut", "replace_stem_max_pool"):
         if experiment.get(f"{at}.{key}", False):
-            experiment.note(f"{at}.{key}", f"{ours} has the paper's layers there")
+            experiment.note(f"{at}.{key}", f"{ours} has the layers of the paper instead")
     if given == "dilated_resnet":
         experiment.note(f"{AT}.type", f"replaced by {ours}, without dilation")
     freeze_norms = not experiment.get(f"{at}.bn_trainable", True)
@@ -107,10 +107,12 @@ def _norm(experiment: Experiment, given: str) -> dict[str, Any]:
     }
     activation = experiment.get(f"{NORM}.activation", "relu")
     ours = MODEL_GARDEN_ACTIVATIONS.get(activation)
-    own = "silu" if given == "efficientnet" else "relu"
+    default = "silu" if given == "efficientnet" else "relu"
     if ours is None:
-        experiment.note(f"{NORM}.activation", "no such activation; the network keeps its own")
-    elif ours != own and given not in ("mobilenet", "mobiledet"):
+        experiment.note(
+            f"{NORM}.activation", "cvpipe has no such activation; the network keeps its default"
+        )
+    elif ours != default and given not in ("mobilenet", "mobiledet"):
         # Model Garden's MobileNets ignore the experiment's activation.
         values["activation"] = ours
     return values

@@ -33,9 +33,9 @@ def data(
     if name:
         return _tfds(experiment, {"kind": "tfds", "name": name, **for_tfds})
     paths, held_out = (_paths(experiment, f"{at}.input_path") for at in (TRAIN, VALIDATION))
-    said = f"{TRAIN}.input_path: {', '.join(paths) or 'not given'}"
+    reason = f"{TRAIN}.input_path: {', '.join(paths) or 'not given'}"
     if held_out:
-        said += f"; {VALIDATION}.input_path: {', '.join(held_out)}"
+        reason += f"; {VALIDATION}.input_path: {', '.join(held_out)}"
     folder = _common_folder([*paths, *held_out])
     if paths and not folder:
         experiment.notes.append(
@@ -43,9 +43,9 @@ def data(
             " move them below one folder, or merge them (kind: merge)."
         )
     if experiment.get(f"{TRAIN}.file_type", "tfrecord") != "tfrecord" or not paths or not folder:
-        said += ". kind: auto detects the format; set path to the folder of the data set"
+        reason += ". kind: auto detects the format; set path to the folder of the data set"
         known = posixpath.dirname(paths[0]) if paths else "data"
-        return {"source": {"kind": "auto", "path": known or "."}}, {"data.source": said}
+        return {"source": {"kind": "auto", "path": known or "."}}, {"data.source": reason}
     if "://" in folder:
         experiment.notes.append(
             f"{TRAIN}.input_path: copy the records to this machine first, and set data.source.path."
@@ -53,8 +53,8 @@ def data(
     source = {"kind": "tfrecord", "path": folder, "train": _pattern(paths, folder)}
     if held_out:
         source["test"] = _pattern(held_out, folder)
-        said += _TESTED
-    return {"source": {**source, **for_records}}, {"data.source": said}
+        reason += _TESTED
+    return {"source": {**source, **for_records}}, {"data.source": reason}
 
 
 def _tfds(experiment: Experiment, source: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -65,8 +65,8 @@ def _tfds(experiment: Experiment, source: dict[str, Any]) -> tuple[dict[str, Any
     held_out = experiment.get(f"{VALIDATION}.tfds_split", "")
     if not held_out:
         return {"source": source}, {}
-    said = f"{VALIDATION}.tfds_split: {held_out}{_TESTED}"
-    return {"source": {**source, "test": held_out}}, {"data.source": said}
+    reason = f"{VALIDATION}.tfds_split: {held_out}{_TESTED}"
+    return {"source": {**source, "test": held_out}}, {"data.source": reason}
 
 
 def label_map(experiment: Experiment) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def size_of(experiment: Experiment, *paths: str) -> list[int]:
     """
     for path in paths:
         values = experiment.get(path, [])
-        if len(values) >= 2 and all(isinstance(own, int) and own > 0 for own in values[:2]):
+        if len(values) >= 2 and all(isinstance(side, int) and side > 0 for side in values[:2]):
             return list(values[:2])
     experiment.notes.append(f"{paths[0]} isn't given: prepare.size is {SIDE}×{SIDE}.")
     return [SIDE, SIDE]
@@ -104,7 +104,9 @@ def size_of(experiment: Experiment, *paths: str) -> list[int]:
 def regularization(experiment: Experiment) -> dict[str, Any]:
     """Return `loss.l2`, if there is weight decay; Model Garden adds half the sum of squares."""
     if experiment.get("task.losses.loss_weight", 1.0) != 1:
-        experiment.note("task.losses.loss_weight", "multiply optimizer.learning_rate by it instead")
+        experiment.note(
+            "task.losses.loss_weight", "multiply optimizer.learning_rate by this value instead"
+        )
     decay = experiment.get("task.losses.l2_weight_decay", 0.0)
     if decay and experiment.get(f"{AT}.type", "resnet") in ("mobilenet", "efficientnet"):
         experiment.note(
@@ -117,14 +119,14 @@ def _paths(experiment: Experiment, path: str) -> list[str]:
     value = experiment.get(path)
     if value is None:
         # The key is a mapping of several data sets by name.
-        below = [own for own in experiment.values if own.startswith(f"{path}.")]
-        return [one for own in below for one in _paths(experiment, own)]
+        below = [key for key in experiment.values if key.startswith(f"{path}.")]
+        return [file for key in below for file in _paths(experiment, key)]
     values = value if isinstance(value, list) else [value]
-    return [one.strip() for own in values for one in str(own).split(",") if one.strip()]
+    return [file.strip() for entry in values for file in str(entry).split(",") if file.strip()]
 
 
 def _common_folder(paths: list[str]) -> str:
-    """Return the deepest folder that has all files, and isn't a pattern; "" if there is none."""
+    """Return the deepest folder that contains all files, without patterns; "" if there is none."""
     common = list(posixpath.commonprefix([path.split("/")[:-1] for path in paths]))
     while set("*?[{") & set("".join(common)):
         common.pop()

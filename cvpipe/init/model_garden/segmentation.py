@@ -46,17 +46,17 @@ def _named(experiment: Experiment, classes: int) -> dict[str, Any]:
         experiment.notes.append(
             "data.source.classes: experiments don't name the values of masks; name them."
         )
-    own = {} if image == "image/encoded" else {"image": image}
-    return {**own, "classes": [f"class_{number}" for number in range(min(classes, 255) or 2)]}
+    keys = {} if image == "image/encoded" else {"image": image}
+    return {**keys, "classes": [f"class_{number}" for number in range(min(classes, 255) or 2)]}
 
 
 def _ignored(experiment: Experiment) -> dict[str, Any]:
-    """Return the key for the value that isn't learned."""
+    """Return the key for the value of masks that is ignored in training."""
     ignored = experiment.get("task.losses.ignore_label", 255)
     if ignored == 255:
         return {}
     if not 0 <= ignored < 2**16:
-        experiment.note("task.losses.ignore_label", "no value of a mask; left out")
+        experiment.note("task.losses.ignore_label", "not a value of a mask; left out")
         return {}
     return {"ignore_indices": [ignored]}
 

@@ -33,19 +33,20 @@ def find_checkpoint(path: Path) -> Path | None:
     the folder `path`; None if there is none.
 
     Raises:
-        ConfigError: there are several, and no file "checkpoint" that names the newest.
+        ConfigError: the folder has several checkpoints, and no file "checkpoint" that names the
+            newest.
     """
     prefix = path.with_suffix("") if path.suffix == ".index" else path
     if Path(f"{prefix}.index").is_file():
         return prefix
-    found = sorted(own.with_suffix("") for own in path.glob("*.index")) if path.is_dir() else []
+    found = sorted(file.with_suffix("") for file in path.glob("*.index")) if path.is_dir() else []
     if len(found) < 2:
         return found[0] if found else None
     state = path / "checkpoint"
     text = state.read_text(errors="replace") if state.is_file() else ""
-    said = re.search(r'^model_checkpoint_path: "(.*)"', text, re.MULTILINE)
+    match = re.search(r'^model_checkpoint_path: "(.*)"', text, re.MULTILINE)
     # Only the name is used, because the folder may have moved.
-    last = path / Path(said[1]).name if said else None
+    last = path / Path(match[1]).name if match else None
     if last not in found:
         raise ConfigError(
             f"model.weights: {path}: has {len(found)} checkpoints and no file 'checkpoint' that"
@@ -78,9 +79,9 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
         }
     # Damaged bytes can raise any error of TensorFlow or Python.
     except Exception as error:
-        said = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"model.weights: {prefix}: damaged, or not a TensorFlow checkpoint ({said}); copy"
+            f"model.weights: {prefix}: damaged, or not a TensorFlow checkpoint ({reason}); copy"
             f" {prefix.name}.index and all of {prefix.name}.data-… again"
         ) from None
     if not any(name.startswith(BACKBONE) for name in values):
@@ -91,26 +92,26 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
     head = values.get(f"{HEAD}.kernel")
     if head is None or head.ndim != 2:
         # The layer after the backbone is not a classifier's last layer.
-        values = {name: own for name, own in values.items() if name.startswith(BACKBONE)}
+        values = {name: value for name, value in values.items() if name.startswith(BACKBONE)}
     return values
 
 
 def files_of(prefix: Path) -> list[Path]:
     """Return the files that hold a checkpoint's numbers, in order."""
     folder, name = prefix.parent, prefix.name
-    return sorted(own for own in folder.iterdir() if own.name.startswith(f"{name}.data-"))
+    return sorted(file for file in folder.iterdir() if file.name.startswith(f"{name}.data-"))
 
 
 def _names(keys: set[str], averaged: bool) -> dict[str, str]:
     """Return {name of a tensor for `read_checkpoint`: its key in the checkpoint}."""
-    place = next((own for own in _BACKBONES if any(key.startswith(own) for key in keys)), "\0")
+    prefix = next((start for start in _BACKBONES if any(k.startswith(start) for k in keys)), "\0")
     head = HEAD.replace(".", "/") + "/"
     found = {}
     for key in keys:
         path = key.removesuffix(_VALUE)
-        if path == key or _AVERAGE in path or not path.startswith((place, head)):
+        if path == key or _AVERAGE in path or not path.startswith((prefix, head)):
             continue
         average = f"{path}{_AVERAGE}{_VALUE}"
-        name = f"{BACKBONE}/{path.removeprefix(place)}" if path.startswith(place) else path
+        name = f"{BACKBONE}/{path.removeprefix(prefix)}" if path.startswith(prefix) else path
         found[name.replace("/", ".")] = average if averaged and average in keys else key
     return found

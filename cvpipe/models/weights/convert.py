@@ -1,6 +1,6 @@
 """Conversion of another library's tensors to weights for cvpipe's networks.
 
-Tensors are known by the library's names, weights by the paths of cvpipe's variables.
+Tensors have the library's names; weights have the paths of cvpipe's variables.
 
 PyTorch's kernels are [out, in, rows, columns], Keras's [rows, columns, in, out].
 """
@@ -94,7 +94,7 @@ def table_for(
     for table in tables:
         if conventions in table.conventions:
             return table
-    needed = {own for table in tables for own in table.conventions if own != "papers"}
+    needed = {name for table in tables for name in table.conventions if name != "papers"}
     which = (
         ", to tensorflow if timm's name of the network begins with tf_, which the file doesn't show"
         if len(needed) > 1
@@ -112,7 +112,7 @@ def _check_names(
 ) -> None:
     known = _names(table) | {f"{layer.theirs}.{COUNTED}" for layer in table.layers}
     needed = _names(
-        table._replace(layers=[own for own in table.layers if not own.ours.startswith(OPTIONAL)])
+        table._replace(layers=[x for x in table.layers if not x.ours.startswith(OPTIONAL)])
     )
     missing = sorted(needed - tensors.keys())
     more = sorted(

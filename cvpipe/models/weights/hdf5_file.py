@@ -50,11 +50,11 @@ def _texts(values: np.ndarray) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _numbers(file: h5py.File, own: h5py.Dataset) -> np.ndarray:
+def _numbers(file: h5py.File, dataset: h5py.Dataset) -> np.ndarray:
     # A file may contain links to other files, which must not be read.
-    inside = isinstance(own, h5py.Dataset) and own.file.filename == file.filename
-    if not inside or own.external or own.is_virtual:
-        raise ValueError(f"{own.name} is not an array within the file")
-    if own.dtype.kind not in "fiu":
-        raise ValueError(f"{own.name} contains no numbers")
-    return np.asarray(own[()])
+    inside = isinstance(dataset, h5py.Dataset) and dataset.file.filename == file.filename
+    if not inside or dataset.external or dataset.is_virtual:
+        raise ValueError(f"{dataset.name} is not an array within the file")
+    if dataset.dtype.kind not in "fiu":
+        raise ValueError(f"{dataset.name} contains no numbers")
+    return np.asarray(dataset[()])

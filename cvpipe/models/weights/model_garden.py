@@ -1,4 +1,4 @@
-"""Weights from checkpoints of TensorFlow Model Garden, by the paths of this project's variables."""
+"""Weights from checkpoints of TensorFlow Model Garden, by the paths of cvpipe's variables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EPSILON = 0.001
 """Default of `norm_epsilon` in Model Garden."""
 PARAMS = "params.yaml"
 """File with the configuration of a training's experiment."""
-OWN_ACTIVATIONS = {"resnet": "relu", "efficientnet": "silu"}
+DEFAULT_ACTIVATIONS = {"resnet": "relu", "efficientnet": "silu"}
 """Default activations of the networks whose activation can be configured in Model Garden, by
 prefixes of the networks' names.
 """
@@ -57,8 +57,8 @@ def garden_weights(prefix: Path, model: Model) -> tuple[dict[str, np.ndarray], P
 
 
 def _check_network(prefix: Path, model: Model) -> None:
-    said = _norm_activation(prefix)
-    epsilon = said.get("norm_epsilon")
+    settings = _norm_activation(prefix)
+    epsilon = settings.get("norm_epsilon")
     if model.conventions != "model_garden":
         raise ConfigError(
             f"model.weights: {prefix}: a checkpoint of Model Garden, whose networks differ in"
@@ -70,13 +70,15 @@ def _check_network(prefix: Path, model: Model) -> None:
             f"model.norm_epsilon: {model.norm_epsilon:g} differs from {prefix}, whose {PARAMS} has"
             f" {epsilon:g}; set model.norm_epsilon to {epsilon:g}"
         )
-    own = next((OWN_ACTIVATIONS[n] for n in OWN_ACTIVATIONS if model.backbone.startswith(n)), None)
-    theirs = MODEL_GARDEN_ACTIVATIONS.get(str(said.get("activation")))
-    ours = model.activation or own
-    if own and theirs and theirs != ours:
+    default = next(
+        (DEFAULT_ACTIVATIONS[n] for n in DEFAULT_ACTIVATIONS if model.backbone.startswith(n)), None
+    )
+    theirs = MODEL_GARDEN_ACTIVATIONS.get(str(settings.get("activation")))
+    ours = model.activation or default
+    if default and theirs and theirs != ours:
         raise ConfigError(
             f"model.activation: {ours} differs from {prefix}, whose {PARAMS} has"
-            f" {said['activation']}; set model.activation to {theirs}"
+            f" {settings['activation']}; set model.activation to {theirs}"
         )
 
 

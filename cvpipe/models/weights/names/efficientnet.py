@@ -1,4 +1,4 @@
-"""EfficientNet of torchvision and timm; EfficientNet-Lite of its packages and of timm.
+"""EfficientNet of torchvision and timm; EfficientNet-Lite of efficientnet_lite_pytorch and timm.
 
 timm has two versions of each network, one with the prefix tf_. Their layers have the same names,
 but padding and epsilon differ, so `model.conventions` says which version a file belongs to.

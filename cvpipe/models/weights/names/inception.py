@@ -52,7 +52,7 @@ def inception_v3() -> tuple[Table, ...]:
 
 
 def inception_v4() -> tuple[Table, ...]:
-    """Return timm's network."""
+    """Return the table of timm's network."""
     layers = [Layer("logits", "last_linear", "dense")]
     stem = (
         "",
@@ -63,8 +63,12 @@ def inception_v4() -> tuple[Table, ...]:
     )
     for number, (step, names) in enumerate(zip(v4.STEM_V4, (*stem, ".conv"), strict=True)):
         ours = f"stem{number + 1}"
-        own = _steps((step,), ours) if isinstance(step, Conv) else _convolutions(step, ours)
-        layers += _paired(own, [f"features.{number}{name}" for name in names.split() or [""]])
+        convolutions = (
+            _steps((step,), ours) if isinstance(step, Conv) else _convolutions(step, ours)
+        )
+        layers += _paired(
+            convolutions, [f"features.{number}{name}" for name in names.split() or [""]]
+        )
     first = len(v4.STEM_V4)
     for number, ((ours, branches), names) in enumerate(
         zip(_modules(v4.STAGES), V4, strict=True), first
@@ -75,7 +79,7 @@ def inception_v4() -> tuple[Table, ...]:
 
 
 def inception_resnet_v2() -> tuple[Table, ...]:
-    """Return timm's network."""
+    """Return the table of timm's network."""
     stem = [f"conv2d_{name}" for name in ("1a", "2a", "2b", "3b", "4a")]
     layers = [
         *_paired(_steps(v3.STEM, "stem"), stem),
@@ -88,14 +92,14 @@ def inception_resnet_v2() -> tuple[Table, ...]:
         ("mixed_7a", "0.0 0.1 1.0 1.1 2.0 2.1 2.2", "repeat_2", "0 1.0 1.1 1.2"),
     )
     for number, (first, block, count, _) in enumerate(v4.RESIDUAL_STAGES, 1):
-        module, its, repeat, own = names[number - 1]
-        full = [f"{module}.branch{name}" for name in its.split()]
+        module, module_names, repeat, block_names = names[number - 1]
+        full = [f"{module}.branch{name}" for name in module_names.split()]
         layers += _paired(_convolutions(first, f"stage{number}_module"), full)
         for index in range(count):
             last = number == len(names) and index == count - 1
             theirs = "block8" if last else f"{repeat}.{index}"
             ours = f"stage{number}_block{index + 1}"
-            full = [f"{theirs}.branch{name}" for name in own.split()]
+            full = [f"{theirs}.branch{name}" for name in block_names.split()]
             layers += _paired(_convolutions(block, ours), full)
             layers.append(Layer(f"{ours}_up", f"{theirs}.conv2d", "biased conv"))
     return (Table("timm", layers, conventions=("papers", "tensorflow"), epsilon=SLIM),)
@@ -125,8 +129,8 @@ def _steps(branch: Branch, name: str) -> Iterator[str]:
 
 
 def _paired(ours: Iterator[str], theirs: Sequence[str]) -> Iterator[Layer]:
-    for own, other in zip(ours, theirs, strict=True):
-        yield from _normed(own, other)
+    for our_name, their_name in zip(ours, theirs, strict=True):
+        yield from _normed(our_name, their_name)
 
 
 def _normed(ours: str, theirs: str) -> Iterator[Layer]:

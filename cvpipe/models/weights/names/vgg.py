@@ -47,15 +47,15 @@ def vgg(counts: Sequence[int], *, fully_connected: bool, logits: bool = False) -
         Layer("logits", "predictions", "keras dense"),
     ]
     heads = (torchvision, timm, keras)
-    own = (3 if logits else 2) if fully_connected else 0
-    unused = [tuple(f"{layer.theirs}." for layer in head[own:]) for head in heads]
+    used = (3 if logits else 2) if fully_connected else 0
+    unused = [tuple(f"{layer.theirs}." for layer in head[used:]) for head in heads]
     tables = (
-        Table("torchvision", [*trunk, *torchvision[:own]], unused[0], conventions=ANY),
-        Table("timm", [*trunk, *timm[:own]], unused[1], conventions=ANY),
+        Table("torchvision", [*trunk, *torchvision[:used]], unused[0], conventions=ANY),
+        Table("timm", [*trunk, *timm[:used]], unused[1], conventions=ANY),
     )
     if counts not in (COUNTS["vgg16"], COUNTS["vgg19"]):
         return tables
-    layers = [*_keras_trunk(counts), *keras[:own]]
+    layers = [*_keras_trunk(counts), *keras[:used]]
     return (*tables, Table("Keras", layers, unused[2], bgr=True, conventions=ANY))
 
 
