@@ -30,7 +30,7 @@ def dreamer(steps: int) -> Callable[[], np.ndarray]:
     from cvpipe.synthesis.units import at_size
 
     network = classification_network("resnet50", (*SIZE, 3), 1000)
-    layer = [own for own in network.layers if getattr(own.output, "shape", ())[1:] == FEATURES][-1]
+    layer = [x for x in network.layers if getattr(x.output, "shape", ())[1:] == FEATURES][-1]
     features = [at_size(network, layer, SIZE)]
     prepare = Prepare(size=SIZE, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     settings = Dream(octaves=1, steps=steps)

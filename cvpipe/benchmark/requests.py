@@ -59,7 +59,7 @@ def read_images(images: Sequence[ImageFile], count: int) -> list[bytes]:
             decode_image(tf.constant(content), 3)
         except (OSError, tf.errors.OpError) as error:
             raise DataError(
-                f"{image.name}: can't be used to measure ({str(error)[:200]}); leave it out"
+                f"{image.name}: can't be read or decoded ({str(error)[:200]}); leave it out"
             ) from None
         contents.append(content)
     return [contents[n % len(contents)] for n in range(count)]

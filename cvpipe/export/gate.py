@@ -114,13 +114,13 @@ def check_artifact(
 def check_requests(
     artifact: Path, networks: Networks, requests: Sequence[Request], task: Task
 ) -> Measured:
-    """Run a task's own signatures on their samples in a fresh process and compare every answer with
+    """Run a task's signatures on their samples in a fresh process and compare every answer with
     that of the networks.
 
     Results and errors are those of `check_artifact`; "images" is the number of samples.
     """
     inputs_by_name = {
-        f"own:{request.name}/{key}": np.asarray(value)
+        f"request:{request.name}/{key}": np.asarray(value)
         for request in requests
         for key, value in request.samples.items()
     }
@@ -129,7 +129,7 @@ def check_requests(
     for request, loader in itertools.product(requests, ("v2", "v1")):
         inputs = {key: tf.constant(value) for key, value in request.samples.items()}
         expected = {name: value.numpy() for name, value in request.answer(**inputs).items()}
-        call = f"own:{request.name}"
+        call = f"request:{request.name}"
         given = {name: answers[f"{loader}/{call}/{name}"] for name in expected}
         worst = max(worst, _compared(artifact, task, f"{loader} loader, {call}", expected, given))
     samples = sum(len(value) for value in inputs_by_name.values() if np.ndim(value))

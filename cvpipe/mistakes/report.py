@@ -117,7 +117,8 @@ class Mistakes:
                 f" {CSV}, worst first."
             ),
             Table(
-                ["score", "value"], [[name, number(own)] for name, own in numbers(scores).items()]
+                ["score", "value"],
+                [[name, number(value)] for name, value in numbers(scores).items()],
             ),
             *self._findings(scores),
             *self._group_blocks(groups),

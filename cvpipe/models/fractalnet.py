@@ -84,9 +84,9 @@ class Join(keras.layers.Layer):
         )
         # The input with the highest draw is always kept.
         stays = (draws >= self.rate) | (draws == tf.reduce_max(draws, axis=1, keepdims=True))
-        own = choice[:, -count:]
+        chosen = choice[:, -count:]
         is_global = tf.reduce_min(choice, axis=1, keepdims=True) < 1
-        kept = tf.where(is_global, own, tf.cast(stays, own.dtype))
+        kept = tf.where(is_global, chosen, tf.cast(stays, chosen.dtype))
         kept = tf.where(tf.reduce_sum(kept, axis=1, keepdims=True) > 0, kept, tf.ones_like(kept))
         shares = tf.cast(kept / tf.reduce_sum(kept, axis=1, keepdims=True), maps[0].dtype)
         return sum(x * shares[:, index, None, None, None] for index, x in enumerate(maps))

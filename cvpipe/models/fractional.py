@@ -85,7 +85,8 @@ class FractionalMaxPooling(keras.layers.Layer):
         """Pool `x`, float [B, H, W, C]; regions are random in training."""
         regions = [round(pixels / self.ratio) for pixels in x.shape[1:3]]
         if self.overlapping:
-            # With the maxima of neighboring pixels, each region also covers the next region's first pixel.
+            # Pooling overlapping regions is the same as pooling disjoint regions of the maxima of
+            # neighboring pixels.
             x = tf.maximum(x[:, :-1], x[:, 1:])
             x = tf.maximum(x[:, :, :-1], x[:, :, 1:])
         sizes = list(zip(x.shape[1:3], regions, strict=True))

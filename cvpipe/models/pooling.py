@@ -85,8 +85,8 @@ def _to_first_maxima(
     slices = [_slice(offset, windows, strides) for offset in itertools.product(*map(range, size))]
     positions = _first_maxima(padded, slices, _first_inside(windows, size, strides, before))
     total, zero = tf.zeros_like(padded), tf.zeros_like(upstream)
-    # The loop begins with the last position, so that the gradients of the windows that share a pixel
-    # are added row by row, in the order of TensorFlow's kernel.
+    # The loop begins with the last position, so that the gradients of the windows that share a
+    # pixel are added row by row, in the order of TensorFlow's kernel.
     for position, (begin, end, step) in reversed(list(enumerate(slices))):
         total += tf.raw_ops.StridedSliceGrad(
             shape=tf.shape(padded),

@@ -96,16 +96,16 @@ def check_grids(maps: Sequence[keras.KerasTensor], grids: Sequence[Size]) -> Non
         if tuple(x.shape[1:3]) != grid:
             found, expected = (f"{rows}×{columns}" for rows, columns in (x.shape[1:3], grid))
             raise ConfigError(
-                f"a feature map has {found} cells, but its stride implies {expected}: choose another"
-                " model.backbone"
+                f"a feature map has {found} cells, but its stride implies {expected}: choose"
+                " another model.backbone"
             )
 
 
 def reach(
     features: dict[int, keras.KerasTensor], stride: int, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Add maps to `features` up to `stride`. Each has twice the stride and twice the channels of the
-    map before.
+    """Add maps to `features` up to `stride`. Each has twice the stride and twice the channels of
+    the map before.
     """
     features = dict(features)
     while (coarsest := max(features)) < stride:

@@ -1,8 +1,8 @@
 """Residual networks (He et al. 2015): branches, stacks of blocks, and whole networks.
 
 `small` builds the networks of section 4.2 for small images, and `large` those of table 1 for
-ImageNet. As in torchvision, the stride of a bottleneck is in its 3×3 convolution, not in the 1×1 convolution
-before it.
+ImageNet. As in torchvision, the stride of a bottleneck is in its 3×3 convolution, not in the 1×1
+convolution before it.
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ def unet_decoder(
     up-convolution, a concatenation and two 3×3 convolutions.
 
     A step has as many channels as the map that it concatenates; in the paper, these are half the
-    channels of the step before. If the backbone has no map of the step's stride, nothing is concatenated and the
-    channels are halved.
+    channels of the step before. If the backbone has no map of the step's stride, nothing is
+    concatenated and the channels are halved.
 
     Args:
         features: [B, h, w, C] by their strides, powers of two.

@@ -13,8 +13,8 @@ class SpatialSoftmax(keras.layers.Layer):
     """Mean position of each channel's softmax over the cells of a map (Levine et al. 2016,
     End-to-End Training of Deep Visuomotor Policies, section 5.2).
 
-    float [B, h, w, C] -> [B, 2 C]: y of all channels, then x of all channels. Positions are fractions
-    of the map's height and width, in -0.5…0.5 from the center.
+    float [B, h, w, C] -> [B, 2 C]: y of all channels, then x of all channels. Positions are
+    fractions of the map's height and width, in -0.5…0.5 from the center.
     """
 
     def call(self, x: tf.Tensor) -> tf.Tensor:

@@ -65,7 +65,7 @@ class ReflectionPadding(keras.layers.Layer):
     """Pads images, float [B, H, W, C], by reflection. Zeros would be visible at the edges."""
 
     def __init__(self, pixels: int, **settings: Any) -> None:
-        """Create the layer. It adds `pixels` pixels on each side; images must be larger than that."""
+        """Create the layer. It adds `pixels` pixels on each side; images must be larger."""
         super().__init__(**settings)
         self.pixels = pixels
 

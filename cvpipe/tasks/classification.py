@@ -117,7 +117,7 @@ def loss(outputs: Tensors, targets: Tensors, config: Classification) -> Tensors:
 def initial_loss(config: Classification, num_classes: int) -> float:
     """Return the loss of an untrained network, including its auxiliary classifiers."""
     model = config.model
-    count = len(AUXILIARY[model.backbone].seen) if model.auxiliary > 0 else 0
+    count = len(AUXILIARY[model.backbone].inputs) if model.auxiliary > 0 else 0
     return expected_initial_loss(config.loss, num_classes) * (1 + count * model.auxiliary)
 
 

@@ -32,12 +32,12 @@ def inputs(request: Request) -> dict[str, Any]:
         return {name: tf.constant(value) for name, value in arrays.items()}
 
 
-def test_both_signatures_are_asked_about_the_same_images(artifact: Path, tmp_path: Path) -> None:
+def test_both_signatures_get_the_same_images(artifact: Path, tmp_path: Path) -> None:
     contents = [synthetic_photo(), EXAMPLE.read_bytes(), synthetic_photo()]
     requests = write_requests(artifact, contents, tmp_path)
-    assert [own.signature for own in requests] == ["tensor", "serving_default"]
+    assert [request.signature for request in requests] == ["tensor", "serving_default"]
     signatures = opened(artifact).loaded.signatures
-    tensor, encoded = (signatures[own.signature](**inputs(own)) for own in requests)
+    tensor, encoded = (signatures[request.signature](**inputs(request)) for request in requests)
     assert len(encoded["probabilities"]) == 3 and encoded["valid"].numpy().all()
     np.testing.assert_allclose(tensor["probabilities"], encoded["probabilities"], atol=1e-6)
 
@@ -60,7 +60,7 @@ def test_images_are_chosen_evenly_and_few_are_repeated(tmp_path: Path) -> None:
     assert read_images(images, 3) == [contents[0], contents[4], contents[8]]
     assert read_images(images[:2], 5) == [contents[n % 2] for n in range(5)]
     (tmp_path / "4.png").write_bytes(b"garbage")
-    with pytest.raises(DataError, match="4.png: can't be used to measure"):
+    with pytest.raises(DataError, match="4.png: can't be read or decoded"):
         read_images(images, 3)
 
 
@@ -70,7 +70,7 @@ def test_a_process_has_its_cores_and_measures_each_batch(artifact: Path, tmp_pat
     with Contestant(Plan(artifact, tensor, 1, (2, 4))) as contestant:
         contestant.wait()
         started = psutil.Process().children()
-        (process,) = (own for own in started if "probe.py" in " ".join(own.cmdline()))
+        (process,) = (child for child in started if "probe.py" in " ".join(child.cmdline()))
         assert len(process.cpu_affinity()) == 1
         contestant.measure(2, 0.01)
         contestant.measure(4, 0.001)
@@ -121,7 +121,7 @@ def test_the_size_is_that_of_what_a_server_loads(artifact: Path) -> None:
         (["--set", "data.limit=3"], "add --evaluate"),
     ],
 )
-def test_wrong_words_are_refused(
+def test_wrong_options_are_refused(
     cvpipe: Cvpipe, artifact: Path, words: list[str], message: str
 ) -> None:
     code, out, err = cvpipe("benchmark", artifact, *words)
@@ -139,8 +139,8 @@ def test_artifacts_are_measured_side_by_side(
     result = json.loads(out)
     assert result["machine"]["cvpipe"] == __version__ and result["images"] == "1 of 1"
     about = json.loads((artifact / "assets.extra" / "cvpipe.json").read_text(encoding="utf-8"))
-    for own in result["artifacts"]:
-        assert own["value"] == about["measured"]["test"][own["score"]]
+    for entry in result["artifacts"]:
+        assert entry["value"] == about["measured"]["test"][entry["score"]]
     keys = ("artifact", "signature", "threads", "batch")
     names, signatures = ("digits/1", "copy/2"), ("tensor", "serving_default")
     threads = {1, len(os.sched_getaffinity(0))}
@@ -161,5 +161,5 @@ def test_scores_can_be_measured_again(cvpipe: Cvpipe, artifact: Path) -> None:
     code, out, err = cvpipe("benchmark", artifact, *words, "--evaluate", "--json")
     assert code == 0, err
     scores = json.loads(cvpipe("evaluate", artifact, "--split", "validation", "--json")[1])
-    (own,) = json.loads(out)["artifacts"]
-    assert own["value"] == scores[own["score"]]
+    (entry,) = json.loads(out)["artifacts"]
+    assert entry["value"] == scores[entry["score"]]

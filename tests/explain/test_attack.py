@@ -35,10 +35,10 @@ def test_attacks_stay_in_the_ball_also_as_a_png_file(norm: Norm, epsilon: float)
         fgsm(loss, images, LABELS, ball),
         pgd(loss, images, LABELS, ball, steps=5, seed=seed),
     ):
-        own = to_bytes(found, images, TWO)
-        decoded = np.stack([tf.io.decode_png(tf.io.encode_png(one)).numpy() for one in own]).astype(
-            int
-        )
+        rounded = to_bytes(found, images, TWO)
+        decoded = np.stack(
+            [tf.io.decode_png(tf.io.encode_png(image)).numpy() for image in rounded]
+        ).astype(int)
         change = (decoded - original.numpy().astype(int)) / 255
         size = (
             np.abs(change).max((1, 2, 3)) if norm == "linf" else np.sqrt((change**2).sum((1, 2, 3)))
@@ -70,7 +70,7 @@ def test_more_steps_raise_the_loss_further_and_the_seed_decides() -> None:
     assert (drawn[0] == drawn[1]).all() and (drawn[0] != drawn[2]).any()
 
 
-def test_a_targeted_attack_raises_the_wanted_class() -> None:
+def test_a_targeted_attack_raises_the_probability_of_the_target() -> None:
     subject = convolutional()
     images, ball = normalize(pixels(), TWO), make_ball(0.2, "linf", TWO)
     found = pgd(attack_loss(subject, targeted=True), images, LABELS, ball, steps=20)
@@ -83,15 +83,15 @@ def test_deep_fool_finds_the_nearest_boundary_of_a_linear_network() -> None:
     subject, ball = linear(), make_ball(1.0, "l2", TWO)
     images = normalize(tf.fill([1, SIZE, SIZE, 2], tf.constant(128, tf.uint8)), TWO)
     scores = subject.all_scores(images)[0].numpy()
-    own = scores.argmax()
+    original = scores.argmax()
     kernel = subject.network.get_layer("logits").kernel.numpy() * np.tile([5, 4], SIZE**2)[:, None]
     distances = [
-        (scores[own] - scores[other]) / np.linalg.norm(kernel[:, other] - kernel[:, own])
+        (scores[original] - scores[other]) / np.linalg.norm(kernel[:, other] - kernel[:, original])
         for other in range(3)
-        if other != own
+        if other != original
     ]
     found = deep_fool(subject, images, ball)
-    assert subject.all_scores(found)[0].numpy().argmax() != own
+    assert subject.all_scores(found)[0].numpy().argmax() != original
     length = tf.norm((found - images) / ball.scale).numpy()
     np.testing.assert_allclose(length, 1.02 * min(distances), rtol=0.02)
 
@@ -103,7 +103,11 @@ def test_accuracy_falls_with_the_strength_and_strength_0_is_no_attack() -> None:
     weight = np.float32([1] * 7 + [0])
     batches = [{"image": images, "targets": {"label": labels}, "weight": weight}]
     points = accuracies(
-        [Model(subject, TWO)], batches, lambda own: own["label"], Plan("pgd", steps=10), [0.0, 0.5]
+        [Model(subject, TWO)],
+        batches,
+        lambda targets: targets["label"],
+        Plan("pgd", steps=10),
+        [0.0, 0.5],
     )
     [[clean]], [[attacked]] = points
     assert clean.images == attacked.images == 7

@@ -39,7 +39,7 @@ def test_attacks_on_a_run_and_on_its_artifact_are_the_same(
     assert [row["epsilon"] for row in rows] == [0.0] * 4 + [0.05] * 4
     assert {row["attacked"] for row in rows[:2]} == {str(trained_run)}
     clean, attacked = ([row["accuracy"] for row in each] for each in (rows[:4], rows[4:]))
-    # Gradients differ in their last digits, so that small ones may differ in sign.
+    # Gradients differ in their last digits, so small gradients may differ in sign.
     assert np.ptp(clean) == 0 and np.ptp(attacked) <= 0.04 and max(attacked) < clean[0]
     assert [point["accuracy"] for point in result["points"]] == [clean[0], attacked[0]]
     with Image.open(result["examples"]) as picture:
@@ -77,15 +77,15 @@ def test_certified_accuracy_falls_with_the_radius(
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (("--samples", "150"), "--samples: must be a multiple of 100"),
         (("--noise", "0"), "--noise: must be above 0"),
         (("--limit", "0"), "--limit: must be at least 1"),
     ],
 )
-def test_what_cant_be_certified_is_a_sentence(
-    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, words: tuple[str, ...], said: str
+def test_wrong_options_of_certify_are_errors(
+    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     code, out, err = cvpipe("certify", trained_run, *words, "--to", tmp_path / "c")
-    assert (code, out) == (2, "") and said in err
+    assert (code, out) == (2, "") and message in err

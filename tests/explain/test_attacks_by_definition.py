@@ -28,20 +28,21 @@ GRAY = normalize(tf.fill([2, SIZE, SIZE, 2], tf.constant(128, tf.uint8)), TWO)
 
 def kernel_of(subject: Subject) -> np.ndarray:
     """Return the slopes of scores by pixel values / 255, [H, W, C, K]."""
-    own = subject.network.get_layer("logits").kernel.numpy().reshape(SIZE, SIZE, 2, 3)
-    return own / np.array([0.2, 0.25])[:, np.newaxis]
+    kernel = subject.network.get_layer("logits").kernel.numpy().reshape(SIZE, SIZE, 2, 3)
+    return kernel / np.array([0.2, 0.25])[:, np.newaxis]
 
 
 def nearest(subject: Subject, images: tf.Tensor) -> np.ndarray:
     """Return the distances of images to the nearest other class of a linear network, [B]."""
     kernel, found = kernel_of(subject).reshape(-1, 3), []
     for scores in subject.all_scores(images).numpy():
-        own = scores.argmax()
+        predicted = scores.argmax()
         found.append(
             min(
-                (scores[own] - scores[other]) / np.linalg.norm(kernel[:, other] - kernel[:, own])
+                (scores[predicted] - scores[other])
+                / np.linalg.norm(kernel[:, other] - kernel[:, predicted])
                 for other in range(3)
-                if other != own
+                if other != predicted
             )
         )
     return np.array(found)
@@ -55,17 +56,25 @@ def distance(found: tf.Tensor, images: tf.Tensor) -> np.ndarray:
 def test_carlini_and_wagner_find_the_nearest_boundary_of_a_linear_network() -> None:
     subject, ball = linear(), make_ball(1.0, "l2", TWO)
     images = GRAY + tf.random.stateless_normal(GRAY.shape, SEED, stddev=0.1)
-    own = tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
-    found = tf.function(lambda *own: carlini_wagner(subject, *own, ball, steps=200))(images, own)
-    assert (tf.argmax(subject.all_scores(found), axis=1, output_type=tf.int32) != own).numpy().all()
+    classes = tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
+    found = tf.function(lambda *pair: carlini_wagner(subject, *pair, ball, steps=200))(
+        images, classes
+    )
+    assert (
+        (tf.argmax(subject.all_scores(found), axis=1, output_type=tf.int32) != classes)
+        .numpy()
+        .all()
+    )
     np.testing.assert_allclose(distance(found, images), nearest(subject, images), rtol=0.05)
 
 
 def test_carlini_and_wagner_reach_a_target_or_change_nothing() -> None:
     subject, ball = convolutional(), make_ball(1.0, "l2", TWO)
     images = normalize(pixels(), TWO)
-    classes = tf.constant([(own + 1) % 3 for own in subject.all_scores(images).numpy().argmax(1)])
-    attack = tf.function(lambda *own: carlini_wagner(subject, *own, ball, targeted=True))
+    classes = tf.constant(
+        [(label + 1) % 3 for label in subject.all_scores(images).numpy().argmax(1)]
+    )
+    attack = tf.function(lambda *pair: carlini_wagner(subject, *pair, ball, targeted=True))
     found = attack(images, classes)
     reached = subject.all_scores(found).numpy().argmax(1) == classes.numpy()
     assert reached.any()
@@ -73,7 +82,7 @@ def test_carlini_and_wagner_reach_a_target_or_change_nothing() -> None:
     assert (found >= ball.low - 1e-5).numpy().all() and (found <= ball.high + 1e-5).numpy().all()
 
 
-def test_few_pixels_find_almost_the_best_one_of_a_linear_network() -> None:
+def test_few_pixels_finds_almost_the_best_pixel_of_a_linear_network() -> None:
     subject, ball = linear(), make_ball(1, "linf", TWO)
     images = normalize(pixels(2), TWO)
     found = few_pixels(subject.score, images, LABELS[:2], ball, pixels=1, seed=SEED)
@@ -89,7 +98,7 @@ def test_few_pixels_find_almost_the_best_one_of_a_linear_network() -> None:
     np.testing.assert_array_equal(alone[0], found[1])
 
 
-def test_three_pixels_are_three_at_most_and_worse_than_one() -> None:
+def test_an_attack_on_three_pixels_changes_at_most_three_and_beats_one() -> None:
     subject, ball = convolutional(), make_ball(1, "linf", TWO)
     loss, images = attack_loss(subject), normalize(pixels(2), TWO)
     found = [
@@ -98,7 +107,7 @@ def test_three_pixels_are_three_at_most_and_worse_than_one() -> None:
     ]
     changed = tf.reduce_sum(tf.cast(tf.reduce_any(found[1] != images, -1), tf.int32), [1, 2])
     assert (changed <= 3).numpy().all()
-    one, three = (tf.reduce_mean(loss(own, LABELS[:2])).numpy() for own in found)
+    one, three = (tf.reduce_mean(loss(attacked, LABELS[:2])).numpy() for attacked in found)
     assert three > one > tf.reduce_mean(loss(images, LABELS[:2])).numpy()
 
 
@@ -116,11 +125,11 @@ def test_a_patch_covers_a_square_anywhere_and_nothing_else() -> None:
     images = tf.random.stateless_normal([200, SIZE, SIZE, 2], SEED)
     patch = 10 + tf.random.stateless_normal([4, 4, 2], SEED)
     found, places = put_patch(images, patch, SEED).numpy(), set()
-    for own, image in zip(found, images.numpy(), strict=True):
-        covered = (own != image).any(-1)
+    for attacked, image in zip(found, images.numpy(), strict=True):
+        covered = (attacked != image).any(-1)
         top, left = np.argwhere(covered).min(0)
         assert covered.sum() == 16
-        np.testing.assert_array_equal(own[top : top + 4, left : left + 4], patch)
+        np.testing.assert_array_equal(attacked[top : top + 4, left : left + 4], patch)
         places.add((top, left))
     assert {place[0] for place in places} == set(range(SIZE - 3)) == {p[1] for p in places}
 
@@ -132,9 +141,12 @@ def test_a_patch_learns() -> None:
     gray = tf.ones_like(patch) * (ball.low + ball.high) / 2
     learned, plain = (
         np.mean(
-            [loss(put_patch(images, own, tf.constant([9, n], tf.int64)), LABELS) for n in range(5)]
+            [
+                loss(put_patch(images, square, tf.constant([9, n], tf.int64)), LABELS)
+                for n in range(5)
+            ]
         )
-        for own in (patch, gray)
+        for square in (patch, gray)
     )
     assert learned > plain
     assert (patch >= ball.low).numpy().all() and (patch <= ball.high).numpy().all()
@@ -195,9 +207,13 @@ def test_accuracy_under_a_nearest_image_attack_counts_distances() -> None:
     # Rounding to 8 bits changes each value by at most 1 / 255.
     epsilons = [0.0, 0.9 * far.min(), float(np.median(far)), far.max() + SIZE * 2**0.5 / 255]
     points = accuracies(
-        [model(subject)], [batch], lambda own: own["label"], Plan("deepfool", "l2"), epsilons
+        [model(subject)],
+        [batch],
+        lambda targets: targets["label"],
+        Plan("deepfool", "l2"),
+        epsilons,
     )
-    right = [own[0][0].right for own in points]
+    right = [of_strength[0][0].right for of_strength in points]
     assert right[:2] == [12, 12] and 12 > right[2] > right[3] and right[3] <= 1, right
 
 
@@ -205,12 +221,14 @@ def test_attacks_transfer_less_than_they_hurt_and_hits_are_of_other_classes() ->
     subjects = [convolutional(seed) for seed in (0, 3)]
     [batch] = batches_of(subjects[0])
     plan = Plan("pgd", steps=10, target=2)
-    models = [model(own) for own in subjects]
-    [[[own, other], _]] = accuracies(models, [batch], lambda own: own["label"], plan, [0.2])
-    [[[alone]]] = accuracies(models[:1], [batch], lambda own: own["label"], plan, [0.2])
-    assert own == alone
-    assert own.others == int((batch["targets"]["label"] != 2).numpy().sum()) > 0
-    assert own.hits > other.hits or own.hits == own.others
+    models = [model(subject) for subject in subjects]
+    [[[attacked, other], _]] = accuracies(
+        models, [batch], lambda targets: targets["label"], plan, [0.2]
+    )
+    [[[alone]]] = accuracies(models[:1], [batch], lambda targets: targets["label"], plan, [0.2])
+    assert attacked == alone
+    assert attacked.others == int((batch["targets"]["label"] != 2).numpy().sum()) > 0
+    assert attacked.hits > other.hits or attacked.hits == attacked.others
 
 
 def halfspace() -> Subject:
@@ -227,8 +245,8 @@ def test_certified_radii_are_below_the_distance_to_a_plane_and_near_it() -> None
     subject, noise, samples = halfspace(), 0.3, 1000
     kernel = subject.network.get_layer("logits").kernel.numpy().reshape(SIZE, SIZE, 2, 2)
     slope = kernel[..., 1] - kernel[..., 0]
-    own = slope / np.array([0.2, 0.25])
-    unit = own / np.linalg.norm(own)
+    direction = slope / np.array([0.2, 0.25])
+    unit = direction / np.linalg.norm(direction)
     distances = np.array([0.0, 0.1, 0.3, 5.0])
     images = distances[:, np.newaxis, np.newaxis, np.newaxis] * unit / np.array([0.2, 0.25])
     scale = make_ball(noise, "l2", TWO).scale
@@ -236,7 +254,7 @@ def test_certified_radii_are_below_the_distance_to_a_plane_and_near_it() -> None
     found = certify(count, tf.constant(images, tf.float32), noise, samples=samples)
     assert found.classes.tolist() == [ABSTAIN, 1, 1, 1] and found.radii[0] == 0
     assert (found.radii[1:] <= distances[1:]).all()
-    # With so many samples, the bound of the probability is about z standard deviations below it.
+    # With so many samples, the bound is about z standard deviations below the probability.
     share = stats.norm.cdf(distances[1:3] / noise)
     lowest = share - 2 * stats.norm.ppf(0.999) * np.sqrt(share * (1 - share) / samples)
     assert (found.radii[1:3] >= noise * stats.norm.ppf(lowest)).all()

@@ -55,12 +55,12 @@ def test_a_run_and_its_artifact_have_the_errors_of_corrupted_images(
     assert ours["corruptions"] == theirs["corruptions"]
     errors = []
     for kind in KINDS:
-        own = ours["corruptions"][kind]
-        for severity, one in zip(SEVERITIES, own["severities"], strict=True):
+        by_kind = ours["corruptions"][kind]
+        for severity, cell in zip(SEVERITIES, by_kind["severities"], strict=True):
             accuracy = expected_accuracy(Run(trained_run), kind, severity)
-            np.testing.assert_allclose([1 - one["error"], one["score"]], accuracy)
-            assert one["interval"][0] <= one["error"] <= one["interval"][1]
-            errors.append(one["error"])
+            np.testing.assert_allclose([1 - cell["error"], cell["score"]], accuracy)
+            assert cell["interval"][0] <= cell["error"] <= cell["interval"][1]
+            errors.append(cell["error"])
     np.testing.assert_allclose(ours["mean_error"], np.mean(errors))
     assert theirs["mce"] == 1 and "mce" not in ours
     for name in ("corruptions.png", "example.png"):
@@ -71,7 +71,7 @@ def test_a_run_and_its_artifact_have_the_errors_of_corrupted_images(
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (("--kind", "fogg"), "--kind fogg: unknown; did you mean 'fog'?"),
         (("--severity", "1,6"), "'1,6' is not a list of severities, such as 1,3,5"),
@@ -79,11 +79,11 @@ def test_a_run_and_its_artifact_have_the_errors_of_corrupted_images(
         (("--seed", "-1"), "--seed: must be at least 0"),
     ],
 )
-def test_wrong_options_are_sentences(
-    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, words: tuple[str, ...], said: str
+def test_wrong_options_are_errors(
+    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     code, out, err = cvpipe("corrupt", trained_run, *words, "--to", tmp_path / "c")
-    assert (code, out) == (2, "") and said in err
+    assert (code, out) == (2, "") and message in err
     assert not (tmp_path / "c").exists()
 
 
@@ -105,8 +105,8 @@ def test_a_detectors_errors_are_shares_of_its_objects(
 
 
 def measured(clean: list[float], corrupted: list[list[float]]) -> Measured:
-    def scores(own: list[float]) -> Scores:
-        return Scores(float(np.mean(own)), dict(enumerate(own)))
+    def scores(values: list[float]) -> Scores:
+        return Scores(float(np.mean(values)), dict(enumerate(values)))
 
     names = [("fog", 1), ("fog", 3), ("snow", 1), ("snow", 3)]
     return Measured(scores(clean), dict(zip(names, map(scores, corrupted), strict=True)))
@@ -126,8 +126,8 @@ def test_mean_corruption_errors_are_the_papers() -> None:
 
 def test_images_without_a_score_are_left_out_of_all_errors() -> None:
     nan = float("nan")
-    own = measured([1, nan, 1, 1], [[1, 0, nan, 0], *[[1, 1, 1, 0]] * 3])
-    [row] = summarize([own], ["fog", "snow"], [1, 3])
+    model = measured([1, nan, 1, 1], [[1, 0, nan, 0], *[[1, 1, 1, 0]] * 3])
+    [row] = summarize([model], ["fog", "snow"], [1, 3])
     assert row["images"] == 2 and row["clean"]["error"] == 0 and row["mean_error"] == 0.5
     with pytest.raises(ConfigError, match="no image that all corruptions can be scored on"):
         summarize([measured([nan], [[1.0]] * 4)], ["fog", "snow"], [1, 3])

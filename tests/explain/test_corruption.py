@@ -38,7 +38,7 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(a.astype(float) - b.astype(float)))))
 
 
-def test_there_are_the_papers_fifteen() -> None:
+def test_there_are_the_papers_15_corruptions() -> None:
     assert len(CORRUPTIONS) == 15 and SEVERITIES == (1, 2, 3, 4, 5)
 
 
@@ -57,7 +57,7 @@ def test_an_image_of_any_size_keeps_its_shape(
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
-def test_the_seed_decides(kind: str) -> None:
+def test_the_same_seed_gives_the_same_image(kind: str) -> None:
     image = photo()
     first, again, other = (corrupt(image, kind, 3, (0, n)) for n in (4, 4, 5))
     assert (first == again).all()
@@ -70,9 +70,12 @@ def test_each_severity_is_further_from_the_image(kind: str, size: tuple[int, int
     images = [photo(size, channels, seed) for channels in (1, 3) for seed in range(4)]
     means = [
         np.mean(
-            [distance(image, corrupt(image, kind, own, (0, n))) for n, image in enumerate(images)]
+            [
+                distance(image, corrupt(image, kind, severity, (0, n)))
+                for n, image in enumerate(images)
+            ]
         )
-        for own in SEVERITIES
+        for severity in SEVERITIES
     ]
     assert means[0] > 0 and (np.diff(means) > 0).all(), means
 
@@ -80,20 +83,20 @@ def test_each_severity_is_further_from_the_image(kind: str, size: tuple[int, int
 def test_gaussian_and_shot_noise_have_their_variance() -> None:
     gray = np.full((200, 200, 1), 0.5)
     for severity in range(5):
-        own = changed("gaussian_noise", gray, severity) - gray
-        np.testing.assert_allclose(own.std(), GAUSSIAN[severity], rtol=0.02)
-        own = changed("shot_noise", gray, severity)
-        np.testing.assert_allclose(own.mean(), 0.5, rtol=0.02)
-        np.testing.assert_allclose(own.var(), 0.5 / PHOTONS[severity], rtol=0.05)
+        found = changed("gaussian_noise", gray, severity) - gray
+        np.testing.assert_allclose(found.std(), GAUSSIAN[severity], rtol=0.02)
+        found = changed("shot_noise", gray, severity)
+        np.testing.assert_allclose(found.mean(), 0.5, rtol=0.02)
+        np.testing.assert_allclose(found.var(), 0.5 / PHOTONS[severity], rtol=0.05)
 
 
-def test_impulses_strike_their_share_and_the_same_values_again() -> None:
+def test_impulses_replace_their_share_of_values_and_stronger_ones_replace_more() -> None:
     gray, before = np.full((200, 200, 1), 0.5), np.zeros((200, 200, 1), bool)
     for severity in range(5):
-        own = changed("impulse_noise", gray, severity)
-        struck = own != gray
+        found = changed("impulse_noise", gray, severity)
+        struck = found != gray
         np.testing.assert_allclose(struck.mean(), IMPULSES[severity], rtol=0.05)
-        np.testing.assert_allclose(own[struck].mean(), 0.5, atol=0.05)
+        np.testing.assert_allclose(found[struck].mean(), 0.5, atol=0.05)
         assert struck[before].all()
         before = struck
 
@@ -103,10 +106,10 @@ def test_defocus_is_the_mean_over_a_disk() -> None:
     ticks = np.linspace(-radius, radius, 41)
     points = [(y, x) for y in ticks for x in ticks if y**2 + x**2 <= radius**2]
     shifted = [ndimage.shift(image, (y, x, 0), order=1, mode="mirror") for y, x in points]
-    own = changed("defocus_blur", image, 1, 0.5)
+    found = changed("defocus_blur", image, 1, 0.5)
     middle = slice(8, -8)
-    off = own - np.mean(shifted, 0)
-    assert distance(off[middle, middle], 0 * off[middle, middle]) < 0.05 * distance(own, image)
+    off = found - np.mean(shifted, 0)
+    assert distance(off[middle, middle], 0 * off[middle, middle]) < 0.05 * distance(found, image)
 
 
 def test_kernels_are_centered_and_lie_along_their_angle() -> None:
@@ -120,50 +123,50 @@ def test_kernels_are_centered_and_lie_along_their_angle() -> None:
     np.testing.assert_allclose(np.rad2deg(angle), 30, atol=1)
 
 
-def test_motion_blur_keeps_a_line_along_it_and_spreads_one_across() -> None:
+def test_motion_blur_spreads_a_row_by_the_vertical_extent_of_the_path() -> None:
     image = np.zeros((61, 61, 1))
     image[30] = 1
-    own = changed("motion_blur", image, 4, 0.5)
+    found = changed("motion_blur", image, 4, 0.5)
     angle = np.deg2rad(np.random.default_rng(0).uniform(-45, 45))
     along = np.linspace(-1, 1, 1001) * MOTION[4][0] * 0.5
     weights = np.exp(-((along / (MOTION[4][1] * 0.5)) ** 2) / 2)
     expected = (weights @ (along * np.sin(angle)) ** 2) / weights.sum()
     rows = np.arange(61) - 30
-    column = own[:, 30, 0] / own[:, 30, 0].sum()
+    column = found[:, 30, 0] / found[:, 30, 0].sum()
     # Bilinear interpolation between pixels adds a variance of at most a quarter.
     assert 0 <= column @ rows**2 - expected <= 0.26
 
 
 def test_zoom_blur_of_a_ramp_is_a_flatter_ramp() -> None:
     image = np.broadcast_to(np.linspace(0, 1, 41)[:, np.newaxis, np.newaxis], (41, 31, 1))
-    own = changed("zoom_blur", image.copy(), 4)
+    found = changed("zoom_blur", image.copy(), 4)
     flatter = np.mean(1 / np.linspace(1, ZOOMS[4], 11))
-    np.testing.assert_allclose(own, 0.5 + (image - 0.5) * flatter, atol=1e-9)
+    np.testing.assert_allclose(found, 0.5 + (image - 0.5) * flatter, atol=1e-9)
 
 
 def test_brightness_is_added_in_hsv() -> None:
     image = photo((9, 7)) / 255.0
     image[0, 0] = 0
-    own = changed("brightness", image, 3)
+    found = changed("brightness", image, 3)
     for place in np.ndindex(9, 7):
         hue, saturation, value = colorsys.rgb_to_hsv(*image[place])
         expected = colorsys.hsv_to_rgb(hue, saturation, min(value + BRIGHTER[3], 1))
-        np.testing.assert_allclose(own[place], expected, atol=1e-9)
+        np.testing.assert_allclose(found[place], expected, atol=1e-9)
 
 
 def test_contrast_scales_the_differences_from_the_mean() -> None:
     image = photo() / 255.0
-    own = changed("contrast", image, 2)
-    np.testing.assert_allclose(own.mean((0, 1)), image.mean((0, 1)))
-    np.testing.assert_allclose(own.std((0, 1)), CONTRASTS[2] * image.std((0, 1)))
+    found = changed("contrast", image, 2)
+    np.testing.assert_allclose(found.mean((0, 1)), image.mean((0, 1)))
+    np.testing.assert_allclose(found.std((0, 1)), CONTRASTS[2] * image.std((0, 1)))
 
 
 def test_pixelate_repeats_the_means_of_blocks() -> None:
     assert PIXELS[1] == 0.5
     image = photo((20, 12)) / 255.0
     means = image.reshape(10, 2, 6, 2, 3).mean((1, 3))
-    own = changed("pixelate", image, 1)
-    np.testing.assert_allclose(own, means.repeat(2, 0).repeat(2, 1), atol=1.1 / 255)
+    found = changed("pixelate", image, 1)
+    np.testing.assert_allclose(found, means.repeat(2, 0).repeat(2, 1), atol=1.1 / 255)
 
 
 def test_elastic_displacements_have_their_size_and_are_smooth() -> None:
@@ -191,12 +194,12 @@ def test_snow_only_brightens_by_flakes_and_bleaching() -> None:
     black = np.zeros((90, 90, 1))
     before = image
     for severity in range(5):
-        own = changed("snow", image, severity)
-        assert (own >= before - 1e-9).all()
-        before = own
+        found = changed("snow", image, severity)
+        assert (found >= before - 1e-9).all()
+        before = found
         share, kept = SNOW[severity]
-        # On a black image, snow adds its layer, whose mean is the share of flakes, and gray of half
-        # # strength.
+        # On a black image, snow adds a layer of flakes, whose mean is their share, and bleaching
+        # adds a gray of 0.5.
         layer = changed("snow", black, severity) - (1 - kept) * 0.5
         assert layer.min() > -1e-9
         np.testing.assert_allclose(layer.mean(), share, rtol=0.35)
@@ -207,11 +210,11 @@ def test_frost_and_fog_are_weighted_sums() -> None:
     a[0, 0] = b[0, 0] = 1
     for severity in range(5):
         kept, _ = FROST[severity]
-        own = changed("frost", a, severity) - changed("frost", b, severity)
-        np.testing.assert_allclose(own, kept * (a - b), atol=1e-9)
+        found = changed("frost", a, severity) - changed("frost", b, severity)
+        np.testing.assert_allclose(found, kept * (a - b), atol=1e-9)
         strength, _ = FOG[severity]
-        own = changed("fog", a, severity) - changed("fog", b, severity)
-        np.testing.assert_allclose(own, (a - b) / (1 + strength), atol=1e-9)
+        found = changed("fog", a, severity) - changed("fog", b, severity)
+        np.testing.assert_allclose(found, (a - b) / (1 + strength), atol=1e-9)
 
 
 def test_fractal_noise_fills_its_range_and_is_smoother_for_a_larger_decay() -> None:

@@ -1,4 +1,4 @@
-"""Guards attacks on detectors: hidden and mislabeled objects, within the ball as files, too."""
+"""Guards attacks on detectors: they hide or mislabel objects, and stay in the ball as files."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def under_attack(trained: Trained, batch: dict[str, Any], goal: str) -> tf.Tenso
     objective = make_objective(trained.task, trained.members[0], goal, "detection")
     ball = make_ball(EPSILON, "linf", config.prepare)
     images = batch["image"]
-    graph = tf.function(lambda own: pgd(objective, own, batch["targets"], ball, steps=10))
+    graph = tf.function(lambda x: pgd(objective, x, batch["targets"], ball, steps=10))
     rounded = to_bytes(graph(images), images, config.prepare)
-    decoded = tf.stack([tf.io.decode_png(tf.io.encode_png(own)) for own in rounded])
+    decoded = tf.stack([tf.io.decode_png(tf.io.encode_png(image)) for image in rounded])
     before = restore_pixels(images, config.prepare)
     change = np.abs(decoded.numpy().astype(int) - before.numpy().astype(int))
     assert 0 < change.max() <= 255 * EPSILON
@@ -93,7 +93,7 @@ def test_objects_vanish(batch: tuple[Trained, dict[str, Any]]) -> None:
     trained, images = batch
     before = answers(trained, images["image"], images)
     after = answers(trained, under_attack(trained, images, "vanish"), images)
-    count = [sum(len(own["class_ids"]) for own in each) for each in (before, after)]
+    count = [sum(len(found["class_ids"]) for found in each) for each in (before, after)]
     assert count[0] >= 8 and count[1] <= count[0] / 4, count
 
 
@@ -102,19 +102,19 @@ def test_mislabeled_objects_keep_their_places_more_often_than_hidden_ones(
     batch: tuple[Trained, dict[str, Any]],
 ) -> None:
     trained, images = batch
-    targets = {name: own.numpy() for name, own in images["targets"].items()}
+    targets = {name: value.numpy() for name, value in images["targets"].items()}
     shares = []
     attacks = [under_attack(trained, images, goal) for goal in ("mislabel", "vanish")]
-    for own in (images["image"], *attacks):
-        found, placed, right = answers(trained, own, images), 0, 0
-        for n, one in enumerate(found):
+    for attacked in (images["image"], *attacks):
+        found, placed, right = answers(trained, attacked, images), 0, 0
+        for n, answer in enumerate(found):
             for box, label in zip(targets["boxes"][n] * 48, targets["labels"][n], strict=True):
-                if label < 0 or not len(one["boxes"]):
+                if label < 0 or not len(answer["boxes"]):
                     continue
-                middle = (one["boxes"][:, :2] + one["boxes"][:, 2:]) / 2
+                middle = (answer["boxes"][:, :2] + answer["boxes"][:, 2:]) / 2
                 near = np.abs(middle - (box[:2] + box[2:]) / 2).max(1) < 5
                 placed += near.any()
-                right += (near & (one["class_ids"] == label)).any()
+                right += (near & (answer["class_ids"] == label)).any()
         shares.append((placed, right))
     (_, right), (still_placed, still_right), (hidden, _) = shares
     assert right >= 8 and still_right <= right / 4 and still_placed > hidden, shares
@@ -155,7 +155,7 @@ def test_a_detector_is_attacked(cvpipe: Cvpipe, attacked: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (("--goal", "vanihs"), "--goal vanihs: task detection has no such goal; did you mean 'van"),
         (
@@ -165,15 +165,15 @@ def test_a_detector_is_attacked(cvpipe: Cvpipe, attacked: Path, tmp_path: Path, 
         (("--class", "3"), "and no --class"),
     ],
 )
-def test_wrong_goals_are_sentences(
-    cvpipe: Cvpipe, attacked: Path, tmp_path: Path, words: tuple[str, ...], said: str
+def test_wrong_goals_are_errors(
+    cvpipe: Cvpipe, attacked: Path, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     code, out, err = cvpipe("attack", attacked, *words, "--to", tmp_path / "a")
-    assert (code, out) == (2, "") and said in err
+    assert (code, out) == (2, "") and message in err
     assert not (tmp_path / "a").exists()
 
 
-def test_runs_with_images_of_other_sizes_are_a_sentence(
+def test_runs_with_images_of_other_sizes_are_an_error(
     cvpipe: Cvpipe, trained_run: Path, attacked: Path
 ) -> None:
     code, _, err = cvpipe("attack", trained_run, attacked, "--limit", "10")

@@ -41,24 +41,22 @@ def test_a_run_is_explained_in_pictures(cvpipe: Cvpipe, trained_run: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (("--class", "eleven"), "--class eleven: no such class; "),
         (("--method", "gradcam"), "did you mean 'grad_cam'?"),
         (("--method", "grad_cam", "--layer", "stemm"), "--layer stemm: not a feature map"),
     ],
 )
-def test_wrong_names_are_sentences(
-    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, words: tuple[str, ...], said: str
+def test_wrong_names_are_errors(
+    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     code, out, err = cvpipe("explain", trained_run, EXAMPLE, *words, "--to", tmp_path / "maps")
-    assert (code, out) == (2, "") and said in err
+    assert (code, out) == (2, "") and message in err
     assert not (tmp_path / "maps").exists()
 
 
-def test_images_that_cant_be_read_are_sentences(
-    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path
-) -> None:
+def test_unreadable_images_are_errors(cvpipe: Cvpipe, trained_run: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"garbage")
     code, _, err = cvpipe("explain", trained_run, EXAMPLE, tmp_path / "bad.png")
     assert code == 1 and "image 2 can't be decoded" in err
@@ -82,7 +80,7 @@ def test_an_image_of_another_size_is_prepared_as_in_evaluation(
 
 
 @pytest.mark.soak
-def test_a_run_without_convolutions_is_told_which_methods_it_has(
+def test_the_error_for_a_run_without_convolutions_suggests_other_methods(
     cvpipe: Cvpipe, once: Once, tmp_path: Path
 ) -> None:
     config = small_config("model.backbone=linear", "model.width=1", "train.epochs=1")
@@ -149,21 +147,21 @@ def test_a_server_answers_the_signature(explained: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (("--method", "gradcam"), "--method gradcam: not in this artifact; did you mean"),
         (("--class", "3"), "--class 3: an artifact explains the class with the highest score"),
         (("--layer", "stem"), "give the run instead"),
     ],
 )
-def test_an_artifact_refuses_what_it_lacks(
-    cvpipe: Cvpipe, explained: Path, tmp_path: Path, words: tuple[str, ...], said: str
+def test_an_artifact_refuses_options_that_need_the_run(
+    cvpipe: Cvpipe, explained: Path, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     code, out, err = cvpipe("explain", explained, EXAMPLE, *words, "--to", tmp_path / "maps")
-    assert (code, out) == (2, "") and said in err
+    assert (code, out) == (2, "") and message in err
 
 
-def test_an_artifact_without_the_signature_is_a_sentence(
+def test_an_artifact_without_the_signature_is_an_error(
     cvpipe: Cvpipe, artifact: Path, tmp_path: Path
 ) -> None:
     code, _, err = cvpipe("explain", artifact, EXAMPLE, "--to", tmp_path / "maps")

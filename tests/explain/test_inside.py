@@ -40,7 +40,7 @@ def branched() -> keras.Model:
 
 
 @pytest.mark.parametrize("name", ["even", "valid", "pool", "sum"])
-def test_a_place_depends_on_its_receptive_field_alone_and_on_both_its_ends(name: str) -> None:
+def test_a_value_depends_only_on_its_receptive_field_and_on_both_ends_of_it(name: str) -> None:
     network = branched()
     layer = keras.Model(network.inputs, network.get_layer(name).output)
     field = receptive_fields(network)[name]
@@ -119,12 +119,12 @@ def test_clusters_stay_apart_in_two_dimensions_and_the_seed_decides(method: str)
     features = np.repeat(centers, 12, 0) + random.normal(size=(36, 8))
     places = project(features, method)  # type: ignore[arg-type]
     np.testing.assert_array_equal(places, project(features, method))  # type: ignore[arg-type]
-    own = np.repeat(np.arange(3), 12)
+    clusters = np.repeat(np.arange(3), 12)
     near = neighbors(places, np.arange(36), 3)
-    assert (own[near] == own[:, None]).mean() > 0.95
+    assert (clusters[near] == clusters[:, None]).mean() > 0.95
 
 
-def test_filters_and_activations_are_scaled_to_gray_each() -> None:
+def test_each_filter_and_activation_is_scaled_separately() -> None:
     kernel = np.zeros([3, 3, 3, 2], np.float32)
     kernel[0, 0, 0, 0], kernel[1, 1, 1, 0] = -0.5, 0.25
     drawn = filter_images(kernel)
@@ -172,7 +172,7 @@ def test_a_run_is_inspected_on_a_page_and_for_tensorboard(
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (("--layer", "stemm"), "--layer stemm: not a feature map; "),
         (("--limit", 0), "--limit: must be at least 1"),
@@ -180,9 +180,9 @@ def test_a_run_is_inspected_on_a_page_and_for_tensorboard(
         (("--split", "tset"), "tset"),
     ],
 )
-def test_what_cant_be_inspected_is_a_sentence(
-    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, words: tuple[str, ...], said: str
+def test_wrong_options_of_inspect_are_errors(
+    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     code, out, err = cvpipe("inspect", trained_run, *words, "--to", tmp_path / "inside")
-    assert code in (1, 2) and out == "" and said in err
+    assert code in (1, 2) and out == "" and message in err
     assert not (tmp_path / "inside").exists()

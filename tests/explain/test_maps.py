@@ -74,10 +74,15 @@ def test_gradients_are_those_of_finite_differences() -> None:
 def test_saliency_and_gradient_input_of_a_linear_network_are_its_weights() -> None:
     subject, x = linear(), images()
     kernel = subject.network.get_layer("logits").kernel.numpy().reshape(SIZE, SIZE, 2, 3)
-    own = np.moveaxis(kernel[..., CLASSES.numpy()], -1, 0)
-    np.testing.assert_allclose(saliency(subject.score, x, CLASSES), np.abs(own).max(-1), rtol=1e-5)
+    weights = np.moveaxis(kernel[..., CLASSES.numpy()], -1, 0)
     np.testing.assert_allclose(
-        gradient_input(subject.score, x, CLASSES), (own * x).numpy().sum(-1), rtol=1e-4, atol=1e-6
+        saliency(subject.score, x, CLASSES), np.abs(weights).max(-1), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        gradient_input(subject.score, x, CLASSES),
+        (weights * x).numpy().sum(-1),
+        rtol=1e-4,
+        atol=1e-6,
     )
 
 
@@ -110,9 +115,11 @@ def test_occlusion_of_a_linear_network_has_a_closed_form(patch: int, stride: int
     falls, hidden = np.zeros_like(parts), np.zeros([SIZE, SIZE])
     for top in begins:
         for left in begins:
-            own = np.s_[top : top + patch, left : left + patch]
-            falls[(slice(None), *own)] += parts[(slice(None), *own)].sum((1, 2))[:, None, None]
-            hidden[own] += 1
+            covered = np.s_[top : top + patch, left : left + patch]
+            falls[(slice(None), *covered)] += parts[(slice(None), *covered)].sum((1, 2))[
+                :, None, None
+            ]
+            hidden[covered] += 1
     np.testing.assert_allclose(maps, falls / hidden, rtol=1e-3, atol=1e-5)
 
 
@@ -175,10 +182,10 @@ def test_the_default_feature_map_is_the_last_that_all_outputs_depend_on() -> Non
     fine = keras.layers.Conv2D(2, 3, padding="same", name="fine")(x)
     coarse = keras.layers.Conv2D(2, 3, 2, padding="same", name="coarse")(fine)
     heads = [
-        keras.layers.Conv2D(3, 1, name=f"head{n}_logits")(own)
-        for n, own in enumerate((fine, coarse))
+        keras.layers.Conv2D(3, 1, name=f"head{n}_logits")(features)
+        for n, features in enumerate((fine, coarse))
     ]
-    outputs = {str(n): keras.layers.Flatten()(own) for n, own in enumerate(heads)}
+    outputs = {str(n): keras.layers.Flatten()(features) for n, features in enumerate(heads)}
     assert feature_layer(keras.Model(image, outputs)).name == "fine"
     assert feature_layer(keras.Model(image, {"1": outputs["1"]})).name == "coarse"
     with pytest.raises(ConfigError, match="scaled: not a feature map"):
@@ -190,7 +197,7 @@ def test_grad_cam_is_its_equation() -> None:
     layer = subject.network.get_layer("second")
     features = keras.Model(subject.network.inputs, layer.output)(x)
     kernel = subject.network.get_layer("logits").kernel.numpy()
-    # The score is a mean over places, so its gradient by each is the weight / number of places.
+    # The score is a mean over places, so the gradient at each place is weight / number of places.
     weights = kernel.T[CLASSES.numpy()][:, None, None] / (features.shape[1] * features.shape[2])
     expected = np.maximum((weights * features).numpy().sum(-1), 0)
     expected = tf.image.resize(expected[..., None], [SIZE, SIZE])[..., 0]
@@ -224,7 +231,7 @@ def test_xla_compiles_the_methods_of_artifacts_to_the_same_maps(name: str) -> No
         np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
 
 
-def test_guided_gradients_let_through_what_is_positive_alone() -> None:
+def test_guided_backpropagation_passes_only_positive_gradients() -> None:
     image = keras.Input([2])
     x = keras.layers.Dense(2, activation="relu", name="hidden")(image)
     model = keras.Model(image, {"logits": keras.layers.Dense(1, name="logits")(x)})
@@ -243,7 +250,7 @@ def test_guided_gradients_let_through_what_is_positive_alone() -> None:
 @pytest.mark.parametrize(
     "relu", [partial(keras.layers.Activation, "relu6"), partial(keras.layers.ReLU, 6.0)]
 )
-def test_guided_gradients_are_those_of_a_relu_with_a_limit(
+def test_guided_backpropagation_respects_the_limit_of_a_relu(
     relu: Callable[[], keras.layers.Layer],
 ) -> None:
     image = keras.Input([2])
@@ -273,7 +280,7 @@ def test_deletion_and_insertion_distinguish_a_good_map_from_its_opposite() -> No
 
 
 @pytest.mark.parametrize(
-    "call, said",
+    "call, message",
     [
         (lambda s: explain(s, images(1), CLASSES[:1], ["grad_kam"]), "did you mean 'grad_cam'"),
         (lambda s: feature_layer(s.network, "secont"), "did you mean 'second'"),
@@ -281,12 +288,14 @@ def test_deletion_and_insertion_distinguish_a_good_map_from_its_opposite() -> No
         (lambda s: with_rule(linear(), "guided"), "the network has none"),
     ],
 )
-def test_what_doesnt_fit_is_a_sentence(call: Callable[[Subject], object], said: str) -> None:
+def test_unknown_names_and_unsuitable_networks_are_errors(
+    call: Callable[[Subject], object], message: str
+) -> None:
     with pytest.raises(ConfigError) as error:
         call(convolutional())
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_chosen_score_is_the_classs_own() -> None:
+def test_chosen_selects_the_score_of_the_class() -> None:
     scores = tf.constant([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     np.testing.assert_array_equal(chosen(scores, tf.constant([2, 0])), [3, 4])

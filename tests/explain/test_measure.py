@@ -44,9 +44,9 @@ def test_rank_correlation_ignores_scale_and_is_zero_for_constants() -> None:
     np.testing.assert_allclose(rank_correlation(a, b), [1, -1, 0])
 
 
-def test_weights_are_shuffled_from_the_last_layer_to_the_first_and_the_network_stays() -> None:
+def test_weights_are_shuffled_from_the_last_layer_to_the_first_in_a_copy() -> None:
     subject = convolutional()
-    before = [own.copy() for own in subject.network.get_weights()]
+    before = [value.copy() for value in subject.network.get_weights()]
     names = []
     for name, changed in randomized(subject):
         names.append(name)
@@ -64,11 +64,11 @@ def test_weights_are_shuffled_from_the_last_layer_to_the_first_and_the_network_s
         }
         assert [layer for layer, kept in same.items() if not kept] == names[::-1]
         # A shuffled kernel has the same values in another order.
-        kernels = (own.network.get_layer(name).get_weights()[0] for own in (subject, changed))
-        np.testing.assert_array_equal(*(np.sort(own.ravel()) for own in kernels))
+        kernels = (s.network.get_layer(name).get_weights()[0] for s in (subject, changed))
+        np.testing.assert_array_equal(*(np.sort(value.ravel()) for value in kernels))
     assert names == ["logits", "second", "first"]
-    for own, kept in zip(subject.network.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(own, kept)
+    for value, kept in zip(subject.network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, kept)
 
 
 def test_the_sanity_check_distinguishes_gradients_from_a_map_of_the_image_alone() -> None:
@@ -78,7 +78,7 @@ def test_the_sanity_check_distinguishes_gradients_from_a_map_of_the_image_alone(
     # All weights are equal, so shuffling changes nothing: gradient × input stays the image.
     blind = linear()
     layer = blind.network.get_layer("logits")
-    layer.set_weights([np.ones_like(own) for own in layer.get_weights()])
+    layer.set_weights([np.ones_like(value) for value in layer.get_weights()])
     assert similarities(blind, x, CLASSES, "gradient_input")["logits"] == pytest.approx(1)
 
 
@@ -161,7 +161,7 @@ def test_a_method_is_measured_on_a_run(cvpipe: Cvpipe, trained_run: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         ((), "give image files to explain, or --measure SPLIT"),
         (("x.png", "--measure", "test"), "leave IMAGE and --class out"),
@@ -170,11 +170,11 @@ def test_a_method_is_measured_on_a_run(cvpipe: Cvpipe, trained_run: Path) -> Non
         (("x.png", "--set", "data.limit=3"), "--set goes with --measure"),
     ],
 )
-def test_wrong_words_are_sentences(
-    cvpipe: Cvpipe, trained_run: Path, words: tuple[Any, ...], said: str
+def test_wrong_options_are_errors(
+    cvpipe: Cvpipe, trained_run: Path, words: tuple[Any, ...], message: str
 ) -> None:
     code, out, err = cvpipe("explain", trained_run, *words)
-    assert (code, out) == (2, "") and said in err
+    assert (code, out) == (2, "") and message in err
 
 
 def test_a_method_without_its_library_names_the_package_to_install(

@@ -1,4 +1,4 @@
-"""Guards explanations and attacks, against Xplique's and ART's for the same network and images."""
+"""Guards explanations and attacks: they equal those of Xplique and ART for the same network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def noisy(x: tf.Tensor) -> np.ndarray:
     spread = tf.reduce_max(x, [1, 2, 3], keepdims=True) - tf.reduce_min(x, [1, 2, 3], keepdims=True)
     seeds = [tf.random.fold_in(SEED, tf.constant(n, tf.int64)) for n in range(SAMPLES)]
     drawn = [tf.random.stateless_normal([1, *x.shape[1:]], seed) for seed in seeds]
-    return np.stack([x + NOISE * spread * own for own in drawn], axis=1)
+    return np.stack([x + NOISE * spread * noise for noise in drawn], axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +149,12 @@ def changes(art: Arrays, name: str, steps: int) -> list[np.ndarray]:
         subject, normalize_colors(before, UNSCALED), ball, steps=steps, overshoot=OVERSHOOT
     )
     both = restore_colors(found, UNSCALED).numpy(), art[name]
-    return [(own - before).reshape(len(before), -1) for own in both]
+    return [(attacked - before).reshape(len(before), -1) for attacked in both]
 
 
 def test_a_step_of_deep_fool_is_arts_and_the_margin_of_its_authors(art: Arrays) -> None:
     ours, theirs = changes(art, "deep_fool_step", 1)
-    lengths = [np.linalg.norm(own, axis=1, keepdims=True) for own in (ours, theirs)]
+    lengths = [np.linalg.norm(change, axis=1, keepdims=True) for change in (ours, theirs)]
     np.testing.assert_allclose(ours / lengths[0], theirs / lengths[1], atol=1e-5)
     # The authors' code and cvpipe add 1e-4 to the length of each step; ART doesn't.
     np.testing.assert_allclose(lengths[0] - lengths[1], (1 + OVERSHOOT) * 1e-4, atol=1e-5)
@@ -163,14 +163,14 @@ def test_a_step_of_deep_fool_is_arts_and_the_margin_of_its_authors(art: Arrays) 
 def test_deep_fool_goes_as_far_as_arts_to_the_same_class(art: Arrays) -> None:
     # ART overshoots once, after the last step; the authors' code and cvpipe do in each step.
     ours, theirs = changes(art, "deep_fool", 50)
-    lengths = [np.linalg.norm(own, axis=1) for own in (ours, theirs)]
+    lengths = [np.linalg.norm(change, axis=1) for change in (ours, theirs)]
     np.testing.assert_allclose(lengths[0], lengths[1], rtol=0.03)
     subject, before = convolutional(), pixels_inside().numpy()
     classes = [
         np.argmax(
-            subject.all_scores(normalize_colors(before + own.reshape(before.shape), UNSCALED)),
+            subject.all_scores(normalize_colors(before + change.reshape(before.shape), UNSCALED)),
             axis=1,
         )
-        for own in (before * 0, ours, theirs)
+        for change in (before * 0, ours, theirs)
     ]
     assert (classes[1] == classes[2]).all() and (classes[0] != classes[1]).all()

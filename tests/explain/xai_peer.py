@@ -1,7 +1,7 @@
 """Explain and attack images by Xplique or ART, for comparison with cvpipe.
 
-This runs in another process, since their dependencies conflict with cvpipe's: the environment
-variable XAI_PYTHON names a Python with TensorFlow and these libraries.
+The libraries run in another process, because their dependencies conflict with cvpipe's. The
+environment variable XAI_PYTHON is the path of a Python with TensorFlow and these libraries.
 
     XAI_PYTHON xai_peer.py xplique|art MODEL.keras INPUTS.npz ANSWERS.npz
 """
@@ -24,9 +24,9 @@ def ask_xai_peer(library: str, network: Any, folder: Path, inputs: Mapping[str, 
     """Run this file for a library; skip the test if the library isn't installed.
 
     Args:
-        library: its module.
+        library: module of the library.
         network: a Keras model from images to scores, of plain layers.
-        folder: for the files.
+        folder: folder for the files.
         inputs: arrays by name.
     """
     import pytest
@@ -37,7 +37,7 @@ def ask_xai_peer(library: str, network: Any, folder: Path, inputs: Mapping[str, 
         pytest.skip(f"needs {library}; XAI_PYTHON names a Python that has it")
     files = [folder / name for name in ("network.keras", "inputs.npz", "answers.npz")]
     network.save(files[0])
-    np.savez(files[1], **{name: np.asarray(own) for name, own in inputs.items()})
+    np.savez(files[1], **{name: np.asarray(value) for name, value in inputs.items()})
     subprocess.run([python, __file__, library, *map(str, files)], check=True)
     with np.load(files[2]) as answers:
         return dict(answers)
@@ -45,18 +45,18 @@ def ask_xai_peer(library: str, network: Any, folder: Path, inputs: Mapping[str, 
 
 def _xplique(network: Any, given: Arrays) -> Arrays:
     import tensorflow as tf
-    from xplique import attributions as own
+    from xplique import attributions
     from xplique.attributions.gradient_statistics.gradient_statistic import GradientStatistic
 
     images, targets = given["images"], given["targets"]
     layer, patch, steps = str(given["layer"]), int(given["patch"]), int(given["steps"])
 
-    # Use the given noisy images in place of Xplique's own.
+    # Replace Xplique's random noise by the given noisy images.
     GradientStatistic._perturb_samples = staticmethod(
         lambda *_: tf.reshape(given["noisy"], [-1, *images.shape[1:]])
     )
 
-    class Sums(own.GradCAMPP):
+    class Sums(attributions.GradCAMPP):
         """Grad-CAM++ with sums over places, as in the paper."""
 
         @staticmethod
@@ -68,23 +68,25 @@ def _xplique(network: Any, given: Arrays) -> Arrays:
 
     samples = given["noisy"].shape[1]
     explainers = {
-        "saliency": own.Saliency(network),
-        "gradient_input": own.GradientInput(network, reducer=None),
-        "integrated_gradients": own.IntegratedGradients(network, steps=steps, reducer=None),
-        "smooth_grad": own.SmoothGrad(
+        "saliency": attributions.Saliency(network),
+        "gradient_input": attributions.GradientInput(network, reducer=None),
+        "integrated_gradients": attributions.IntegratedGradients(
+            network, steps=steps, reducer=None
+        ),
+        "smooth_grad": attributions.SmoothGrad(
             network, batch_size=samples * len(images), nb_samples=samples, reducer=None
         ),
-        "grad_cam": own.GradCAM(network, conv_layer=layer),
-        "grad_cam_pp": own.GradCAMPP(network, conv_layer=layer),
+        "grad_cam": attributions.GradCAM(network, conv_layer=layer),
+        "grad_cam_pp": attributions.GradCAMPP(network, conv_layer=layer),
         "grad_cam_pp_of_sums": Sums(network, conv_layer=layer),
-        "occlusion": own.Occlusion(
+        "occlusion": attributions.Occlusion(
             network, patch_size=patch, patch_stride=patch, occlusion_value=0.0
         ),
-        "occlusion_overlapping": own.Occlusion(
+        "occlusion_overlapping": attributions.Occlusion(
             network, patch_size=patch, patch_stride=int(given["stride"]), occlusion_value=0.0
         ),
     }
-    return {name: np.asarray(one(images, targets)) for name, one in explainers.items()}
+    return {name: np.asarray(explain(images, targets)) for name, explain in explainers.items()}
 
 
 def _art(network: Any, given: Arrays) -> Arrays:
@@ -109,14 +111,14 @@ def _art(network: Any, given: Arrays) -> Arrays:
     size = 2.5 * epsilon / steps
     found = {}
     for name, norm in (("linf", np.inf), ("l2", 2)):
-        one = FastGradientMethod(classifier, norm=norm, eps=epsilon)
-        several = ProjectedGradientDescent(
+        fgsm = FastGradientMethod(classifier, norm=norm, eps=epsilon)
+        pgd = ProjectedGradientDescent(
             classifier, norm=norm, eps=epsilon, eps_step=size, max_iter=steps, verbose=False
         )
-        found[f"fgsm_{name}"] = one.generate(pixels, labels)
-        found[f"pgd_{name}"] = several.generate(pixels, labels)
+        found[f"fgsm_{name}"] = fgsm.generate(pixels, labels)
+        found[f"pgd_{name}"] = pgd.generate(pixels, labels)
     for name, most in (("deep_fool_step", 1), ("deep_fool", 50)):
-        # DeepFool's gradients of classes would leave out the preprocessing.
+        # ART's class gradients ignore the preprocessing, so DeepFool gets a classifier without it.
         attack = DeepFool(unprepared, max_iter=most, epsilon=overshoot, verbose=False)
         found[name] = attack.generate(pixels)
     return found

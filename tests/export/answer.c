@@ -20,7 +20,7 @@
 
 enum { MOST_OUTPUTS = 64 };
 
-/* A part of a message of protobuf. */
+/* A part of a protobuf message. */
 typedef struct {
   const uint8_t *at;
   size_t length;
@@ -59,7 +59,7 @@ static uint64_t take_number(Bytes *message) {
   return 0;
 }
 
-/* Takes a message's next field: its number, and its content where that has a length. */
+/* Reads a message's next field: returns its number, and its content if the field has a length. */
 static uint64_t take_field(Bytes *message, Bytes *content) {
   uint64_t key = take_number(message);
   size_t length = 0;
@@ -80,17 +80,17 @@ static uint64_t take_field(Bytes *message, Bytes *content) {
   return key >> 3;
 }
 
-/* Finds a field; of entries of a map, the first whose key is `key`, and then its value. */
+/* Finds a field. If `key` isn't NULL, the field is a map, and the value of this key is found. */
 static int find(Bytes message, uint64_t field, const char *key, Bytes *found) {
-  Bytes content, own;
+  Bytes content, entry_key;
   while (message.length > 0) {
     if (take_field(&message, &content) != field) continue;
     if (key == NULL) {
       *found = content;
       return 1;
     }
-    if (find(content, 1, NULL, &own) && own.length == strlen(key) &&
-        memcmp(own.at, key, own.length) == 0)
+    if (find(content, 1, NULL, &entry_key) && entry_key.length == strlen(key) &&
+        memcmp(entry_key.at, key, entry_key.length) == 0)
       return find(content, 2, NULL, found);
   }
   return 0;
@@ -102,7 +102,7 @@ static TF_Output find_tensor(TF_Graph *graph, Bytes tensor_info) {
   if (!find(tensor_info, 1, NULL, &name)) fail("saved_model.pb", "a tensor has no name");
   char *text = strndup((const char *)name.at, name.length);
   char *colon = strrchr(text, ':');
-  if (colon == NULL) fail(text, "is no tensor");
+  if (colon == NULL) fail(text, "isn't the name of a tensor");
   *colon = '\0';
   TF_Output output = {TF_GraphOperationByName(graph, text), atoi(colon + 1)};
   if (output.oper == NULL) fail(text, "isn't in the graph");

@@ -51,7 +51,7 @@ def test_a_mask_without_any_pixel_equals_itself() -> None:
     assert difference(empty, empty.copy(), MASK) == 0
 
 
-def test_an_image_answered_alone_is_compared_without_the_padding_beside_others() -> None:
+def test_an_image_predicted_alone_is_compared_without_the_padding_of_a_batch() -> None:
     together = np.full((1, 40, 60), IGNORED, np.uint8)
     together[:, :20, :30] = 1
     assert difference(together, together[:, :20, :30], MASK) == 0
@@ -78,13 +78,13 @@ def test_exact_answers_must_be_the_same_for_every_image() -> None:
         difference(names, names[::-1], EXACT)
 
 
-def test_runners_up_may_change_places() -> None:
+def test_ranked_answers_may_change_places() -> None:
     ids = np.array([[3, 1, 2]], np.int32)
     assert difference(ids, ids[:, [0, 2, 1]], RANKED) == 0
 
 
 @pytest.mark.parametrize("given", [2e-5, -2e-5, np.nan])
-def test_other_numbers_are_held_to_the_last_digits(given: float) -> None:
+def test_close_answers_may_differ_only_in_the_last_digits(given: float) -> None:
     zeros = np.zeros((1, 2), np.float32)
     with pytest.raises(Refused, match="allowed is 1e-05"):
         difference(zeros, np.array([[0, given]], np.float32), CLOSE)
@@ -111,7 +111,7 @@ def test_bytes_that_are_not_a_mask_have_the_tolerance_of_their_field() -> None:
         difference(expected, given, EXACT)
 
 
-def test_whole_numbers_without_sign_are_as_close_from_above_as_from_below() -> None:
+def test_differences_of_unsigned_integers_dont_wrap_around() -> None:
     # In uint8, 0 − 1 and 100 − 101 would be 255.
     low, high = np.array([[0, 100]], np.uint8), np.array([[1, 101]], np.uint8)
     for expected, given in ((low, high), (high, low), (low > 0, high > 0)):

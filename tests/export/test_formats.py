@@ -83,10 +83,10 @@ PIPELINES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def installed(name: str) -> bool:
-    return all(importlib.util.find_spec(own) for own in RUNTIME[name].modules)
+    return all(importlib.util.find_spec(module) for module in RUNTIME[name].modules)
 
 
-def skip_where_absent(name: str) -> None:
+def skip_unless_installed(name: str) -> None:
     if not installed(name):
         pytest.skip(f"{' and '.join(RUNTIME[name].modules)}: not installed; see extra {name}")
 
@@ -114,30 +114,30 @@ def exported(run: Run, once: Once, gate_in_this_process: None) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_answers_as_the_signature_of_tensors(name: str, exported: Path) -> None:
-    skip_where_absent(name)
-    told = read_about(exported)["formats"][name]
-    assert told["max_difference"] <= told["tolerance"]
+    skip_unless_installed(name)
+    entry = read_about(exported)["formats"][name]
+    assert entry["max_difference"] <= entry["tolerance"]
     signature = tf.saved_model.load(str(exported)).signatures["tensor"]
     specs = signature.structured_input_signature[1]
     images = np.random.default_rng(1).random((3, *specs["image"].shape[1:]), np.float32)
-    given = RUNTIMES[name](str(exported / told["file"]), images)
+    given = RUNTIMES[name](str(exported / entry["file"]), images)
     settings = {
-        own: tf.constant(value["default"], specs[own].dtype)
-        for own, value in read_about(exported)["signatures"]["tensor"]["inputs"].items()
+        key: tf.constant(value["default"], specs[key].dtype)
+        for key, value in read_about(exported)["signatures"]["tensor"]["inputs"].items()
         if "default" in value
     }
     answers = signature(image=tf.constant(images), **settings).items()
-    # Files have no class names, which are strings, but their numbers.
-    expected = {own: value.numpy() for own, value in answers if value.dtype != tf.string}
-    assert set(given) == set(expected) == set(told["answers"])
-    for own in expected:
-        assert given[own].shape == expected[own].shape and given[own].dtype == expected[own].dtype
+    # Files have class numbers instead of class names, because other runtimes have no strings.
+    expected = {key: value.numpy() for key, value in answers if value.dtype != tf.string}
+    assert set(given) == set(expected) == set(entry["answers"])
+    for key in expected:
+        assert given[key].shape == expected[key].shape and given[key].dtype == expected[key].dtype
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_needs_no_tensorflow(name: str, exported: Path, tmp_path: Path) -> None:
-    skip_where_absent(name)
-    told = read_about(exported)["formats"][name]
+    skip_unless_installed(name)
+    entry = read_about(exported)["formats"][name]
     code = (
         "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], None, '__main__');"
         "print(sorted({m.partition('.')[0] for m in sys.modules} & {'tensorflow', 'cvpipe'}))"
@@ -145,7 +145,7 @@ def test_a_file_needs_no_tensorflow(name: str, exported: Path, tmp_path: Path) -
     shape = tf.saved_model.load(str(exported)).signatures["tensor"].inputs[0].shape[1:]
     np.savez(tmp_path / "images.npz", images=np.zeros((1, *shape), np.float32))
     script = ROOT / "cvpipe" / "export" / "formats" / "replay_file.py"
-    files = [exported / told["file"], tmp_path / "images.npz", tmp_path / "answers.npz"]
+    files = [exported / entry["file"], tmp_path / "images.npz", tmp_path / "answers.npz"]
     done = subprocess.run(
         [sys.executable, "-I", "-c", code, script, name, *files],
         capture_output=True,
@@ -157,7 +157,7 @@ def test_a_file_needs_no_tensorflow(name: str, exported: Path, tmp_path: Path) -
 
 
 def test_files_belong_to_their_version(exported: Path) -> None:
-    files = {own["file"] for own in read_about(exported)["formats"].values()}
+    files = {entry["file"] for entry in read_about(exported)["formats"].values()}
     manifest = (exported / "assets.extra" / "SHA256SUMS").read_text(encoding="utf-8")
     assert files and all(file in manifest for file in files)
     assert check_manifest(exported) == len(manifest.splitlines())
@@ -168,10 +168,10 @@ def test_files_belong_to_their_version(exported: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
-def test_a_file_that_answers_otherwise_leaves_no_export(
+def test_a_file_with_different_answers_leaves_no_export(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    skip_where_absent("litert")
+    skip_unless_installed("litert")
     monkeypatch.setattr("cvpipe.export.formats.write.TOLERANCE", Tolerance(close=-1.0))
     with pytest.raises(UserError, match=r"model.tflite: refused, because \w+ \(LiteRT\) differs"):
         export(Run(trained_run), tmp_path / "model", formats=["litert"])
@@ -191,8 +191,8 @@ def test_a_missing_library_is_named_with_its_extra(
     assert not (tmp_path / "m").exists()
 
 
-def test_images_of_any_size_have_no_file(trained_run: Path) -> None:
-    skip_where_absent("litert")
+def test_a_network_for_images_of_any_size_has_no_file(trained_run: Path) -> None:
+    skip_unless_installed("litert")
     run = Run(trained_run)
     tiles = ("augment=[{op: scale_crop}]", "prepare={size: [64, 64], resize: tile, overlap: 16}")
     config = config_file.load(
@@ -205,8 +205,10 @@ def test_images_of_any_size_have_no_file(trained_run: Path) -> None:
 @pytest.mark.parametrize(
     "key", ["export.target=gpu", "export.precision=bfloat16", "export.batching={}"]
 )
-def test_a_variant_for_tensorflow_has_no_file(trained_run: Path, key: str, tmp_path: Path) -> None:
-    skip_where_absent("litert")
+def test_a_variant_only_for_tensorflow_has_no_file(
+    trained_run: Path, key: str, tmp_path: Path
+) -> None:
+    skip_unless_installed("litert")
     with pytest.raises(ConfigError, match="--format litert: can't be combined with export"):
         export(Run(trained_run), tmp_path / "model", [key], ["litert"])
     assert not (tmp_path / "model").exists()
@@ -219,15 +221,15 @@ def test_keras_files_have_no_formats(trained_run: Path, cvpipe: Any, tmp_path: P
     assert code == 2 and "--format litert: is only for SavedModels; leave --keras out" in err
 
 
-def angle(image: tf.Tensor) -> dict[str, tf.Tensor]:
+def bessel(image: tf.Tensor) -> dict[str, tf.Tensor]:
     # Only TensorFlow has this operation.
     return {"answer": tf.math.bessel_i0e(image)}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_operation_that_a_runtime_lacks_is_named(name: str, tmp_path: Path) -> None:
-    skip_where_absent(name)
-    function = tf.function(angle, autograph=False)
+    skip_unless_installed(name)
+    function = tf.function(bessel, autograph=False)
     plain = Plain(function, tf.TensorSpec([1, 4], tf.float32, "image"), tf.Module())
     with pytest.raises(Unconvertible, match="BesselI0e"):
         RUNTIME[name].convert(plain, tmp_path / RUNTIME[name].file)
@@ -237,13 +239,13 @@ def test_an_operation_that_a_runtime_lacks_is_named(name: str, tmp_path: Path) -
 def test_the_command_prints_each_file(
     trained_run: Path, cvpipe: Any, tmp_path: Path, gate_in_this_process: None
 ) -> None:
-    skip_where_absent("litert")
+    skip_unless_installed("litert")
     code, out, _ = cvpipe(
         "export", trained_run, "--to", tmp_path / "m", "--format", "litert", "--json"
     )
     assert code == 0
-    [(name, told)] = json.loads(out)["formats"].items()
-    assert name == "litert" and told["batch"] == 1
+    [(name, entry)] = json.loads(out)["formats"].items()
+    assert name == "litert" and entry["batch"] == 1
     assert (tmp_path / "m" / "1" / FOLDER / "model.tflite").is_file()
     code, out, _ = cvpipe("verify", tmp_path / "m")
     assert code == 0 and "as they were exported" in out

@@ -86,7 +86,7 @@ def test_an_invalid_path_of_a_keras_file_is_refused(
     assert re.search(sentence, capsys.readouterr().err)
 
 
-def test_a_file_that_cant_be_finished_leaves_the_old_one(
+def test_a_file_that_cant_be_finished_leaves_the_old_file(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "digits.keras"

@@ -50,7 +50,7 @@ def test_every_single_bit_flip_is_found_also_in_the_manifest(folder: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "change, said",
+    "change, message",
     [
         (lambda folder: (folder / "saved_model.pb").unlink(), "saved_model.pb is missing"),
         (lambda folder: (folder / "assets").write_text("x"), "assets is not in .*; remove the"),
@@ -64,10 +64,10 @@ def test_every_single_bit_flip_is_found_also_in_the_manifest(folder: Path) -> No
     ],
 )
 def test_the_error_says_what_differs(
-    folder: Path, change: Callable[[Path], object], said: str
+    folder: Path, change: Callable[[Path], object], message: str
 ) -> None:
     change(folder)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         check_manifest(folder)
 
 

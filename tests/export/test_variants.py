@@ -61,10 +61,10 @@ def test_concurrent_requests_share_a_batch() -> None:
     images = np.random.default_rng(0).random((4, 2, 3), np.float32)
     answers: dict[int, np.ndarray] = {}
 
-    def one(number: int) -> None:
+    def request(number: int) -> None:
         answers[number] = answer(images[number]).numpy()
 
-    threads = [threading.Thread(target=one, args=(n,)) for n in range(4)]
+    threads = [threading.Thread(target=request, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -100,10 +100,10 @@ def test_half_precision_may_differ_for_few_images_and_never_by_nan() -> None:
 
 def test_the_tolerance_grows_with_lower_precision() -> None:
     assert tolerance_of(Export()) == STRICT
-    rooms = [
+    tolerances = [
         tolerance_of(Export(precision=precision)).close for precision in ("float16", "bfloat16")
     ]
-    assert STRICT.close < tolerance_of(Export(target="gpu")).close < rooms[0] < rooms[1]
+    assert STRICT.close < tolerance_of(Export(target="gpu")).close < tolerances[0] < tolerances[1]
 
 
 def test_batch_sizes_must_be_ascending() -> None:
@@ -121,7 +121,7 @@ VARIANTS = {
 
 @pytest.fixture(scope="session")
 def variant_of(trained_run: Path, once: Once) -> Callable[[str], Path]:
-    """Return a function that exports a variant of `trained_run`, with the gate's own process."""
+    """Return a function that exports a variant of `trained_run`. The gate runs in a new process."""
 
     def made(name: str) -> Path:
         overrides = VARIANTS[name]
@@ -140,7 +140,7 @@ def test_a_variant_answers_as_evaluation_and_describes_itself(
     export_section, about = artifact_config(variant).export, read_about(variant)
     assert about["gate"]["max_difference"] <= tolerance_of(export_section).close
     pixels = [np.full((8, 8, 1), 80 * n, np.uint8) for n in range(3)]
-    image = tf.constant([tf.io.encode_png(own).numpy() for own in pixels])
+    image = tf.constant([tf.io.encode_png(image).numpy() for image in pixels])
     expected, given = open_artifact(artifact)(image), open_artifact(variant)(image)
     assert given.keys() == expected.keys()
     assert all(given[key].dtype == value.dtype for key, value in expected.items())
@@ -163,13 +163,17 @@ def test_the_part_for_a_tpu_has_its_alias_static_batches_and_no_strings(
     meta = SavedModel.FromString(content).meta_graphs[0]
     aliases = dict(meta.meta_info_def.function_aliases)
     assert set(aliases.values()) == {TPU_ALIAS}
-    compiled = [own for own in meta.graph_def.library.function if own.attr["_XlaMustCompile"].b]
-    # There are functions for two batch sizes and for larger batches; some aliases of tracing #
-    # belong to no function.
+    compiled = [
+        function
+        for function in meta.graph_def.library.function
+        if function.attr["_XlaMustCompile"].b
+    ]
+    # There are functions for two batch sizes and for larger batches. Tracing also leaves aliases
+    # that belong to no function.
     assert len(compiled) == 3
-    for own in compiled:
-        assert own.signature.name in aliases
-        types = {argument.type for argument in own.signature.output_arg}
+    for function in compiled:
+        assert function.signature.name in aliases
+        types = {argument.type for argument in function.signature.output_arg}
         assert tf.string.as_datatype_enum not in types
 
 
@@ -178,7 +182,10 @@ def test_batching_is_in_the_graph(variant_of: Callable[[str], Path]) -> None:
     content = (variant_of("gpu, batched") / "saved_model.pb").read_bytes()
     library = SavedModel.FromString(content).meta_graphs[0].graph_def.library
     batches = [
-        node for own in library.function for node in own.node_def if node.op == "BatchFunction"
+        node
+        for function in library.function
+        for node in function.node_def
+        if node.op == "BatchFunction"
     ]
     assert batches
     for node in batches:

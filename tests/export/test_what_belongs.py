@@ -119,7 +119,7 @@ def test_the_artifact_scores_as_the_run_does(whitened: tuple[Path, Path]) -> Non
 @pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
 def test_an_ensemble_is_one_artifact(trained_run: Path, tmp_path: Path) -> None:
-    """The ensemble is a run and itself, so its mean is the run's own answer."""
+    """The ensemble consists of the same run twice, so its mean equals the run's answers."""
     members = find_members([Run(trained_run), Run(trained_run)])
     result = export_members(members, tmp_path / "together")
     assert result["max_difference"] <= 1e-5

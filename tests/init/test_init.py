@@ -131,19 +131,19 @@ def test_a_file_that_exists_is_kept(tmp_path: Path, cvpipe: Cvpipe) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--kind", "vok"], "no such format; did you mean 'voc'?"),
         (["--kind", "coco"], "not the format coco that cvpipe knows"),
         (["--task", "pose"], "no labels for pose; it is data for classification"),
     ],
 )
-def test_wrong_wishes_are_answered_and_leave_no_file(
-    tmp_path: Path, cvpipe: Cvpipe, words: list[str], said: str
+def test_wrong_options_are_errors_and_leave_no_file(
+    tmp_path: Path, cvpipe: Cvpipe, words: list[str], message: str
 ) -> None:
     file = tmp_path / "mine.yaml"
     code, _, err = cvpipe("init", draw_photos(tmp_path / "data"), "--to", file, *words)
-    assert code and said in err and not file.exists()
+    assert code and message in err and not file.exists()
 
 
 def test_json_has_the_source_and_the_choices(tmp_path: Path, cvpipe: Cvpipe) -> None:
@@ -210,7 +210,7 @@ def test_small_gray_images_are_kept_at_their_size_and_never_mirrored() -> None:
     assert [op["op"] for op in found["augment"]] == ["pad_crop"]
 
 
-def test_a_gpu_takes_the_whole_network() -> None:
+def test_a_gpu_gets_the_full_width() -> None:
     from cvpipe.init.classification import draft
 
     assert draft(measures()).values["model"]["width"] == 0.25
@@ -247,7 +247,7 @@ def test_weights_are_recommended_where_they_are_missing_and_not_for_small_images
         assert "pretrained" not in found.reasons["model.backbone"]
 
 
-def test_epochs_show_a_number_of_images_within_bounds() -> None:
+def test_the_number_of_epochs_follows_from_the_number_of_images() -> None:
     assert epochs_for(measures(), 50_000, 7, 80) == 80
     assert epochs_for(measures(images={"train": 1000}), 50_000, 7, 80) == 50
     assert epochs_for(measures(images={"train": 10**6}), 50_000, 7, 80) == 7
@@ -269,7 +269,7 @@ def test_values_survive_the_file_with_their_comments() -> None:
     assert text.splitlines()[lines[("train", "rate")] - 2].startswith("  # why")
 
 
-def test_training_a_folder_drafts_trains_and_goes_on(
+def test_training_a_folder_drafts_a_pipeline_and_reuses_it(
     tmp_path: Path, cvpipe: Cvpipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -118,26 +118,26 @@ def test_a_registered_experiment_becomes_a_pipeline_that_loads(
 
 @pytest.mark.parametrize("name", ["image_classification", "semantic_segmentation", "retinanet"])
 def test_default_values_are_not_reported(name: str) -> None:
-    said = "\n".join(translate([name]).notes)
-    assert "Decided by" not in said and "No counterpart" not in said
+    notes = "\n".join(translate([name]).notes)
+    assert "Decided by" not in notes and "No counterpart" not in notes
 
 
 def test_an_experiment_keeps_its_numbers(tmp_path: Path) -> None:
     config = loaded(translate(["resnet_imagenet"]), tmp_path)
-    own = config.to_json()
-    assert own["model"]["backbone"] == "resnet50" and own["model"]["norm_epsilon"] == 1e-5
-    assert own["train"]["epochs"] == 90 and own["train"]["batch_size"] == 4096
-    assert own["optimizer"] == {
+    values = config.to_json()
+    assert values["model"]["backbone"] == "resnet50" and values["model"]["norm_epsilon"] == 1e-5
+    assert values["train"]["epochs"] == 90 and values["train"]["batch_size"] == 4096
+    assert values["optimizer"] == {
         "backbone_rate": 1.0,
         "kind": "sgd",
         "learning_rate": 1.6,
         "momentum": 0.9,
         "nesterov": False,
     }
-    assert own["schedule"]["at"] == [30, 60, 80] and own["schedule"]["warmup_epochs"] == 5
+    assert values["schedule"]["at"] == [30, 60, 80] and values["schedule"]["warmup_epochs"] == 5
     # Model Garden's L2 penalty is half the sum of squares.
-    assert own["loss"]["l2"] == 5e-5
-    assert own["test_time"] == {"views": "center", "sides": [256]}
+    assert values["loss"]["l2"] == 5e-5
+    assert values["test_time"] == {"views": "center", "sides": [256]}
 
 
 @pytest.mark.parametrize(
@@ -172,17 +172,19 @@ def test_a_file_overrides_a_registered_experiment(tmp_path: Path) -> None:
 
 def test_a_file_keeps_its_numbers(tmp_path: Path) -> None:
     translated = translate([written(tmp_path, EFFICIENTNET)])
-    own = loaded(translated, tmp_path).to_json()
-    source = own["data"]["source"]
+    values = loaded(translated, tmp_path).to_json()
+    source = values["data"]["source"]
     assert (source["kind"], source["path"]) == ("tfrecord", "imagenet-2012-tfrecord")
     assert (source["train"], source["test"]) == ("train*", "valid*")
-    assert own["model"]["backbone"] == "efficientnet_b0" and own["model"]["activation"] is None
-    assert own["model"]["conventions"] == "model_garden"
-    assert own["train"]["ema"] == 0.9999 and own["train"]["precision"] == "mixed_bfloat16"
-    assert {"op": "rand_augment", "layers": 2, "magnitude": 10.0} in own["augment"]
+    assert (
+        values["model"]["backbone"] == "efficientnet_b0" and values["model"]["activation"] is None
+    )
+    assert values["model"]["conventions"] == "model_garden"
+    assert values["train"]["ema"] == 0.9999 and values["train"]["precision"] == "mixed_bfloat16"
+    assert {"op": "rand_augment", "layers": 2, "magnitude": 10.0} in values["augment"]
     # The rate decays by 0.97 ^ (312 / 748) per epoch.
-    assert np.exp(-own["schedule"]["decay"]) == pytest.approx(0.97 ** (312 / 748), rel=1e-6)
-    assert own["optimizer"]["epsilon"] == 0.001 and own["optimizer"]["rho"] == 0.9
+    assert np.exp(-values["schedule"]["decay"]) == pytest.approx(0.97 ** (312 / 748), rel=1e-6)
+    assert values["optimizer"]["epsilon"] == 0.001 and values["optimizer"]["rho"] == 0.9
 
 
 @pytest.mark.parametrize(
@@ -203,8 +205,8 @@ def test_input_paths_become_patterns(
   train_data: {{input_path: '{train}', image_field_key: image, label_field_key: label}}
   validation_data: {{input_path: '{held_out}'}}"""
     translated = translate([written(tmp_path, text)])
-    own = loaded(translated, tmp_path).data.source.model_dump(exclude_defaults=True)
-    assert own == {"kind": "tfrecord", "image": "image", "label": "label", **source}
+    translated_source = loaded(translated, tmp_path).data.source.model_dump(exclude_defaults=True)
+    assert translated_source == {"kind": "tfrecord", "image": "image", "label": "label", **source}
     bucket = [note for note in translated.notes if "copy the records to this machine" in note]
     assert bool(bucket) == source["path"].startswith("gs://")
 
@@ -288,9 +290,12 @@ def test_weights_are_named_where_the_network_is_the_same(
 
 
 def test_crops_of_segmentation_become_tiles(tmp_path: Path) -> None:
-    own = loaded(translate(["seg_deeplabv3plus_cityscapes"]), tmp_path).to_json()
-    assert own["prepare"]["size"] == [512, 1024] and own["prepare"]["resize"] == "tile"
-    assert own["augment"][0]["op"] == "scale_crop" and own["augment"][0]["scale"] == [0.5, 2.0]
+    values = loaded(translate(["seg_deeplabv3plus_cityscapes"]), tmp_path).to_json()
+    assert values["prepare"]["size"] == [512, 1024] and values["prepare"]["resize"] == "tile"
+    assert values["augment"][0]["op"] == "scale_crop" and values["augment"][0]["scale"] == [
+        0.5,
+        2.0,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +309,7 @@ def test_crops_of_segmentation_become_tiles(tmp_path: Path) -> None:
         ("task: {model: {num_classes: [", "experiment.yaml:1"),
         (
             "task: {model: {backbone: {type: [resnet]}}}",
-            r"experiment.yaml:1: task.model.backbone.type is \['resnet'\], not a str",
+            r"yaml:1: task.model.backbone.type is \['resnet'\], but .* needs the type str",
         ),
         (
             "task: {model: {num_classes: 3}, train_data: {crop_area_range: [a, b]}}",

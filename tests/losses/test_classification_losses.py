@@ -32,20 +32,20 @@ def section_of(kind: str, **keys: float) -> ClassificationLoss:
     return TypeAdapter(ClassificationLoss).validate_python({"kind": kind, **keys})
 
 
-def brute_force(one: list[float], label: int, section: ClassificationLoss) -> float:
-    """Return the loss of one example by its definition."""
+def brute_force(scores: list[float], label: int, section: ClassificationLoss) -> float:
+    """Return the loss of scores example by its definition."""
     total = 0.0
-    for j, score in enumerate(one):
+    for j, score in enumerate(scores):
         right = 1 / (1 + exp(-score)) if j == label else 1 / (1 + exp(score))
         match section.kind:
             case "softmax":
                 share = section.label_smoothing
-                target = (j == label) * (1 - share) + share / len(one)
-                total -= target * log(exp(score) / sum(map(exp, one)))
+                target = (j == label) * (1 - share) + share / len(scores)
+                total -= target * log(exp(score) / sum(map(exp, scores)))
             case "hinge":
-                total += max(0.0, score - one[label] + 1) if j != label else 0.0
+                total += max(0.0, score - scores[label] + 1) if j != label else 0.0
             case "squared_hinge":
-                total += max(0.0, score - one[label] + 1) ** 2 if j != label else 0.0
+                total += max(0.0, score - scores[label] + 1) ** 2 if j != label else 0.0
             case "binary":
                 total -= log(right)
             case "focal":
@@ -72,7 +72,9 @@ def test_a_loss_equals_its_definition_and_so_does_its_gradient(section: Classifi
         given = classification_loss(logits, tf.constant(LABELS, tf.int32), section)
     assert given.dtype == tf.float32
     np.testing.assert_allclose(
-        given, [brute_force(list(one), y, section) for one, y in zip(LOGITS, LABELS)], rtol=1e-4
+        given,
+        [brute_force(list(scores), y, section) for scores, y in zip(LOGITS, LABELS)],
+        rtol=1e-4,
     )
     gradient = tape.gradient(given, logits).numpy()
     for n, j in np.ndindex(*LOGITS.shape):
@@ -147,7 +149,7 @@ def test_huge_scores_stay_finite_with_their_gradients(kind: str, keys: dict[str,
     "kind, keys",
     [*((kind, {}) for kind in KINDS), ("focal", {"focal_gamma": 1.5, "focal_alpha": 0.4})],
 )
-def test_the_expected_initial_loss_is_that_of_scores_at_their_start(
+def test_the_expected_initial_loss_is_that_of_initial_scores(
     kind: str, keys: dict[str, float], classes: int
 ) -> None:
     section = section_of(kind, **keys)
@@ -168,7 +170,7 @@ def test_focal_starts_at_the_papers_prior() -> None:
     assert initial_score(section_of("binary")) == 0
 
 
-def test_penalties_are_taken_of_kernels_alone() -> None:
+def test_penalties_apply_only_to_kernels() -> None:
     layer, norm = keras.layers.Dense(3, bias_initializer="ones"), keras.layers.BatchNormalization()
     layer.build((None, 4))
     norm.build((None, 3))

@@ -56,24 +56,24 @@ def test_multibox_is_the_papers_sum_over_matched_boxes_and_the_hardest_others() 
     # the third's crowd covers boxes 0, 3 and 6.
     answers = [{0: 0, 7: 1}, {}, {4: 0}]
     ignored: list[set[int]] = [set(), set(), {0, 3, 6}]
-    for image, own in enumerate(answers):
+    for image, matches in enumerate(answers):
         of_class = [
             softmax_loss(logits[image, box], objects.labels[image, slot].numpy() + 1)
-            for box, slot in own.items()
+            for box, slot in matches.items()
         ]
         empty = [
             softmax_loss(logits[image, box], 0)
             for box in range(9)
-            if box not in own and box not in ignored[image]
+            if box not in matches and box not in ignored[image]
         ]
-        of_class += sorted(empty, reverse=True)[: 3 * len(own)]
+        of_class += sorted(empty, reverse=True)[: 3 * len(matches)]
         of_box = 0.0
-        for box, slot in own.items():
+        for box, slot in matches.items():
             error = np.abs(
                 raw[image, box] - encode_ssd(objects.boxes[image, slot], DEFAULTS[box]).numpy()
             )
             of_box += float(np.where(error < 1, error**2 / 2, error - 0.5).sum())
-        count = max(len(own), 1)
+        count = max(len(matches), 1)
         np.testing.assert_allclose(
             [given["class"][image], given["box"][image]],
             [sum(of_class) / count, of_box / count],

@@ -50,23 +50,23 @@ def test_losses_are_relative_squared_distances() -> None:
 
 
 def test_features_are_those_of_the_network_of_the_catalog() -> None:
-    own = random_features(width=0.125)
+    features = random_features(width=0.125)
     prepare = Prepare(size=(32, 40), normalize="weights")
     image, maps = backbone_features(
         backbone("vgg16"), (32, 40, 3), width=0.125, style=Style(), normalize=prepare
     )
     network = keras.Model(image, list(maps.values())[:5])
     for variable in network.variables:
-        variable.assign(own.weights[variable.path])
+        variable.assign(features.weights[variable.path])
     x = images(2, 32, 40, 3)
     last = ("stage1_conv2", "stage2_conv2", "stage3_conv3", "stage4_conv3", "stage5_conv3")
-    found = own.of(x, last)
+    found = features.of(x, last)
     for name, expected in zip(last, network(x), strict=True):
         np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-4)
     assert Vgg16Layer.__args__ == LAYERS
 
 
-def test_the_loss_of_many_styles_is_that_of_each_photos_own(tmp_path: Path) -> None:
+def test_each_photo_has_the_loss_of_its_style(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 2)):
         pixels = (255 * images(20, 24, 3, seed=seed).numpy()).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
@@ -78,16 +78,16 @@ def test_the_loss_of_many_styles_is_that_of_each_photos_own(tmp_path: Path) -> N
     parts = perceptual_loss(photos, photos, tf.eye(2), targets, loss)
     np.testing.assert_allclose(parts["content"], 0, atol=1e-6)
     for n, name in enumerate(("a", "b")):
-        own = loss.model_copy(update={"styles": (styles[n],)})
+        of_style = loss.model_copy(update={"styles": (styles[n],)})
         alone = perceptual_loss(
-            photos[n : n + 1], photos[n : n + 1], tf.ones([1, 1]), style_targets(own), own
+            photos[n : n + 1], photos[n : n + 1], tf.ones([1, 1]), style_targets(of_style), of_style
         )
         for part in parts:
             np.testing.assert_allclose(parts[part][n], alone[part][0], rtol=1e-4, err_msg=name)
 
 
-def test_a_style_that_cant_be_read_is_a_sentence(tmp_path: Path) -> None:
+def test_an_unreadable_style_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"garbage")
-    for file, said in (("bad.png", "can't be decoded"), ("none.png", "can't be read")):
-        with pytest.raises(DataError, match=f"loss.styles: a: .*{file}: {said}"):
+    for file, message in (("bad.png", "can't be decoded"), ("none.png", "can't be read")):
+        with pytest.raises(DataError, match=f"loss.styles: a: .*{file}: {message}"):
             read_style(StyleImage(name="a", file=str(tmp_path / file)))

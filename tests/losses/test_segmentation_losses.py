@@ -62,7 +62,7 @@ def brute_force(
                 (1 - p[label]) ** section.focal_gamma if section.kind == "focal" else 1
             )
             costs.append((cost, section.class_weights[label] if section.class_weights else 1.0))
-        costs.sort(key=lambda one: -one[0] * one[1])
+        costs.sort(key=lambda pair: -pair[0] * pair[1])
         hardest = costs[: max(int(section.hard_pixels * len(costs)), 1)]
         parts[part_names(section)[0]] = sum(cost * weight for cost, weight in hardest) / sum(
             weight for _, weight in hardest
@@ -99,7 +99,7 @@ def test_a_loss_equals_its_definition(given: dict[str, Any]) -> None:
     expected = [brute_force(logits, mask, section) for logits, mask in zip(LOGITS, MASK)]
     for name, values in parts.items():
         assert values.dtype == np.float32
-        np.testing.assert_allclose(values, [one[name] for one in expected], rtol=1e-4)
+        np.testing.assert_allclose(values, [losses[name] for losses in expected], rtol=1e-4)
 
 
 @sections
@@ -166,7 +166,7 @@ def test_a_network_that_diverged_has_a_loss_of_nan(given: dict[str, Any]) -> Non
 
 
 @sections
-def test_it_is_the_same_compiled_and_where_operations_must_be_deterministic(
+def test_the_loss_is_the_same_in_graphs_with_determinism_and_with_xla(
     given: dict[str, Any],
 ) -> None:
     tf.config.experimental.enable_op_determinism()
@@ -180,10 +180,10 @@ def test_it_is_the_same_compiled_and_where_operations_must_be_deterministic(
 
     eager = step(logits)
     for compiled in (False, True):
-        for own, expected in zip(
+        for value, expected in zip(
             tf.function(step, jit_compile=compiled, autograph=False)(logits), eager
         ):
-            np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_number_of_images_and_their_size_may_be_unknown() -> None:
@@ -211,7 +211,7 @@ def test_among_pixels_of_equal_loss_no_more_than_the_share_is_learned() -> None:
     assert np.count_nonzero(gradient[..., 0]) == 5
 
 
-def test_a_right_mask_has_no_dice_loss_and_a_wrong_one_the_largest() -> None:
+def test_a_right_mask_has_no_dice_loss_and_a_wrong_mask_the_largest() -> None:
     mask = np.array([[[0, 1], [2, IGNORED]]], np.uint8)
     for shift, expected in ((0, 0), (1, 1)):
         logits = 100.0 * (np.arange(CLASSES) == (mask[..., np.newaxis] + shift) % CLASSES)

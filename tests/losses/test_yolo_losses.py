@@ -16,7 +16,9 @@ RULES = pytest.mark.parametrize("rules", [V2, V3], ids=["v2", "v3"])
 
 
 class Case:
-    """Nine boxes in each of three images: two objects and an empty slot; none; one and a crowd."""
+    """Nine predicted boxes in each of three images. The images have two objects, no object, and an
+    object with a crowd region.
+    """
 
     def __init__(self, seed: int = 0, spread: float = 1.0):
         random = np.random.default_rng(seed)
@@ -40,7 +42,7 @@ class Case:
         self.decoded[0, 0] = [0.06, 0.06, 0.36, 0.33]
         self.decoded[0, 1] = [0.08, 0.04, 0.36, 0.33]
         self.responsible = np.array([[0, 7, 5], [1, 2, 3], [4, 8, 6]], np.int32)
-        self.own = {(0, 0): 0, (0, 1): 7, (2, 0): 4}
+        self.matches = {(0, 0): 0, (0, 1): 7, (2, 0): 4}
 
     def losses(self, rules: YoloRules, loss: YoloLoss = LOSS) -> tuple[Losses, list[np.ndarray]]:
         """Return the losses, and the gradients of their sum by raw boxes, objectness and logits."""
@@ -76,7 +78,7 @@ class Case:
             slots = np.flatnonzero(self.labels[image] >= 0)
             if any(self.overlap(image, box, slot) >= 0.5 for slot in slots):
                 weights[image, box] = 0
-        for (image, slot), box in self.own.items():
+        for (image, slot), box in self.matches.items():
             targets[image, box] = self.overlap(image, box, slot) if rules is V2 else 1
             weights[image, box] = 5 if rules is V2 else 1
         return targets, weights
@@ -101,7 +103,7 @@ def test_gradients_are_those_of_darknets_layers(rules: YoloRules, spread: float)
     case = Case(3, spread)
     _, (of_raw, of_objectness, of_logits) = case.losses(rules)
     raw, logits = np.zeros((3, 9, 4)), np.zeros((3, 9, CLASSES))
-    for (image, slot), box in case.own.items():
+    for (image, slot), box in case.matches.items():
         target, predicted = case.encoded[image, slot], case.raw[image, box].astype(float)
         predicted[:2] = sigmoid(predicted[:2])
         raw[image, box] = scale_of(case.boxes[image, slot]) * (predicted - target)
@@ -123,7 +125,7 @@ def test_a_loss_is_its_formulas_sum_over_objects_and_boxes(rules: YoloRules) -> 
     case = Case(1)
     losses, _ = case.losses(rules)
     expected = {name: np.zeros(3) for name in ("class", "box", "objectness")}
-    for (image, slot), box in case.own.items():
+    for (image, slot), box in case.matches.items():
         label, logits = case.labels[image, slot], case.logits[image, box].astype(float)
         if rules is V2:
             of_class = np.log(np.exp(logits).sum()) - logits[label]
@@ -190,7 +192,7 @@ def v1_loss(
     return {name: float(part[0]) for name, part in losses.items()}, np.flatnonzero(moved).tolist()
 
 
-def test_of_the_boxes_of_a_cell_the_one_that_fits_best_answers_in_yolo_v1() -> None:
+def test_the_best_box_of_a_cell_is_responsible_in_yolo_v1() -> None:
     target = [0.2, 0.2, 0.6, 0.6]
     losses, answering = v1_loss([[0.0, 0.0, 0.2, 0.2], target], target)
     assert answering == [1]
@@ -206,8 +208,8 @@ def test_of_the_boxes_of_a_cell_the_one_that_fits_best_answers_in_yolo_v1() -> N
 @pytest.mark.parametrize(
     "decoded, answering",
     [
-        # No box overlaps the object: the second is nearest; the third has a near center but another
-        # # size.
+        # No box overlaps the object. The second is nearest; the third has a near center but another
+        # size.
         ([[0.8, 0.8, 0.9, 0.9], [0.65, 0.2, 0.75, 0.6], [0.2, 0.6, 0.21, 0.61]], [1]),
         ([[0.65, 0.2, 0.95, 0.6], [0.8, 0.8, 0.9, 0.9]], [0]),
         # Boxes without area overlap nothing.
@@ -216,7 +218,7 @@ def test_of_the_boxes_of_a_cell_the_one_that_fits_best_answers_in_yolo_v1() -> N
         ([[0.6, 0.2, 0.61, 0.6], [0.0, 0.0, 0.21, 0.21]], [1]),
     ],
 )
-def test_where_no_box_of_a_cell_overlaps_the_nearest_answers_in_yolo_v1(
+def test_without_overlap_the_nearest_box_of_a_cell_is_responsible_in_yolo_v1(
     decoded: list[list[float]], answering: list[int]
 ) -> None:
     _, found = v1_loss(decoded, [0.2, 0.2, 0.6, 0.6])

@@ -1,4 +1,4 @@
-"""Guards anomaly metrics: scikit-learn's AUROC, without padded and ignored pixels; thresholds."""
+"""Guards anomaly metrics: AUROCs equal scikit-learn's, padding is ignored, thresholds are best."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def test_auroc_is_that_of_scikit_learn() -> None:
 
 def test_scores_are_those_of_all_images_and_pixels() -> None:
     labels = [[0, 1, 2, 0], [2, 0, 0, 1]]
-    metrics, parts = AnomalyMetrics(CLASSES), [batch(n, own) for n, own in enumerate(labels)]
+    metrics, parts = (
+        AnomalyMetrics(CLASSES),
+        [batch(n, of_batch) for n, of_batch in enumerate(labels)],
+    )
     for answers, targets in parts:
         metrics.update(answers, targets, np.ones(4))
     truth = np.concatenate(labels)

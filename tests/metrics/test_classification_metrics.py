@@ -54,7 +54,7 @@ def test_the_scores_equal_scikit_learns() -> None:
     )
     expected = sklearn.metrics.precision_recall_fscore_support(labels, predicted)
     columns = ("precision", "recall", "f1", "images")
-    given = [[own[column] for own in scores["per_class"].values()] for column in columns]
+    given = [[row[column] for row in scores["per_class"].values()] for column in columns]
     np.testing.assert_allclose(given, expected)
 
 

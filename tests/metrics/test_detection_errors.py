@@ -76,7 +76,7 @@ def test_answers_inside_a_crowd_region_of_their_class_dont_count() -> None:
     assert errors(crowd, [(FAR, 0, 0.9)]) == {"background": 1}
 
 
-def test_every_counted_answer_has_one_verdict_and_every_object_one_fate() -> None:
+def test_every_counted_answer_has_one_kind_and_no_object_counts_twice() -> None:
     random = np.random.default_rng(0)
     low = random.integers(0, 60, (40, 2))
     boxes = np.concatenate([low, low + random.integers(5, 40, (40, 2))], 1).tolist()

@@ -143,7 +143,7 @@ def pycocotools_scores(images: list[dict[str, Any]], classes: int) -> np.ndarray
     return np.where(evaluation.stats < 0, np.nan, evaluation.stats)
 
 
-def test_the_scores_equal_the_recorded_ones_of_coco(public_data: FindData) -> None:
+def test_the_scores_equal_cocos_recorded_scores(public_data: FindData) -> None:
     files = open_files(str(public_data("coco-eval-check")))
     truth = json.loads(files.read("instances_val2014_100.json"))
     answers = json.loads(files.read("results/instances_val2014_fakebbox100_results.json"))
@@ -192,7 +192,7 @@ def test_the_scores_equal_pycocotools(seed: int) -> None:
     np.testing.assert_allclose(
         [scores[name] for name in TWELVE], pycocotools_scores(images, 4), atol=1e-9
     )
-    assert np.nanmean([own["ap"] for own in scores["per_class"].values()]) == pytest.approx(
+    assert np.nanmean([row["ap"] for row in scores["per_class"].values()]) == pytest.approx(
         scores["ap"]
     )
     curves = scores["precision_recall"]
@@ -213,19 +213,19 @@ def voc_by_hand(images: list[dict[str, Any]], label: int) -> tuple[float, float]
     objects = [
         (n, box, crowd)
         for n, image in enumerate(images)
-        for box, own, crowd, _ in image["objects"]
-        if own == label
+        for box, class_id, crowd, _ in image["objects"]
+        if class_id == label
     ]
     answers = [
         (n, box, score)
         for n, image in enumerate(images)
-        for box, own, score in image["answers"]
-        if own == label
+        for box, class_id, score in image["answers"]
+        if class_id == label
     ]
     found, right, wrong = set(), [], []
     for n, box, _ in sorted(answers, key=lambda answer: -answer[2]):
         candidates = [
-            (overlap(box, own), -m) for m, (image, own, _) in enumerate(objects) if image == n
+            (overlap(box, truth), -m) for m, (image, truth, _) in enumerate(objects) if image == n
         ]
         best, m = max(candidates, default=(0.0, 0))
         if best >= 0.5 and objects[-m][2]:
@@ -249,7 +249,7 @@ def test_voc_scores_equal_its_rules_done_by_hand() -> None:
     images = scene(2)
     scores = scored(images, 4)
     expected = [voc_by_hand(images, label) for label in range(4)]
-    given = [(own["voc_ap_11"], own["voc_ap_area"]) for own in scores["per_class"].values()]
+    given = [(row["voc_ap_11"], row["voc_ap_area"]) for row in scores["per_class"].values()]
     np.testing.assert_allclose(given, expected, atol=1e-9)
     np.testing.assert_allclose((scores["voc_ap_11"], scores["voc_ap_area"]), np.mean(expected, 0))
 
@@ -273,7 +273,7 @@ def test_images_of_weight_zero_and_slots_after_the_count_are_ignored() -> None:
     )
 
 
-def test_perfect_answers_score_one_and_areas_given_by_annotations_decide_what_is_small() -> None:
+def test_perfect_answers_score_one_and_annotated_areas_decide_which_objects_are_small() -> None:
     box = np.array([10, 10, 60, 60])
     images = [
         {"extent": (100, 100), "objects": [(box, 0, False, 20 * 20)], "answers": [(box, 0, 0.9)]}

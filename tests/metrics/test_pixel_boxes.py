@@ -1,4 +1,4 @@
-"""Guards IoUs exactly equal to a threshold: they reach it, in every metric."""
+"""Guards IoUs that equal a threshold exactly: every metric counts them as reaching it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cvpipe.metrics.detection import DetectionMetrics
 from cvpipe.metrics.localization import LocalizationMetrics
 from cvpipe.metrics.pixel_boxes import overlaps, rounded
 
-# Pixels are whole numbers, halves, tenths or hundredths, as annotations have them.
+# Coordinates are whole numbers, halves, tenths or hundredths of pixels, as in annotations.
 UNITS = [1, 2, 10, 100]
 
 

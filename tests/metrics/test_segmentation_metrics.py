@@ -63,14 +63,14 @@ def test_the_scores_equal_scikit_learns() -> None:
     np.testing.assert_array_equal(
         scores["confusion_matrix"], sklearn.metrics.confusion_matrix(y_true, y_pred)
     )
-    own = scores["per_class"].values()
-    np.testing.assert_allclose([one["iou"] for one in own], ious)
-    np.testing.assert_allclose([one["accuracy"] for one in own], recalls)
+    rows = scores["per_class"].values()
+    np.testing.assert_allclose([row["iou"] for row in rows], ious)
+    np.testing.assert_allclose([row["accuracy"] for row in rows], recalls)
     np.testing.assert_allclose(
-        [one["precision"] for one in own],
+        [row["precision"] for row in rows],
         sklearn.metrics.precision_score(y_true, y_pred, average=None),
     )
-    assert [one["pixels"] for one in own] == np.bincount(y_true).tolist()
+    assert [row["pixels"] for row in rows] == np.bincount(y_true).tolist()
     assert (scores["images"], scores["pixels"]) == (4, len(y_true))
 
 
@@ -90,7 +90,9 @@ def band(mask: np.ndarray, label: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("width", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("shape", [(40, 30), (1, 1), (1, 20), (7, 3), (10, 16)])
-def test_boundaries_are_what_an_erosion_takes_away(shape: tuple[int, int], width: int) -> None:
+def test_boundaries_are_the_pixels_that_an_erosion_removes(
+    shape: tuple[int, int], width: int
+) -> None:
     mask = np.kron(np.random.default_rng(width).integers(0, 3, shape), np.ones((3, 4), int))[
         : shape[0], : shape[1]
     ].astype(np.uint8)
@@ -112,7 +114,7 @@ def test_the_boundary_iou_equals_its_definition() -> None:
         expected.append((of_truth & of_answer).sum() / (of_truth | of_answer).sum())
     scores = counted(answers, truths).result()
     np.testing.assert_allclose(
-        [one["boundary_iou"] for one in scores["per_class"].values()], expected
+        [row["boundary_iou"] for row in scores["per_class"].values()], expected
     )
     assert scores["boundary_iou"] == pytest.approx(np.mean(expected))
 
@@ -140,11 +142,11 @@ def test_batching_and_padding_change_nothing(batch: int) -> None:
     )
 
 
-def test_the_sizes_of_images_are_known_by_their_padding() -> None:
+def test_the_sizes_of_images_are_inferred_from_padding() -> None:
     small, large = regions(1, 20, 50, 1), regions(1, 44, 30, 2)
     answers, truths = (
-        np.concatenate([padded(one, 44, 50), padded(other, 44, 50)])
-        for one, other in zip(small, large)
+        np.concatenate([padded(first, 44, 50), padded(second, 44, 50)])
+        for first, second in zip(small, large)
     )
     apart = SegmentationMetrics(NAMES)
     for answer, truth in (small, large):
@@ -222,7 +224,7 @@ def test_boundary_iou_can_be_left_out() -> None:
     assert math.isnan(scores["boundary_iou"]) and scores["mean_iou"] == whole["mean_iou"]
 
 
-def test_a_whole_byte_of_classes_is_counted() -> None:
+def test_255_classes_are_counted() -> None:
     mask = np.arange(255, dtype=np.uint8).reshape(1, 15, 17)
     metrics = SegmentationMetrics(tuple(map(str, range(255))))
     metrics.update({"mask": mask}, {"mask": mask}, np.ones(1))

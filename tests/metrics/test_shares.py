@@ -51,7 +51,7 @@ def detected(labels: list[int], answers: list[int], score: float = 0.9) -> dict[
 
 
 def shares(scores: dict[str, Any], which: str) -> list[float]:
-    return [own[which] for own in scores["per_class"].values()]
+    return [row[which] for row in scores["per_class"].values()]
 
 
 def test_each_class_has_its_shares_of_answers_and_of_labels() -> None:
@@ -70,7 +70,7 @@ def test_each_class_has_its_shares_of_answers_and_of_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    "scores, said",
+    "scores, message",
     [
         (
             classified([0, 0, 1, 2], [1, 1, 1, 1]),
@@ -87,10 +87,12 @@ def test_each_class_has_its_shares_of_answers_and_of_labels() -> None:
     ],
 )
 def test_a_network_that_answers_one_class_or_none_gets_a_warning(
-    scores: dict[str, Any], said: str
+    scores: dict[str, Any], message: str
 ) -> None:
-    told = one_sided(scores)
-    assert told and told.startswith(said) and "cvpipe train PIPELINE.yaml --sanity" in told
+    warning = one_sided(scores)
+    assert (
+        warning and warning.startswith(message) and "cvpipe train PIPELINE.yaml --sanity" in warning
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ from cvpipe.mistakes.segmentation import SegmentationReview
 BOX, BESIDE, FAR = [0, 0, 40, 40], [0, 20, 40, 60], [60, 60, 100, 100]
 
 
-def test_a_sure_wrong_class_costs_most_and_a_sure_right_one_least() -> None:
+def test_a_confident_wrong_class_costs_most_and_a_confident_right_class_least() -> None:
     review = ClassificationReview(["cat", "dog"])
     probabilities = np.float32([[0.9, 0.1], [0.6, 0.4], [0.6, 0.4], [0.9, 0.1]])
     review.add({"probabilities": probabilities}, {"label": np.array([1, 1, 0, 0])})
     verdicts = review.verdicts()
-    assert [own.mistakes for own in verdicts] == [1, 1, 0, 0]
+    assert [verdict.mistakes for verdict in verdicts] == [1, 1, 0, 0]
     assert verdicts[0].cost > verdicts[1].cost and verdicts[2].cost > verdicts[3].cost
     assert verdicts[0].cells["label"] == "dog" and verdicts[0].cells["answer"] == "cat"
     confused, limits = review.findings({"confusion_matrix": [[2, 0], [2, 0]]})
@@ -54,13 +54,13 @@ IMAGES = [
 ]
 
 
-def test_of_detection_wrong_answers_and_missed_objects_are_mistakes() -> None:
+def test_wrong_detections_and_missed_objects_are_mistakes() -> None:
     review = DetectionReview(["cat", "dog"])
     for image in IMAGES:
         review.add(*image)
     verdicts = review.verdicts()
-    assert [own.mistakes for own in verdicts] == [0, 1, 2, 0]
-    np.testing.assert_allclose([own.cost for own in verdicts], [0, 0.85, 1.7, 0], rtol=1e-6)
+    assert [verdict.mistakes for verdict in verdicts] == [0, 1, 2, 0]
+    np.testing.assert_allclose([verdict.cost for verdict in verdicts], [0, 0.85, 1.7, 0], rtol=1e-6)
     assert verdicts[2].cells["wrong_by"] == "class 1" and verdicts[2].cells["missed"] == 1
     confused, sizes, limits = review.findings({})
     assert confused.table
@@ -72,7 +72,7 @@ def test_of_detection_wrong_answers_and_missed_objects_are_mistakes() -> None:
     assert limits.table and limits.table.rows[1][1] == "–"
 
 
-def test_of_detection_each_kind_of_box_has_its_color() -> None:
+def test_each_kind_of_detection_has_its_color() -> None:
     review = DetectionReview(["cat", "dog"])
     for image in IMAGES:
         review.add(*image)
@@ -103,7 +103,7 @@ def test_padding_and_ignored_pixels_of_masks_are_no_mistakes() -> None:
     assert shown == {"classes in the image": ["2", "1"]}
 
 
-def test_of_localization_class_and_box_are_a_mistake_each() -> None:
+def test_a_wrong_class_and_a_wrong_box_are_separate_mistakes() -> None:
     review = LocalizationReview(["cat", "dog"])
     predictions = {
         "class_id": np.array([0, 1, 1, 0]),
@@ -113,12 +113,12 @@ def test_of_localization_class_and_box_are_a_mistake_each() -> None:
     }
     targets = {"label": np.array([0, 0, 0, -1]), "box": np.float32([BOX] * 4) / 100}
     review.add(predictions, targets)
-    assert [own.mistakes for own in review.verdicts()] == [0, 1, 2, 0]
-    assert [round(own.cost, 4) for own in review.verdicts()] == [0, 0.8, 1.7, 0]
+    assert [verdict.mistakes for verdict in review.verdicts()] == [0, 1, 2, 0]
+    assert [round(verdict.cost, 4) for verdict in review.verdicts()] == [0, 0.8, 1.7, 0]
     assert review.groups(predictions, targets)["share of the image"][0] == "below 20%"
 
 
-def test_of_pose_only_annotated_keypoints_can_be_wrong() -> None:
+def test_only_annotated_keypoints_can_be_wrong() -> None:
     review = PoseReview(Facts(keypoint_names=("head", "foot")))
     points = np.array([[[0.2, 0.2], [0.6, 0.4]]] * 3)
     size = np.array([[100, 50]] * 3)
@@ -130,9 +130,11 @@ def test_of_pose_only_annotated_keypoints_can_be_wrong() -> None:
         "visibility": np.array([[2, 2], [2, 2], [2, 0]]),
     }
     review.add({"keypoints": answers, "image_size": size}, targets)
-    assert [own.mistakes for own in review.verdicts()] == [0, 1, 0]
+    assert [verdict.mistakes for verdict in review.verdicts()] == [0, 1, 0]
     assert review.verdicts()[1].cells["wrong_keypoints"] == "foot"
-    np.testing.assert_allclose([own.cost for own in review.verdicts()], [0, 0.25, 0], atol=1e-9)
+    np.testing.assert_allclose(
+        [verdict.cost for verdict in review.verdicts()], [0, 0.25, 0], atol=1e-9
+    )
 
 
 def test_numbers_of_objects_are_grouped_by_powers_of_two() -> None:

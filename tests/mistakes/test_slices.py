@@ -28,7 +28,7 @@ train: {epochs: 1, batch_size: 16, pictures: false}
 """
 
 
-def test_each_text_is_a_group_and_empty_ones_come_last() -> None:
+def test_each_text_is_a_group_and_empty_values_come_last() -> None:
     groups = group_values(["rain", "", "fog", "rain"])
     assert groups.of_each == ["rain", EMPTY, "fog", "rain"]
     assert groups.order == ["fog", "rain", EMPTY]
@@ -40,7 +40,7 @@ def test_few_numbers_are_in_their_order() -> None:
     assert group_values(["1", "1.0", "nan"]).order == ["1", "1.0", "nan"]
 
 
-def test_many_numbers_are_divided_into_ranges_of_as_many_examples() -> None:
+def test_many_numbers_are_divided_into_ranges_with_equally_many_examples() -> None:
     values = np.random.default_rng(0).permutation(100) / 4
     groups = group_values([str(value) for value in values])
     assert len(groups.order) == RANGES
@@ -90,19 +90,21 @@ def test_a_slices_score_is_that_of_its_images(
         f"test{n}.png": CAMERAS[n % 3] for n in range(30)
     }
     listed = json.loads(out)["listed"]["slices"]
-    assert [own["name"] for own in listed["camera"]] == ["front", "rear", EMPTY]
-    assert [own["name"] for own in listed["label"]] == ["bright", "dark"]
+    assert [group["name"] for group in listed["camera"]] == ["front", "rear", EMPTY]
+    assert [group["name"] for group in listed["label"]] == ["bright", "dark"]
     for column, groups in listed.items():
-        for own in groups:
+        for group in groups:
             right = [
-                row["mistakes"] == "0" for row in images if (row[column] or EMPTY) == own["name"]
+                row["mistakes"] == "0" for row in images if (row[column] or EMPTY) == group["name"]
             ]
-            assert own["images"] == len(right)
-            assert own["score"] == pytest.approx(np.mean(right))
+            assert group["images"] == len(right)
+            assert group["score"] == pytest.approx(np.mean(right))
     with Path("list", "slices.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["column"], row["value"], int(row["images"])) for row in rows] == [
-        (column, own["name"], own["images"]) for column, each in listed.items() for own in each
+        (column, group["name"], group["images"])
+        for column, each in listed.items()
+        for group in each
     ]
     page = Path("list", "mistakes.html").read_text(encoding="utf-8")
     assert "<h2>By camera</h2>" in page and "<h2>By label</h2>" in page

@@ -50,7 +50,7 @@ LONG = (
     "nasnet_large",
     *(f"efficientnet_b{number}" for number in (1, 3, 4, 5, 6, 7)),
 )
-"""Deep networks, which are soaked: smaller ones of the same family are tested faster."""
+"""Deep networks, whose tests are marked soak. Smaller networks of the same families are faster."""
 COUNTED = [*(name for name in PUBLISHED if name not in LONG), *soaked(*LONG)]
 
 
@@ -72,15 +72,15 @@ def test_a_network_has_the_published_parameters_and_multiply_adds(name: str) -> 
         "logits": (None, network.classes)
     }
     found = describe_model(model)
-    own = found["parameters" if known.counted == "all" else "trainable_parameters"]
+    parameters = found["parameters" if known.counted == "all" else "trainable_parameters"]
     rounded = bool({"P", "M"} & {known.source.split(", ")[0]})
     right = [
         known.parameters is None
-        or (agrees(own, known.parameters) if rounded else own == known.parameters),
+        or (agrees(parameters, known.parameters) if rounded else parameters == known.parameters),
         known.gmacs is None or agrees(found["macs"] / 1e9, known.gmacs),
     ]
     # The table must list a deviation if and only if there is one.
-    assert all(right) != bool(known.deviation), (own, found["macs"])
+    assert all(right) != bool(known.deviation), (parameters, found["macs"])
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_lectures_networks_are_listed_beside_published_figures(family: str) 
     assert set(LECTURES[family].split()) <= NETWORKS.keys() & PUBLISHED.keys()
 
 
-def test_stochastic_depth_is_that_of_its_paper_unless_another_is_given() -> None:
+def test_stochastic_depth_is_that_of_its_paper_unless_another_rate_is_given() -> None:
     for given, last in ((0.0, 0.5), (0.2, 0.2)):
         with without_weights():
             model = classification_network(
@@ -212,8 +212,8 @@ def test_vgg16_has_the_rows_of_the_lectures_slide() -> None:
         *(401, 401, 401, 100, 100, 100, 100, 25, 4, 4, 4, 1),
     ]
     # These add up to 15 million; the slide says 24 million and 96 MB.
-    own = described["activations"] - rows["pool"].activations
-    assert own == 15_237_608
+    activations = described["activations"] - rows["pool"].activations
+    assert activations == 15_237_608
     assert described["activation_bytes"] == 4 * described["activations"]
     megabytes = {name: row.parameters for name, row in rows.items() if row.parameters}
     assert megabytes["stage1_conv1"] == 3 * 3 * 3 * 64 + 64
@@ -268,7 +268,7 @@ def test_receptive_fields_follow_kernels_strides_and_dilations(
     assert layer_table(keras.Model(image, x))[-1].receptive_field == field
 
 
-def test_a_residual_sum_sees_what_its_widest_branch_sees_and_gates_see_nothing() -> None:
+def test_the_receptive_field_of_a_sum_is_that_of_its_widest_branch_and_ignores_gates() -> None:
     image = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(3, 5, padding="same")(image)
     total = keras.layers.Add()([image, x])
@@ -366,7 +366,7 @@ def test_local_response_norm_is_its_formula() -> None:
 
 
 @pytest.mark.parametrize("stride, padding", [(1, "same"), (2, "valid")])
-def test_a_grouped_convolution_is_kerass_and_has_its_gradient(stride: int, padding: str) -> None:
+def test_a_grouped_convolution_and_its_gradient_equal_kerass(stride: int, padding: str) -> None:
     ours = GroupedConv2D(6, 3, stride, padding=padding, groups=3)
     theirs = keras.layers.Conv2D(6, 3, stride, padding=padding, groups=3)
     x = tf.random.stateless_normal((2, 7, 7, 9), (0, 1))
@@ -382,7 +382,7 @@ def test_a_grouped_convolution_is_kerass_and_has_its_gradient(stride: int, paddi
     np.testing.assert_allclose(compiled, ours(x), rtol=1e-4, atol=1e-5)
 
 
-def test_drop_path_is_the_mean_of_some_columns_and_of_all_in_evaluation() -> None:
+def test_drop_path_averages_some_columns_in_training_and_all_in_evaluation() -> None:
     count, columns = 400, 3
     choose, join = PathChoice(columns, name="choice"), Join(name="join")
     image = tf.zeros((count, 2, 2, 1))
@@ -399,14 +399,14 @@ def test_drop_path_is_the_mean_of_some_columns_and_of_all_in_evaluation() -> Non
     assert 0.5 < np.isclose(values[~alone], 13 / 3).mean() < 0.73
 
 
-def test_a_shuffle_deals_channels_to_every_group() -> None:
+def test_a_shuffle_distributes_channels_over_all_groups() -> None:
     x = np.arange(6, dtype="float32").reshape(1, 1, 1, 6)
     image = keras.Input((1, 1, 6))
     dealt = keras.Model(image, shuffle(image, 3, "unit"))(x)
     assert np.ravel(dealt).tolist() == [0, 2, 4, 1, 3, 5]
 
 
-def test_every_map_of_s2_is_seen_by_ten_of_c3() -> None:
+def test_ten_maps_of_c3_read_each_map_of_s2() -> None:
     assert [sum(number in seen for seen in C3) for number in range(6)] == [10] * 6
     assert sum(map(len, C3)) == 60 and len(set(C3)) == 16
 

@@ -51,8 +51,8 @@ MAPPED = {
     "darknet19": 0.0625,
     "darknet53": 0.0625,
 }
-"""Widths by network, one of each family with maps of the strides 8, 16 and 32; coarser maps are
-added if it has none.
+"""Widths by network: one network of each family that has maps of the strides 8 and 16. Missing
+coarser maps are added.
 """
 SOME = ("vgg16",)
 CHOSEN = list(MAPPED) if os.environ.get("CVPIPE_NETWORKS") == "all" else SOME

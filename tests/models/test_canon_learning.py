@@ -59,7 +59,7 @@ SMALL = {
 }
 """Size of a small image and width of a small network of each family."""
 MOST_STEPS = 200
-"""Networks without normalization learn slowly at first, and with dropout even more so."""
+"""Networks without normalization learn slowly at first, and with dropout even more slowly."""
 QUICK = ("lenet5_sparse",)
 SOME = ("squeezenet1_0_bypass", "googlenet", "mobilenet_v3_small")
 # CVPIPE_NETWORKS=all makes `make soak` take a quarter of an hour more.
@@ -97,7 +97,7 @@ def digits(name: str, count: int) -> tuple[tf.Tensor, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_learns_digits_after_drawing_the_same_weights_twice(name: str) -> None:
+def test_a_family_has_reproducible_initial_weights_and_learns_digits(name: str) -> None:
     model, again = build(name), build(name)
     images, labels = digits(name, 64)
     for ours, theirs in zip(model.variables, again.variables, strict=True):
@@ -121,7 +121,7 @@ def test_a_family_learns_digits_after_drawing_the_same_weights_twice(name: str) 
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_familys_saved_model_answers_as_it_does(name: str, tmp_path: Path) -> None:
+def test_a_familys_saved_model_gives_the_same_logits(name: str, tmp_path: Path) -> None:
     model, (images, _) = built(name), digits(name, 2)
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -154,16 +154,16 @@ def test_xla_compiles_the_training_step_of_a_family(name: str) -> None:
         return mean, tape.gradient(mean, variables)
 
     compiled, gradients = tf.function(step, jit_compile=True)()
-    assert np.isfinite(compiled) and all(np.isfinite(own).all() for own in gradients)
+    assert np.isfinite(compiled) and all(np.isfinite(gradient).all() for gradient in gradients)
     # XLA draws other random numbers, so networks with dropout can't be compared.
     if not NETWORKS[name].random:
         expected, same = tf.function(step)()
         assert float(compiled) == pytest.approx(float(expected), rel=1e-3)
-        apart = tf.linalg.global_norm([a - b for a, b in zip(gradients, same, strict=True)])
-        assert float(apart) < 0.01 * float(tf.linalg.global_norm(same))
+        difference = tf.linalg.global_norm([a - b for a, b in zip(gradients, same, strict=True)])
+        assert float(difference) < 0.01 * float(tf.linalg.global_norm(same))
 
 
-@pytest.mark.parametrize("name", [*QUICK, *soaked(*(own for own in LONG if own not in QUICK))])
+@pytest.mark.parametrize("name", [*QUICK, *soaked(*(long for long in LONG if long not in QUICK))])
 def test_a_family_computes_in_bfloat16_and_answers_in_float32(
     name: str, mixed_bfloat16: None
 ) -> None:
@@ -180,7 +180,7 @@ def test_a_family_computes_in_bfloat16_and_answers_in_float32(
     with tf.GradientTape() as tape:
         mean = loss_of(model, images, labels)
     gradients = tape.gradient(mean, [variable.value for variable in model.trainable_variables])
-    assert np.isfinite(mean) and all(np.isfinite(own).all() for own in gradients)
+    assert np.isfinite(mean) and all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_losses_of_auxiliary_classifiers_are_weighted_parts() -> None:

@@ -79,12 +79,13 @@ def test_the_default_cells_compute_what_nasnet_does(
     for variable in model.variables:
         variable.assign(weights[variable.path])
     random = np.random.default_rng(0)
-    maps = [random.normal(size=(2, *own.shape[1:])).astype("float32") for own in (x, before)]
-    # Keras's first four channels are a map that one of the blocks reads; it returns this map, too.
+    maps = [random.normal(size=(2, *tensor.shape[1:])).astype("float32") for tensor in (x, before)]
+    # The first four channels of NASNet's cell are a map that a block reads. `cell` returns only
+    # maps that no block reads.
     np.testing.assert_allclose(model(maps), reference(maps)[..., 4:], rtol=1e-4, atol=1e-5)
 
 
-def test_a_block_adds_its_operations_and_what_no_block_reads_is_returned() -> None:
+def test_a_block_adds_its_operations_and_a_cell_returns_unread_maps() -> None:
     x, before = keras.Input((6, 6, 4)), keras.Input((6, 6, 4))
     blocks = (
         CellBlock(inputs=(0, 0), operations=("max_3x3", "average_3x3")),
@@ -102,13 +103,13 @@ def test_a_block_adds_its_operations_and_what_no_block_reads_is_returned() -> No
 
 
 @without_weights()
-def test_all_operations_but_identities_are_dropped_those_of_later_cells_more() -> None:
+def test_all_operations_except_identities_are_dropped_and_more_in_later_cells() -> None:
     cells, style = drawn(0, repeats=1), Style(drop_path=0.6)
     model = classification_network("cells", (8, 8, 3), 2, cells=cells, style=style)
-    order = [f"stage{own}" for own in ("1_cell1", "2_reduction", "2_cell1", "3_reduction")]
+    order = [f"stage{part}" for part in ("1_cell1", "2_reduction", "2_cell1", "3_reduction")]
     for number, name in enumerate([*order, "stage3_cell1"], 1):
         blocks = cells.reduction if "reduction" in name else cells.normal
-        operations = [own for block in blocks for own in block.operations if own != "identity"]
+        operations = [kind for block in blocks for kind in block.operations if kind != "identity"]
         rates = [
             layer.rate
             for layer in model.layers
@@ -116,7 +117,7 @@ def test_all_operations_but_identities_are_dropped_those_of_later_cells_more() -
         ]
         assert operations and rates == pytest.approx([number * 0.6 / 5] * len(operations))
     without = classification_network("cells", (8, 8, 3), 2, cells=cells)
-    assert not [own for own in without.layers if isinstance(own, StochasticDepth)]
+    assert not [layer for layer in without.layers if isinstance(layer, StochasticDepth)]
 
 
 @without_weights()
@@ -137,7 +138,7 @@ def test_the_share_of_fractalnets_dropped_paths_can_be_set(
 ) -> None:
     style = Style(drop_path=share)
     model = classification_network("fractalnet20", (32, 32, 1), 2, width=0.1, style=style)
-    assert {own.rate for own in model.layers if isinstance(own, (Join, PathChoice))} == rates
+    assert {layer.rate for layer in model.layers if isinstance(layer, (Join, PathChoice))} == rates
 
 
 @pytest.mark.parametrize(

@@ -37,19 +37,19 @@ LITTLE = SsdMaps((4,), (Extra(512), Extra(256)))
 SIDES = SsdMaps((2, 4), (Extra(512),))
 
 SMALL = {
-    "ssd": lambda **own: ssd(
-        backbone("resnet20"), (32, 24, 3), 4, maps=LITTLE, boxes=(2, 3, 2), width=0.5, **own
+    "ssd": lambda **settings: ssd(
+        backbone("resnet20"), (32, 24, 3), 4, maps=LITTLE, boxes=(2, 3, 2), width=0.5, **settings
     ),
-    "ssd on vgg": lambda **own: ssd(
+    "ssd on vgg": lambda **settings: ssd(
         backbone("ssd_vgg16"),
         (64, 40, 3),
         4,
         maps=ssd_maps((64, 40), (8, 16)),
         boxes=(2, 2, 2, 2),
         width=1 / 32,
-        **own,
+        **settings,
     ),
-    "ssd with a pyramid": lambda **own: ssd(
+    "ssd with a pyramid": lambda **settings: ssd(
         backbone("resnet20"),
         (32, 24, 3),
         4,
@@ -57,9 +57,9 @@ SMALL = {
         boxes=(2, 2, 2),
         pyramid=64,
         width=0.25,
-        **own,
+        **settings,
     ),
-    "ssdlite": lambda **own: ssd(
+    "ssdlite": lambda **settings: ssd(
         backbone("mobilenet_v2"),
         (64, 64, 3),
         4,
@@ -67,9 +67,9 @@ SMALL = {
         boxes=(2, 2, 2),
         separable=True,
         width=0.1,
-        **own,
+        **settings,
     ),
-    "ssdlite with a pyramid": lambda **own: ssd(
+    "ssdlite with a pyramid": lambda **settings: ssd(
         backbone("mobilenet_v2"),
         (64, 64, 3),
         4,
@@ -78,25 +78,25 @@ SMALL = {
         separable=True,
         pyramid=64,
         width=0.1,
-        **own,
+        **settings,
     ),
-    "yolo_v1": lambda **own: yolo_v1(
-        backbone("resnet20"), (32, 24, 3), 3, stride=8, width=0.5, **own
+    "yolo_v1": lambda **settings: yolo_v1(
+        backbone("resnet20"), (32, 24, 3), 3, stride=8, width=0.5, **settings
     ),
-    "yolo_v1 on extraction": lambda **own: yolo_v1(
-        backbone("extraction"), (64, 64, 3), 3, stride=64, width=1 / 64, **own
+    "yolo_v1 on extraction": lambda **settings: yolo_v1(
+        backbone("extraction"), (64, 64, 3), 3, stride=64, width=1 / 64, **settings
     ),
-    "yolo_v2": lambda **own: yolo_v2(
-        backbone("resnet20"), (32, 24, 3), 3, stride=8, anchors=2, width=0.5, **own
+    "yolo_v2": lambda **settings: yolo_v2(
+        backbone("resnet20"), (32, 24, 3), 3, stride=8, anchors=2, width=0.5, **settings
     ),
-    "yolo_v2 on darknet19": lambda **own: yolo_v2(
-        backbone("darknet19"), (64, 96, 3), 3, width=1 / 32, **own
+    "yolo_v2 on darknet19": lambda **settings: yolo_v2(
+        backbone("darknet19"), (64, 96, 3), 3, width=1 / 32, **settings
     ),
-    "yolo_v3": lambda **own: yolo_v3(
-        backbone("resnet18"), (48, 56, 3), 3, strides=(4, 8, 16), width=0.1, **own
+    "yolo_v3": lambda **settings: yolo_v3(
+        backbone("resnet18"), (48, 56, 3), 3, strides=(4, 8, 16), width=0.1, **settings
     ),
-    "yolo_v3 on darknet53": lambda **own: yolo_v3(
-        backbone("darknet53"), (64, 32, 3), 3, width=1 / 32, **own
+    "yolo_v3 on darknet53": lambda **settings: yolo_v3(
+        backbone("darknet53"), (64, 32, 3), 3, width=1 / 32, **settings
     ),
 }
 """Small networks, which run quickly."""
@@ -228,8 +228,8 @@ def test_boxes_are_counted_map_by_map_row_by_row_cell_by_cell():
         for row in range(x.shape[1]):
             for column in range(x.shape[2]):
                 for box in range(count):
-                    own = slice(box * values, (box + 1) * values)
-                    expected.append(x[:, row, column] @ kernel[0, 0, :, own] + bias[own])
+                    of_box = slice(box * values, (box + 1) * values)
+                    expected.append(x[:, row, column] @ kernel[0, 0, :, of_box] + bias[of_box])
     np.testing.assert_allclose(
         model(maps)["answers"], np.stack(expected, axis=1), rtol=1e-4, atol=1e-5
     )
@@ -380,7 +380,7 @@ def test_a_prior_bias_gives_its_probability(probability):
 
 
 @pytest.mark.parametrize("name", ["ssd", "yolo_v2", *soaked("ssdlite with a pyramid", "yolo_v3")])
-def test_the_prior_is_the_class_heads_and_not_the_box_heads(name):
+def test_the_prior_applies_only_to_class_heads(name):
     model = SMALL[name](bias=prior_bias(0.01))
     heads = [
         layer
@@ -395,7 +395,7 @@ def test_the_prior_is_the_class_heads_and_not_the_box_heads(name):
     assert np.mean(probabilities) == pytest.approx(0.01, abs=0.005)
 
 
-def test_objectness_has_its_own_prior():
+def test_objectness_has_a_separate_prior():
     model = SMALL["yolo_v3"](objectness_bias=prior_bias(0.01))
     outputs = tf.nest.map_structure(tf.sigmoid, model(images(model, 2), training=True))
     assert np.mean(outputs["objectness"]) == pytest.approx(0.01, abs=0.005)

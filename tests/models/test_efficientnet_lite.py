@@ -43,7 +43,8 @@ def test_maps_have_the_channels_of_the_table(height, width):
     }
     channels = {2: 16, 4: 24, 8: 40, 16: 112, 32: 1280}
     assert shapes == {
-        stride: (-(-height // stride), -(-width // stride), own) for stride, own in channels.items()
+        stride: (-(-height // stride), -(-width // stride), count)
+        for stride, count in channels.items()
     }
 
 

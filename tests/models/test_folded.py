@@ -17,7 +17,7 @@ Layer = Callable[..., keras.layers.Layer]
 
 
 def network(*layers: keras.layers.Layer) -> keras.Model:
-    """A chain of layers, with random weights and statistics."""
+    """Return a chain of layers, with random weights and statistics."""
     image = x = keras.Input([8, 8, 4])
     for layer in layers:
         x = layer(x)
@@ -39,9 +39,9 @@ def norms(model: keras.Model) -> list[str]:
 
 def assert_same(found: keras.Model, model: keras.Model) -> None:
     images = tf.constant(np.random.default_rng(1).normal(size=(2, 8, 8, 4)), tf.float32)
-    answers = (keras.tree.flatten(own(images, training=False)) for own in (found, model))
-    for own, expected in zip(*answers, strict=True):
-        np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-4)
+    answers = (keras.tree.flatten(call(images, training=False)) for call in (found, model))
+    for value, expected in zip(*answers, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4)
     names = [layer.name for layer in model.layers if layer.weights]
     assert set(names) <= {layer.name for layer in found.layers}
 
@@ -66,16 +66,16 @@ def assert_same(found: keras.Model, model: keras.Model) -> None:
 )
 def test_a_norm_after_a_linear_layer_becomes_part_of_it(layer: Layer, norm: Layer) -> None:
     model = network(layer(), norm(), keras.layers.Activation("relu6"))
-    before = [own.copy() for own in model.get_weights()]
+    before = [value.copy() for value in model.get_weights()]
     found = folded(model)
     assert_same(found, model)
     assert len(norms(model)) == 1 and not norms(found)
-    for own, kept in zip(model.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(own, kept)
+    for value, kept in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, kept)
 
 
 def branching(read_twice: bool) -> keras.Model:
-    """A network with a convolution that is read twice, or is an output beside its norm."""
+    """Return a network with a convolution that is read twice, or is an output beside its norm."""
     image = keras.Input([8, 8, 4])
     convolved = keras.layers.Conv2D(4, 3, padding="same")(image)
     normalized = keras.layers.BatchNormalization()(convolved)
@@ -84,7 +84,7 @@ def branching(read_twice: bool) -> keras.Model:
 
 
 def shared() -> keras.Model:
-    """A network with one convolution at two places, and a norm for each."""
+    """Return a network that uses one convolution at two places, with a norm after each."""
     image = keras.Input([8, 8, 4])
     layer = keras.layers.Conv2D(4, 3, padding="same")
     first = keras.layers.BatchNormalization()(layer(image))
@@ -105,10 +105,10 @@ def shared() -> keras.Model:
     ],
 )
 def test_a_norm_stays_where_it_cant_be_part_of_one_layer(model: Callable[[], keras.Model]) -> None:
-    own = model()
-    found = folded(own)
-    assert_same(found, own)
-    assert norms(found) == norms(own)
+    original = model()
+    found = folded(original)
+    assert_same(found, original)
+    assert norms(found) == norms(original)
 
 
 def test_a_part_of_a_network_is_folded_for_images_of_another_size() -> None:

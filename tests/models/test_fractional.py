@@ -53,7 +53,7 @@ def test_edges_go_from_end_to_end_by_ones_and_twos(pixels, regions):
         assert set(np.diff(edges)) <= {1, 2}
 
 
-def test_every_order_of_ones_and_twos_is_as_likely():
+def test_every_order_of_ones_and_twos_is_equally_likely():
     draw = tf.function(lambda seed: random_edges(6, 4, seed))
     drawn = [tuple(np.diff(draw(tf.constant([seed, 1])))) for seed in range(600)]
     orders = {order: drawn.count(order) for order in set(drawn)}
@@ -134,7 +134,7 @@ def test_fmp6_sqrt2_has_the_published_maps_and_parameters():
 
 
 @pytest.mark.parametrize("height, width", [(30, 30), (32, 32), (41, 57)])
-def test_other_sizes_are_answered_too(height, width):
+def test_images_of_other_sizes_are_classified(height, width):
     model = classification_network("fmp6_sqrt2", (height, width, 3), 4, width=0.1)
     assert model(maps(2, height, width, 3), training=True)["logits"].shape == (2, 4)
 
@@ -159,7 +159,7 @@ def test_the_random_state_of_each_pooling_is_named_after_it():
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_it_trains_in_graphs(jit):
+def test_fractional_pooling_trains_in_graphs(jit):
     layer, x = FractionalMaxPooling(1.5, "pool"), tf.constant(maps(2, 9, 9, 2))
 
     @tf.function(jit_compile=jit)

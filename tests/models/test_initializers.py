@@ -72,7 +72,7 @@ def deviation(name, path, initializer):
     return np.std(next(variable for variable in model.variables if variable.path == path))
 
 
-def test_tanh_layers_are_xavier_and_the_last_layer_small_with_he_and_all_follow_the_others():
+def test_he_excludes_tanh_and_last_layers_and_other_initializers_apply_to_all_layers():
     assert deviation("lenet5", "c3/kernel", "he") == pytest.approx(
         (2 / (150 + 400)) ** 0.5, rel=0.05
     )

@@ -74,7 +74,7 @@ SAVED = (
     "darknet19",
     "darknet53",
 )
-"""Networks whose layers are those of all networks."""
+"""Networks that together contain every kind of layer."""
 RANDOM = Style(stochastic_depth=0.5)
 
 
@@ -147,7 +147,7 @@ def reloaded(model: keras.Model, folder: Path) -> keras.Model:
 
 
 def with_spread_weights(build: Build) -> keras.Model:
-    """Return a network with random weights, also in norms and biases, unlike any new network."""
+    """Return a network with random weights, also in norms and biases, which start as constants."""
     keras.utils.set_random_seed(0)
     model, random = build(), np.random.default_rng(0)
     for variable in model.variables:

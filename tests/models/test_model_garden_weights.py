@@ -127,15 +127,15 @@ def test_features_and_logits_are_those_of_model_garden(
     take_over(network, weights, str(prefix))
     pixels = np.random.default_rng(1).normal(size=(2, 64, 96, 3)).astype("float32")
     expected = {2 ** int(n): x.numpy() for n, x in theirs.backbone(pixels).items() if n in "2345"}
-    # MobileNetV2, V3 and EfficientNet have another convolution behind Model Garden's last map.
+    # MobileNetV2, V3 and EfficientNet have another convolution after Model Garden's last map.
     deepest = 32 if ours.startswith(("resnet", "mobilenet_v1")) else 16
     expected = {stride: x for stride, x in expected.items() if stride <= deepest}
     expected[0] = theirs(pixels).numpy()
     found = network(pixels)
-    for stride, own in expected.items():
-        assert np.ptp(own) > 0.01
+    for stride, values in expected.items():
+        assert np.ptp(values) > 0.01
         np.testing.assert_allclose(
-            found[stride], own, rtol=1e-4, atol=1e-4 * np.abs(own).max(), err_msg=str(stride)
+            found[stride], values, rtol=1e-4, atol=1e-4 * np.abs(values).max(), err_msg=str(stride)
         )
     assert provenance.source == str(prefix) and provenance.license is None
 
@@ -147,9 +147,9 @@ def test_averages_are_read_as_model_garden_evaluates_with_them(tmp_path: Path) -
     model = garden_model("resnet", "18", 0.125)
     optimizer = optimization.ExponentialMovingAverage(tf_keras.optimizers.legacy.SGD(0.1))
     optimizer.shadow_copy(model)
-    averages = {own.ref(): optimizer.get_slot(own, "average") for own in model.trainable_variables}
-    for own in averages.values():
-        own.assign(tf.fill(own.shape, 0.25))
+    averages = {v.ref(): optimizer.get_slot(v, "average") for v in model.trainable_variables}
+    for average in averages.values():
+        average.assign(tf.fill(average.shape, 0.25))
     stem, norm = model.backbone.layers[1], model.backbone.layers[2]
     name = "backbone.layer_with_weights"
     found = read_checkpoint(save(model, tmp_path, optimizer=optimizer))
@@ -182,7 +182,7 @@ OF_EACH_KIND = (
 def test_a_table_names_every_variable_of_its_network(name: str) -> None:
     shapes = shapes_of(name)
     found = convert(file_of(name, shapes), [table_of(name)], name, "ckpt-1")
-    assert {path: own.shape for path, own in found.items()} == shapes
+    assert {path: value.shape for path, value in found.items()} == shapes
 
 
 def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
@@ -201,9 +201,9 @@ def file_of(name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarr
         for path, shape in shapes.items():
             if path.rsplit("/", 1)[0] != layer.ours:
                 continue
-            own = path.rsplit("/", 1)[1]
-            theirs = kernels.get(layer.kind, own) if own == "kernel" else own
-            if layer.kind == "tensorflow 1×1 as dense" and own == "kernel":
+            variable = path.rsplit("/", 1)[1]
+            theirs = kernels.get(layer.kind, variable) if variable == "kernel" else variable
+            if layer.kind == "tensorflow 1×1 as dense" and variable == "kernel":
                 shape = (1, 1, *shape)
             found[f"{layer.theirs}.{theirs}"] = np.broadcast_to(np.float32(1), shape)
     return found
@@ -285,17 +285,17 @@ def test_a_network_of_other_conventions_is_refused(small: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said, sentence",
+    "settings, sentence",
     [
         ("norm_epsilon: 1.0e-05", "set model.norm_epsilon to 1e-05"),
         ("activation: swish", "set model.activation to silu"),
     ],
 )
-def test_the_norms_and_activations_of_the_training_are_asked_for(
-    said: str, sentence: str, tmp_path: Path
+def test_the_norm_and_activation_of_the_training_are_required(
+    settings: str, sentence: str, tmp_path: Path
 ) -> None:
     (tmp_path / "best_ckpt").mkdir()
-    (tmp_path / "params.yaml").write_text(f"task: {{model: {{norm_activation: {{{said}}}}}}}")
+    (tmp_path / "params.yaml").write_text(f"task: {{model: {{norm_activation: {{{settings}}}}}}}")
     with pytest.raises(ConfigError, match=sentence):
         garden_weights(tmp_path / "best_ckpt" / "ckpt-1", Model(backbone="resnet18", **GARDEN))
 

@@ -213,7 +213,7 @@ def test_half_the_width_has_half_the_channels(name):
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet20", "resnet18"])
 @without_weights()
-def test_no_width_is_without_channels(name):
+def test_every_width_keeps_at_least_one_channel(name):
     assert {
         x.shape[-1] for x in features_of(name, NETWORKS[name].input_shape, width=0.001).values()
     } == {1}

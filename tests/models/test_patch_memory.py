@@ -61,19 +61,19 @@ def test_distances_are_those_of_the_nearest_patch_and_scores_are_those_of_equati
     features, known = images(3, 7), layer.bank.numpy().astype(np.float64)
     found = layer(tf.constant(features))
     for n, image in enumerate(features.reshape(3, -1, CHANNELS).astype(np.float64)):
-        apart = cdist(image, known)
+        pairwise = cdist(image, known)
         np.testing.assert_allclose(
-            found["distances"][n], apart.min(1).reshape(HEIGHT, WIDTH), rtol=1e-5
+            found["distances"][n], pairwise.min(1).reshape(HEIGHT, WIDTH), rtol=1e-5
         )
-        strangest = int(apart.min(1).argmax())
-        closest = int(apart[strangest].argmin())
+        farthest = int(pairwise.min(1).argmax())
+        closest = int(pairwise[farthest].argmin())
         around = np.argsort(cdist(known[[closest]], known)[0])[:4]
-        shares = np.exp(apart[strangest, closest]) / np.exp(apart[strangest, around]).sum()
-        expected = (1 - shares) * apart[strangest, closest]
+        shares = np.exp(pairwise[farthest, closest]) / np.exp(pairwise[farthest, around]).sum()
+        expected = (1 - shares) * pairwise[farthest, closest]
         np.testing.assert_allclose(found["image_distance"][n], expected, rtol=1e-4)
 
 
-def test_a_bank_that_is_not_full_and_one_without_neighbors_score_the_distance_alone() -> None:
+def test_a_partly_filled_bank_and_a_bank_without_neighbors_score_the_largest_distance() -> None:
     one = np.broadcast_to(images(1, 0)[:, :1, :1], (1, HEIGHT, WIDTH, CHANNELS))
     for layer in (bank(), bank(neighbors=1)):
         take_in(layer, one)
@@ -102,7 +102,7 @@ def test_gaussians_are_those_of_all_images_at_once() -> None:
 
 
 @pytest.mark.parametrize("make", [bank, gaussians])
-def test_images_of_weight_0_are_not_taken_in(make: type[PatchMemory]) -> None:
+def test_images_of_weight_0_are_not_stored(make: type[PatchMemory]) -> None:
     some, others = make(), make()
     take_in(some, images(4, 0), [1, 0, 0, 1])
     take_in(others, images(4, 0)[[0, 3]])
@@ -113,7 +113,7 @@ def test_images_of_weight_0_are_not_taken_in(make: type[PatchMemory]) -> None:
 
 
 @pytest.mark.parametrize("make", [bank, gaussians])
-def test_the_same_batches_give_the_same_bits_and_one_image_those_of_many(
+def test_the_same_batches_give_the_same_bits_and_distances_dont_depend_on_the_batch(
     make: type[PatchMemory],
 ) -> None:
     first, second = make(), make()

@@ -65,7 +65,7 @@ def test_an_extra_layer_computes_the_size_of_its_map(extra, rows, columns, separ
     assert shapes([x]) == [(extra.pixels(rows), extra.pixels(columns), 8)]
 
 
-def test_extra_maps_have_no_more_channels_than_what_they_are_made_from():
+def test_extra_maps_have_no_more_channels_than_their_input():
     maps = extra_maps(
         keras.Input((8, 8, 48)),
         [Extra(512), Extra(256)],
@@ -98,7 +98,7 @@ def test_a_map_too_small_for_an_extra_layer_is_an_error():
 # -- taking and reaching
 
 
-def test_a_stride_that_a_backbone_lacks_is_an_error_that_lists_those_it_has():
+def test_the_error_for_a_missing_stride_lists_the_strides_of_the_backbone():
     with pytest.raises(ConfigError, match="stride 8.*1, 2, 4"):
         take({stride: keras.Input((16 // stride, 16 // stride, 3)) for stride in (1, 2, 4)}, [4, 8])
 

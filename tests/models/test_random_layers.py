@@ -59,7 +59,7 @@ def test_half_precision_leaves_out_as_much(rate):
     assert np.mean(kept == 0) == pytest.approx(rate, rel=0.15)
 
 
-def test_a_branch_is_left_out_whole_for_each_example_on_its_own():
+def test_a_whole_branch_is_dropped_for_each_example_separately():
     left = np.asarray(
         StochasticDepth(0.5, "one")(np.ones((50, 3, 4, 5), "float32"), training=True)
     ).reshape(50, -1)
@@ -67,9 +67,9 @@ def test_a_branch_is_left_out_whole_for_each_example_on_its_own():
     assert 10 < np.sum(left[:, 0] == 0) < 40
 
 
-def test_drop_connect_leaves_out_weights_the_same_for_a_whole_batch():
+def test_drop_connect_drops_the_same_weights_for_a_whole_batch():
     layer = logits_layer(0.25)
-    # With the identity matrix as input, twice, the output is the weights themselves.
+    # For two identity matrices as input, the output is two copies of the weights, plus biases.
     shown = np.asarray(
         layer(np.tile(np.eye(500, dtype="float32"), (2, 1)), training=True)
     ) - np.arange(10)
@@ -123,7 +123,7 @@ def test_narrow_mobilenets_have_more_blocks_to_leave_out():
     )
 
 
-def test_nothing_random_is_built_where_nothing_is_asked_for():
+def test_a_network_without_dropping_has_no_random_state():
     model = classification_network("resnet20", (16, 16, 3), 4, width=0.25)
     assert not [variable.path for variable in model.variables if "seed" in variable.path]
 
@@ -158,7 +158,7 @@ def test_the_state_is_named_after_its_layer_not_after_earlier_layers():
 
 
 @pytest.mark.parametrize("name", [*RANDOM, "drop connect"])
-def test_xla_compiles_its_train_step(name):
+def test_xla_compiles_a_training_step_of_a_random_layer(name):
     layer = logits_layer(0.25) if name == "drop connect" else RANDOM[name](0.25)
     x = tf.ones([64, 500]) if name == "drop connect" else tf.ones([64, 5, 10, 10])
 

@@ -30,14 +30,14 @@ def written(**changes: Any) -> bytes:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     data = b""
     for name, array in TENSORS.items():
-        own = array.tobytes()
-        offsets = [len(data), len(data) + len(own)]
+        content = array.tobytes()
+        offsets = [len(data), len(data) + len(content)]
         header[name] = {
             "dtype": KINDS[array.dtype.str],
             "shape": list(array.shape),
             "data_offsets": offsets,
         }
-        data += own
+        data += content
     header["a"].update(changes)
     return file_bytes(header, data)
 
@@ -90,7 +90,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
             read(tmp_path, whole[:length])
 
 
-def test_changed_bytes_give_tensors_or_a_sentence(tmp_path: Path) -> None:
+def test_changed_bytes_give_tensors_or_a_data_error(tmp_path: Path) -> None:
     whole, draw = written(), np.random.default_rng(0)
     for _ in range(300):
         data = bytearray(whole)

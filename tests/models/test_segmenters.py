@@ -26,42 +26,46 @@ CONSTANT = Style(initializer=Initializer("constant"))
 BIASES = CONSTANT._replace(norm=Norm("none"))
 
 SMALL = {
-    "fcn32": lambda **own: fcn(
-        backbone("resnet18"), SIZE, CLASSES, **{"stride": 32, "width": 0.1, **own}
+    "fcn32": lambda **settings: fcn(
+        backbone("resnet18"), SIZE, CLASSES, **{"stride": 32, "width": 0.1, **settings}
     ),
-    "fcn16": lambda **own: fcn(
-        backbone("mobilenet_v2"), SIZE, CLASSES, **{"stride": 16, "width": 0.1, **own}
+    "fcn16": lambda **settings: fcn(
+        backbone("mobilenet_v2"), SIZE, CLASSES, **{"stride": 16, "width": 0.1, **settings}
     ),
-    "fcn8": lambda **own: fcn(backbone("resnet18"), SIZE, CLASSES, **{"width": 0.1, **own}),
-    "fcn4": lambda **own: fcn(
-        backbone("resnet18"), SIZE, CLASSES, **{"stride": 4, "width": 0.1, **own}
+    "fcn8": lambda **settings: fcn(
+        backbone("resnet18"), SIZE, CLASSES, **{"width": 0.1, **settings}
     ),
-    "fcn8 on resnet20": lambda **own: fcn(
-        backbone("resnet20"), SIZE, CLASSES, **{"width": 0.25, **own}
+    "fcn4": lambda **settings: fcn(
+        backbone("resnet18"), SIZE, CLASSES, **{"stride": 4, "width": 0.1, **settings}
     ),
-    "fcn8 on fcn_vgg16": lambda **own: fcn(
-        backbone("fcn_vgg16"), SIZE, CLASSES, **{"width": 1 / 32, **own}
+    "fcn8 on resnet20": lambda **settings: fcn(
+        backbone("resnet20"), SIZE, CLASSES, **{"width": 0.25, **settings}
     ),
-    "fcn8 on darknet19": lambda **own: fcn(
-        backbone("darknet19"), SIZE, CLASSES, **{"width": 1 / 32, **own}
+    "fcn8 on fcn_vgg16": lambda **settings: fcn(
+        backbone("fcn_vgg16"), SIZE, CLASSES, **{"width": 1 / 32, **settings}
     ),
-    "unet": lambda **own: unet(backbone("unet"), SIZE, CLASSES, **{"width": 1 / 16, **own}),
-    "unet on resnet18": lambda **own: unet(
-        backbone("resnet18"), SIZE, CLASSES, **{"width": 0.1, **own}
+    "fcn8 on darknet19": lambda **settings: fcn(
+        backbone("darknet19"), SIZE, CLASSES, **{"width": 1 / 32, **settings}
     ),
-    "unet on mobilenet_v2": lambda **own: unet(
-        backbone("mobilenet_v2"), SIZE, CLASSES, **{"width": 0.1, **own}
+    "unet": lambda **settings: unet(
+        backbone("unet"), SIZE, CLASSES, **{"width": 1 / 16, **settings}
     ),
-    "unet on ssd_vgg16": lambda **own: unet(
-        backbone("ssd_vgg16"), SIZE, CLASSES, **{"width": 1 / 32, **own}
+    "unet on resnet18": lambda **settings: unet(
+        backbone("resnet18"), SIZE, CLASSES, **{"width": 0.1, **settings}
     ),
-    "segnet": lambda **own: segnet(SIZE, CLASSES, **{"width": 1 / 16, **own}),
-    "segnet with nearest": lambda **own: segnet(
-        SIZE, CLASSES, **{"unpooling": "nearest", "width": 1 / 16, **own}
+    "unet on mobilenet_v2": lambda **settings: unet(
+        backbone("mobilenet_v2"), SIZE, CLASSES, **{"width": 0.1, **settings}
     ),
-    "deconvnet": lambda **own: deconvnet(SIZE, CLASSES, **{"width": 1 / 16, **own}),
-    "deconvnet with nails": lambda **own: deconvnet(
-        SIZE, CLASSES, **{"unpooling": "bed_of_nails", "width": 1 / 16, **own}
+    "unet on ssd_vgg16": lambda **settings: unet(
+        backbone("ssd_vgg16"), SIZE, CLASSES, **{"width": 1 / 32, **settings}
+    ),
+    "segnet": lambda **settings: segnet(SIZE, CLASSES, **{"width": 1 / 16, **settings}),
+    "segnet with nearest": lambda **settings: segnet(
+        SIZE, CLASSES, **{"unpooling": "nearest", "width": 1 / 16, **settings}
+    ),
+    "deconvnet": lambda **settings: deconvnet(SIZE, CLASSES, **{"width": 1 / 16, **settings}),
+    "deconvnet with nails": lambda **settings: deconvnet(
+        SIZE, CLASSES, **{"unpooling": "bed_of_nails", "width": 1 / 16, **settings}
     ),
 }
 """Small networks for images whose sides no stride divides."""
@@ -342,7 +346,7 @@ def test_skip_scores_of_a_new_fcn_add_nothing():
 
 
 @without_weights()
-def test_fcn_16s_takes_over_what_fcn_32s_has_learned():
+def test_fcn_16s_can_start_from_the_weights_of_fcn_32s():
     coarse, fine = (
         {v.path: v.shape for v in SMALL["fcn8"](stride=stride).variables} for stride in (32, 16)
     )

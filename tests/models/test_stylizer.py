@@ -25,12 +25,12 @@ def test_conditional_instance_norm_is_its_definition() -> None:
     layer, x = norm(3)
     weights = np.float32([[0, 1, 0], [0.25, 0, 0.75]])
     mean, variance = x.numpy().mean((1, 2), keepdims=True), x.numpy().var((1, 2), keepdims=True)
-    scale, shift = (weights @ own.numpy() for own in (layer.gamma, layer.beta))
+    scale, shift = (weights @ of_styles.numpy() for of_styles in (layer.gamma, layer.beta))
     expected = (x - mean) / np.sqrt(variance + 1e-5) * scale[:, None, None] + shift[:, None, None]
     np.testing.assert_allclose(layer([x, weights]), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_with_one_style_it_is_instance_norm() -> None:
+def test_with_one_style_the_layer_is_instance_norm() -> None:
     layer, x = norm(1)
     instance = keras.layers.GroupNormalization(4, epsilon=1e-5)
     instance.build(x.shape)

@@ -61,7 +61,7 @@ def test_counts_of_batches_are_read_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model"])
-def test_a_checkpoint_that_holds_a_state_dict_is_taken_for_it(tmp_path: Path, key: str) -> None:
+def test_a_state_dict_inside_a_checkpoint_is_read(tmp_path: Path, key: str) -> None:
     value = {"epoch": 3, key: described(TENSORS)}
     assert read(tmp_path, archive_bytes(value, storages_of(TENSORS))).keys() == TENSORS.keys()
 
@@ -106,7 +106,7 @@ def test_a_pickle_that_would_run_code_runs_nothing(tmp_path: Path, protocol: int
     with pytest.raises(DataError, match="no code in it was run"):
         read_torch_file(tmp_path / "a.pth")
     assert not marker.exists()
-    # Python's own pickle would run the same bytes.
+    # Python's `pickle` runs the code in these bytes.
     pickle.loads(attack)
     assert marker.exists()
 
@@ -150,15 +150,15 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, written: Any, step: 
             read(tmp_path, whole[:length])
 
 
-def test_an_archive_cut_off_at_any_time_of_the_day_is_damaged(tmp_path: Path) -> None:
-    # An archive holds times. If one has a byte that is a line break, the bytes before it are a
-    # valid instruction of a pickle.
+def test_a_truncated_archive_is_damaged_whatever_its_time_stamps(tmp_path: Path) -> None:
+    # An archive contains time stamps. If a byte of a time stamp is a line break, the bytes before
+    # it are a valid pickle instruction.
     whole = archive_bytes(described(TENSORS), storages_of(TENSORS)).replace(b"\0\0", b"\n\n")
     with pytest.raises(DataError, match=r"a\.pth: damaged"):
         read(tmp_path, whole[:200])
 
 
-def test_changed_bytes_give_tensors_or_a_sentence(tmp_path: Path, written: Any) -> None:
+def test_changed_bytes_give_tensors_or_a_data_error(tmp_path: Path, written: Any) -> None:
     whole = written(described(TENSORS), storages_of(TENSORS))
     draw = np.random.default_rng(0)
     for _ in range(300):
@@ -168,7 +168,7 @@ def test_changed_bytes_give_tensors_or_a_sentence(tmp_path: Path, written: Any) 
             read(tmp_path, bytes(data))
 
 
-def test_a_pickle_that_asks_for_room_it_does_not_need_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_that_allocates_more_memory_than_it_needs_is_refused(tmp_path: Path) -> None:
     # LONG_BINPUT makes the unpickler allocate memory for this number of objects.
     data = pickled({})[:-1] + b"r\xff\xff\xff\x7f."
     with pytest.raises(DataError, match="refers to more objects"):

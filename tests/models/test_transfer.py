@@ -15,8 +15,8 @@ from cvpipe.models.build import classification_network
 from cvpipe.models.norms import Norm
 from cvpipe.models.transfer import transfer
 
-# cvpipe's network: Keras's network, side of the image, width, epsilon of norms, whether Keras pads
-# # on one side, and arguments of Keras's network.
+# By cvpipe's network: Keras's network, side of the image, width, epsilon of norms, True if Keras
+# pads on one side, and arguments of Keras's network.
 CASES: dict[str, tuple[str, int, float, float, bool, dict[str, Any]]] = {
     "mobilenet_v1": ("MobileNet", 32, 0.25, 1e-3, True, {"alpha": 0.25}),
     "mobilenet_v2": ("MobileNetV2", 32, 0.35, 1e-3, True, {"alpha": 0.35}),

@@ -103,7 +103,7 @@ def test_a_transposed_convolution_adds_up_copies_of_its_filter():
 
 @pytest.mark.parametrize("rows, columns, window", SIZES)
 @pytest.mark.parametrize("ties", [True, False])
-def test_pooling_remembers_the_first_of_the_largest(rows, columns, window, ties):
+def test_pooling_records_the_position_of_the_first_maximum(rows, columns, window, ties):
     x = some_map(rows, columns, ties)
     values, positions = max_pool(tf.constant(x), window)
     expected, where, _ = pooled_by_hand(x, window)
@@ -112,7 +112,7 @@ def test_pooling_remembers_the_first_of_the_largest(rows, columns, window, ties)
     assert positions.dtype == tf.uint8
 
 
-def test_pooling_takes_no_pixel_beyond_the_edge_even_below_it():
+def test_pooling_never_selects_padding():
     values, positions = max_pool(tf.fill([1, 3, 3, 1], -np.inf), 2)
     assert np.all(values == -np.inf)
     assert not np.any(positions)
@@ -129,7 +129,7 @@ def test_unpooling_what_was_pooled_leaves_the_maxima_and_zeros(rows, columns, wi
 
 
 @pytest.mark.parametrize("rows, columns, window", SIZES)
-def test_nails_and_nearest_keep_to_the_recorded_size(rows, columns, window):
+def test_nails_and_nearest_have_the_recorded_size(rows, columns, window):
     x = some_map(-(-rows // window), -(-columns // window), ties=False)
     repeated = np.repeat(np.repeat(x, window, 1), window, 2)[:, :rows, :columns]
     np.testing.assert_array_equal(nearest(tf.constant(x), window, (rows, columns)), repeated)
@@ -151,7 +151,7 @@ def test_the_whole_gradient_of_pooling_goes_to_the_pixel_it_took(rows, columns, 
 
 
 @pytest.mark.parametrize("kind", ["max", "bed_of_nails", "nearest"])
-def test_the_gradient_of_unpooling_gathers_what_each_value_became(kind):
+def test_the_gradient_of_unpooling_is_its_transpose(kind):
     _, positions = max_pool(tf.constant(some_map(5, 7)), 2)
     layer = Unpooling(kind, (5, 7), name="unpool")
     x = tf.constant(some_map(3, 4, ties=False))
@@ -219,7 +219,7 @@ def test_a_bilinear_kernel_is_a_tent_for_each_channel(factor, row):
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 5, 8, 16, 32])
-def test_fixed_upsampling_is_what_learned_one_starts_out_as(factor):
+def test_fixed_upsampling_equals_learned_upsampling_before_training(factor):
     image = keras.Input((5, 6, 3))
     learned, fixed = (
         keras.Model(image, upsample(image, factor, learned=learned, name="upsample"))

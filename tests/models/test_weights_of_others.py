@@ -38,7 +38,7 @@ LONG = (
     *("_resnet_", "vgg11_", "vgg13_", "vgg19_", "_lite1", "_lite2", "_v3_large", "squeezenet1_0"),
     *(f"_b{number}" for number in range(1, 8)),
 )
-"""Parts of names of large networks, which are soaked: smaller ones use the same function."""
+"""Parts of names of large networks, whose tests are marked soak."""
 CASES = [
     pytest.param(name, number, marks=[SOAK] if any(part in name for part in LONG) else [])
     for name in TABLES
@@ -64,7 +64,7 @@ def theirs(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
     kernel = shapes.get(f"{layer.ours}/kernel", ())
     match layer.kind:
         case "norm":
-            size = {own: shapes[f"{layer.ours}/{ours}"] for own, ours in OF_NORM.items()}
+            size = {name: shapes[f"{layer.ours}/{ours}"] for name, ours in OF_NORM.items()}
             size["num_batches_tracked"] = ()
         case "conv" | "biased conv":
             size = {"weight": (kernel[3], kernel[2], *kernel[:2])}
@@ -84,8 +84,8 @@ def theirs(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
         size["bias"] = kernel[-1:]
     # Broadcast to save memory, as VGG's fully connected layers have 119 million numbers.
     return {
-        f"{layer.theirs}.{own}": np.broadcast_to(np.float32(draw.uniform()), shape)
-        for own, shape in size.items()
+        f"{layer.theirs}.{name}": np.broadcast_to(np.float32(draw.uniform()), shape)
+        for name, shape in size.items()
     }
 
 
@@ -93,19 +93,17 @@ def file_of(name: str, table: Table) -> dict[str, np.ndarray]:
     shapes = shapes_of(name)
     layers = [layer for layer in table.layers if f"{layer.ours}/kernel" in shapes]
     layers += [layer for layer in table.layers if layer.kind == "norm"]
-    return {key: own for layer in layers for key, own in theirs(layer, shapes).items()}
+    return {key: tensor for layer in layers for key, tensor in theirs(layer, shapes).items()}
 
 
 @pytest.mark.parametrize("name, number", CASES)
-def test_a_table_names_every_variable_of_its_network_and_gives_it_its_shape(
-    name: str, number: int
-) -> None:
+def test_a_table_names_every_variable_of_its_network_with_its_shape(name: str, number: int) -> None:
     shapes, table = shapes_of(name), tables_of(name)[number]
     found = convert(file_of(name, table), [table], name, "a.pth", table.conventions[0])
     lacking = {path for path in shapes.keys() - found.keys() if "dropout" not in path}
     absent = set() if name.endswith("_fc") else {*UNPUBLISHED, "logits"}
     assert {path.split("/")[0] for path in lacking} <= absent
-    assert {path: own.shape for path, own in found.items()} == {
+    assert {path: value.shape for path, value in found.items()} == {
         path: shapes[path] for path in found
     }
 
@@ -115,7 +113,7 @@ def test_a_file_without_its_last_layer_is_taken_over(name: str) -> None:
     table = tables_of(name)[0]
     head = next(layer.theirs for layer in table.layers if layer.ours == "logits")
     whole = file_of(name, table)
-    without = {key: own for key, own in whole.items() if not key.startswith(f"{head}.")}
+    without = {key: tensor for key, tensor in whole.items() if not key.startswith(f"{head}.")}
     assert len(without) == len(whole) - 2
     found = convert(without, tables_of(name), name, "a.pth", table.conventions[0])
     assert "stem/kernel" in found and "logits/kernel" not in found
@@ -162,8 +160,8 @@ def test_a_file_that_fits_two_networks_is_refused_without_conventions(name: str)
         for epsilon in (1e-5, 1e-3):
             found = convert(file, tables_of(name), name, "a.pth", library, epsilon)
             variance[library, epsilon] = found["stem_norm/moving_variance"]
-    apart = variance["tensorflow", 1e-5] - variance["torch", 1e-5]
-    np.testing.assert_allclose(apart, SLIM - 1e-5, rtol=1e-3)
+    more = variance["tensorflow", 1e-5] - variance["torch", 1e-5]
+    np.testing.assert_allclose(more, SLIM - 1e-5, rtol=1e-3)
     # EfficientNet-Lite has a fixed epsilon, whatever `model.norm_epsilon` is.
     less = variance["torch", 1e-5] - variance["torch", 1e-3]
     expected = SLIM - 1e-5 if name == "mobilenet_v3_small" else 0.0
@@ -234,7 +232,7 @@ def test_an_average_counts_the_zeros_around_the_map_as_the_library_does(
 # -- Keras
 
 
-def test_kerass_vgg16_gives_the_features_that_it_has_there(tmp_path: Path) -> None:
+def test_weights_of_kerass_vgg16_give_kerass_features(tmp_path: Path) -> None:
     published = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
     published.save_weights(tmp_path / "new.weights.h5")
     with h5py.File(tmp_path / "old.h5", "w") as file:

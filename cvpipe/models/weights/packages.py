@@ -40,7 +40,7 @@ class Package(NamedTuple):
 
     distribution: str
     file: str
-    """Path below the folder that packages are installed in."""
+    """Path below the folder of installed packages."""
     sha256: str
     license: str
     trained: str
@@ -197,9 +197,9 @@ def _write_cached(file: Path, weights: Mapping[str, np.ndarray]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # Another process may write the same file at the same time.
-        own = file.with_name(f"{file.stem}-{os.getpid()}{file.suffix}")
-        with atomic_write(own) as stream:
+        temporary = file.with_name(f"{file.stem}-{os.getpid()}{file.suffix}")
+        with atomic_write(temporary) as stream:
             np.savez(stream, **weights)  # type: ignore[arg-type]
-        own.replace(file)
+        temporary.replace(file)
     except OSError as error:
         log.warning("%s: can't be written (%s); the weights are converted each time", file, error)

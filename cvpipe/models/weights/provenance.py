@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Provenance(NamedTuple):
-    """Source, license and checksum of given weights."""
+    """Source, license and checksum of pretrained weights."""
 
     source: str
     """Package and training, or a file."""

@@ -41,7 +41,7 @@ def read_safetensors_file(path: Path) -> dict[str, np.ndarray]:
             header = json.loads(stream.read(length))
             header.pop("__metadata__", None)
             data = stream.read()
-        return {name: _tensor(name, own, data) for name, own in header.items()}
+        return {name: _tensor(name, described, data) for name, described in header.items()}
     # Damaged bytes can raise any exception.
     except Exception as error:
         raise DataError(

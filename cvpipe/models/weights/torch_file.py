@@ -77,7 +77,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with path.open("rb") as stream:
-            # A zip archive that was cut off isn't one for zipfile, which looks for its end.
+            # `zipfile.is_zipfile` looks for an archive's end, so it rejects truncated archives.
             archive = stream.read(2) == b"PK"
             stream.seek(0)
             return (_read_archive if archive else _read_legacy)(stream)
@@ -114,8 +114,9 @@ def _read_archive(stream: BinaryIO) -> dict[str, np.ndarray]:
         values = _unpickle(io.BytesIO(read(pickled)))
         return _tensors(
             values,
-            lambda own: np.frombuffer(
-                read(f"{root}data/{own.key}", own.length * own.dtype.itemsize), own.dtype
+            lambda storage: np.frombuffer(
+                read(f"{root}data/{storage.key}", storage.length * storage.dtype.itemsize),
+                storage.dtype,
             ),
         )
 
@@ -204,8 +205,8 @@ def _state_dict(values: Any) -> dict[str, Tensor]:
 
 def _tensors(values: Any, read: Callable[[Storage], np.ndarray]) -> dict[str, np.ndarray]:
     tensors = _state_dict(values)
-    held = {tensor.storage.key: tensor.storage.length for tensor in tensors.values()}
-    if sum(prod(own.size) for own in tensors.values()) > MOST_SHARING * sum(held.values()):
+    lengths = {tensor.storage.key: tensor.storage.length for tensor in tensors.values()}
+    if sum(prod(tensor.size) for tensor in tensors.values()) > MOST_SHARING * sum(lengths.values()):
         raise ValueError("its tensors have many more numbers than the file")
     return {name: _view(tensor, read(tensor.storage)) for name, tensor in tensors.items()}
 
