@@ -69,7 +69,7 @@ MUTATIONS = {
         "export/test_compare.py::test_exact_answers_must_be_the_same_for_every_image",
     ),
     "gate-passes-nan": Mutation(
-        ("export/compare.py", "if not apart <= allowed", "if apart > allowed"),
+        ("export/compare.py", "if not amount <= allowed", "if amount > allowed"),
         "export/test_compare.py::test_close_answers_may_differ_only_in_the_last_digits",
     ),
     "checkpoint-not-atomic": Mutation(
