@@ -74,7 +74,7 @@ class Link:
         self._latencies = iter(())
 
     def fetch(self, requested: float) -> float:
-        """Return the arrival time of a block that is requested at the time `requested`."""
+        """Return the time at which a block arrives, if it is requested at the time `requested`."""
         start = max(requested, heapq.heappop(self._slots))
         first = start + self._latency()
         self._free = max(self._free, first) + self._size / HOST

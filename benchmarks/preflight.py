@@ -4,9 +4,9 @@ memory, arithmetic, memory traffic, largest batch and roofline.
     python benchmarks/preflight.py [NETWORK@TARGET …] [--search] [--save DIR]
 
 Each network has ten classes, RGB images of the paper's input size, SGD or AdamW, and bfloat16. No
-data is downloaded. A compilation takes minutes; programs in the folder of --save aren't
-compiled again. Without the extra [preflight], all figures are estimates, and the results file marks
-them. Networks that the command line doesn't name keep their rows in the results file.
+data is downloaded. A compilation takes minutes; programs in the folder of --save aren't compiled
+again. Without the extra [preflight], all figures are estimates, and the results file marks them.
+Networks that the command line doesn't name keep their rows in the results file.
 """
 
 from __future__ import annotations

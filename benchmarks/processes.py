@@ -4,9 +4,8 @@ machines, each on half of the cores.
     python benchmarks/processes.py
 
 `cvpipe train` trains ResNet-20 on digits at 32×32 with a global batch of 128, alternately with one
-and with two processes.
-A run's speed is the median of the rates that it logs, without the first rate, which includes the
-tracing of the step.
+and with two processes. A run's speed is the median of the rates that it logs, without the first
+rate, which includes the tracing of the step.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Measure training steps and mean IoU of segmenters in cvpipe, Keras and Model Garden.
 
-Every implementation of a training step has its own process. All do the same work, alternately: SGD
-with momentum and softmax cross-entropy on one batch in memory, without scores. Keras trains the
-same U-Net as cvpipe, with the same number of weights, by `fit`. Model Garden trains a ResNet-18
-with predictions from its coarsest map (FCN-32s). Each implementation computes the mean IoU of the
-same random masks; the results are compared before the computation is timed. `python
-benchmarks/segmentation.py` takes about ten minutes and needs Model Garden's dependencies.
+Every implementation of a training step has its own process. The processes run alternately and do
+the same work: SGD with momentum and softmax cross-entropy on one batch in memory, without scores.
+Keras trains the same U-Net as cvpipe, with the same number of weights, by `fit`. Model Garden
+trains a ResNet-18 with predictions from its coarsest map (FCN-32s). Each implementation computes
+the mean IoU of the same random masks; the results are compared before the computation is timed.
+`python benchmarks/segmentation.py` takes about ten minutes and needs Model Garden's dependencies.
 """
 
 from __future__ import annotations

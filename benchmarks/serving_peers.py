@@ -5,7 +5,7 @@ own dynamic batching.
 
 A request is {"images": [base64, …]}; the answer has a JSON object for each image, like the row form
 of `cvpipe serve`. Batches have at most 32 images. Each server waits for further images as long as
-in the batching example of its documentation.
+the batching example in its documentation.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def plain(array: Any) -> list[Any]:
 
 
 def run_ray(artifact: str, port: int) -> None:
-    """Serve with Ray Serve: one replica with all cores, `serve.batch`."""
+    """Serve with Ray Serve: one replica that uses all cores and `serve.batch`."""
     import ray
     from ray import serve
     from starlette.requests import Request
@@ -95,14 +95,14 @@ def run_ray(artifact: str, port: int) -> None:
 
 
 def run_litserve(artifact: str, port: int) -> None:
-    """Serve with LitServe: one worker, `max_batch_size` and `batch_timeout`."""
+    """Serve with LitServe: one worker with `max_batch_size` and `batch_timeout`."""
     from serving_litserve import run
 
     run(artifact, port)
 
 
 def run_bentoml(artifact: str, port: int) -> None:
-    """Serve with BentoML: one worker, a batchable API."""
+    """Serve with BentoML: one worker with a batchable API."""
     os.environ["SERVED_ARTIFACT"] = artifact
     os.chdir(Path(__file__).parent)
     command = ["serve", "serving_bento:Served", "--host", "127.0.0.1", "--port", str(port)]

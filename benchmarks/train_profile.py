@@ -91,7 +91,7 @@ def profile(network: str) -> tuple[dict[str, float], float]:
         seconds = kernel_seconds(Path(folder))
     parts = {name: sum(seconds.get(kind, 0.0) for kind in kinds) for name, kinds in KINDS.items()}
     parts["everything else"] = whole - sum(parts.values())
-    # The forward pass and each of the two gradients take the same number.
+    # The forward pass and each of the two gradients need the same number of operations.
     flops = 3 * 2 * multiply_adds(model) * batch_size
     return {name: value / STEPS for name, value in parts.items()}, flops
 

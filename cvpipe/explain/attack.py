@@ -107,7 +107,7 @@ def pgd(
     Args:
         loss: function to maximize.
         images: prepared images.
-        classes: one for each image.
+        classes: one class for each image.
         ball: allowed images.
         steps: number of steps.
         step_size: change by a step, for pixels in 0…1; None: 2.5 × ε / steps.

@@ -53,8 +53,8 @@ def score_cam(
 
     Args:
         subject: the network.
-        images: prepared.
-        classes: one for each image.
+        images: prepared images.
+        classes: one class for each image.
         layer: layer of the feature map.
         most: number of channels to use: the channels with the largest range of values.
     """

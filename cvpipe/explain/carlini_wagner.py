@@ -34,7 +34,7 @@ def carlini_wagner(
 
     Args:
         subject: the network.
-        images: prepared.
+        images: prepared images.
         classes: int32 [B], the true classes, or the target classes if `targeted`.
         ball: gives the range and the scale of pixels.
         targeted: find images classified as `classes`, instead of as any other class.

@@ -49,7 +49,7 @@ def explain(
 
     Args:
         subject: the network.
-        images: prepared, float32 [B, H, W, C].
+        images: prepared images, float32 [B, H, W, C].
         classes: int32 [B].
         methods: names among METHODS.
         layer: name of the feature map for class activation maps; None: the last one.
@@ -69,7 +69,7 @@ def read_images(files: Sequence[bytes], config: Config) -> tf.Tensor:
     """Decode and prepare encoded images, float32 [B, H, W, C].
 
     Raises:
-        ConfigError: images are answered in tiles or several views.
+        ConfigError: images are predicted in tiles or in several views.
         DataError: an image can't be decoded; the message has its number.
     """
     check_single_map(config)

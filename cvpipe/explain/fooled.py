@@ -27,7 +27,7 @@ def draw_fooled(
 
     Args:
         subject: the network.
-        images: prepared, float32 [B, H, W, C].
+        images: prepared images, float32 [B, H, W, C].
         attacked: prepared, in the same shape.
         prepare: their preparation.
         class_names: names of the network's classes.

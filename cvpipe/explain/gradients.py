@@ -35,7 +35,7 @@ def integrated_gradients(
     Args:
         score: score of a class.
         images: prepared images.
-        classes: one for each image.
+        classes: one class for each image.
         baseline: an image without content, which broadcasts to `images`; 0 is the mean color of
             normalized images.
         steps: number of points between baseline and image.
@@ -68,7 +68,7 @@ def smooth_grad(
     Args:
         score: score of a class.
         images: prepared images.
-        classes: one for each image.
+        classes: one class for each image.
         seed: int64 [2].
         samples: number of copies.
         noise: standard deviation, as a share of an image's range.

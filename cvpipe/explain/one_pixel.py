@@ -20,12 +20,12 @@ def few_pixels(
     generations: int = 30,
 ) -> tf.Tensor:
     """Return images in which at most `pixels` pixels differ, found by differential evolution (Su,
-    Vargas and Sakurai 2019, section 3). An image's result doesn't depend on the others.
+    Vargas and Sakurai 2019, section 3). An image's result doesn't depend on the other images.
 
     Args:
         loss: function to maximize.
-        images: prepared.
-        classes: one for each image.
+        images: prepared images.
+        classes: one class for each image.
         ball: gives the range of pixels.
         pixels: number of pixels to change.
         seed: int64 [2].

@@ -25,11 +25,11 @@ def occlusion(
     Args:
         score: score of a class.
         images: prepared images of known size.
-        classes: one for each image.
+        classes: one class for each image.
         patch: side of the patch.
         stride: distance between patches.
         fill: value of hidden pixels; 0 is the mean color of normalized images.
-        batch: number of hidden images per call, at most.
+        batch: largest number of masked images per call.
     """
     height, width = images.shape[1:3]
     masks = _patches(height, width, patch, stride)
@@ -57,13 +57,13 @@ def rise(
     Args:
         score: score of a class.
         images: prepared images of known size.
-        classes: one for each image.
+        classes: one class for each image.
         seed: int64 [2].
         masks: number of masks; they are the same for all images.
         cells: rows and columns of the coarse mask.
         share: share of the cells that are shown.
         fill: value of hidden pixels.
-        batch: number of hidden images per call, at most.
+        batch: largest number of masked images per call.
     """
     height, width = images.shape[1:3]
     parts = -(-masks // batch)
@@ -92,11 +92,11 @@ def scores_of_masked(
 
     Args:
         score: score of a class.
-        images: prepared, of known size.
-        classes: one for each image.
+        images: prepared images of known size.
+        classes: one class for each image.
         shown: float32 [N, H, W], 1 for visible pixels; N is known.
         fill: value of hidden pixels.
-        batch: number of hidden images per call, at most.
+        batch: largest number of masked images per call.
     """
     count, *size = shown.shape
     parts = -(-count // batch)

@@ -38,8 +38,8 @@ def faithfulness(
 
     Args:
         score: score of a class, in 0…1, so that results of different classes can be compared.
-        images: prepared.
-        classes: one for each image.
+        images: prepared images.
+        classes: one class for each image.
         maps: importance of each pixel.
         steps: number of equal groups of pixels to change in turn.
         fill: value of hidden pixels.
@@ -93,8 +93,8 @@ def score_falls(
 
     Args:
         score: score of a class.
-        images: prepared.
-        classes: one for each image.
+        images: prepared images.
+        classes: one class for each image.
         hidden: float32 [N, H, W].
         fill: value of hidden pixels.
     """
@@ -124,7 +124,7 @@ def points_at(maps: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     Args:
         maps: importance of each pixel.
         boxes: float32 [B, n, 4], ymin, xmin, ymax, xmax as fractions of the image; empty boxes
-        are ignored.
+                        are ignored.
     """
     height, width = maps.shape[1], maps.shape[2]
     top = tf.argmax(tf.reshape(maps, [-1, height * width]), axis=1, output_type=tf.int32)

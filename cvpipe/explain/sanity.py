@@ -51,8 +51,8 @@ def similarities(
 
     Args:
         subject: the network.
-        images: prepared.
-        classes: one for each image.
+        images: prepared images.
+        classes: one class for each image.
         method: name of the method.
         layer: layer of class activation maps; None: the last feature map.
         trained_maps: maps of the trained network, float32 [B, H, W]; None to compute them.

@@ -32,11 +32,11 @@ def superpixel_occlusion(
 
     Args:
         score: score of a class.
-        images: prepared, of known size.
-        classes: one for each image.
+        images: prepared images of known size.
+        classes: one class for each image.
         regions: approximate number of superpixels.
         fill: value of hidden pixels; 0 is the mean color of normalized images.
-        batch: number of hidden images per call.
+        batch: number of masked images per call.
     """
     # SLIC can make a few more superpixels than requested; the last ones are joined.
     most = regions + regions // 4

@@ -40,7 +40,7 @@ def certify(
 
     Args:
         count: function from `class_counts`.
-        images: prepared.
+        images: prepared images.
         noise: standard deviation of the noise, for pixels in 0…1.
         guesses: samples from which the class is chosen.
         samples: samples from which the probability of the class is bounded; more samples allow
@@ -64,7 +64,7 @@ def class_counts(
 
     It maps prepared images, a number of samples (a multiple of `batch`) and the number of the draw
     to counts, int [B, K]. All images have the same noise, so an image's counts don't depend on the
-    others.
+    other images.
 
     Args:
         subject: the network.

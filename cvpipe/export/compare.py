@@ -105,7 +105,7 @@ def _within(amount: float, allowed: float) -> float:
 
 
 def _without_padding(values: np.ndarray, shape: tuple[int, ...], field: Field) -> np.ndarray:
-    """Remove padding: an image answered alone isn't padded to the size of others."""
+    """Remove padding. An image that is predicted alone isn't padded to the size of other images."""
     part = values[tuple(slice(length) for length in shape)]
     whole = (part != field.padding).sum() == (values != field.padding).sum()
     return part if whole else values

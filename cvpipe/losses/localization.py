@@ -1,8 +1,8 @@
 """Loss of one class and one box per image.
 
-Boxes are fractions of the network's input: predicted ones [cy, cx, height, width], true ones [ymin,
-xmin, ymax, xmax]. Losses have the dtype of the network's outputs: float32, except in gradient
-checks. Dimensions: B images, K classes.
+Boxes are fractions of the network's input. Predicted boxes are [cy, cx, height, width], true boxes
+[ymin, xmin, ymax, xmax]. Losses have the dtype of the network's outputs: float32, except in
+gradient checks. Dimensions: B images, K classes.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
 
 
 def auroc_of_counts(normal: np.ndarray, anomalous: np.ndarray) -> float:
-    """Return the AUROC from a histogram of each kind, int64 [N], by ascending score."""
+    """Return the AUROC from histograms of normal and anomalous scores, int64 [N], ascending."""
     below = np.cumsum(normal) - normal / 2
     pairs = float(normal.sum()) * float(anomalous.sum())
     return float(share((below * anomalous).sum(), pairs))
@@ -136,8 +136,8 @@ def choose_threshold(
     Args:
         normal, anomalous: scores of validation images, float [N] and float [A].
         false_alarms: if A is 0, the largest share of normal scores above the threshold.
-        margin: if A is 0, the threshold is above the highest normal score that is no false alarm,
-            by this multiple of that score's distance from the median.
+        margin: if A is 0, the distance between the threshold and the highest normal score that is
+                        no false alarm, as a multiple of that score's distance from the median.
 
     Returns:
         The threshold. With anomalous scores, it has the highest F1 and is in the middle of a gap

@@ -18,7 +18,7 @@ from cvpipe.metrics.shares import mean_of_defined
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 SIZES = ("all", "small", "medium", "large")
 LIMITS = (1, 10, 100)
-"""Limits on the detections per image; those with the highest scores count."""
+"""Limits on the number of detections per image; the detections with the highest scores count."""
 
 
 class CocoTables:

@@ -44,8 +44,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         )
         # The operation returns the unbiased variance, n/(n − 1) times the batch's.
         count = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], tf.float32)
-        self._follow(self.moving_mean, mean)
-        self._follow(
+        self._update_moving(self.moving_mean, mean)
+        self._update_moving(
             self.moving_variance, variance * (tf.maximum(count, 2.0) - 1) / tf.maximum(count, 2.0)
         )
         return tf.cast(outputs, self.compute_dtype)

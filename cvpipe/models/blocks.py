@@ -218,7 +218,7 @@ def activate(
     if style.activation == "maxout":
         raise ConfigError(
             f"model.activation: maxout needs a convolution right before it, and {name} has none;"
-            " take a plain network, such as an AlexNet or VGG, or another activation"
+            " choose a plain network, such as an AlexNet or VGG, or another activation"
         )
     return activation_layer(style.activation or activation, name)(x)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from cvpipe.models.build import classification_network, published
 
 RUNS = 5
-"""Number of measured calls, after one that traces the graph."""
+"""Number of measured calls, after a call that traces the graph."""
 
 
 def latency(name: str) -> float:

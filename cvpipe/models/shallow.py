@@ -28,7 +28,7 @@ def linear(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int,
 def two_layer(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Apply one hidden layer with ReLU; the network's second layer is the head's.
+    """Apply one hidden layer with ReLU. The head has the second layer of the network.
 
     Args:
         image: [B, H, W, C].

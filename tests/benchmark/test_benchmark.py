@@ -51,7 +51,7 @@ def test_an_artifact_without_images_is_refused(artifact: Path, tmp_path: Path) -
         write_requests(copy, [synthetic_photo()], tmp_path)
 
 
-def test_images_are_chosen_evenly_and_few_are_repeated(tmp_path: Path) -> None:
+def test_images_are_evenly_spaced_and_repeated_if_there_are_few(tmp_path: Path) -> None:
     for n in range(9):
         pixels = np.full((4, 4, 3), n, np.uint8)
         (tmp_path / f"{n}.png").write_bytes(tf.io.encode_png(pixels).numpy())
@@ -105,7 +105,7 @@ def test_names_are_short_unless_they_are_the_same() -> None:
     assert short_names([one, Path("old/digits/1")]) == ["models/digits/1", "old/digits/1"]
 
 
-def test_the_size_is_that_of_what_a_server_loads(artifact: Path) -> None:
+def test_the_size_counts_only_files_that_a_server_loads(artifact: Path) -> None:
     variables = sum(file.stat().st_size for file in (artifact / "variables").iterdir())
     graph = (artifact / "saved_model.pb").stat().st_size
     assert 0 <= artifact_size(artifact) - variables - graph < 1000

@@ -217,7 +217,7 @@ def test_accuracy_under_a_nearest_image_attack_counts_distances() -> None:
     assert right[:2] == [12, 12] and 12 > right[2] > right[3] and right[3] <= 1, right
 
 
-def test_attacks_transfer_less_than_they_hurt_and_hits_are_of_other_classes() -> None:
+def test_transferred_attacks_hit_less_and_hits_are_of_other_classes() -> None:
     subjects = [convolutional(seed) for seed in (0, 3)]
     [batch] = batches_of(subjects[0])
     plan = Plan("pgd", steps=10, target=2)

@@ -90,7 +90,7 @@ def test_gaussian_and_shot_noise_have_their_variance() -> None:
         np.testing.assert_allclose(found.var(), 0.5 / PHOTONS[severity], rtol=0.05)
 
 
-def test_impulses_replace_their_share_of_values_and_stronger_ones_replace_more() -> None:
+def test_impulse_noise_replaces_its_share_of_values_and_more_when_stronger() -> None:
     gray, before = np.full((200, 200, 1), 0.5), np.zeros((200, 200, 1), bool)
     for severity in range(5):
         found = changed("impulse_noise", gray, severity)

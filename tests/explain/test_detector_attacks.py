@@ -120,7 +120,7 @@ def test_mislabeled_objects_keep_their_places_more_often_than_hidden_ones(
     assert right >= 8 and still_right <= right / 4 and still_placed > hidden, shares
 
 
-def test_goals_are_their_formulas(batch: tuple[Trained, dict[str, Any]]) -> None:
+def test_objectives_of_goals_equal_their_formulas(batch: tuple[Trained, dict[str, Any]]) -> None:
     trained, images = batch
     network, config = trained.members[0]["network"], trained.config
     outputs = network(images["image"], training=False)

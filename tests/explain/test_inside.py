@@ -40,7 +40,7 @@ def branched() -> keras.Model:
 
 
 @pytest.mark.parametrize("name", ["even", "valid", "pool", "sum"])
-def test_a_value_depends_only_on_its_receptive_field_and_on_both_ends_of_it(name: str) -> None:
+def test_a_value_depends_on_both_ends_of_its_receptive_field_and_nothing_outside(name: str) -> None:
     network = branched()
     layer = keras.Model(network.inputs, network.get_layer(name).output)
     field = receptive_fields(network)[name]

@@ -87,13 +87,13 @@ def test_class_activation_maps_are_xpliques(xplique: Arrays) -> None:
     subject, x = convolutional(), images()
     layer = subject.network.get_layer(LAYER)
     same(grad_cam(subject, x, CLASSES, layer), xplique["grad_cam"])
-    # Xplique's Grad-CAM++ has means over places in place of the sums in equations 10 and 19.
+    # Xplique's Grad-CAM++ has means over positions, where equations 10 and 19 have sums.
     found = grad_cam_pp(subject, x, CLASSES, layer)
     same(found, xplique["grad_cam_pp_of_sums"])
     assert np.abs(found - xplique["grad_cam_pp"][..., 0]).max() > 1e-3
 
 
-def test_occlusion_is_xpliques_over_the_number_of_patches_of_a_pixel(xplique: Arrays) -> None:
+def test_occlusion_is_xpliques_divided_by_the_patches_on_each_pixel(xplique: Arrays) -> None:
     score, x = convolutional().score, images()
     same(occlusion(score, x, CLASSES, patch=PATCH, stride=PATCH), xplique["occlusion"])
     # Xplique adds up the decreases of overlapping patches; cvpipe takes their mean.
@@ -152,7 +152,7 @@ def changes(art: Arrays, name: str, steps: int) -> list[np.ndarray]:
     return [(attacked - before).reshape(len(before), -1) for attacked in both]
 
 
-def test_a_step_of_deep_fool_is_arts_and_the_margin_of_its_authors(art: Arrays) -> None:
+def test_a_step_of_deep_fool_is_arts_plus_the_authors_margin(art: Arrays) -> None:
     ours, theirs = changes(art, "deep_fool_step", 1)
     lengths = [np.linalg.norm(change, axis=1, keepdims=True) for change in (ours, theirs)]
     np.testing.assert_allclose(ours / lengths[0], theirs / lengths[1], atol=1e-5)

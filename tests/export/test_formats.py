@@ -156,7 +156,7 @@ def test_a_file_needs_no_tensorflow(name: str, exported: Path, tmp_path: Path) -
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_files_belong_to_their_version(exported: Path) -> None:
+def test_files_are_in_the_manifest_and_the_model_card(exported: Path) -> None:
     files = {entry["file"] for entry in read_about(exported)["formats"].values()}
     manifest = (exported / "assets.extra" / "SHA256SUMS").read_text(encoding="utf-8")
     assert files and all(file in manifest for file in files)

@@ -93,7 +93,7 @@ def test_scores_equal_ilsvrcs_definition() -> None:
     assert scores["accuracy"] == pytest.approx(named.mean())
 
 
-def test_mistakes_and_right_answers_are_all_images() -> None:
+def test_mistakes_and_right_answers_add_up_to_all_images() -> None:
     scores = scores_of(*batch(), np.ones(400))
     right = round(scores["localization_accuracy"] * 400)
     assert sum(scores["mistakes"].values()) + right == 400
@@ -143,7 +143,7 @@ def test_an_overlap_of_exactly_half_is_enough() -> None:
     assert scores["mean_iou"] == 0.5 and scores["localization_accuracy"] == 1
 
 
-def test_nothing_to_score_has_no_score() -> None:
+def test_localization_scores_without_images_are_nan() -> None:
     scores = scores_of(*batch(0), np.zeros(0))
     assert scores["images"] == 0
     assert all(

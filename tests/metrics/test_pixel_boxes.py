@@ -86,7 +86,7 @@ def test_an_iou_of_one_half_is_a_right_box_for_localization(unit: int) -> None:
         assert metrics.result()["box_accuracy"] == expected
 
 
-def test_overlaps_are_the_nearest_numbers_to_the_true_quotients() -> None:
+def test_overlaps_are_the_floats_nearest_to_the_exact_quotients() -> None:
     random = np.random.default_rng(0)
     low = random.integers(0, 40_000, (2, 300, 2))
     whole = np.concatenate([low, low + random.integers(0, 60_000, low.shape)], -1)

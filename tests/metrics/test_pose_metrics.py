@@ -141,7 +141,7 @@ def test_images_of_weight_0_do_not_count_and_batches_add_up() -> None:
     assert metrics.result() == expected.result() and metrics.result()["images"] == 30
 
 
-def test_nothing_to_find_has_no_score() -> None:
+def test_without_annotated_keypoints_scores_are_nan() -> None:
     answers, targets = batch()
     blank = {**targets, "visibility": np.zeros_like(targets["visibility"])}
     for scores in (scores_of(answers, blank), PoseMetrics(NAMES).result()):

@@ -185,7 +185,7 @@ def test_the_truth_as_the_answer_is_right_everywhere() -> None:
     } == {1.0}
 
 
-def test_classes_seen_nowhere_are_left_out_of_means_and_classes_only_answered_are_not() -> None:
+def test_means_leave_out_absent_classes_but_count_classes_only_predicted() -> None:
     truth = np.zeros((1, 30, 30), np.uint8)
     truth[:, :, 15:] = 1
     scores = counted(truth, truth).result()

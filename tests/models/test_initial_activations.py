@@ -60,7 +60,7 @@ def test_large_weights_saturate_tanh(cases: Cases) -> None:
         assert np.mean(np.abs(values) > 0.99) > 0.85
 
 
-def test_xavier_keeps_tanh_alive(cases: Cases) -> None:
+def test_xavier_keeps_tanh_away_from_zero_and_saturation(cases: Cases) -> None:
     found = deviations(cases["tanh, Xavier"])
     assert found == sorted(found, reverse=True) and found[-1] > 0.2
     for values in cases["tanh, Xavier"].values():
@@ -76,7 +76,7 @@ def test_xavier_halves_the_power_of_relu_and_he_keeps_it(cases: Cases) -> None:
 
 
 @pytest.mark.parametrize("function", ["tanh", "ReLU"])
-def test_batch_norm_forgives_small_weights(cases: Cases, function: str) -> None:
+def test_batch_norm_keeps_the_deviation_with_small_weights(cases: Cases, function: str) -> None:
     found = deviations(cases[f"{function}, std 0.01, batch norm"])
     np.testing.assert_allclose(found, found[0], rtol=0.05)
     # The deviations of tanh and of ReLU of a standard normal variable.

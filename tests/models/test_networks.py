@@ -178,8 +178,8 @@ def test_the_option_a_shortcut_subsamples_and_adds_zero_channels(height, width):
 
 
 def test_mobilenet_v2_computes_what_keras_applications_does():
-    # A size at which each strided convolution has an odd input; Keras pads even ones on one side
-    # only.
+    # A size at which each strided convolution has an odd input. Keras pads even inputs on one
+    # side only.
     theirs = keras.applications.MobileNetV2(
         (33, 33, 3), alpha=0.35, weights=None, classes=7, classifier_activation=None
     )

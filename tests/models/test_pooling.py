@@ -73,9 +73,7 @@ def test_xla_gives_the_bits_of_the_kernel_with_ties(window: Window, dtype: str) 
 
 @pytest.mark.parametrize("special", [np.nan, -np.inf])
 @pytest.mark.parametrize("window", WINDOWS[:3], ids=str)
-def test_nan_and_infinity_get_the_gradient_they_get_from_the_kernel(
-    window: Window, special: float
-) -> None:
+def test_gradients_of_nan_and_infinity_equal_the_kernels(window: Window, special: float) -> None:
     x = a_map(window.pixels).numpy()
     x[np.random.default_rng(1).random(x.shape) < 0.6] = special
     x = tf.constant(x)
@@ -84,7 +82,7 @@ def test_nan_and_infinity_get_the_gradient_they_get_from_the_kernel(
     assert bits(found) == bits(expected)
 
 
-def test_outside_xla_the_layer_is_the_kernel() -> None:
+def test_without_xla_the_layer_uses_tensorflows_kernel() -> None:
     x = a_map((8, 8))
     operations = tf.function(with_gradient).get_concrete_function(MaxPooling2D(2), x).graph
     assert "MaxPoolGrad" in {operation.type for operation in operations.get_operations()}

@@ -95,7 +95,7 @@ def test_a_map_too_small_for_an_extra_layer_is_an_error():
         Extra(256, stride=1, padding=0).pixels(2)
 
 
-# -- taking and reaching
+# -- strides of the backbone's maps
 
 
 def test_the_error_for_a_missing_stride_lists_the_strides_of_the_backbone():

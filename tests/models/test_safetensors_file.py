@@ -47,7 +47,7 @@ def read(tmp_path: Path, data: bytes) -> dict[str, np.ndarray]:
     return read_safetensors_file(tmp_path / "a.safetensors")
 
 
-def test_tensors_come_back(tmp_path: Path) -> None:
+def test_saved_tensors_are_read_back(tmp_path: Path) -> None:
     found = read(tmp_path, written())
     assert found.keys() == TENSORS.keys()
     for name, array in TENSORS.items():

@@ -42,7 +42,8 @@ CASES: dict[str, tuple[str, int, float, float, bool, dict[str, Any]]] = {
     "inception_v3": ("InceptionV3", 75, 1.0, 1e-3, False, {}),
     "inception_resnet_v2": ("InceptionResNetV2", 75, 1.0, 1e-3, False, {}),
     "xception": ("Xception", 71, 1.0, 1e-3, False, {}),
-    # With sides that stay odd, both paddings are equal; NASNet's pooling pads as in the paper.
+    # With sides that stay odd, both kinds of padding are equal. NASNet's pooling pads as in the
+    # paper.
     "nasnet_mobile": ("NASNetMobile", 67, 1.0, 1e-3, False, {}),
     "efficientnet_b0": ("EfficientNetB0", 32, 1.0, 1e-3, True, {}),
 }

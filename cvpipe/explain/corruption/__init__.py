@@ -1,9 +1,9 @@
 """Common corruptions: 15 kinds at five severities (Hendrycks and Dietterich 2019, "Benchmarking
 neural network robustness to common corruptions and perturbations").
 
-The kinds and most constants are those of the paper, for images of 224 pixels; the functions aren't.
-Lengths in pixels grow with the shorter side of an image. Frost, snow and fog are drawn by
-procedures, not from photos.
+The kinds and most constants are those of the paper, for images of 224 pixels; the functions were
+written for cvpipe. Lengths in pixels grow with the shorter side of an image. Frost, snow and fog
+are generated, not taken from photos.
 
 Functions in this folder take an image float64 [H, W, C] in 0…1, C = 1 or 3, a severity in 0…4, a
 generator and the scale, which is the shorter side / 224; they return the same shape, with values

@@ -8,7 +8,7 @@ from scipy import ndimage
 from cvpipe.explain.corruption.blur import convolve, line
 
 SNOW = ((0.06, 0.8), (0.09, 0.75), (0.12, 0.7), (0.14, 0.65), (0.16, 0.55))
-"""Share of pixels covered by flakes, and weight of the image; the rest is the bleached image's."""
+"""Share of pixels covered by flakes, and weight w of the image; the bleached image has 1 − w."""
 FROST = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.8), (0.6, 0.9))
 """Weights of the image and of the frost. The paper weights its photos of frost by 0.7 and 0.75 at
 the last two severities.
@@ -18,8 +18,8 @@ FOG = ((1.5, 2), (2, 1.9), (2.5, 1.8), (3, 1.7), (3.5, 1.6))
 1.5 to 3 and 2 to 1.4; with the paper's values, the last two severities would hardly differ here.
 """
 FLAKE, FALL = 3, (12, 8)
-"""Side of a flake; half of the length of its fall, and standard deviation of the weights along
-it.
+"""Side of a flake; half of the length of the line along which it is blurred, and standard deviation
+of the blur.
 """
 ICE = (0.75, 0.9, 1.0)
 """Color of frost."""

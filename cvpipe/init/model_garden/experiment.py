@@ -42,7 +42,7 @@ class Experiment:
         return value
 
     def has(self, *prefixes: str) -> bool:
-        """Return True if any of the paths, or a path below one, is given."""
+        """Return True if the experiment has one of the paths, or a path below one of them."""
         return any(
             path == prefix or path.startswith(f"{prefix}.")
             for path in self.values

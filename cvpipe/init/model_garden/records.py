@@ -91,7 +91,7 @@ def normalization(experiment: Experiment) -> dict[str, Any]:
 
 def size_of(experiment: Experiment, *paths: str) -> list[int]:
     """Return the height and width of the network's input: the first given value among these paths.
-    Adds a note if none is given.
+    Add a note if the experiment has none of them.
     """
     for path in paths:
         values = experiment.get(path, [])
