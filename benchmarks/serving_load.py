@@ -29,13 +29,13 @@ class Connection:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def ask(self) -> None:
+    def send(self) -> None:
         """Send the request."""
         self.reply, self.missing = b"", -1
         self.began = time.perf_counter()
         self.socket.sendall(self.request)
 
-    def answered(self) -> bool:
+    def receive(self) -> bool:
         """Read the received data. Return True if the answer is complete."""
         part = self.socket.recv(2**18)
         if not part:
@@ -64,14 +64,14 @@ def load(port: int, request: bytes, clients: int, seconds: float) -> list[float]
         connection = Connection(port, request)
         connections[connection.socket.fileno()] = connection
         poll.register(connection.socket, select.EPOLLIN)
-        connection.ask()
+        connection.send()
     end = time.perf_counter() + seconds
     while (now := time.perf_counter()) < end:
         for number, _ in poll.poll(end - now):
             connection = connections[number]
-            if connection.answered():
+            if connection.receive():
                 taken.append(time.perf_counter() - connection.began)
-                connection.ask()
+                connection.send()
     for connection in connections.values():
         connection.socket.close()
     return taken

@@ -40,16 +40,16 @@ def integrated_gradients(
             normalized images.
         steps: number of points between baseline and image.
     """
-    way = images - baseline
+    difference = images - baseline
 
     def add(step: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         share = (tf.cast(step, tf.float32) + 0.5) / steps
-        return step + 1, total + pixel_gradient(score, baseline + share * way, classes)
+        return step + 1, total + pixel_gradient(score, baseline + share * difference, classes)
 
     _, total = tf.while_loop(
         lambda step, _: step < steps, add, (0, tf.zeros_like(images)), parallel_iterations=1
     )
-    return tf.reduce_sum(way * total / steps, axis=-1)
+    return tf.reduce_sum(difference * total / steps, axis=-1)
 
 
 def smooth_grad(
@@ -78,8 +78,8 @@ def smooth_grad(
 
     def add(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sample_seed = tf.random.fold_in(seed, tf.cast(number, tf.int64))
-        drawn = tf.random.stateless_normal([1, *images.shape[1:]], sample_seed)
-        return number + 1, total + pixel_gradient(score, images + noise * spread * drawn, classes)
+        normal = tf.random.stateless_normal([1, *images.shape[1:]], sample_seed)
+        return number + 1, total + pixel_gradient(score, images + noise * spread * normal, classes)
 
     _, total = tf.while_loop(
         lambda number, _: number < samples, add, (0, tf.zeros_like(images)), parallel_iterations=1

@@ -1,7 +1,8 @@
 """Export of a run's network as a `.keras` file.
 
-To read it with `keras.saving.load_model`, import `cvpipe.models.layers` first. The network maps
-prepared images to raw outputs. The exported SavedModel maps encoded images to answers.
+To read the file with `keras.saving.load_model`, import `cvpipe.models.layers` first. The network
+maps prepared images to raw outputs, unlike the exported SavedModel, which maps encoded images to
+answers.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def export_keras(member: Member, file: Path) -> dict[str, str]:
     """Write the network of a run at a checkpoint, with averaged weights if the run has them.
 
     Returns:
-        "file" and "checkpoint", paths.
+        The paths "file" and "checkpoint".
 
     Raises:
         ConfigError: `file` can't become a `.keras` file, or the run has several networks.

@@ -28,11 +28,11 @@ def replay_v2(artifact: str, requests: dict[str, np.ndarray]) -> dict[str, np.nd
     loaded, defaults = tf.saved_model.load(artifact), default_inputs(artifact)
     answers = {}
     for name, (signature, inputs) in calls(requests).items():
-        given = {
+        arguments = {
             **defaults[signature],
             **{key: tf.constant(value) for key, value in inputs.items()},
         }
-        outputs = loaded.signatures[signature](**given)
+        outputs = loaded.signatures[signature](**arguments)
         answers.update({f"{name}/{key}": value.numpy() for key, value in outputs.items()})
     return answers
 

@@ -35,10 +35,10 @@ def pose_loss(
         cost = tf.reduce_sum(tf.abs(places - points), -1)
     else:
         error = outputs["coordinates"] - points
-        of_axes = (
+        axis_losses = (
             smooth_l1(error, loss.beta) if isinstance(loss, SmoothL1Loss) else tf.square(error)
         )
-        cost = tf.reduce_sum(of_axes, -1)
+        cost = tf.reduce_sum(axis_losses, -1)
     return {loss.kind: mean_of_counted(cost, counted)}
 
 

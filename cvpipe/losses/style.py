@@ -90,7 +90,8 @@ def perceptual_loss(
     found = features.of(pictures, layers)
     wanted = features.of(photos, (loss.content_layer,))
     grams = {
-        layer: tf.einsum("bn,nfg->bfg", weights, of_all) for layer, of_all in targets.grams.items()
+        layer: tf.einsum("bn,nfg->bfg", weights, all_styles)
+        for layer, all_styles in targets.grams.items()
     }
     style_weight = tf.linalg.matvec(weights, [style.weight for style in loss.styles])
     right, down = pictures[:, :, 1:] - pictures[:, :, :-1], pictures[:, 1:] - pictures[:, :-1]

@@ -20,7 +20,7 @@ from cvpipe.models.random_layers import Dropout
 
 
 class Part(NamedTuple):
-    """An output of a head. Each box has `values` numbers of it."""
+    """An output of a head, with `values` numbers per box."""
 
     values: int
     bias: float = 0.0
@@ -100,8 +100,7 @@ def yolo_v1_head(
 
     Returns:
         "boxes" [B, D, 4], "objectness" [B, D] and "logits" [B, cells, classes], float32 under every
-        dtype policy;
-        D = cells × boxes, cells = ceil(h / 2) × ceil(w / 2).
+        dtype policy; D = cells × boxes, cells = ceil(h / 2) × ceil(w / 2).
     """
     channels = x.shape[-1]
     for index, stride in enumerate((1, 2, 1, 1)):

@@ -26,8 +26,8 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-"""Tan and Le 2019, table 1, stages 2 to 8: blocks, kernel, stride of the first, expansion, channels
-of EfficientNet-B0.
+"""Stages 2 to 8 of EfficientNet-B0 (Tan and Le 2019, table 1): blocks, kernel, stride of the first
+block, expansion, channels.
 """
 EPSILON = 1e-3
 """Added to BatchNorm's variance, as in the authors' code."""
@@ -119,7 +119,7 @@ def efficientnet_lite(
 
 
 def blocks_in_order(size: Size) -> Iterator[tuple[str, int]]:
-    """Yield the name of each block and its expansion, from the image on."""
+    """Yield the name of each block and its expansion, from input to output."""
     for index, (_, _, _, expansion, _) in enumerate(STAGES):
         for number in range(size.blocks(index)):
             yield f"stage{index + 1}_block{number + 1}", expansion

@@ -62,10 +62,10 @@ class PathChoice(keras.layers.Layer):
 class Join(keras.layers.Layer):
     """Mean of the outputs of the columns that drop-path keeps.
 
-    Takes [the output of `PathChoice`, a map [B, H, W, C] of each of the last columns] and returns
-    [B, H, W, C]. In training, for images that use all columns, each input is dropped with
-    probability `rate`, but never all inputs (local drop-path). If none of the inputs was chosen,
-    the join returns their mean, which later joins don't use.
+    The inputs are the output of `PathChoice`, and a map [B, H, W, C] for each of the last columns.
+    The output is [B, H, W, C]. In training, for images that use all columns, each map is dropped
+    with probability `rate`, but never all maps (local drop-path). If `PathChoice` chose none of
+    these columns, the output is the mean of all maps, which later joins don't use.
     """
 
     def __init__(self, rate: float = LOCAL_DROP, name: str | None = None, **settings: Any) -> None:
@@ -82,7 +82,7 @@ class Join(keras.layers.Layer):
         draws = tf.random.stateless_uniform(
             [tf.shape(choice)[0], count], next_seed(self.seed_generator)
         )
-        # The input with the highest draw is always kept.
+        # The map with the highest draw is always kept.
         stays = (draws >= self.rate) | (draws == tf.reduce_max(draws, axis=1, keepdims=True))
         chosen = choice[:, -count:]
         is_global = tf.reduce_min(choice, axis=1, keepdims=True) < 1
@@ -111,8 +111,8 @@ def fractal_block(
 ) -> keras.KerasTensor:
     """Apply the expansion rule `columns` - 1 times (figure 1): [B, H, W, C] -> [B, H, W, filters].
 
-    Column k of K, from 1, has 2^(k-1) convolutions of 3×3. Columns that are joined continue from
-    their mean.
+    Column k of K, from 1, has 2^(k-1) convolutions of 3×3. After a join, each of the joined columns
+    continues from their mean.
     """
     current = [x] * columns
     last = 2 ** (columns - 1)
@@ -156,8 +156,8 @@ def fractalnet20(
         style: settings of the layers.
 
     Returns:
-        {1, 2, 4, 8, 16: [B, H / stride, W / stride, 64, 128, 256, 512, 512 × width]}, each before
-        its pooling, and 32: the last pooling.
+        {1, 2, 4, 8, 16: [B, H / stride, W / stride, 64, 128, 256, 512, 512 × width]}, the outputs
+        of the blocks, and 32: the last pooling.
     """
     columns = 3
     rate = GLOBAL_DROP if local_drop(style) > 0 else 0.0

@@ -95,7 +95,7 @@ def preresnet(
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 256, 512, 1024, 2048 ×
-        width]}, the last after its norm and ReLU.
+        width]}, with a norm and ReLU after the last map.
     """
     style = style._replace(branches=sum(blocks))
     stem = convolution(image, scale_channels(64, width), 7, 2, style=style, name="stem", bias=True)

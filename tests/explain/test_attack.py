@@ -1,4 +1,6 @@
-"""Guards attacks: they lower accuracy, within the ball and pixel range, even as a PNG file."""
+"""Guards attacks: they lower accuracy, and attacked images stay in the ball and in the range of
+pixels, also in PNG files.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,7 @@ def test_one_step_moves_every_pixel_by_epsilon_along_the_sign_of_the_gradient() 
     np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_more_steps_raise_the_loss_further_and_the_seed_decides() -> None:
+def test_more_steps_raise_the_loss_further_and_the_seed_fixes_the_result() -> None:
     subject = convolutional()
     loss, images, ball = attack_loss(subject), normalize(pixels(), TWO), make_ball(0.1, "linf", TWO)
     before = loss(images, LABELS).numpy()

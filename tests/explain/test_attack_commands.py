@@ -17,7 +17,7 @@ from cvpipe.explain.robustness import METHODS
 Cvpipe = Callable[..., tuple[int, str, str]]
 
 
-def found(cvpipe: Cvpipe, folder: Path, *words: Any) -> dict[str, Any]:
+def result_of(cvpipe: Cvpipe, folder: Path, *words: Any) -> dict[str, Any]:
     code, out, err = cvpipe(*words, "--to", folder, "--json")
     assert code == 0, err
     result: dict[str, Any] = json.loads(out)
@@ -34,7 +34,7 @@ def test_attacks_on_a_run_and_on_its_artifact_are_the_same(
     cvpipe: Cvpipe, trained_run: Path, artifact: Path, tmp_path: Path
 ) -> None:
     words = ("--epsilon", "0,0.05", "--steps", "3", "--limit", "50")
-    result = found(cvpipe, tmp_path / "a", "attack", trained_run, artifact, *words)
+    result = result_of(cvpipe, tmp_path / "a", "attack", trained_run, artifact, *words)
     rows = result["transfer"]
     assert [row["epsilon"] for row in rows] == [0.0] * 4 + [0.05] * 4
     assert {row["attacked"] for row in rows[:2]} == {str(trained_run)}
@@ -50,7 +50,7 @@ def test_a_target_is_reached_more_often_under_attack(
     cvpipe: Cvpipe, trained_run: Path, tmp_path: Path
 ) -> None:
     words = ("--epsilon", "0,0.2", "--steps", "5", "--limit", "50", "--class", "3")
-    clean, attacked = found(cvpipe, tmp_path / "a", "attack", trained_run, *words)["points"]
+    clean, attacked = result_of(cvpipe, tmp_path / "a", "attack", trained_run, *words)["points"]
     assert attacked["target"] > clean["target"] + 0.3
     code, _, err = cvpipe("attack", trained_run, "--class", "eleven")
     assert code == 2 and "--class eleven: no such class; " in err
@@ -61,7 +61,7 @@ def test_learned_changes_lower_the_accuracy(
     cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, method: str, strength: float
 ) -> None:
     words = ("--method", method, "--epsilon", f"0,{strength}", "--learn", "100", "--limit", "100")
-    clean, attacked = found(cvpipe, tmp_path / "a", "attack", trained_run, *words)["points"]
+    clean, attacked = result_of(cvpipe, tmp_path / "a", "attack", trained_run, *words)["points"]
     assert attacked["accuracy"] < clean["accuracy"]
 
 
@@ -69,7 +69,7 @@ def test_certified_accuracy_falls_with_the_radius(
     cvpipe: Cvpipe, trained_run: Path, tmp_path: Path
 ) -> None:
     words = ("--noise", "0.02", "--samples", "200", "--radius", "0,0.02,0.06", "--limit", "10")
-    result = found(cvpipe, tmp_path / "c", "certify", trained_run, *words)
+    result = result_of(cvpipe, tmp_path / "c", "certify", trained_run, *words)
     shares = [point["accuracy"] for point in result["points"]]
     assert result["images"] == 10 and shares[0] >= shares[1] >= shares[2]
     # With 200 samples the largest radius is 0.02 × Φ⁻¹(0.001^(1 / 200)) = 0.036.

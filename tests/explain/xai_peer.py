@@ -43,17 +43,17 @@ def ask_xai_peer(library: str, network: Any, folder: Path, inputs: Mapping[str, 
         return dict(answers)
 
 
-def _xplique(network: Any, given: Arrays) -> Arrays:
+def _xplique(network: Any, inputs: Arrays) -> Arrays:
     import tensorflow as tf
     from xplique import attributions
     from xplique.attributions.gradient_statistics.gradient_statistic import GradientStatistic
 
-    images, targets = given["images"], given["targets"]
-    layer, patch, steps = str(given["layer"]), int(given["patch"]), int(given["steps"])
+    images, targets = inputs["images"], inputs["targets"]
+    layer, patch, steps = str(inputs["layer"]), int(inputs["patch"]), int(inputs["steps"])
 
     # Replace Xplique's random noise by the given noisy images.
     GradientStatistic._perturb_samples = staticmethod(
-        lambda *_: tf.reshape(given["noisy"], [-1, *images.shape[1:]])
+        lambda *_: tf.reshape(inputs["noisy"], [-1, *images.shape[1:]])
     )
 
     class Sums(attributions.GradCAMPP):
@@ -66,7 +66,7 @@ def _xplique(network: Any, given: Arrays) -> Arrays:
             alpha = tf.math.divide_no_nan(gradients**2, below)
             return tf.reduce_sum(alpha * tf.nn.relu(gradients), [1, 2], keepdims=True)
 
-    samples = given["noisy"].shape[1]
+    samples = inputs["noisy"].shape[1]
     explainers = {
         "saliency": attributions.Saliency(network),
         "gradient_input": attributions.GradientInput(network, reducer=None),
@@ -83,18 +83,18 @@ def _xplique(network: Any, given: Arrays) -> Arrays:
             network, patch_size=patch, patch_stride=patch, occlusion_value=0.0
         ),
         "occlusion_overlapping": attributions.Occlusion(
-            network, patch_size=patch, patch_stride=int(given["stride"]), occlusion_value=0.0
+            network, patch_size=patch, patch_stride=int(inputs["stride"]), occlusion_value=0.0
         ),
     }
     return {name: np.asarray(explain(images, targets)) for name, explain in explainers.items()}
 
 
-def _art(network: Any, given: Arrays) -> Arrays:
+def _art(network: Any, inputs: Arrays) -> Arrays:
     import tensorflow as tf
     from art.attacks.evasion import DeepFool, FastGradientMethod, ProjectedGradientDescent
     from art.estimators.classification import TensorFlowV2Classifier
 
-    pixels, labels = given["pixels"], given["targets"]
+    pixels, labels = inputs["pixels"], inputs["targets"]
     classifier, unprepared = (
         TensorFlowV2Classifier(
             network,
@@ -104,10 +104,10 @@ def _art(network: Any, given: Arrays) -> Arrays:
             clip_values=(0.0, 1.0),
             preprocessing=preprocessing,
         )
-        for preprocessing in ((given["mean"], given["std"]), None)
+        for preprocessing in ((inputs["mean"], inputs["std"]), None)
     )
-    epsilon, steps = float(given["epsilon"]), int(given["steps"])
-    overshoot = float(given["overshoot"])
+    epsilon, steps = float(inputs["epsilon"]), int(inputs["steps"])
+    overshoot = float(inputs["overshoot"])
     size = 2.5 * epsilon / steps
     found = {}
     for name, norm in (("linf", np.inf), ("l2", 2)):

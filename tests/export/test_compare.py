@@ -24,11 +24,11 @@ def masks_and_shares(tied: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_tied_pixel_is_allowed_in_masks_and_in_the_shares_that_count_it() -> None:
-    for field, expected, given in zip(
+    for field, expected, found in zip(
         (MASK, SHARES), masks_and_shares(0), masks_and_shares(1), strict=True
     ):
-        assert (expected != given).any()
-        assert difference(expected, given, field) == 0
+        assert (expected != found).any()
+        assert difference(expected, found, field) == 0
 
 
 @pytest.mark.parametrize("number, field", enumerate([MASK, SHARES]))
@@ -40,10 +40,10 @@ def test_more_than_a_pixel_in_ten_thousand_is_refused(number: int, field: Field)
 def test_padding_does_not_count_in_the_comparison_of_masks() -> None:
     expected = np.full((2, 200, 300), IGNORED, np.uint8)
     expected[:, :20, :30] = 0
-    given = expected.copy()
-    given[0, 0, 0] = 1
+    found = expected.copy()
+    found[0, 0, 0] = 1
     with pytest.raises(Refused, match="differs from evaluation in 0.08% of the pixels"):
-        difference(expected, given, MASK)
+        difference(expected, found, MASK)
 
 
 def test_a_mask_without_any_pixel_equals_itself() -> None:
@@ -83,37 +83,37 @@ def test_ranked_answers_may_change_places() -> None:
     assert difference(ids, ids[:, [0, 2, 1]], RANKED) == 0
 
 
-@pytest.mark.parametrize("given", [2e-5, -2e-5, np.nan])
-def test_close_answers_may_differ_only_in_the_last_digits(given: float) -> None:
+@pytest.mark.parametrize("found", [2e-5, -2e-5, np.nan])
+def test_close_answers_may_differ_only_in_the_last_digits(found: float) -> None:
     zeros = np.zeros((1, 2), np.float32)
     with pytest.raises(Refused, match="allowed is 1e-05"):
-        difference(zeros, np.array([[0, given]], np.float32), CLOSE)
+        difference(zeros, np.array([[0, found]], np.float32), CLOSE)
     with pytest.raises(Refused, match="allowed is 1e-04"):
-        difference(zeros, np.array([[0, given * 10]], np.float32), SHARES)
+        difference(zeros, np.array([[0, found * 10]], np.float32), SHARES)
 
 
 def test_the_largest_difference_is_returned_and_relative_above_one() -> None:
     expected = np.array([[0.5, 1000.0]], np.float32)
-    given = expected + np.array([[2e-6, 0.004]], np.float32)
-    assert difference(expected, given, CLOSE) == pytest.approx(4e-6, rel=0.02)
-    assert difference(expected[:, :0], given[:, :0], CLOSE) == 0
+    found = expected + np.array([[2e-6, 0.004]], np.float32)
+    assert difference(expected, found, CLOSE) == pytest.approx(4e-6, rel=0.02)
+    assert difference(expected[:, :0], found[:, :0], CLOSE) == 0
 
 
 def test_bytes_that_are_not_a_mask_have_the_tolerance_of_their_field() -> None:
     # One value of 40,000 differs, which only the tolerance for pixels allows.
     expected = np.zeros((1, 200, 200), np.uint8)
-    given = expected.copy()
-    given[0, 0, 0] = 1
-    assert difference(expected, given, Field("pixels")) == 0
+    found = expected.copy()
+    found[0, 0, 0] = 1
+    assert difference(expected, found, Field("pixels")) == 0
     with pytest.raises(Refused, match="differs from evaluation by 1.00e[+]00; allowed is 1e-05"):
-        difference(expected, given, CLOSE)
+        difference(expected, found, CLOSE)
     with pytest.raises(Refused, match="differs from evaluation for 1 images"):
-        difference(expected, given, EXACT)
+        difference(expected, found, EXACT)
 
 
 def test_differences_of_unsigned_integers_dont_wrap_around() -> None:
     # In uint8, 0 − 1 and 100 − 101 would be 255.
     low, high = np.array([[0, 100]], np.uint8), np.array([[1, 101]], np.uint8)
-    for expected, given in ((low, high), (high, low), (low > 0, high > 0)):
+    for expected, found in ((low, high), (high, low), (low > 0, high > 0)):
         with pytest.raises(Refused, match="by 1.00e[+]00; allowed is 1e-05"):
-            difference(expected, given, CLOSE)
+            difference(expected, found, CLOSE)

@@ -85,17 +85,17 @@ def test_a_request_larger_than_a_batch_is_split() -> None:
 
 def test_half_precision_may_differ_for_few_images_and_never_by_nan() -> None:
     expected = np.zeros((20, 3), np.float32)
-    given = expected.copy()
-    given[0] = 1
+    found = expected.copy()
+    found[0] = 1
     few = Tolerance(close=0.01, images=0.05)
-    assert difference(expected, given, Field("close"), few) == 0
-    assert difference(expected.round(), given.round(), Field("exact"), few) == 0
+    assert difference(expected, found, Field("close"), few) == 0
+    assert difference(expected.round(), found.round(), Field("exact"), few) == 0
     for field in (Field("close"), Field("exact")):
         with pytest.raises(Refused):
-            difference(expected, given, field)
-    given[0] = np.nan
+            difference(expected, found, field)
+    found[0] = np.nan
     with pytest.raises(Refused, match="differs from evaluation by nan"):
-        difference(expected, given, Field("close"), few)
+        difference(expected, found, Field("close"), few)
 
 
 def test_the_tolerance_grows_with_lower_precision() -> None:
@@ -141,10 +141,10 @@ def test_a_variant_answers_as_evaluation_and_describes_itself(
     assert about["gate"]["max_difference"] <= tolerance_of(export_section).close
     pixels = [np.full((8, 8, 1), 80 * n, np.uint8) for n in range(3)]
     image = tf.constant([tf.io.encode_png(image).numpy() for image in pixels])
-    expected, given = open_artifact(artifact)(image), open_artifact(variant)(image)
-    assert given.keys() == expected.keys()
-    assert all(given[key].dtype == value.dtype for key, value in expected.items())
-    np.testing.assert_allclose(given["probabilities"], expected["probabilities"], atol=0.05)
+    expected, found = open_artifact(artifact)(image), open_artifact(variant)(image)
+    assert found.keys() == expected.keys()
+    assert all(found[key].dtype == value.dtype for key, value in expected.items())
+    np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=0.05)
     cost, card = about["precision"], (variant / CARD).read_text(encoding="utf-8")
     if export_section.precision == "trained":
         assert cost is None
@@ -152,7 +152,7 @@ def test_a_variant_answers_as_evaluation_and_describes_itself(
     assert cost["score"] == "accuracy" and abs(cost["trained"] - cost["exported"]) < 0.05
     assert f"The network computes in {name}: accuracy on the test split is" in card
     assert about["measured"]["test"]["accuracy"] == cost["exported"]
-    assert not np.array_equal(given["probabilities"], expected["probabilities"])
+    assert not np.array_equal(found["probabilities"], expected["probabilities"])
 
 
 @pytest.mark.soak

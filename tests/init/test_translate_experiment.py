@@ -269,7 +269,7 @@ def test_notes_are_written_to_the_pipeline_file_too(tmp_path: Path) -> None:
     assert max(map(len, translated.text.splitlines())) <= 100
 
 
-def test_an_epoch_is_counted_in_images_where_their_number_is_given(tmp_path: Path) -> None:
+def test_epochs_are_computed_from_the_number_of_images_if_given(tmp_path: Path) -> None:
     translated = translate([written(tmp_path, EFFICIENTNET)], images=1_281_167)
     config = loaded(translated, tmp_path)
     assert config.train.epochs == round(109_200 / (1_281_167 / 4096))
@@ -280,7 +280,7 @@ def test_an_epoch_is_counted_in_images_where_their_number_is_given(tmp_path: Pat
     "backbone, weights",
     [("{type: resnet}", "seen/ckpt-9"), ("{type: resnet, resnet: {stem_type: v1}}", None)],
 )
-def test_weights_are_named_where_the_network_is_the_same(
+def test_weights_are_kept_only_if_the_network_is_the_same(
     backbone: str, weights: str | None, tmp_path: Path
 ) -> None:
     text = f"task: {{init_checkpoint: seen/ckpt-9, model: {{backbone: {backbone}}}}}"

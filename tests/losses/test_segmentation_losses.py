@@ -37,7 +37,7 @@ SECTIONS: list[dict[str, Any]] = [
     {"kind": "focal", "dice_weight": 2, "class_weights": WEIGHTS, "hard_pixels": 0.5},
 ]
 sections = pytest.mark.parametrize(
-    "given", SECTIONS, ids=lambda given: "-".join(map(str, given.values())) or "softmax"
+    "keys", SECTIONS, ids=lambda keys: "-".join(map(str, keys.values())) or "softmax"
 )
 
 
@@ -83,17 +83,19 @@ def brute_force(
 def losses_and_gradient(
     logits: np.ndarray, mask: np.ndarray, section: SegmentationLoss
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    given = tf.constant(logits)
+    watched = tf.constant(logits)
     with tf.GradientTape() as tape:
-        tape.watch(given)
-        parts = segmentation_loss(given, tf.constant(mask), section)
+        tape.watch(watched)
+        parts = segmentation_loss(watched, tf.constant(mask), section)
         total = tf.add_n([tf.reduce_sum(part) for part in parts.values()])
-    return {name: part.numpy() for name, part in parts.items()}, tape.gradient(total, given).numpy()
+    return {name: part.numpy() for name, part in parts.items()}, tape.gradient(
+        total, watched
+    ).numpy()
 
 
 @sections
-def test_a_loss_equals_its_definition(given: dict[str, Any]) -> None:
-    section = section_of(**given)
+def test_a_loss_equals_its_definition(keys: dict[str, Any]) -> None:
+    section = section_of(**keys)
     parts, _ = losses_and_gradient(LOGITS.astype(np.float32), MASK, section)
     assert tuple(parts) == part_names(section)
     expected = [brute_force(logits, mask, section) for logits, mask in zip(LOGITS, MASK)]
@@ -104,9 +106,9 @@ def test_a_loss_equals_its_definition(given: dict[str, Any]) -> None:
 
 @sections
 def test_a_gradient_is_the_slope_of_the_loss_and_0_where_pixels_are_ignored(
-    given: dict[str, Any],
+    keys: dict[str, Any],
 ) -> None:
-    section = section_of(**given)
+    section = section_of(**keys)
     _, gradient = losses_and_gradient(LOGITS, MASK, section)
     assert gradient.dtype == np.float64 and not gradient[MASK == IGNORED].any()
     for place in [(0, 1, 2, 0), (0, 3, 3, 3), (1, 0, 0, 2), (2, 4, 5, 1), (2, 2, 2, 2)]:
@@ -120,35 +122,35 @@ def test_a_gradient_is_the_slope_of_the_loss_and_0_where_pixels_are_ignored(
 
 
 @sections
-def test_an_image_of_ignored_pixels_has_no_loss_and_no_gradient(given: dict[str, Any]) -> None:
+def test_an_image_of_ignored_pixels_has_no_loss_and_no_gradient(keys: dict[str, Any]) -> None:
     mask = MASK.copy()
     mask[1] = IGNORED
-    parts, gradient = losses_and_gradient(LOGITS.astype(np.float32), mask, section_of(**given))
+    parts, gradient = losses_and_gradient(LOGITS.astype(np.float32), mask, section_of(**keys))
     for values in parts.values():
         assert values[1] == 0 and (values[[0, 2]] > 0).all()
     assert not gradient[1].any() and np.isfinite(gradient).all()
 
 
 @sections
-def test_predictions_for_ignored_pixels_dont_matter(given: dict[str, Any]) -> None:
+def test_predictions_for_ignored_pixels_dont_matter(keys: dict[str, Any]) -> None:
     other = np.where(
         (MASK == IGNORED)[..., np.newaxis], 50 * RANDOM.normal(size=LOGITS.shape), LOGITS
     )
-    for name, values in losses_and_gradient(other, MASK, section_of(**given))[0].items():
+    for name, values in losses_and_gradient(other, MASK, section_of(**keys))[0].items():
         np.testing.assert_allclose(
-            values, losses_and_gradient(LOGITS, MASK, section_of(**given))[0][name], rtol=1e-12
+            values, losses_and_gradient(LOGITS, MASK, section_of(**keys))[0][name], rtol=1e-12
         )
 
 
 @sections
-def test_huge_scores_stay_finite_with_their_gradients(given: dict[str, Any]) -> None:
+def test_huge_scores_stay_finite_with_their_gradients(keys: dict[str, Any]) -> None:
     for factor in (1e4, -1e4):
         logits = factor * (np.arange(CLASSES) == MASK[..., np.newaxis])
-        parts, gradient = losses_and_gradient(logits.astype(np.float32), MASK, section_of(**given))
+        parts, gradient = losses_and_gradient(logits.astype(np.float32), MASK, section_of(**keys))
         assert np.isfinite(gradient).all() and all(
             np.isfinite(values).all() for values in parts.values()
         )
-        if not given.get("label_smoothing"):
+        if not keys.get("label_smoothing"):
             assert all(
                 (values < 1e-5).all() if factor > 0 else (values > 0.4).all()
                 for values in parts.values()
@@ -156,21 +158,19 @@ def test_huge_scores_stay_finite_with_their_gradients(given: dict[str, Any]) -> 
 
 
 @sections
-def test_a_network_that_diverged_has_a_loss_of_nan(given: dict[str, Any]) -> None:
+def test_a_network_that_diverged_has_a_loss_of_nan(keys: dict[str, Any]) -> None:
     logits = LOGITS.astype(np.float32)
     logits[0] = np.nan
     for values in segmentation_loss(
-        tf.constant(logits), tf.constant(MASK), section_of(**given)
+        tf.constant(logits), tf.constant(MASK), section_of(**keys)
     ).values():
         np.testing.assert_array_equal(np.isnan(values), [True, False, False])
 
 
 @sections
-def test_the_loss_is_the_same_in_graphs_with_determinism_and_with_xla(
-    given: dict[str, Any],
-) -> None:
+def test_the_loss_is_the_same_in_graphs_with_determinism_and_with_xla(keys: dict[str, Any]) -> None:
     tf.config.experimental.enable_op_determinism()
-    section, logits, mask = section_of(**given), tf.constant(LOGITS, tf.float32), tf.constant(MASK)
+    section, logits, mask = section_of(**keys), tf.constant(LOGITS, tf.float32), tf.constant(MASK)
 
     def step(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -223,7 +223,7 @@ def test_a_right_mask_has_no_dice_loss_and_a_wrong_mask_the_largest() -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "keys",
     [
         {},
         {"label_smoothing": 0.1},
@@ -233,8 +233,8 @@ def test_a_right_mask_has_no_dice_loss_and_a_wrong_mask_the_largest() -> None:
     ],
     ids=str,
 )
-def test_the_expected_initial_loss_is_that_of_equal_scores(given: dict[str, Any]) -> None:
-    section = section_of(**given)
+def test_the_expected_initial_loss_is_that_of_equal_scores(keys: dict[str, Any]) -> None:
+    section = section_of(**keys)
     [values] = losses_and_gradient(np.full((*SHAPE, CLASSES), 0.7), MASK, section)[0].values()
     assert values.tolist() == pytest.approx([expected_initial_loss(section, CLASSES)] * 3)
 

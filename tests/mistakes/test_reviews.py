@@ -96,7 +96,7 @@ def test_padding_and_ignored_pixels_of_masks_are_no_mistakes() -> None:
     review.add({"mask": answer, "image_size": size}, {"mask": truth})
     right, wrong = review.verdicts()
     assert (right.mistakes, right.cost, right.score) == (0, 0, 1)
-    # All pixels are water, and half of them are answered as land: IoUs of 0.5 and 0.
+    # All pixels are water, and half of them are predicted as land: IoUs of 0.5 and 0.
     assert (wrong.mistakes, wrong.cost, wrong.score) == (12, 0.75, 0.25)
     assert wrong.cells["worst_class"] == "land"
     shown = review.groups({}, {"mask": truth})

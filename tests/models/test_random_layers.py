@@ -1,4 +1,6 @@
-"""Guards layers that drop values at random: share, training only, and names of their state."""
+"""Guards layers that drop values at random: only in training, the configured share, and with random
+states named after their layers.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,11 @@ RANDOM = {
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_a_share_is_left_out_in_training_and_nothing_in_evaluation(name):
+def test_a_share_is_dropped_in_training_and_nothing_in_evaluation(name):
     layer, x = RANDOM[name](0.25), np.ones((1000, 2, 3, 4), "float32")
-    left = np.asarray(layer(x, training=True))
-    assert set(np.unique(left)) == {np.float32(0), np.float32(1) / np.float32(0.75)}
-    assert np.mean(left == 0) == pytest.approx(0.25, abs=0.04)
+    output = np.asarray(layer(x, training=True))
+    assert set(np.unique(output)) == {np.float32(0), np.float32(1) / np.float32(0.75)}
+    assert np.mean(output == 0) == pytest.approx(0.25, abs=0.04)
     np.testing.assert_array_equal(layer(x, training=False), x)
 
 
@@ -51,33 +53,33 @@ def test_another_mask_is_drawn_each_time(name):
 
 
 @pytest.mark.parametrize("rate", [0.004, 0.02])
-def test_half_precision_leaves_out_as_much(rate):
+def test_half_precision_drops_the_same_share(rate):
     # A uniform draw in bfloat16 never lies between 0 and 0.0078, so rates would be wrong.
-    kept = np.asarray(
+    outputs = np.asarray(
         StochasticDepth(rate, "one")(tf.ones([100_000, 1, 1, 1], tf.bfloat16), training=True)
     ).astype("float32")
-    assert np.mean(kept == 0) == pytest.approx(rate, rel=0.15)
+    assert np.mean(outputs == 0) == pytest.approx(rate, rel=0.15)
 
 
 def test_a_whole_branch_is_dropped_for_each_example_separately():
-    left = np.asarray(
+    output = np.asarray(
         StochasticDepth(0.5, "one")(np.ones((50, 3, 4, 5), "float32"), training=True)
     ).reshape(50, -1)
-    assert np.all(left == left[:, :1])
-    assert 10 < np.sum(left[:, 0] == 0) < 40
+    assert np.all(output == output[:, :1])
+    assert 10 < np.sum(output[:, 0] == 0) < 40
 
 
 def test_drop_connect_drops_the_same_weights_for_a_whole_batch():
     layer = logits_layer(0.25)
     # For two identity matrices as input, the output is two copies of the weights, plus biases.
-    shown = np.asarray(
+    weights = np.asarray(
         layer(np.tile(np.eye(500, dtype="float32"), (2, 1)), training=True)
     ) - np.arange(10)
-    np.testing.assert_array_equal(shown[:500], shown[500:])
-    kept = np.abs(shown[:500]) > 1e-4
+    np.testing.assert_array_equal(weights[:500], weights[500:])
+    kept = np.abs(weights[:500]) > 1e-4
     assert np.mean(kept) == pytest.approx(0.75, abs=0.03)
     np.testing.assert_allclose(
-        shown[:500][kept], (np.asarray(layer.kernel) / 0.75)[kept], rtol=1e-4, atol=1e-5
+        weights[:500][kept], (np.asarray(layer.kernel) / 0.75)[kept], rtol=1e-4, atol=1e-5
     )
 
 
@@ -110,13 +112,13 @@ def rates(name, last, **settings):
 
 
 @pytest.mark.parametrize("name, blocks", [("resnet20", 9), ("resnet50", 16), ("mobilenet_v2", 10)])
-def test_the_last_residual_branch_is_left_out_most_and_the_others_in_proportion(name, blocks):
-    given = rates(name, 0.5, width=0.5)
-    assert given == linear_decay(blocks, 0.5)
-    assert given == pytest.approx([0.5 * (n + 1) / blocks for n in range(blocks)])
+def test_the_drop_rate_of_residual_branches_increases_linearly(name, blocks):
+    found = rates(name, 0.5, width=0.5)
+    assert found == linear_decay(blocks, 0.5)
+    assert found == pytest.approx([0.5 * (n + 1) / blocks for n in range(blocks)])
 
 
-def test_narrow_mobilenets_have_more_blocks_to_leave_out():
+def test_narrow_mobilenets_drop_more_blocks():
     # At this width, the first block keeps the number of channels, so it has a residual branch, too.
     assert rates("mobilenet_v2", 0.5, width=0.25) == pytest.approx(
         [0.5 * (n + 1) / 11 for n in range(11)]
@@ -128,7 +130,7 @@ def test_a_network_without_dropping_has_no_random_state():
     assert not [variable.path for variable in model.variables if "seed" in variable.path]
 
 
-def everything(name):
+def network_with_all_random_layers(name):
     return classification_network(
         name,
         (32, 32, 3),
@@ -142,7 +144,8 @@ def everything(name):
 
 def test_the_state_is_named_after_its_layer_not_after_earlier_layers():
     first, second = [
-        [variable.path for variable in everything("resnet20").variables] for _ in range(2)
+        [variable.path for variable in network_with_all_random_layers("resnet20").variables]
+        for _ in range(2)
     ]
     assert first == second and len(set(first)) == len(first)
     states = [path for path in first if path.endswith("seed_generator_state")]
@@ -180,7 +183,7 @@ def test_logits_are_float32_and_half_precision_trains():
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = everything("resnet20")
+        model = network_with_all_random_layers("resnet20")
     finally:
         keras.config.set_dtype_policy(before)
     logits = model(tf.random.stateless_normal((2, 32, 32, 3), (0, 0)), training=True)["logits"]

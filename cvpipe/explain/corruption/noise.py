@@ -28,6 +28,6 @@ def impulse_noise(
     image: np.ndarray, severity: int, random: np.random.Generator, scale: float
 ) -> np.ndarray:
     """Set the share IMPULSES of all values to 0 or 1 with equal probability."""
-    struck = random.random(image.shape) < IMPULSES[severity]
-    ends = random.integers(0, 2, image.shape)
-    return np.where(struck, ends, image)
+    replaced = random.random(image.shape) < IMPULSES[severity]
+    extremes = random.integers(0, 2, image.shape)
+    return np.where(replaced, extremes, image)
