@@ -36,8 +36,8 @@ class Row(NamedTuple):
     """99th percentile; with fewer than 100 calls, nearly the longest time."""
     images_per_second: float
     memory: int
-    """Largest growth of the process's memory in bytes since before the artifact was loaded, with
-    batches up to this size.
+    """Peak memory of the process with batches up to this size, minus its memory before the artifact
+    was loaded, in bytes.
     """
 
 
@@ -68,14 +68,14 @@ def benchmark(
     score: Score,
     note: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure artifacts in turns, each signature and number of threads in a separate process.
+    """Measure artifacts in turns, contestant signature and number of threads in a separate process.
 
     Args:
         folders: folders of artifacts' versions.
         batches: batch sizes.
         threads: numbers of cores that a process may use.
         images: images to predict; if empty, a synthetic image is used.
-        seconds: duration of the measurement of each row.
+        seconds: duration of the measurement of contestant row.
         score: maps an artifact's folder to its scores.
         note: called with the progress.
 
@@ -97,18 +97,20 @@ def benchmark(
     with tempfile.TemporaryDirectory() as scratch:
         plans = []
         for number, folder in enumerate(folders):
-            place = Path(scratch) / str(number)
-            place.mkdir()
+            requests_folder = Path(scratch) / str(number)
+            requests_folder.mkdir()
             plans += [
                 Plan(folder, request, threads=count_of_threads, batches=tuple(batches))
-                for request in write_requests(folder, contents, place)
+                for request in write_requests(folder, contents, requests_folder)
                 for count_of_threads in threads
             ]
         contestants = measure_in_turns(plans, seconds, TURNS, note)
     rows = [
         row
-        for each in contestants
-        for row in rows_of(names[each.plan.artifact], each.plan, each.times, each.memory)
+        for contestant in contestants
+        for row in rows_of(
+            names[contestant.plan.artifact], contestant.plan, contestant.times, contestant.memory
+        )
     ]
     return {
         "images": f"{len(set(contents))} of {len(images)}" if images else "a synthetic photo",

@@ -31,7 +31,7 @@ class Plan:
     request: Request
     """A request with at least as many images as the largest batch."""
     threads: int
-    """Number of cores that the process may use; TensorFlow makes as many threads."""
+    """Number of cores that the process may use, and of TensorFlow's threads."""
     batches: tuple[int, ...]
 
 
@@ -46,7 +46,7 @@ class Contestant:
         self.memory: dict[int, int] = {}
         """Largest growth of the process in bytes up to each batch size."""
         cores = sorted(os.sched_getaffinity(0))[-plan.threads :]
-        words = {
+        content = {
             "artifact": str(plan.artifact),
             "signature": plan.request.signature,
             "input": plan.request.input,
@@ -59,7 +59,7 @@ class Contestant:
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
                 # -I isolates the process from code in this folder and in the user's environment.
-                [sys.executable, "-I", str(_PROBE), json.dumps(words)],
+                [sys.executable, "-I", str(_PROBE), json.dumps(content)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -19,7 +19,7 @@ class Draft(NamedTuple):
 
 
 def rounded_to(multiple: int, length: float) -> int:
-    """Round a length to the nearest multiple, at least one."""
+    """Return the positive multiple of `multiple` that is nearest to a length."""
     return max(round(length / multiple), 1) * multiple
 
 

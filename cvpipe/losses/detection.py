@@ -20,7 +20,7 @@ from cvpipe.losses.classification import focal
 
 Losses = dict[str, tf.Tensor]
 OVERLAPS = {"giou": giou, "diou": diou, "ciou": ciou}
-"""Overlap measures of pairs of boxes by their names in a pipeline."""
+"""Functions that measure the overlap of pairs of boxes, by their names in a pipeline."""
 
 
 class BoxTargets(NamedTuple):
@@ -73,11 +73,13 @@ def ssd_loss(
     label = tf.where(positive, tf.gather(objects.labels, slot, batch_dims=1), -1)
     target = tf.gather(boxes, slot, batch_dims=1)
     if isinstance(loss, MultiboxLoss):
-        wrong = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label + 1, logits=logits)
-        hardest = hard_negatives(
-            tf.stop_gradient(wrong), positive, index == UNMATCHED, loss.negatives
+        cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            labels=label + 1, logits=logits
         )
-        of_class = tf.where(positive | hardest, wrong, 0)
+        hardest = hard_negatives(
+            tf.stop_gradient(cross_entropy), positive, index == UNMATCHED, loss.negatives
+        )
+        of_class = tf.where(positive | hardest, cross_entropy, 0)
     else:
         of_class = tf.where(
             index >= UNMATCHED, focal(logits, label, loss.focal_gamma, loss.focal_alpha), 0
@@ -85,11 +87,11 @@ def ssd_loss(
     # Boxes without an object have no target; any finite target keeps NaN out of the gradient.
     target = tf.where(positive[..., tf.newaxis], target, to_corners(defaults))
     if loss.box == "offsets":
-        off = tf.reduce_sum(_smooth_l1(raw - encode_ssd(target, defaults)), axis=-1)
+        box_error = tf.reduce_sum(_smooth_l1(raw - encode_ssd(target, defaults)), axis=-1)
     else:
-        off = 1 - OVERLAPS[loss.box](decoded, target)
+        box_error = 1 - OVERLAPS[loss.box](decoded, target)
     matched = tf.maximum(tf.reduce_sum(tf.cast(positive, raw.dtype), axis=1), 1)
-    of_box = loss.box_weight * tf.where(positive, off, 0)
+    of_box = loss.box_weight * tf.where(positive, box_error, 0)
     return {
         "class": tf.reduce_sum(of_class, axis=1) / matched,
         "box": tf.reduce_sum(of_box, axis=1) / matched,

@@ -50,7 +50,7 @@ def oks_scores(
     scores: np.ndarray,
     names: tuple[str, ...],
 ) -> dict[str, float]:
-    """Evaluate one predicted pose per image against the image's one figure, as COCO does.
+    """Evaluate one predicted pose per image, which has only one figure, as COCO does.
 
     OKS is the mean over annotated points of exp(−d² / (2 area (2σ)²)). The area is that of the
     figure's outline if annotated, else of its box.
@@ -73,9 +73,9 @@ def oks_scores(
     from faster_coco_eval import COCO, COCOeval_faster
 
     def coco(keypoints: np.ndarray, **columns: np.ndarray) -> COCO:
-        filled = COCO()
+        data = COCO()
         names_of = list(columns)
-        filled.dataset = {
+        data.dataset = {
             "images": [{"id": image} for image in range(len(keypoints))],
             "categories": [{"id": 0, "name": "figure", "keypoints": list(names)}],
             "annotations": [
@@ -84,8 +84,8 @@ def oks_scores(
                 for image in range(len(keypoints))
             ],
         }
-        filled.createIndex()
-        return filled
+        data.createIndex()
+        return data
 
     flagged = np.concatenate([truths, visibility[..., np.newaxis]], -1)
     answers = np.concatenate([points, np.ones_like(points[..., :1])], -1)

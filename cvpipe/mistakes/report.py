@@ -73,8 +73,8 @@ class Mistakes:
             column: [groups.of_each[n] for n in index.tolist()]
             for column, groups in self._slices.items()
         }
-        for way, names in {**self._review.groups(answers, targets), **sliced}.items():
-            groups = self._groups.setdefault(way, {})
+        for kind, names in {**self._review.groups(answers, targets), **sliced}.items():
+            groups = self._groups.setdefault(kind, {})
             for name in sorted(set(names)):
                 metrics = groups.setdefault(name, self._subject.task.metrics())
                 weight = np.array([other == name for other in names], np.float32)
@@ -153,13 +153,13 @@ class Mistakes:
         return blocks
 
     def _scores_of_groups(self) -> dict[str, list[Group]]:
-        """Return the groups of each way to group examples, in order."""
+        """Return the scored groups of each kind of grouping, in order."""
         score, found = self._subject.task.best_by.score, dict[str, list[Group]]()
-        for way, groups in self._groups.items():
+        for kind, groups in self._groups.items():
             results = {name: metrics.result() for name, metrics in groups.items()}
-            slices = self._slices.get(way)
+            slices = self._slices.get(kind)
             names = slices.order if slices else sorted(results, key=_natural)
-            found[way] = [
+            found[kind] = [
                 Group(name, results[name]["images"], results[name][score])
                 for name in names
                 if name in results
@@ -168,9 +168,9 @@ class Mistakes:
 
     def _group_blocks(self, groups: Mapping[str, Sequence[Group]]) -> list[Block]:
         score, blocks = self._subject.task.best_by.score, list[Block]()
-        for way, each in groups.items():
+        for kind, each in groups.items():
             rows = [[group.name, f"{group.images:,}", number(group.score)] for group in each]
-            blocks += [Heading(2, f"By {way}"), Table([way, "images", score], rows)]
+            blocks += [Heading(2, f"By {kind}"), Table([kind, "images", score], rows)]
         return blocks
 
 

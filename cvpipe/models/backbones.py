@@ -41,7 +41,7 @@ from cvpipe.models.blocks import Style
 
 class Backbone(Protocol):
     """Function from an image, [B, H, W, C], to {stride: feature map}: the deepest map of each
-    stride, in ascending order.
+    stride, in ascending order of strides.
     """
 
     def __call__(

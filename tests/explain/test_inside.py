@@ -1,4 +1,4 @@
-"""Guards `cvpipe inspect`: receptive fields, strongest patches, neighbors, and its pages."""
+"""Guards `cvpipe inspect`: receptive fields, strongest patches, neighbors, and the page."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ def test_neighbors_are_those_of_all_distances_and_never_the_image_itself() -> No
 
 
 @pytest.mark.parametrize("method", ["pca", *soaked(*PROJECTIONS[1:])])
-def test_clusters_stay_apart_in_two_dimensions_and_the_seed_decides(method: str) -> None:
+def test_clusters_stay_apart_in_two_dimensions_and_projections_are_reproducible(
+    method: str,
+) -> None:
     if method == "umap":
         pytest.importorskip("umap", reason="needs umap-learn")
     random = np.random.default_rng(0)

@@ -21,31 +21,31 @@ _REPLACEMENTS = {"mobiledet": "mobilenet_v2", "spinenet_mobile": "mobilenet_v2"}
 
 def model(experiment: Experiment) -> tuple[dict[str, Any], dict[str, str]]:
     """Return `model` without a head, and comments for its keys."""
-    given = experiment.get(f"{AT}.type", "resnet")
+    kind = experiment.get(f"{AT}.type", "resnet")
     before = len(experiment.notes)
     values: dict[str, Any]
-    if given in ("resnet", "dilated_resnet"):
-        values = _resnet(experiment, given)
-    elif given == "mobilenet":
+    if kind in ("resnet", "dilated_resnet"):
+        values = _resnet(experiment, kind)
+    elif kind == "mobilenet":
         values = _mobilenet(experiment)
-    elif given == "efficientnet":
+    elif kind == "efficientnet":
         values = _efficientnet(experiment)
     else:
-        values = {"backbone": _REPLACEMENTS.get(given, "resnet50")}
+        values = {"backbone": _REPLACEMENTS.get(kind, "resnet50")}
         _stand_in(experiment, f"{AT}.type", values["backbone"])
     is_same = len(experiment.notes) == before
-    drop = experiment.get(f"{AT}.{given}.stochastic_depth_drop_rate", 0.0)
+    drop = experiment.get(f"{AT}.{kind}.stochastic_depth_drop_rate", 0.0)
     if drop:
         values["stochastic_depth"] = drop
-        if experiment.get(f"{AT}.{given}.flat_stochastic_depth_drop_rate", given == "mobilenet"):
+        if experiment.get(f"{AT}.{kind}.flat_stochastic_depth_drop_rate", kind == "mobilenet"):
             experiment.note(
-                f"{AT}.{given}.stochastic_depth_drop_rate",
+                f"{AT}.{kind}.stochastic_depth_drop_rate",
                 "here the rate grows linearly toward the last block",
             )
-    values |= _norm(experiment, given)
-    reasons = {"model.backbone": f"{AT}: {given}; the same network, so its checkpoints load"}
+    values |= _norm(experiment, kind)
+    reasons = {"model.backbone": f"{AT}: {kind}; the same network, so its checkpoints load"}
     if not is_same:
-        reasons = {"model.backbone": f"In place of {AT}: {given}"}
+        reasons = {"model.backbone": f"In place of {AT}: {kind}"}
     values |= _weights(experiment, is_same)
     return values, reasons
 
@@ -54,8 +54,8 @@ def _stand_in(experiment: Experiment, path: str, ours: str) -> None:
     experiment.note(path, f"not in cvpipe; replaced by {ours}")
 
 
-def _resnet(experiment: Experiment, given: str) -> dict[str, Any]:
-    at = f"{AT}.{given}"
+def _resnet(experiment: Experiment, kind: str) -> dict[str, Any]:
+    at = f"{AT}.{kind}"
     depth = experiment.get(f"{at}.model_id", 50)
     nearest = min(_DEPTHS, key=lambda number: abs(number - depth))
     ours = f"resnet{nearest}"
@@ -63,7 +63,9 @@ def _resnet(experiment: Experiment, given: str) -> dict[str, Any]:
         _stand_in(experiment, f"{at}.model_id", ours)
     width = experiment.get(f"{at}.depth_multiplier", 1.0)
     if experiment.get(f"{at}.stem_type", "v0") != "v0":
-        experiment.note(f"{at}.stem_type", f"{ours} begins with one 7×7 convolution, as with v0")
+        experiment.note(
+            f"{at}.stem_type", f"{ours} begins with one 7×7 convolution, as with stem_type v0"
+        )
     if not experiment.get(f"{at}.scale_stem", True) and width != 1:
         experiment.note(f"{at}.scale_stem", "here width also scales the stem")
     if experiment.get(f"{at}.se_ratio", 0.0):
@@ -71,7 +73,7 @@ def _resnet(experiment: Experiment, given: str) -> dict[str, Any]:
     for key in ("resnetd_shortcut", "replace_stem_max_pool"):
         if experiment.get(f"{at}.{key}", False):
             experiment.note(f"{at}.{key}", f"{ours} has the layers of the paper instead")
-    if given == "dilated_resnet":
+    if kind == "dilated_resnet":
         experiment.note(f"{AT}.type", f"replaced by {ours}, without dilation")
     freeze_norms = not experiment.get(f"{at}.bn_trainable", True)
     if freeze_norms:
@@ -87,7 +89,9 @@ def _mobilenet(experiment: Experiment) -> dict[str, Any]:
         _stand_in(experiment, f"{at}.model_id", ours)
     width = experiment.get(f"{at}.filter_size_scale", 1.0)
     if experiment.get(f"{at}.output_stride", 0) not in (0, 32):
-        experiment.note(f"{at}.output_stride", f"{ours} goes down to 1/32, without dilation")
+        experiment.note(
+            f"{at}.output_stride", f"{ours} reduces images to 1/32 of their size, without dilation"
+        )
     return {"backbone": ours, **({"width": width} if width != 1 else {})}
 
 
@@ -99,7 +103,7 @@ def _efficientnet(experiment: Experiment) -> dict[str, Any]:
     return {"backbone": ours}
 
 
-def _norm(experiment: Experiment, given: str) -> dict[str, Any]:
+def _norm(experiment: Experiment, kind: str) -> dict[str, Any]:
     values: dict[str, Any] = {
         "conventions": "model_garden",
         "norm_epsilon": experiment.get(f"{NORM}.norm_epsilon", 0.001),
@@ -107,12 +111,12 @@ def _norm(experiment: Experiment, given: str) -> dict[str, Any]:
     }
     activation = experiment.get(f"{NORM}.activation", "relu")
     ours = MODEL_GARDEN_ACTIVATIONS.get(activation)
-    default = "silu" if given == "efficientnet" else "relu"
+    default = "silu" if kind == "efficientnet" else "relu"
     if ours is None:
         experiment.note(
             f"{NORM}.activation", "cvpipe has no such activation; the network keeps its default"
         )
-    elif ours != default and given not in ("mobilenet", "mobiledet"):
+    elif ours != default and kind not in ("mobilenet", "mobiledet"):
         # Model Garden's MobileNets ignore the experiment's activation.
         values["activation"] = ours
     return values

@@ -59,7 +59,7 @@ def convert(
     fitting = [table for table, count in zip(tables, known, strict=True) if count == max(known)]
     _check_names(tensors, fitting[0], backbone, origin)
     table = table_for(conventions, fitting, backbone, origin)
-    more = table.epsilon - (table.own_epsilon or epsilon)
+    more = table.epsilon - (table.cvpipe_epsilon or epsilon)
     weights = {}
     for layer in table.layers:
         for name, variable in _variables(layer.kind).items():

@@ -60,11 +60,11 @@ def efficientnet_lite(size: Size) -> tuple[Table, ...]:
         packaged += normed(f"{ours}_project", f"{theirs}._project_conv", f"{theirs}._bn2")
         stage, block = (int(part.lstrip("stageblock")) - 1 for part in ours.split("_"))
         timm += inverted_residual_of_timm(ours, f"blocks.{stage}.{block}", expansion > 1)
-    slim: Any = {"epsilon": SLIM, "own_epsilon": EPSILON}
+    slim: Any = {"epsilon": SLIM, "cvpipe_epsilon": EPSILON}
     return (
         Table("efficientnet_lite_pytorch", packaged, conventions=("papers", "tensorflow"), **slim),
         Table("timm", timm, conventions=("tensorflow",), **slim),
-        Table("timm", timm, conventions=("torch",), own_epsilon=EPSILON),
+        Table("timm", timm, conventions=("torch",), cvpipe_epsilon=EPSILON),
     )
 
 

@@ -49,14 +49,14 @@ class Table(NamedTuple):
     library: str
     layers: Sequence[Layer]
     unused: tuple[str, ...] = ()
-    """Name prefixes in the file without a layer in cvpipe's network."""
+    """Prefixes of names in the file for which cvpipe's network has no layer."""
     bgr: bool = False
     """True if the first layer's input is blue, green, red."""
     conventions: tuple[Conventions, ...] = ("papers", "torch")
     """Values of `model.conventions` with which cvpipe's network computes the same results."""
     epsilon: float = 1e-5
     """Epsilon of the library's BatchNorms."""
-    own_epsilon: float | None = None
+    cvpipe_epsilon: float | None = None
     """Epsilon of cvpipe's BatchNorms; None: `model.norm_epsilon`."""
 
 
