@@ -54,8 +54,8 @@ def main(steps: int, layout: str) -> None:
         for _ in range(steps):
             down, right = torch.randint(-JITTER, JITTER + 1, (2,), generator=generator).tolist()
             watched = image.detach().requires_grad_(True)
-            seen = forward((torch.roll(watched, (down, right), (2, 3)) - MEAN) / STD)
-            (gradient,) = torch.autograd.grad(seen.square().mean(), watched)
+            activations = forward((torch.roll(watched, (down, right), (2, 3)) - MEAN) / STD)
+            (gradient,) = torch.autograd.grad(activations.square().mean(), watched)
             gradient = sum(unit(blur(gradient, sigma)) for sigma in (1.0, 2.0)) + unit(gradient)
             image = (image + RATE * gradient / gradient.abs().mean()).clamp(0, 1)
 

@@ -124,7 +124,7 @@ def points_at(maps: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     Args:
         maps: importance of each pixel.
         boxes: float32 [B, n, 4], ymin, xmin, ymax, xmax as fractions of the image; empty boxes
-                        are ignored.
+            are ignored.
     """
     height, width = maps.shape[1], maps.shape[2]
     top = tf.argmax(tf.reshape(maps, [-1, height * width]), axis=1, output_type=tf.int32)

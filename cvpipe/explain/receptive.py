@@ -1,4 +1,4 @@
-"""Receptive fields: the part of the image that a place of a feature map depends on."""
+"""Receptive fields: the part of the image that a position of a feature map depends on."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Receptive(NamedTuple):
     """Receptive fields of a feature map, in pixels of the image."""
 
     begin: Pair
-    """First pixel of the receptive field of the map's first place; negative in the padding."""
+    """First pixel of the receptive field of the map's first position; negative in the padding."""
     step: Pair
-    """Distance in pixels between the fields of neighboring places."""
+    """Distance in pixels between the fields of neighboring positions."""
     size: Pair
     """Size of a field in pixels, including parts beyond the image."""
 
     def box(self, place: Sequence[int], image: Sequence[int]) -> tuple[int, int, int, int]:
-        """Return the field of a place within an image of the given size: ymin, xmin, ymax, xmax in
-        pixels, the last two excluded.
+        """Return the field of a position within an image of the given size: ymin, xmin, ymax, xmax
+        in pixels, the last two excluded.
         """
         first = [int(b + s * n) for b, s, n in zip(self.begin, self.step, place, strict=True)]
         last = [begin + round(size) for begin, size in zip(first, self.size, strict=True)]
@@ -46,28 +46,28 @@ def receptive_fields(network: keras.Model) -> dict[str, Receptive | None]:
         if isinstance(operation, keras.layers.InputLayer):
             field: Receptive | None = Receptive((0, 0), (1, 1), (1, 1))
         else:
-            seen = [fields.get(id(x)) for x in keras.tree.flatten(operation.input)]
-            field = _after(operation, [known for known in seen if known is not None])
+            inputs = [fields.get(id(x)) for x in keras.tree.flatten(operation.input)]
+            field = _after(operation, [known for known in inputs if known is not None])
         fields |= {id(x): field for x in keras.tree.flatten(operation.output)}
         found[operation.name] = field
     return found
 
 
-def _after(operation: Any, seen: Sequence[Receptive]) -> Receptive | None:
+def _after(operation: Any, inputs: Sequence[Receptive]) -> Receptive | None:
     """Return the field of an operation's output, given those of its inputs."""
     shape = getattr(operation.output, "shape", ())
-    if not seen or len(shape) != 4 or isinstance(operation, _SEES_ALL):
+    if not inputs or len(shape) != 4 or isinstance(operation, _SEES_ALL):
         return None
-    pairs = [_axis(operation, seen, axis) for axis in (0, 1)]
+    pairs = [_axis(operation, inputs, axis) for axis in (0, 1)]
     begin, step, size = zip(*pairs, strict=True)
     return Receptive(begin, step, size)
 
 
-def _axis(operation: Any, seen: Sequence[Receptive], axis: int) -> tuple[float, float, float]:
+def _axis(operation: Any, inputs: Sequence[Receptive], axis: int) -> tuple[float, float, float]:
     """Return begin, step and size along rows or columns."""
-    begin = min(field.begin[axis] for field in seen)
-    end = max(field.begin[axis] + field.size[axis] for field in seen)
-    step = max(field.step[axis] for field in seen)
+    begin = min(field.begin[axis] for field in inputs)
+    end = max(field.begin[axis] + field.size[axis] for field in inputs)
+    step = max(field.step[axis] for field in inputs)
     kernel, stride, dilation = (part[axis] for part in window_of(operation))
     reach = (kernel - 1) * dilation
     before = _before(operation, axis, reach, stride)
@@ -75,7 +75,7 @@ def _axis(operation: Any, seen: Sequence[Receptive], axis: int) -> tuple[float, 
 
 
 def _before(operation: Any, axis: int, reach: float, stride: float) -> float:
-    """Return the padding before the first row or column, in places of the input."""
+    """Return the padding before the first row or column, in positions of the input."""
     if isinstance(operation, keras.layers.ZeroPadding2D):
         return operation.padding[axis][0]
     if getattr(operation, "padding", None) != "same":

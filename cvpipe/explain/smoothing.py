@@ -62,9 +62,9 @@ def class_counts(
 ) -> Callable[[tf.Tensor, int, int], np.ndarray]:
     """Return the function that counts a network's classes under noise.
 
-    It maps prepared images, a number of samples (a multiple of `batch`) and the number of the draw
-    to counts, int [B, K]. All images have the same noise, so an image's counts don't depend on the
-    other images.
+    It maps prepared images, a number of samples (a multiple of `batch`) and a number that selects
+    the noise to counts, int [B, K]. All images have the same noise, so an image's counts don't
+    depend on the other images.
 
     Args:
         subject: the network.

@@ -40,7 +40,7 @@ class TaskPoint(NamedTuple):
 
     epsilon: float
     score: float
-    """The task's score of the split, such as its AP50."""
+    """The task's score on the split, such as AP50."""
     mean: float
     """Mean score of images, `Verdict.score`."""
     interval: tuple[float, float]

@@ -19,7 +19,7 @@ from cvpipe.errors import DataError
 
 # Words in the names of inputs and attributes of operations that access files, other machines, the
 # console, Python functions, or serialized graphs.
-_REACHING = re.compile(
+_UNSAFE_NAMES = re.compile(
     r"(^|_)(file|files|filename|filenames|path|dir|directory|logdir|prefix|prefixes|address"
     r"|server|urls?|uri|token|output_stream|driver_name|file_pattern)(_|$)"
     r"|^patterns?$|^graph_def$"
@@ -89,19 +89,19 @@ def check_operations(folder: Path) -> saved_model_pb2.SavedModel:
             found |= operations - _OF_LOADING if is_loading else operations
         # The operation of a node can be a function of the graph, whose nodes are checked above.
         found -= {function.signature.name for function in graph.library.function}
-    if reaching := sorted(filter(_reaches, found)):
+    if unsafe := sorted(filter(_is_unsafe, found)):
         raise DataError(
-            f"{file}: contains the operation {reaching[0]}, which can access files, other machines"
+            f"{file}: contains the operation {unsafe[0]}, which can access files, other machines"
             " or the host program. cvpipe never exports it, so the model is not loaded"
         )
     return model
 
 
-def _reaches(operation: str) -> bool:
+def _is_unsafe(operation: str) -> bool:
     definition: OpDef | None = op_def_registry.get(operation)
     if definition is None:
         return True
     if definition.is_stateful and operation not in _STATEFUL:
         return True
     names = [*(arg.name for arg in definition.input_arg), *(attr.name for attr in definition.attr)]
-    return operation not in _HARMLESS and any(map(_REACHING.search, names))
+    return operation not in _HARMLESS and any(map(_UNSAFE_NAMES.search, names))

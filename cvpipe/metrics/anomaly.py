@@ -137,7 +137,7 @@ def choose_threshold(
         normal, anomalous: scores of validation images, float [N] and float [A].
         false_alarms: if A is 0, the largest share of normal scores above the threshold.
         margin: if A is 0, the distance between the threshold and the highest normal score that is
-                        no false alarm, as a multiple of that score's distance from the median.
+            no false alarm, as a multiple of that score's distance from the median.
 
     Returns:
         The threshold. With anomalous scores, it has the highest F1 and is in the middle of a gap

@@ -61,8 +61,8 @@ def deep_network(style: Style, layers: int = LAYERS, units: int = UNITS) -> kera
 
 
 def activations(network: keras.Model, inputs: tf.Tensor) -> dict[str, np.ndarray]:
-    """Return the outputs of a network's activation functions, by the name of their layer, without
-    the function's name: float32 [B, …].
+    """Return the outputs of a network's activation layers, float32 [B, …], by layer name without
+    the suffix that names the function.
 
     Batch norms use the statistics of the inputs, as in training.
     """

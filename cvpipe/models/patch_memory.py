@@ -1,8 +1,8 @@
 """Layers that store patches of normal images and measure the distance of other patches from the
 stored ones.
 
-Their weights aren't trained by gradients. Like BatchNorm's statistics, `take_in` computes them from
-the batches, so a layer can be used after any step.
+Their weights aren't trained by gradients. `take_in` computes them from batches, as BatchNorm
+computes its statistics, so a layer can be used after any step.
 
 Dimensions: B images, h × w patches of C features each, K patches of a bank.
 """
@@ -153,17 +153,17 @@ class PatchGaussians(PatchMemory):
 
     def measure(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the distances."""
-        away = self._kept(features) - self.mean
-        white = tf.einsum("pcd,bpd->bpc", self.whitening, away)
+        deviation = self._kept(features) - self.mean
+        white = tf.einsum("pcd,bpd->bpc", self.whitening, deviation)
         return {"distances": tf.reshape(_norm(white), [-1, *features.shape[1:3]])}
 
     def take_in(self, features: tf.Tensor, weight: tf.Tensor) -> None:
         """Update the means, the covariances and the factors of the covariances."""
         kept, count = self._kept(features), tf.reduce_sum(weight)
         mean = tf.einsum("b,bpc->pc", weight, kept) / tf.maximum(count, 1.0)
-        away = kept - mean
-        counted = weight[:, tf.newaxis, tf.newaxis] * away
-        scatter = tf.einsum("bpc,bpd->pcd", counted, away)
+        deviation = kept - mean
+        counted = weight[:, tf.newaxis, tf.newaxis] * deviation
+        scatter = tf.einsum("bpc,bpd->pcd", counted, deviation)
         total = tf.maximum(self.images + count, 1.0)
         shift = mean - self.mean
         between = shift[:, :, tf.newaxis] * shift[:, tf.newaxis]

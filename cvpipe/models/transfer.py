@@ -16,7 +16,7 @@ from cvpipe.errors import ConfigError
 
 
 def transfer(source: keras.Model, target: keras.Model) -> None:
-    """Assign the weights of `source` to `target`, both functional with one output.
+    """Assign the weights of `source` to `target`, both functional models with one output.
 
     Kernels that differ only in dimensions of length 1, such as those of a fully connected layer and
     a 1×1 convolution, are reshaped, and the kernel of a flattened map becomes that of a

@@ -1,4 +1,4 @@
-"""Guards attacks and certificates with a closed form on linear networks, and their limits."""
+"""Guards attacks and certificates, against closed forms on linear networks, and their limits."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def batches_of(subject: Subject, count: int = 12) -> list[dict[str, Any]]:
     return [{"image": images, "targets": {"label": labels}, "weight": weight}]
 
 
-def test_accuracy_under_a_nearest_image_attack_counts_distances() -> None:
+def test_deep_fool_succeeds_where_the_nearest_image_is_in_the_ball() -> None:
     subject = convolutional()
     [batch] = batches_of(subject)
     found = deep_fool(subject, batch["image"], make_ball(1.0, "l2", TWO))
@@ -261,7 +261,7 @@ def test_certified_radii_are_below_the_distance_to_a_plane_and_near_it() -> None
     np.testing.assert_allclose(found.radii[3], noise * stats.norm.ppf(0.001 ** (1 / samples)))
 
 
-def test_an_images_counts_dont_depend_on_the_others() -> None:
+def test_an_images_counts_dont_depend_on_the_other_images() -> None:
     subject = convolutional()
     images = normalize(pixels(3), TWO)
     count = class_counts(subject, 0.2, make_ball(0.2, "l2", TWO).scale, seed=1)

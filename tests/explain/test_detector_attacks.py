@@ -1,4 +1,4 @@
-"""Guards attacks on detectors: they hide or mislabel objects, and stay in the ball as files."""
+"""Guards attacks on detectors: they hide or mislabel objects, and stay in the ball when saved."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def as_text(x: tf.Tensor) -> tf.Tensor:
     )[0]
 
 
-REACHING: dict[str, tuple[Graph, str]] = {
+UNSAFE: dict[str, tuple[Graph, str]] = {
     "reads a file": (tf.io.read_file, "ReadFile"),
     "reads a file in a branch": (in_a_branch, "ReadFile"),
     "reads a file in a data set": (in_a_data_set, "ReadFile"),
@@ -64,9 +64,9 @@ REACHING: dict[str, tuple[Graph, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", REACHING)
+@pytest.mark.parametrize("name", UNSAFE)
 def test_a_graph_with_an_unsafe_operation_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    graph, operation = REACHING[name]
+    graph, operation = UNSAFE[name]
     with pytest.raises(DataError, match=f"contains the operation {operation}"):
         check_operations(save(graph, tmp_path / "model"))
 
