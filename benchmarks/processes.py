@@ -65,12 +65,12 @@ def train(processes: int, run: Path) -> float:
 
 def main() -> None:
     """Measure trainings with one and with two processes alternately, and record the medians."""
-    seen: dict[int, list[float]] = {1: [], 2: []}
+    rates_by_processes: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as scratch:
         for turn in range(ROUNDS):
-            for processes, rates in seen.items():
+            for processes, rates in rates_by_processes.items():
                 rates.append(train(processes, Path(scratch) / f"{processes}-{turn}"))
-    one, two = (statistics.median(rates) for rates in seen.values())
+    one, two = (statistics.median(rates) for rates in rates_by_processes.values())
     record(
         "processes",
         [

@@ -188,7 +188,7 @@ def limit_of(clients: int, count: int) -> tuple[int, int]:
 def measure(artifact: Path, file: str) -> tuple[list[dict[str, Any]], float]:
     """Return the rows of an artifact, and cvpipe's speed with 32 clients divided by the limit."""
     image, name = Path(file).read_bytes(), artifact.parent.name
-    seen: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    measured: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     bare: dict[tuple[int, int], list[float]] = defaultdict(list)
     with ExitStack() as stack, tempfile.TemporaryDirectory() as scratch:
         served = Path(scratch) / "served"
@@ -211,13 +211,13 @@ def measure(artifact: Path, file: str) -> tuple[list[dict[str, Any]], float]:
             with running(server, command, image) as port:
                 for level, (clients, count) in LEVELS.items():
                     load(port, server, image, clients, count, WARM_UP)
-                    seen[level, server].append(load(port, server, image, clients, count))
-    return summary(name, seen, bare)
+                    measured[level, server].append(load(port, server, image, clients, count))
+    return summary(name, measured, bare)
 
 
 def summary(
     name: str,
-    seen: dict[tuple[str, str], list[dict[str, Any]]],
+    measured: dict[tuple[str, str], list[dict[str, Any]]],
     bare: dict[tuple[int, int], list[float]],
 ) -> tuple[list[dict[str, Any]], float]:
     """Return the rows of an artifact, and cvpipe's speed with 32 clients divided by the limit."""
@@ -225,8 +225,8 @@ def summary(
     for level, (clients, count) in LEVELS.items():
         most = statistics.median(bare[limit_of(clients, count)])
         rows.append(row(f"{name}, {level}: limit", most, "images/s", False))
-        for server in [server for known, server in seen if known == level]:
-            loads = seen[level, server]
+        for server in [server for known, server in measured if known == level]:
+            loads = measured[level, server]
             rate = statistics.median(count * load["answers"] / load["seconds"] for load in loads)
             latencies = [seconds for load in loads for seconds in load["latencies"]]
             if len(latencies) < 2:

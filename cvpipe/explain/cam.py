@@ -66,8 +66,8 @@ def score_cam(
     masks = _scaled(tf.image.resize(features, tf.shape(images)[1:3]))
 
     def through(number: tf.Tensor) -> tf.Tensor:
-        seen = images * tf.gather(masks, [number], axis=3)
-        return chosen(subject.all_scores(seen), classes)
+        masked = images * tf.gather(masks, [number], axis=3)
+        return chosen(subject.all_scores(masked), classes)
 
     scores = tf.map_fn(through, tf.range(count), fn_output_signature=tf.float32)
     weights = tf.nn.softmax(tf.transpose(scores))[:, tf.newaxis, tf.newaxis]

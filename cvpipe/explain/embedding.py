@@ -71,6 +71,6 @@ def _umap(count: int, seed: int) -> Any:
     except ImportError:
         raise ConfigError(
             "--projection umap: umap-learn is not installed; run pip install 'cvpipe[explain]', or"
-            " take tsne"
+            " choose tsne"
         ) from None
     return umap.UMAP(n_neighbors=min(15, count - 1), random_state=seed, n_jobs=1)

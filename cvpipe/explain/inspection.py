@@ -47,7 +47,7 @@ TEXTS = {
 }
 
 
-class Seen(NamedTuple):
+class InspectedImages(NamedTuple):
     """N images of a split, and their features."""
 
     features: np.ndarray
@@ -74,7 +74,7 @@ class Subject(NamedTuple):
 
 def look(
     subject: Subject, batches: Iterable[Mapping[str, Any]], layers: Sequence[keras.layers.Layer]
-) -> Seen:
+) -> InspectedImages:
     """Run the network once on all images.
 
     Raises:
@@ -99,12 +99,12 @@ def look(
     if sum(map(len, thumbnails)) < LEAST:
         raise DataError(f"at least {LEAST} readable images are needed to compare their features")
     features, index = watched.features
-    return Seen(features, index, np.concatenate(thumbnails), labels, watched.tops)
+    return InspectedImages(features, index, np.concatenate(thumbnails), labels, watched.tops)
 
 
 def draw(
     subject: Subject,
-    seen: Seen,
+    inspected: InspectedImages,
     layers: Sequence[keras.layers.Layer],
     projections: Sequence[Projection],
 ) -> dict[str, Figure]:
@@ -114,17 +114,21 @@ def draw(
     if first is not None:
         filters = filter_images(first.get_weights()[0])[:FILTERS]
         figures["filters"] = image_grid(filters, [str(n) for n in range(len(filters))], columns=8)
-    figures["activations"] = _activations(subject, seen, layers)
+    figures["activations"] = _activations(subject, inspected, layers)
     for layer in layers:
-        if layer.name in seen.tops:
-            figures[f"patches/{layer.name}"] = _patches(subject, layer, seen.tops[layer.name])
-    figures["neighbors"] = _neighbors(seen)
+        if layer.name in inspected.tops:
+            figures[f"patches/{layer.name}"] = _patches(subject, layer, inspected.tops[layer.name])
+    figures["neighbors"] = _neighbors(inspected)
     for method in projections:
-        figures[method] = scatter(project(seen.features, method), seen.thumbnails, seen.labels)
+        figures[method] = scatter(
+            project(inspected.features, method), inspected.thumbnails, inspected.labels
+        )
     return figures
 
 
-def write(subject: Subject, seen: Seen, figures: Mapping[str, Figure], folder: Path) -> None:
+def write(
+    subject: Subject, inspected: InspectedImages, figures: Mapping[str, Figure], folder: Path
+) -> None:
     """Write the page, and the same for TensorBoard, into an existing folder."""
     title = f"Inside {subject.config.name}"
     blocks: list[Block] = [Heading(1, title)]
@@ -134,18 +138,22 @@ def write(subject: Subject, seen: Seen, figures: Mapping[str, Figure], folder: P
         picture = Picture(heading, f"{name.replace('/', '-')}.png", to_png(figure))
         blocks += [Heading(2, heading), Text(TEXTS[kind]), picture]
     write_tensorboard(folder, figures)
-    names = [subject.source.name(int(n)) for n in seen.positions]
+    names = [subject.source.name(int(n)) for n in inspected.positions]
     layer = feature_layer(subject.network).name
-    write_projector(folder, layer, seen.features, seen.thumbnails, names, seen.labels)
+    write_projector(
+        folder, layer, inspected.features, inspected.thumbnails, names, inspected.labels
+    )
     for name, content in pictures_of(blocks).items():
         (folder / name).write_bytes(content)
     with atomic_write(folder / PAGE) as stream:
         stream.write(to_html(title, blocks).encode("utf-8", "backslashreplace"))
 
 
-def _activations(subject: Subject, seen: Seen, layers: Sequence[keras.layers.Layer]) -> Figure:
+def _activations(
+    subject: Subject, inspected: InspectedImages, layers: Sequence[keras.layers.Layer]
+) -> Figure:
     model = keras.Model(subject.network.inputs, {layer.name: layer.output for layer in layers})
-    batch = tf.constant(_read(subject, seen.positions[:1]))
+    batch = tf.constant(_read(subject, inspected.positions[:1]))
     image = np.asarray(restore_pixels(batch, subject.config.prepare))[0]
     maps = model([batch], training=False)
     rows, most = [], min([CHANNELS, *(values.shape[-1] for values in maps.values())])
@@ -177,12 +185,14 @@ def _patches(subject: Subject, layer: keras.layers.Layer, top: Top) -> Figure:
     return image_table(rows, [str(n) for n in channels], [str(n + 1) for n in range(len(rows[0]))])
 
 
-def _neighbors(seen: Seen) -> Figure:
-    count = len(seen.positions)
+def _neighbors(inspected: InspectedImages) -> Figure:
+    count = len(inspected.positions)
     queries = np.unique(np.linspace(0, count - 1, QUERIES).round().astype(int))
-    near = neighbors(seen.features, queries, min(NEIGHBORS, count - 1))
-    rows = [seen.thumbnails[[query, *found]] for query, found in zip(queries, near, strict=True)]
-    names = [seen.labels[query] if seen.labels else "" for query in queries]
+    near = neighbors(inspected.features, queries, min(NEIGHBORS, count - 1))
+    rows = [
+        inspected.thumbnails[[query, *found]] for query, found in zip(queries, near, strict=True)
+    ]
+    names = [inspected.labels[query] if inspected.labels else "" for query in queries]
     return image_table(rows, names, ["image", *(str(n + 1) for n in range(near.shape[1]))])
 
 

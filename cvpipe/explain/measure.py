@@ -52,9 +52,9 @@ class Explained(NamedTuple):
     """float32 [P, H, W, C], prepared."""
     classes: np.ndarray
     """int32 [P]."""
-    places: np.ndarray | None
-    """float32 [P, M, 4]: the objects of the class, in fractions of the image; zeros after the last.
-    None for data without positions of objects.
+    boxes: np.ndarray | None
+    """float32 [P, M, 4]: boxes of the class's objects, as fractions of the image, padded with
+    zeros. None for data without positions of objects.
     """
 
 
@@ -70,7 +70,7 @@ def explained_pairs(
         batches: evaluation batches with "image", "targets" and "weight".
         limit: largest number of images.
     """
-    images, classes, places = list[np.ndarray](), list[int](), list[np.ndarray]()
+    images, classes, boxes_of_pairs = list[np.ndarray](), list[int](), list[np.ndarray]()
     seen = 0
     for batch in batches:
         real = np.flatnonzero(np.asarray(batch["weight"]) > 0)[: limit - seen]
@@ -86,12 +86,14 @@ def explained_pairs(
                 for label in np.unique(labels[n][labels[n] >= 0]):
                     images.append(pixels[n])
                     classes.append(int(label))
-                    places.append(np.where((labels[n] == label)[:, np.newaxis], boxes[n], 0.0))
+                    boxes_of_pairs.append(
+                        np.where((labels[n] == label)[:, np.newaxis], boxes[n], 0.0)
+                    )
         if seen >= limit:
             break
     # Batches of a detector can be padded to different numbers of objects.
-    most = max((len(boxes) for boxes in places), default=0)
-    padded = [np.pad(boxes, [(0, most - len(boxes)), (0, 0)]) for boxes in places]
+    most = max(map(len, boxes_of_pairs), default=0)
+    padded = [np.pad(boxes, [(0, most - len(boxes)), (0, 0)]) for boxes in boxes_of_pairs]
     return Explained(
         np.stack(images) if images else np.zeros([0, *subject.network.input_shape[1:]], np.float32),
         np.array(classes, np.int32),
@@ -115,7 +117,7 @@ def measure(
     """
     scored = subject.folded()
     hidden = random_cells(explained.images.shape[1:3], tf.constant(SEED, tf.int64))
-    # The score falls depend on no method, so they are computed once.
+    # The decreases of the score are the same for all methods, so they are computed once.
     [falls] = _in_batches(
         lambda images, classes: (score_falls(scored.score, images, classes, hidden),),
         explained.images,
@@ -131,13 +133,13 @@ def chance(explained: Explained) -> float | None:
     """Return the share of pixels in objects of the class: the pointing-game score of a random
     point.
     """
-    if explained.places is None:
+    if explained.boxes is None:
         return None
     height, width = explained.images.shape[1:3]
     y = ((np.arange(height) + 0.5) / height)[:, np.newaxis, np.newaxis]
     x = ((np.arange(width) + 0.5) / width)[:, np.newaxis]
     shares = []
-    for ymin, xmin, ymax, xmax in np.moveaxis(explained.places, -1, 1):
+    for ymin, xmin, ymax, xmax in np.moveaxis(explained.boxes, -1, 1):
         inside = (y >= ymin) & (y < ymax) & (x >= xmin) & (x < xmax)
         shares.append(inside.any(-1).mean())
     return float(np.mean(shares))
@@ -153,9 +155,9 @@ def _quality(
     falls: np.ndarray,
 ) -> Quality:
     method = method_of(name, subject, layer, scored)
-    places = explained.places
-    if places is None:
-        places = np.zeros([len(explained.classes), 1, 4], np.float32)
+    boxes = explained.boxes
+    if boxes is None:
+        boxes = np.zeros([len(explained.classes), 1, 4], np.float32)
 
     def judge(images: tf.Tensor, classes: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         maps = method(images, classes)
@@ -163,7 +165,7 @@ def _quality(
         return *areas, map_sums(maps, hidden), points_at(maps, boxes), maps
 
     deletion, insertion, sums, hits, maps = _in_batches(
-        judge, explained.images, explained.classes, places
+        judge, explained.images, explained.classes, boxes
     )
     images, classes = explained.images[:CHECKED], explained.classes[:CHECKED]
     checked = similarities(
@@ -180,7 +182,7 @@ def _quality(
         float(deletion.mean()),
         float(insertion.mean()),
         float(rank_correlation(falls, sums).mean()),
-        None if explained.places is None else float(hits.mean()),
+        None if explained.boxes is None else float(hits.mean()),
         next(iter(checked.values()), 1.0),
     )
 

@@ -76,9 +76,9 @@ def rise(
     shifts = tf.reshape(tf.pad(shifts, [[0, more], [0, 0]]), [parts, each, 2])
 
     def add(part: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        shown = smooth_masks(grids[part], shifts[part], (height, width), sides)
-        scores = _each(lambda pair: _hidden(score, *pair, shown, fill), images, classes, [each])
-        return part + 1, total + tf.einsum("bn,nhw->bhw", scores, shown)
+        visible = smooth_masks(grids[part], shifts[part], (height, width), sides)
+        scores = _each(lambda pair: _hidden(score, *pair, visible, fill), images, classes, [each])
+        return part + 1, total + tf.einsum("bn,nhw->bhw", scores, visible)
 
     nothing = tf.zeros_like(images[..., 0])
     total = tf.while_loop(lambda part, _: part < parts, add, (0, nothing), parallel_iterations=1)[1]
@@ -86,7 +86,7 @@ def rise(
 
 
 def scores_of_masked(
-    score: Score, images: tf.Tensor, classes: tf.Tensor, shown: tf.Tensor, fill: float, batch: int
+    score: Score, images: tf.Tensor, classes: tf.Tensor, masks: tf.Tensor, fill: float, batch: int
 ) -> tf.Tensor:
     """Return the scores of all images under all masks, [B, N].
 
@@ -94,14 +94,14 @@ def scores_of_masked(
         score: score of a class.
         images: prepared images of known size.
         classes: one class for each image.
-        shown: float32 [N, H, W], 1 for visible pixels; N is known.
+        masks: float32 [N, H, W], 1 for visible pixels; N is known.
         fill: value of hidden pixels.
         batch: largest number of masked images per call.
     """
-    count, *size = shown.shape
+    count, *size = masks.shape
     parts = -(-count // batch)
     each = -(-count // parts)
-    padded = tf.pad(shown, [[0, parts * each - count], [0, 0], [0, 0]])
+    padded = tf.pad(masks, [[0, parts * each - count], [0, 0], [0, 0]])
     batches = tf.reshape(padded, [parts, each, *size])
 
     def of_image(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
@@ -128,11 +128,11 @@ def _each(
 
 
 def _hidden(
-    score: Score, image: tf.Tensor, label: tf.Tensor, shown: tf.Tensor, fill: float
+    score: Score, image: tf.Tensor, label: tf.Tensor, masks: tf.Tensor, fill: float
 ) -> tf.Tensor:
     """Return the scores of an image [H, W, C] under masks [n, H, W]: [n]."""
-    hidden = shown[..., tf.newaxis] * (image - fill) + fill
-    return score(hidden, tf.repeat(label, shown.shape[0]))
+    hidden = masks[..., tf.newaxis] * (image - fill) + fill
+    return score(hidden, tf.repeat(label, masks.shape[0]))
 
 
 def _patches(height: int, width: int, patch: int, stride: int) -> tf.Tensor:

@@ -45,10 +45,10 @@ def superpixel_occlusion(
         image, label = pair
         found = tf.numpy_function(lambda array: superpixels(array, regions), [image], tf.int32)
         masks = tf.one_hot(tf.minimum(found, most - 1), most, axis=0)
-        shown = 1 - tf.ensure_shape(masks, [most, *image.shape[:2]])
-        scores = scores_of_masked(score, image[tf.newaxis], label[tf.newaxis], shown, fill, batch)
+        visible = 1 - tf.ensure_shape(masks, [most, *image.shape[:2]])
+        scores = scores_of_masked(score, image[tf.newaxis], label[tf.newaxis], visible, fill, batch)
         falls = score(image[tf.newaxis], label[tf.newaxis]) - scores[0]
-        return tf.einsum("n,nhw->hw", falls, 1 - shown)
+        return tf.einsum("n,nhw->hw", falls, 1 - visible)
 
     spec = tf.TensorSpec(images.shape[1:3], tf.float32)
     return tf.map_fn(fall, (images, classes), fn_output_signature=spec, parallel_iterations=1)
@@ -85,7 +85,7 @@ def find_slic() -> Any:
     except ImportError:
         raise ConfigError(
             "--method superpixels: scikit-image is not installed; run pip install"
-            " 'cvpipe[explain]', or take occlusion"
+            " 'cvpipe[explain]', or choose occlusion"
         ) from None
 
 

@@ -32,8 +32,8 @@ def learn_perturbation(
     def learned(change: tf.Tensor, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(change)
-            seen = tf.clip_by_value(images + change, ball.low, ball.high)
-            total = tf.reduce_mean(loss(seen, classes))
+            changed = tf.clip_by_value(images + change, ball.low, ball.high)
+            total = tf.reduce_mean(loss(changed, classes))
         gradient = tape.gradient(total, change)
         return bounded(change + ball.step(gradient, ball.epsilon / 4), ball)
 
@@ -81,8 +81,8 @@ def learn_patch(
     ) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(patch)
-            seen = put_patch(images, patch, batch_seed)
-            total = tf.reduce_mean(loss(seen, classes))
+            changed = put_patch(images, patch, batch_seed)
+            total = tf.reduce_mean(loss(changed, classes))
         gradient = tape.gradient(total, patch)
         return tf.clip_by_value(patch + rate * tf.sign(gradient) * ball.scale, ball.low, ball.high)
 

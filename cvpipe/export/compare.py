@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 def difference(
-    expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance = STRICT
+    expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: Tolerance = STRICT
 ) -> float:
     """Compare two answers, each [B, …], by the rule of their field. Return the largest difference
     if the rule is "close", else 0.
@@ -48,53 +48,53 @@ def difference(
         Refused: the answers differ by more than the tolerance.
     """
     if field.padding is not None:
-        expected = _without_padding(expected, given.shape, field)
-    if expected.shape != given.shape:
-        raise Refused(f"has shape {given.shape}, evaluation's has {expected.shape}")
-    return _RULES[field.compare](expected, given, field, tolerance)
+        expected = _without_padding(expected, actual.shape, field)
+    if expected.shape != actual.shape:
+        raise Refused(f"has shape {actual.shape}, evaluation's has {expected.shape}")
+    return _RULES[field.compare](expected, actual, field, tolerance)
 
 
-def _exact(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
-    differs = (expected != given).reshape(len(expected), -1).any(1)
+def _exact(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: Tolerance) -> float:
+    differs = (expected != actual).reshape(len(expected), -1).any(1)
     if differs.sum() > tolerance.images * len(differs):
         raise Refused(f"differs from evaluation for {differs.sum()} images")
     return 0.0
 
 
-def _close(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
+def _close(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: Tolerance) -> float:
     differences = np.sort(
-        _differences(expected, given).reshape(len(expected), -1).max(1, initial=0)
+        _differences(expected, actual).reshape(len(expected), -1).max(1, initial=0)
     )
     # NaN sorts last, where it would count among the images that may differ by more.
     excused = 0 if np.isnan(differences).any() else int(tolerance.images * len(differences))
     return _within(float(differences[: len(differences) - excused].max(initial=0)), tolerance.close)
 
 
-def _counts(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
+def _counts(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: Tolerance) -> float:
     # Averaged over all images: in a small image, a single pixel exceeds the tolerance.
-    _within(float(_differences(expected, given).mean(0).max()), tolerance.pixels)
+    _within(float(_differences(expected, actual).mean(0).max()), tolerance.pixels)
     return 0.0
 
 
-def _pixels(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
+def _pixels(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: Tolerance) -> float:
     # Averaged over all images, as in `_counts`. Padding does not count.
     pixels = expected.size if field.padding is None else (expected != field.padding).sum()
-    share = float((expected != given).sum() / max(pixels, 1))
+    share = float((expected != actual).sum() / max(pixels, 1))
     if share > tolerance.pixels:
         raise Refused(f"differs from evaluation in {share:.2%} of the pixels")
     return 0.0
 
 
-def _ranked(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
+def _ranked(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: Tolerance) -> float:
     # Not compared, because equally high scores may be in another order. The scores are compared.
     return 0.0
 
 
-def _differences(expected: np.ndarray, given: np.ndarray) -> np.ndarray:
+def _differences(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
     # In float64, because unsigned integers would wrap around and bools can't be subtracted.
-    expected, given = expected.astype(np.float64), given.astype(np.float64)
+    expected, actual = expected.astype(np.float64), actual.astype(np.float64)
     # Relative for numbers above 1, such as pixels, because float32 has a fixed number of digits.
-    return np.abs(expected - given) / np.maximum(np.abs(expected), 1)
+    return np.abs(expected - actual) / np.maximum(np.abs(expected), 1)
 
 
 def _within(amount: float, allowed: float) -> float:

@@ -93,9 +93,9 @@ def check_artifact(
     for loader in ("v2", "v1"):
         for call, expected, count in calls:
             first = {name: value[:count] for name, value in expected.items()}
-            given = {name: answers[f"{loader}/{call}/{name}"][:count] for name in expected}
+            actual = {name: answers[f"{loader}/{call}/{name}"][:count] for name in expected}
             where = f"{loader} loader, {call}"
-            worst = max(worst, _compared(artifact, task, where, first, given, tolerance))
+            worst = max(worst, _compared(artifact, task, where, first, actual, tolerance))
         call = f"{loader}/bytes:serving_default"
         valid = answers[f"{call}/{VALID}"]
         if not valid[:-1].all() or valid[-1]:
@@ -104,8 +104,8 @@ def check_artifact(
                 f" from good ones ({loader} loader)"
             )
         if task.decorate:
-            given = {name: answers[f"{call}/{name}"] for name in whole}
-            added = _decorations(task.decorate, encoded, given, config)
+            actual = {name: answers[f"{call}/{name}"] for name in whole}
+            added = _decorations(task.decorate, encoded, actual, config)
             found = {name: answers[f"{call}/{name}"][:many] for name in added}
             _compared(artifact, task, f"{loader} loader", added, found)
     return {"images": many, "tolerance": tolerance.close, "max_difference": worst}
@@ -130,8 +130,8 @@ def check_requests(
         inputs = {key: tf.constant(value) for key, value in request.samples.items()}
         expected = {name: value.numpy() for name, value in request.answer(**inputs).items()}
         call = f"request:{request.name}"
-        given = {name: answers[f"{loader}/{call}/{name}"] for name in expected}
-        worst = max(worst, _compared(artifact, task, f"{loader} loader, {call}", expected, given))
+        actual = {name: answers[f"{loader}/{call}/{name}"] for name in expected}
+        worst = max(worst, _compared(artifact, task, f"{loader} loader, {call}", expected, actual))
     samples = sum(len(value) for value in inputs_by_name.values() if np.ndim(value))
     return {"images": samples, "tolerance": STRICT.close, "max_difference": worst}
 
@@ -141,7 +141,7 @@ def _compared(
     task: Task,
     call: str,
     expected: Mapping[str, np.ndarray],
-    given: Mapping[str, np.ndarray],
+    actual: Mapping[str, np.ndarray],
     tolerance: Tolerance = STRICT,
 ) -> float:
     """Return the largest difference of all answers. Raise UserError if one exceeds the
@@ -150,7 +150,7 @@ def _compared(
     worst = 0.0
     for name, value in expected.items():
         try:
-            worst = max(worst, difference(value, given[name], task.answers[name], tolerance))
+            worst = max(worst, difference(value, actual[name], task.answers[name], tolerance))
         except Refused as reason:
             raise UserError(f"{artifact}: refused, because {name} ({call}) {reason}") from None
     return worst
@@ -180,9 +180,9 @@ def real_images(
     their extents.
     """
     fixed_size = input_spec(config).shape[1:].is_fully_defined()
-    wanted = IMAGES if fixed_size else IMAGES_OF_ANY_SIZE
+    count = IMAGES if fixed_size else IMAGES_OF_ANY_SIZE
     # Read twice as many images as needed from each split, in case some are unreadable.
-    taken = list(itertools.islice(_readable(sources, task, config, 2 * wanted), wanted))
+    taken = list(itertools.islice(_readable(sources, task, config, 2 * count), count))
     if not taken:
         raise UserError(
             f"no image can be read to check the artifact, for example {sources[0].name(0)};"

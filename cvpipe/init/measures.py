@@ -83,10 +83,10 @@ def measure(splits: Mapping[str, Source], place: str) -> Measures:
     extents, shares, modes = list[tuple[int, int]](), list[np.ndarray](), set[bool]()
     pixels = list[np.ndarray]()
     for index in evenly_spaced(len(train), SAMPLE):
-        seen = _look(train.read(tf.constant(index, tf.int64)))
-        if seen is None:
+        extent_and_gray = _look(train.read(tf.constant(index, tf.int64)))
+        if extent_and_gray is None:
             continue
-        extent, is_gray = seen
+        extent, is_gray = extent_and_gray
         extents.append(extent)
         modes.add(is_gray)
         if boxes:

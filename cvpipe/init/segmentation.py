@@ -49,11 +49,13 @@ def draft(measures: Measures) -> Draft:
         "schedule": schedule(epochs),
         "train": training(measures, epochs, batch),
     }
-    seen = "cut into tiles for prediction and cropped for training" if tiled else "processed whole"
+    processed = (
+        "cut into tiles for prediction and cropped for training" if tiled else "processed whole"
+    )
     reasons = {
         "augment": "Half of the crops are placed around a pixel of a random class; add {op: flip,"
         " direction: vertical} for photos from above or through a microscope",
-        "prepare.size": f"Images have a median of {height}×{width} pixels; they are {seen}",
+        "prepare.size": f"Images have a median of {height}×{width} pixels; they are {processed}",
         "model.backbone": backbone.reason,
         "model.head": "output_stride: 1 segments thin shapes more exactly and takes longer",
         "train.epochs": "Fewer for a first test; more if the validation score is still rising",

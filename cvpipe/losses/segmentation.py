@@ -151,9 +151,11 @@ def soft_dice(
         tf.matmul(truth, tf.stack([true_probability, counts], -1), transpose_a=True), axis=-1
     )
     squares = tf.linalg.matvec(tf.square(probabilities), counts, transpose_a=True)
-    shown = tf.cast(pixels > 0, counts.dtype)
+    present = tf.cast(pixels > 0, counts.dtype)
     overlap = tf.math.divide_no_nan(2 * shared, squares + pixels)
-    return tf.math.divide_no_nan(tf.reduce_sum(shown * (1 - overlap), -1), tf.reduce_sum(shown, -1))
+    return tf.math.divide_no_nan(
+        tf.reduce_sum(present * (1 - overlap), -1), tf.reduce_sum(present, -1)
+    )
 
 
 def expected_initial_loss(loss: SegmentationLoss, classes: int) -> float | None:

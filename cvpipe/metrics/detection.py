@@ -138,8 +138,8 @@ class DetectionMetrics:
 
     def _answered(self, detections: Detections) -> np.ndarray:
         """Count the detections of each class with at least `score_threshold`, int64 [K]."""
-        shown = detections.score >= self.score_threshold
-        return np.bincount(detections.label[shown], minlength=len(self.classes))
+        confident = detections.score >= self.score_threshold
+        return np.bincount(detections.label[confident], minlength=len(self.classes))
 
 
 def _curves(

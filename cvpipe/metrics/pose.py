@@ -51,14 +51,16 @@ class PoseMetrics:
         counted = np.asarray(weight) > 0
         extent = np.asarray(predictions["image_size"], np.float64)[counted]
         boxes = np.asarray(targets["box"], np.float64)[counted] * np.tile(extent, 2)
-        given = np.asarray(targets["area"], np.float64)[counted]
+        annotated_areas = np.asarray(targets["area"], np.float64)[counted]
         truths = np.asarray(targets["keypoints"], np.float64)[counted] * extent[:, np.newaxis]
         rows = {
             "points": np.asarray(predictions["keypoints"], np.float64)[counted],
             "truths": truths,
             "visibility": np.asarray(targets["visibility"], np.int64)[counted],
             "boxes": boxes,
-            "areas": np.where(given >= 0, given, (boxes[:, 2:] - boxes[:, :2]).prod(1)),
+            "areas": np.where(
+                annotated_areas >= 0, annotated_areas, (boxes[:, 2:] - boxes[:, :2]).prod(1)
+            ),
             "scores": np.asarray(predictions["scores"], np.float64)[counted].mean(1),
         }
         for name, values in rows.items():

@@ -150,8 +150,8 @@ def _within_image(answer: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np
     """Crop both masks [H, W] to the image, removing their padding."""
     answered = answer != IGNORED
     height, width = (int(np.flatnonzero(answered.any(axis)).max(initial=-1)) + 1 for axis in (1, 0))
-    shown = slice(min(height, truth.shape[0])), slice(min(width, truth.shape[1]))
-    return answer[shown], truth[shown]
+    inside = slice(min(height, truth.shape[0])), slice(min(width, truth.shape[1]))
+    return answer[inside], truth[inside]
 
 
 def _pairs(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

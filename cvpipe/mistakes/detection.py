@@ -150,12 +150,12 @@ class DetectionReview:
         """Draw found objects in blue, wrong answers in orange, and missed objects in purple."""
         detections, objects, pairs = _rows(predictions, targets, (0, 0, 0))
         judged = self._judge(detections, objects, pairs)
-        shown: list[tuple[np.ndarray, str, str]] = []
+        drawn: list[tuple[np.ndarray, str, str]] = []
         for box, label, is_missed, is_crowd in zip(
             objects.box, objects.label, judged.missed, objects.crowd, strict=True
         ):
             if is_missed or is_crowd:
-                shown.append((box, self.class_names[label], MISSED if is_missed else TRUTH))
+                drawn.append((box, self.class_names[label], MISSED if is_missed else TRUTH))
         # The best detections are drawn last, on top.
         for n in reversed(np.flatnonzero(judged.kind >= 0)):
             kind = KINDS[judged.kind[n]]
@@ -164,12 +164,12 @@ class DetectionReview:
                 title += f", is {self.class_names[objects.label[judged.object[n]]]}"
             elif kind != "correct":
                 title += f", {kind}"
-            shown.append((detections.box[n], title, RIGHT if kind == "correct" else WRONG))
+            drawn.append((detections.box[n], title, RIGHT if kind == "correct" else WRONG))
         colors = {"found": RIGHT, "wrong": WRONG, "missed": MISSED, "not counted": TRUTH}
-        used = {color for _, _, color in shown}
+        used = {color for _, _, color in drawn}
         legend = [Entry(name, rgb(color)) for name, color in colors.items() if color in used]
         figure, axes = show_photo(pixels, legend, LONGEST)
-        for box, title, color in shown:
+        for box, title, color in drawn:
             draw_box(axes, box.tolist(), title, rgb(color))
         return figure
 

@@ -99,8 +99,8 @@ class PoseReview:
         truth = targets["keypoints"][0] * size
         draw_points(axes, truth, visibility > 0, visibility > 1, self.facts, TRUTH)
         answers, wrong = predictions["keypoints"][0], error > SHARE
-        for shown, color in ((~np.isnan(error) & ~wrong, RIGHT), (wrong, WRONG)):
-            draw_points(axes, answers, shown, shown, self.facts, color)
+        for chosen, color in ((~np.isnan(error) & ~wrong, RIGHT), (wrong, WRONG)):
+            draw_points(axes, answers, chosen, chosen, self.facts, color)
         return figure
 
     @property

@@ -69,8 +69,8 @@ class SegmentationReview:
 
     def groups(self, predictions: Arrays, targets: Arrays) -> Mapping[str, Sequence[str]]:
         """Group images by the number of classes that they show."""
-        shown = [len(np.unique(mask[mask != IGNORED])) for mask in targets["mask"]]
-        return {"classes in the image": list(map(str, shown))}
+        counts = [len(np.unique(mask[mask != IGNORED])) for mask in targets["mask"]]
+        return {"classes in the image": list(map(str, counts))}
 
     def verdicts(self) -> list[Verdict]:
         """Return verdicts; the cost is 1 − the mean IoU of the image's classes."""

@@ -88,14 +88,16 @@ def layer_table(model: keras.Model) -> list[Row]:
             view = _View(len(rows), (1, 1), (1, 1))
             rows.append(Row(operation.name, "Input", _shape(outputs[0]), 0, 0, (1, 1)))
         else:
-            seen = [views[id(x)] for x in keras.tree.flatten(operation.input) if id(x) in views]
-            view = _look(operation, seen)
+            input_views = [
+                views[id(x)] for x in keras.tree.flatten(operation.input) if id(x) in views
+            ]
+            view = _look(operation, input_views)
             parameters = sum(prod(v.shape) for v in getattr(operation, "weights", ()))
-            if isinstance(operation, _COMPUTES) or len(seen) > 1:
+            if isinstance(operation, _COMPUTES) or len(input_views) > 1:
                 view = view._replace(row=len(rows))
                 kind, macs = type(operation).__name__, layer_multiply_adds(operation)
                 field = None if view.field is None else (int(view.field[0]), int(view.field[1]))
-                shape, read = _shape(outputs[0]), sorted({view.row for view in seen})
+                shape, read = _shape(outputs[0]), sorted({view.row for view in input_views})
                 inputs = tuple(rows[row].name for row in read)
                 rows.append(Row(operation.name, kind, shape, parameters, macs, field, inputs))
             elif parameters:
@@ -133,12 +135,12 @@ def _shape(x: keras.KerasTensor) -> tuple[int, ...]:
     return tuple(x.shape[1:])
 
 
-def _look(operation: Any, seen: Sequence[_View]) -> _View:
+def _look(operation: Any, inputs: Sequence[_View]) -> _View:
     """Return the view of an operation's output, given those of its inputs."""
     # In products with gates, ignore the gates, which depend on the whole image.
-    local = [view for view in seen if view.field is not None]
+    local = [view for view in inputs if view.field is not None]
     if not local or isinstance(operation, _SEES_ALL):
-        return seen[0]._replace(field=None)
+        return inputs[0]._replace(field=None)
     field = tuple(max(view.field[axis] for view in local) for axis in (0, 1))  # type: ignore[index]
     step = tuple(max(view.step[axis] for view in local) for axis in (0, 1))
     kernel, stride, dilation = window_of(operation)
@@ -147,7 +149,7 @@ def _look(operation: Any, seen: Sequence[_View]) -> _View:
         for size, pixels, spacing, length in zip(field, kernel, dilation, step, strict=True)
     )
     step = tuple(length * factor for length, factor in zip(step, stride, strict=True))
-    return _View(seen[0].row, field, step)  # type: ignore[arg-type]
+    return _View(inputs[0].row, field, step)  # type: ignore[arg-type]
 
 
 def window_of(operation: Any) -> tuple[Sequence[int], Sequence[float], Sequence[int]]:

@@ -25,7 +25,7 @@ def packaged_classifier(name: str) -> tuple[keras.Model, Prepare]:
     """
     if name not in CLASSIFIERS:
         raise ConfigError(
-            f"{name}: no package has a classifier of that name; take one of"
+            f"{name}: no package has a classifier of that name; choose one of"
             f" {', '.join(CLASSIFIERS)}"
         )
     weights, _ = packaged_weights(name)

@@ -100,7 +100,7 @@ def test_methods_are_ranked_by_the_pattern_that_was_planted() -> None:
         (row.insertion - row.deletion for row in rows), reverse=True
     )
     np.testing.assert_allclose(chance(explained), 9 / SIZE**2)
-    assert chance(explained._replace(places=None)) is None
+    assert chance(explained._replace(boxes=None)) is None
 
 
 def test_an_image_is_explained_with_each_class_of_its_objects_and_padding_with_none() -> None:
@@ -110,14 +110,14 @@ def test_an_image_is_explained_with_each_class_of_its_objects_and_padding_with_n
     batch = {"image": x, "targets": {}, "weight": np.float32([1, 1, 0])}
     task: Any = SimpleNamespace(objects=lambda targets: (labels, boxes))
     found = explained_pairs(convolutional(), task, [batch], limit=5)
-    assert found.classes.tolist() == [0, 2, 1] and found.places is not None
+    assert found.classes.tolist() == [0, 2, 1] and found.boxes is not None
     np.testing.assert_array_equal(found.images, x[[0, 0, 1]])
-    np.testing.assert_array_equal(found.places[1], [boxes[0, 0], [0] * 4, boxes[0, 2], [0] * 4])
+    np.testing.assert_array_equal(found.boxes[1], [boxes[0, 0], [0] * 4, boxes[0, 2], [0] * 4])
     assert explained_pairs(convolutional(), task, [batch], limit=1).classes.tolist() == [0, 2]
     task.objects = None
     plain = explained_pairs(convolutional(), task, [batch], limit=5)
     best = np.argmax(convolutional().all_scores(x[:2]), 1)
-    assert plain.classes.tolist() == best.tolist() and plain.places is None
+    assert plain.classes.tolist() == best.tolist() and plain.boxes is None
 
 
 def test_superpixels_point_at_a_planted_pattern() -> None:

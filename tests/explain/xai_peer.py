@@ -127,8 +127,8 @@ def _art(network: Any, inputs: Arrays) -> Arrays:
 def _main(library: str, network: str, inputs: str, answers: str) -> None:
     import keras
 
-    with np.load(inputs) as given:
-        arrays = dict(given)
+    with np.load(inputs) as file:
+        arrays = dict(file)
     explain = {"xplique": _xplique, "art": _art}[library]
     np.savez(answers, **explain(keras.models.load_model(network), arrays))
 

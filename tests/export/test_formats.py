@@ -120,7 +120,7 @@ def test_a_file_answers_as_the_signature_of_tensors(name: str, exported: Path) -
     signature = tf.saved_model.load(str(exported)).signatures["tensor"]
     specs = signature.structured_input_signature[1]
     images = np.random.default_rng(1).random((3, *specs["image"].shape[1:]), np.float32)
-    given = RUNTIMES[name](str(exported / entry["file"]), images)
+    actual = RUNTIMES[name](str(exported / entry["file"]), images)
     settings = {
         key: tf.constant(value["default"], specs[key].dtype)
         for key, value in read_about(exported)["signatures"]["tensor"]["inputs"].items()
@@ -129,9 +129,9 @@ def test_a_file_answers_as_the_signature_of_tensors(name: str, exported: Path) -
     answers = signature(image=tf.constant(images), **settings).items()
     # Files have class numbers instead of class names, because other runtimes have no strings.
     expected = {key: value.numpy() for key, value in answers if value.dtype != tf.string}
-    assert set(given) == set(expected) == set(entry["answers"])
+    assert set(actual) == set(expected) == set(entry["answers"])
     for key in expected:
-        assert given[key].shape == expected[key].shape and given[key].dtype == expected[key].dtype
+        assert actual[key].shape == expected[key].shape and actual[key].dtype == expected[key].dtype
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -63,12 +63,12 @@ def test_an_artifact_gives_the_same_answers_through_both_loaders_and_from_c(
         answers = replay(str(artifact), request)
         assert {name.rpartition("/")[2] for name in answers} == set(printed)
         for name, value in answers.items():
-            given = printed[name.rpartition("/")[2]]
+            actual = printed[name.rpartition("/")[2]]
             if value.dtype == object:
-                assert given == [text.decode() for text in value.flat], name
+                assert actual == [text.decode() for text in value.flat], name
             else:
                 expected = value.astype(np.float64).ravel()
-                np.testing.assert_allclose(np.array(given, float), expected, atol=1e-6)
+                np.testing.assert_allclose(np.array(actual, float), expected, atol=1e-6)
 
 
 def test_the_c_program_says_what_is_wrong(answer_in_c: Path, tmp_path: Path) -> None:

@@ -69,14 +69,14 @@ def test_a_loss_equals_its_definition_and_so_does_its_gradient(section: Classifi
     logits = tf.constant(LOGITS, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        given = classification_loss(logits, tf.constant(LABELS, tf.int32), section)
-    assert given.dtype == tf.float32
+        found = classification_loss(logits, tf.constant(LABELS, tf.int32), section)
+    assert found.dtype == tf.float32
     np.testing.assert_allclose(
-        given,
+        found,
         [brute_force(list(scores), y, section) for scores, y in zip(LOGITS, LABELS)],
         rtol=1e-4,
     )
-    gradient = tape.gradient(given, logits).numpy()
+    gradient = tape.gradient(found, logits).numpy()
     for n, j in np.ndindex(*LOGITS.shape):
         above, below = (
             [*LOGITS[n][:j], LOGITS[n][j] + step, *LOGITS[n][j + 1 :]] for step in (1e-5, -1e-5)
@@ -138,10 +138,10 @@ def test_huge_scores_stay_finite_with_their_gradients(kind: str, keys: dict[str,
     )
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        given = classification_loss(logits, tf.constant([0, 0, 2, 0]), section_of(kind, **keys))
-    assert np.isfinite(given).all() and np.isfinite(tape.gradient(given, logits)).all()
-    assert given[1] > 1e3
-    np.testing.assert_allclose(given[3], 0, atol=1e-6)
+        found = classification_loss(logits, tf.constant([0, 0, 2, 0]), section_of(kind, **keys))
+    assert np.isfinite(found).all() and np.isfinite(tape.gradient(found, logits)).all()
+    assert found[1] > 1e3
+    np.testing.assert_allclose(found[3], 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
@@ -154,8 +154,8 @@ def test_the_expected_initial_loss_is_that_of_initial_scores(
 ) -> None:
     section = section_of(kind, **keys)
     logits = tf.fill([1, classes], initial_score(section))
-    given = classification_loss(logits, tf.constant([classes - 1]), section)
-    assert expected_initial_loss(section, classes) == pytest.approx(float(given[0]), rel=1e-5)
+    found = classification_loss(logits, tf.constant([classes - 1]), section)
+    assert expected_initial_loss(section, classes) == pytest.approx(float(found[0]), rel=1e-5)
 
 
 def test_label_smoothing_doesnt_change_the_expected_initial_loss() -> None:

@@ -51,7 +51,7 @@ def test_multibox_is_the_papers_sum_over_matched_boxes_and_the_hardest_others() 
     objects = some_objects()
     raw = RANDOM.normal(size=(3, 9, 4)).astype(np.float32)
     logits = RANDOM.normal(size=(3, 9, CLASSES + 1)).astype(np.float32)
-    given = loss_of_ssd(raw, logits, objects, MultiboxLoss(kind="multibox"))
+    found = loss_of_ssd(raw, logits, objects, MultiboxLoss(kind="multibox"))
     # Matched by hand: the first image's objects match boxes 0 and 7, the third's matches box 4, and
     # the third's crowd covers boxes 0, 3 and 6.
     answers = [{0: 0, 7: 1}, {}, {4: 0}]
@@ -75,7 +75,7 @@ def test_multibox_is_the_papers_sum_over_matched_boxes_and_the_hardest_others() 
             of_box += float(np.where(error < 1, error**2 / 2, error - 0.5).sum())
         count = max(len(matches), 1)
         np.testing.assert_allclose(
-            [given["class"][image], given["box"][image]],
+            [found["class"][image], found["box"][image]],
             [sum(of_class) / count, of_box / count],
             rtol=2e-5,
         )
@@ -84,7 +84,7 @@ def test_multibox_is_the_papers_sum_over_matched_boxes_and_the_hardest_others() 
 def test_focal_counts_every_box_that_no_crowd_covers() -> None:
     objects, section = some_objects(), FocalBoxLoss(kind="focal")
     logits = RANDOM.normal(size=(3, 9, CLASSES)).astype(np.float32)
-    given = loss_of_ssd(np.zeros((3, 9, 4), np.float32), logits, objects, section)["class"]
+    found = loss_of_ssd(np.zeros((3, 9, 4), np.float32), logits, objects, section)["class"]
     labels = np.full((3, 9), -1)
     labels[0, 0], labels[0, 7], labels[2, 4] = 1, 2, 0
     expected = np.zeros(3)
@@ -95,7 +95,7 @@ def test_focal_counts_every_box_that_no_crowd_covers() -> None:
             right = 1 / (1 + exp(-logits[image, box, k] * (1 if labels[image, box] == k else -1)))
             alpha = 0.25 if labels[image, box] == k else 0.75
             expected[image] -= alpha * (1 - right) ** 2 * log(right)
-    np.testing.assert_allclose(given, expected / [2, 1, 1], rtol=2e-5)
+    np.testing.assert_allclose(found, expected / [2, 1, 1], rtol=2e-5)
 
 
 @pytest.mark.parametrize("box", ["offsets", "giou", "diou", "ciou"])
@@ -104,13 +104,13 @@ def test_correct_boxes_have_no_loss(box: str) -> None:
     raw = np.zeros((3, 9, 4), np.float32)
     for image, default, slot in ((0, 0, 0), (0, 7, 1), (2, 4, 0)):
         raw[image, default] = encode_ssd(objects.boxes[image, slot], DEFAULTS[default])
-    given = loss_of_ssd(
+    found = loss_of_ssd(
         raw,
         np.zeros((3, 9, CLASSES + 1), np.float32),
         objects,
         MultiboxLoss(kind="multibox", box=box),
     )
-    np.testing.assert_allclose(given["box"], 0, atol=1e-5)
+    np.testing.assert_allclose(found["box"], 0, atol=1e-5)
 
 
 @pytest.mark.parametrize("box", ["offsets", "ciou"])

@@ -54,8 +54,8 @@ def test_the_scores_equal_scikit_learns() -> None:
     )
     expected = sklearn.metrics.precision_recall_fscore_support(labels, predicted)
     columns = ("precision", "recall", "f1", "images")
-    given = [[row[column] for row in scores["per_class"].values()] for column in columns]
-    np.testing.assert_allclose(given, expected)
+    found = [[row[column] for row in scores["per_class"].values()] for column in columns]
+    np.testing.assert_allclose(found, expected)
 
 
 def test_the_calibration_error_equals_its_definition() -> None:

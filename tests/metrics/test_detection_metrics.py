@@ -249,8 +249,8 @@ def test_voc_scores_equal_its_rules_done_by_hand() -> None:
     images = scene(2)
     scores = scored(images, 4)
     expected = [voc_by_hand(images, label) for label in range(4)]
-    given = [(row["voc_ap_11"], row["voc_ap_area"]) for row in scores["per_class"].values()]
-    np.testing.assert_allclose(given, expected, atol=1e-9)
+    actual = [(row["voc_ap_11"], row["voc_ap_area"]) for row in scores["per_class"].values()]
+    np.testing.assert_allclose(actual, expected, atol=1e-9)
     np.testing.assert_allclose((scores["voc_ap_11"], scores["voc_ap_area"]), np.mean(expected, 0))
 
 

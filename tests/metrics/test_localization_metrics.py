@@ -105,10 +105,10 @@ def test_scores_of_a_class_are_those_of_its_images() -> None:
     scores = scores_of(predictions, targets, np.ones(400))
     of_class = targets["label"] == 3
     alone = scores_of(predictions, targets, of_class.astype(float))
-    given = scores["per_class"]["d"]
-    assert given["localization_accuracy"] == pytest.approx(alone["localization_accuracy"])
-    assert given["mean_iou"] == pytest.approx(alone["mean_iou"])
-    assert given["images"] == alone["images"] == of_class.sum()
+    found = scores["per_class"]["d"]
+    assert found["localization_accuracy"] == pytest.approx(alone["localization_accuracy"])
+    assert found["mean_iou"] == pytest.approx(alone["mean_iou"])
+    assert found["images"] == alone["images"] == of_class.sum()
 
 
 def test_batching_changes_no_localization_score() -> None:

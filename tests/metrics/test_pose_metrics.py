@@ -78,8 +78,8 @@ def oks_of(answers: dict[str, np.ndarray], targets: dict[str, np.ndarray], image
     """Return the OKS of an image by its definition, with uniform tolerances."""
     height, width = answers["image_size"][image]
     top, left, bottom, right = targets["box"][image] * [height, width, height, width]
-    given = targets["area"][image]
-    area = given if given >= 0 else (bottom - top) * (right - left)
+    annotated_area = targets["area"][image]
+    area = annotated_area if annotated_area >= 0 else (bottom - top) * (right - left)
     similar = []
     for point, level in enumerate(targets["visibility"][image]):
         if level:

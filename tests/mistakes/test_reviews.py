@@ -99,8 +99,8 @@ def test_padding_and_ignored_pixels_of_masks_are_no_mistakes() -> None:
     # All pixels are water, and half of them are predicted as land: IoUs of 0.5 and 0.
     assert (wrong.mistakes, wrong.cost, wrong.score) == (12, 0.75, 0.25)
     assert wrong.cells["worst_class"] == "land"
-    shown = review.groups({}, {"mask": truth})
-    assert shown == {"classes in the image": ["2", "1"]}
+    groups = review.groups({}, {"mask": truth})
+    assert groups == {"classes in the image": ["2", "1"]}
 
 
 def test_a_wrong_class_and_a_wrong_box_are_separate_mistakes() -> None:

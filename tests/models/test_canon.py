@@ -133,10 +133,10 @@ def test_the_lectures_networks_are_listed_beside_published_figures(family: str) 
 
 
 def test_stochastic_depth_is_that_of_its_paper_unless_another_rate_is_given() -> None:
-    for given, last in ((0.0, 0.5), (0.2, 0.2)):
+    for rate, last in ((0.0, 0.5), (0.2, 0.2)):
         with without_weights():
             model = classification_network(
-                "resnet110_stochastic_depth", (8, 8, 3), 10, style=Style(stochastic_depth=given)
+                "resnet110_stochastic_depth", (8, 8, 3), 10, style=Style(stochastic_depth=rate)
             )
         rates = [layer.rate for layer in model.layers if isinstance(layer, StochasticDepth)]
         np.testing.assert_allclose(rates, last * np.arange(1, 55) / 54)

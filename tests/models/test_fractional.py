@@ -84,20 +84,20 @@ def test_regions_are_pooled_as_tensorflow_pools_them(overlapping):
         x = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)], constant_values=-np.inf)
         x = np.maximum(x[:, :-1], x[:, 1:])
         x = np.maximum(x[:, :, :-1], x[:, :, 1:])
-    given = pool_regions(
+    found = pool_regions(
         tf.constant(x), tf.constant(rows, tf.int32), tf.constant(columns, tf.int32)
     )
-    np.testing.assert_array_equal(given, expected)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("ratio", [sqrt(2), 2 ** (1 / 3)])
 @pytest.mark.parametrize("overlapping", [False, True])
 def test_evaluation_takes_the_maximum_of_the_even_regions(overlapping, ratio):
     x = maps(2, 12, 17, 3)
-    given = FractionalMaxPooling(ratio, "pool", overlapping)(x, training=False)
+    found = FractionalMaxPooling(ratio, "pool", overlapping)(x, training=False)
     shared = int(overlapping)
     rows, columns = (even_edges(pixels - shared, round(pixels / ratio)) for pixels in (12, 17))
-    np.testing.assert_array_equal(given, pooled(x, rows, columns, overlapping))
+    np.testing.assert_array_equal(found, pooled(x, rows, columns, overlapping))
 
 
 def test_training_draws_other_regions_each_time_of_the_same_number():

@@ -94,8 +94,8 @@ def yolo(network: Callable[..., keras.Model], name: str, **settings: Any) -> ker
     return network(backbone(name), SMALL, 3, width=0.0625, **settings)
 
 
-def segmenter(network: Callable[..., keras.Model], *given: Any, **settings: Any) -> keras.Model:
-    return network(*given, SMALL, 3, width=0.0625, **settings)
+def segmenter(network: Callable[..., keras.Model], *arguments: Any, **settings: Any) -> keras.Model:
+    return network(*arguments, SMALL, 3, width=0.0625, **settings)
 
 
 DROPPING: dict[str, Build] = {
@@ -269,12 +269,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def test_every_layer_is_registered_and_made_again_from_json(layer: type) -> None:
     assert keras.saving.get_registered_name(layer) == f"cvpipe>{layer.__name__}"
     assert getattr(layers, layer.__name__) is layer
-    given = {**ARGUMENTS.get(layer.__name__, {}), "name": "a_name", "trainable": False}
-    made = layer(**given)
+    arguments = {**ARGUMENTS.get(layer.__name__, {}), "name": "a_name", "trainable": False}
+    made = layer(**arguments)
     text = json.dumps(keras.saving.serialize_keras_object(made))
     again = keras.saving.deserialize_keras_object(json.loads(text))
     assert type(again) is layer
     assert again.get_config() == made.get_config()
-    for name, value in given.items():
+    for name, value in arguments.items():
         found = getattr(again, name)
         assert (list(found) if isinstance(found, tuple) else found) == value, name

@@ -48,7 +48,7 @@ def maps():
     ],
 )
 def test_mean_and_variance_are_those_of_each_examples_groups_of_channels(norm, groups, maps):
-    given, gamma, beta = normalize(norm, maps)
+    found, gamma, beta = normalize(norm, maps)
     expected = np.empty_like(maps, np.float64)
     for example in range(3):
         for first in range(0, 12, 12 // groups):
@@ -56,7 +56,7 @@ def test_mean_and_variance_are_those_of_each_examples_groups_of_channels(norm, g
             expected[example, :, :, first : first + 12 // groups] = (part - part.mean()) / np.sqrt(
                 part.var() + norm.epsilon
             )
-    np.testing.assert_allclose(given, expected * gamma + beta, atol=1e-4)
+    np.testing.assert_allclose(found, expected * gamma + beta, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_half_precision_has_float32_statistics_and_weights(kind, maps):
         image = keras.Input(SHAPE)
         model = keras.Model(image, Norm(kind, groups=4)(image, "norm"))
         # The squares of these values exceed float16's maximum of 65504.
-        given = model(tf.constant(maps * 1000))
+        found = model(tf.constant(maps * 1000))
     finally:
         keras.config.set_dtype_policy(before)
-    assert given.dtype == tf.float16
+    assert found.dtype == tf.float16
     assert {variable.dtype for variable in model.variables} == {"float32"}
-    assert np.isfinite(given).all() and np.std(given) == pytest.approx(1, abs=0.02)
+    assert np.isfinite(found).all() and np.std(found) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("kind", ["batch", "layer", "instance", "group", "none"])
@@ -155,21 +155,21 @@ def test_batch_normalization_is_that_of_keras(examples, synchronized, maps):
                 layer(x, training=False),
             ]
         )
-    for expected, given in zip(*results, strict=True):
-        np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-4)
+    for expected, found in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype, error", [("bfloat16", 2**-7), ("float16", 2**-9)])
 def test_batch_normalization_of_half_precision_has_the_statistics_of_float32(dtype, error, maps):
     x = tf.cast(maps, dtype)
-    given, expected = (
+    found, expected = (
         FusedBatchNormalization(dtype=policy) for policy in (f"mixed_{dtype}", "float32")
     )
-    output, exact = (layer(x, training=True) for layer in (given, expected))
-    assert output.dtype == dtype and given.moving_variance.dtype == "float32"
+    output, exact = (layer(x, training=True) for layer in (found, expected))
+    assert output.dtype == dtype and found.moving_variance.dtype == "float32"
     np.testing.assert_allclose(output, exact, rtol=error, atol=error)
-    np.testing.assert_allclose(given.moving_mean, expected.moving_mean, rtol=1e-5)
-    np.testing.assert_allclose(given.moving_variance, expected.moving_variance, rtol=1e-5)
+    np.testing.assert_allclose(found.moving_mean, expected.moving_mean, rtol=1e-5)
+    np.testing.assert_allclose(found.moving_variance, expected.moving_variance, rtol=1e-5)
 
 
 def test_a_frozen_batch_normalization_keeps_its_statistics(maps):

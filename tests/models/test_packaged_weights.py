@@ -58,7 +58,7 @@ def test_a_package_counts_as_installed_if_it_has_its_file(monkeypatch: pytest.Mo
 
 
 def test_the_error_for_a_network_without_packaged_weights_lists_others() -> None:
-    with pytest.raises(ConfigError, match="no package has weights of resnet18; take one of"):
+    with pytest.raises(ConfigError, match="no package has weights of resnet18; choose one of"):
         packaged_weights("resnet18")
 
 

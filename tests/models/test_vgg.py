@@ -81,8 +81,10 @@ def test_fc6_sees_nine_pixels_six_apart():
     x = tf.Variable(tf.zeros([1, 19, 19, 1]))
     with tf.GradientTape() as tape:
         center = tf.reduce_sum(model(x)[0, 9, 9])
-    seen = {tuple(pixel) for pixel in np.argwhere(np.asarray(tape.gradient(center, x))[0, :, :, 0])}
-    assert seen == {(row, column) for row in (3, 9, 15) for column in (3, 9, 15)}
+    pixels = {
+        tuple(pixel) for pixel in np.argwhere(np.asarray(tape.gradient(center, x))[0, :, :, 0])
+    }
+    assert pixels == {(row, column) for row in (3, 9, 15) for column in (3, 9, 15)}
 
 
 def test_pool5_takes_the_largest_of_nine_around_each_pixel():

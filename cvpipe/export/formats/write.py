@@ -132,7 +132,7 @@ def _replay(name: str, file: Path, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _compared(
-    runtime: Runtime, expected: dict[str, np.ndarray], given: dict[str, np.ndarray], task: Task
+    runtime: Runtime, expected: dict[str, np.ndarray], actual: dict[str, np.ndarray], task: Task
 ) -> float:
     """Return the largest difference of all answers except strings."""
     worst = 0.0
@@ -140,7 +140,7 @@ def _compared(
         if value.dtype == object:
             continue
         try:
-            found = difference(value, given[name], task.answers[name], TOLERANCE)
+            found = difference(value, actual[name], task.answers[name], TOLERANCE)
         except Refused as reason:
             raise UserError(
                 f"{runtime.file}: refused, because {name} ({runtime.title}) {reason}"

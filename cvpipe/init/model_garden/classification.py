@@ -46,8 +46,8 @@ def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[s
 def _fields(experiment: Experiment) -> dict[str, Any]:
     """Return the keys for the names of features in records."""
     usual = {"image": "image/encoded", "label": "image/class/label"}
-    given = {key: experiment.get(f"{TRAIN}.{key}_field_key", name) for key, name in usual.items()}
-    return {key: name for key, name in given.items() if name != usual[key]}
+    fields = {key: experiment.get(f"{TRAIN}.{key}_field_key", name) for key, name in usual.items()}
+    return {key: name for key, name in fields.items() if name != usual[key]}
 
 
 def _views(experiment: Experiment, size: list[int]) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -112,7 +112,7 @@ def packaged_weights(
     """
     if backbone not in PACKAGES:
         raise ConfigError(
-            f"model.weights: imagenet: no package has weights of {backbone}; take one of"
+            f"model.weights: imagenet: no package has weights of {backbone}; choose one of"
             f" {', '.join(PACKAGES)}, or a keras/… backbone, or give a file of weights"
         )
     package = PACKAGES[backbone]
