@@ -44,7 +44,7 @@ class Contestant:
         self.times: dict[int, list[float]] = {size: [] for size in plan.batches}
         """Seconds of each call by batch size."""
         self.memory: dict[int, int] = {}
-        """Largest growth of the process in bytes up to each batch size."""
+        """Peak memory up to each batch size, minus the memory before loading, in bytes."""
         cores = sorted(os.sched_getaffinity(0))[-plan.threads :]
         content = {
             "artifact": str(plan.artifact),

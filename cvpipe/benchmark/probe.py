@@ -59,8 +59,8 @@ class Probe:
             value.numpy()
 
     def warm_up(self) -> dict[int, int]:
-        """Answer batches of all sizes, the smallest first; return the largest growth of the
-        process, in bytes, up to each size.
+        """Call the signature on batches of all sizes, the smallest first. Return, for each size,
+        the peak memory so far minus the memory before loading, in bytes.
         """
         grown = {}
         for size in self._batches:
@@ -70,7 +70,7 @@ class Probe:
         return grown
 
     def measure(self, size: int, seconds: float) -> list[float]:
-        """Answer batches for at least `seconds`; return the duration of each call in seconds."""
+        """Call the signature for at least `seconds`; return the duration of each call in seconds."""
         # Warm the caches, which other processes have used since the last turn.
         self.call(size)
         times: list[float] = []

@@ -1,4 +1,6 @@
-"""Guards the contents of an artifact: all operations of answers, and none used only in training."""
+"""Guards the contents of an artifact: every operation that answers need, and no operation that only
+training uses.
+"""
 
 from __future__ import annotations
 
