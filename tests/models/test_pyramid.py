@@ -166,7 +166,8 @@ def test_a_pyramid_adds_all_coarser_maps_to_each():
 
 
 def test_a_pyramid_has_the_parameters_of_the_paper():
-    # Laterals are 1×1 and outputs 3×3, with 256 channels and, without norm, biases.
+    # Lateral convolutions are 1×1, and output convolutions 3×3. All have 256 channels, and biases,
+    # because there is no norm.
     inputs = [
         keras.Input((8 // 2**index, 8 // 2**index, channels))
         for index, channels in enumerate((512, 1024, 2048))
