@@ -1,4 +1,4 @@
-"""Guards `cvpipe info`: versions, processor, memory, devices and storage are printed, secrets not."""
+"""Guards `cvpipe info`: it prints facts about the machine and its storage, but no secrets."""
 
 from __future__ import annotations
 
