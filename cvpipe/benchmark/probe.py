@@ -70,7 +70,7 @@ class Probe:
         return grown
 
     def measure(self, size: int, seconds: float) -> list[float]:
-        """Call the signature for at least `seconds`; return the duration of each call in seconds."""
+        """Call the signature for at least `seconds`; return the seconds of each call."""
         # Warm the caches, which other processes have used since the last turn.
         self.call(size)
         times: list[float] = []

@@ -11,6 +11,8 @@ from cvpipe.fields import Field
 
 TOLERANCE = 1e-5
 """Largest difference of numbers, relative above 1."""
+ROUNDING = 100
+"""Factor of the tolerance up to which a difference may be due to rounding."""
 PIXELS = 1e-4
 """Largest fraction of pixels that may differ, because two classes are almost equally probable."""
 
@@ -67,7 +69,12 @@ def _close(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: To
     )
     # NaN sorts last, where it would count among the images that may differ by more.
     excused = 0 if np.isnan(differences).any() else int(tolerance.images * len(differences))
-    return _within(float(differences[: len(differences) - excused].max(initial=0)), tolerance.close)
+    worst, allowed = (
+        float(differences[: len(differences) - excused].max(initial=0)),
+        tolerance.close,
+    )
+    advice = "; if the network amplifies rounding, set export.tolerance"
+    return _within(worst, allowed, advice if worst <= ROUNDING * allowed else "")
 
 
 def _counts(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: Tolerance) -> float:
@@ -97,10 +104,10 @@ def _differences(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
     return np.abs(expected - actual) / np.maximum(np.abs(expected), 1)
 
 
-def _within(amount: float, allowed: float) -> float:
+def _within(amount: float, allowed: float, advice: str = "") -> float:
     # "amount > allowed" would be False for NaN.
     if not amount <= allowed:
-        raise Refused(f"differs from evaluation by {amount:.2e}; allowed is {allowed:.0e}")
+        raise Refused(f"differs from evaluation by {amount:.2e}; allowed is {allowed:.0e}{advice}")
     return amount
 
 
