@@ -65,7 +65,7 @@ MUTATIONS = {
         "data/test_orientation.py::test_every_orientation_is_turned_as_pillow_does[6-False]",
     ),
     "gate-passes-all": Mutation(
-        ("export/compare.py", "_RULES[field.compare](expected, given, field, tolerance)", "0.0"),
+        ("export/compare.py", "_RULES[field.compare](expected, actual, field, tolerance)", "0.0"),
         "export/test_compare.py::test_exact_answers_must_be_the_same_for_every_image",
     ),
     "gate-passes-nan": Mutation(
