@@ -153,8 +153,7 @@ def make_attacks(
 ) -> Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
     """Return a function that maps prepared images and their true classes to E batches of attacked
     images, one for each strength. The function is graph code. LEARNED methods learn their change
-    before this call returns.
-    The arguments are those of `accuracies`, for one model.
+    before this call returns. The arguments are those of `accuracies`, for one model.
     """
     balls = [make_ball(epsilon, plan.norm, model.prepare) for epsilon in epsilons]
     if plan.method in ("deepfool", "carlini_wagner"):

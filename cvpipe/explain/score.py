@@ -98,14 +98,14 @@ def feature_layer(network: keras.Model, name: str | None = None) -> keras.layers
 
 
 def _all_depend_on(network: keras.Model, layer: keras.layers.Layer) -> bool:
-    """Return True if each path from the image to an output goes through a layer."""
-    around = {id(x) for x in network.inputs}
+    """Return True if each path from the image to an output goes through the layer."""
+    reached_without = {id(x) for x in network.inputs}
     for operation in network.operations:
         if operation is layer or isinstance(operation, keras.layers.InputLayer):
             continue
-        if any(id(x) in around for x in keras.tree.flatten(operation.input)):
-            around |= {id(x) for x in keras.tree.flatten(operation.output)}
-    return not any(id(x) in around for x in network.outputs)
+        if any(id(x) in reached_without for x in keras.tree.flatten(operation.input)):
+            reached_without |= {id(x) for x in keras.tree.flatten(operation.output)}
+    return not any(id(x) in reached_without for x in network.outputs)
 
 
 def _maps(network: keras.Model) -> list[keras.layers.Layer]:
