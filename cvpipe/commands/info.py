@@ -16,7 +16,7 @@ from typing import Any
 from cvpipe import __version__
 from cvpipe.commands.command import add_command, add_examples, aligned, print_result
 
-# Packages whose version matters, and optional ones that add a command or a format.
+# Packages whose version matters, and optional packages that add a command or a format.
 PACKAGES = (
     *("tensorflow", "keras", "numpy", "protobuf", "pydantic", "tensorflow-datasets"),
     *("tf-models-official", "pillow", "libtpu", "ai-edge-litert", "onnxruntime", "openvino"),
@@ -27,7 +27,7 @@ INSTRUCTIONS = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16"),
     *("amx_tile", "amx_bf16", "amx_int8", "asimd", "sve", "bf16"),
 )
-# Environment variables that affect TensorFlow and cvpipe; no others are printed.
+# Environment variables that affect TensorFlow and cvpipe; other variables aren't printed.
 VARIABLES = (
     *("TF_CONFIG", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_NUM_INTRAOP_THREADS"),
     *("TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TPU_NAME"),
@@ -131,9 +131,9 @@ def _rows(result: Mapping[str, Any]) -> list[list[str]]:
     cpu, memory = result["cpu"], result["memory"]
     of_container = f", the container's {memory['container']} GiB" if "container" in memory else ""
     devices = [
-        f"{own['kind']} {own['name']}"
-        + (f", compute capability {own['compute_capability']}" if len(own) > 2 else "")
-        for own in result["devices"]
+        f"{device['kind']} {device['name']}"
+        + (f", compute capability {device['compute_capability']}" if len(device) > 2 else "")
+        for device in result["devices"]
     ]
     return [
         ["cvpipe", result["cvpipe"]],

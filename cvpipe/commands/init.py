@@ -44,8 +44,8 @@ def add(commands: Any) -> None:
         "--images",
         metavar="N",
         type=int,
-        help="for --model-garden: number of training images (default: assume that an epoch is the"
-        " steps between two evaluations)",
+        help="for --model-garden: number of training images (default: assume one evaluation per"
+        " epoch)",
     )
     parser.add_argument(
         "--task", choices=TASKS, help="task to learn (default: the task of the annotations)"

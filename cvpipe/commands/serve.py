@@ -63,7 +63,7 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
         "--port",
         type=int,
         default=8501,
-        help="port to listen on, 0 for any free one (default: %(default)s)",
+        help="port to listen on, 0 for any free port (default: %(default)s)",
     )
     group.add_argument(
         "--grpc-port",
