@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: single ones, and scenes with boxes or masks."""
+"""scikit-learn's handwritten digits: single digits, and scenes with boxes or masks."""
 
 from __future__ import annotations
 

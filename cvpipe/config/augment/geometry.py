@@ -87,9 +87,10 @@ class Elastic(Augmentation):
     shorter side (U-Net: 10 of 512 pixels).
     """
     points: Annotated[int, Field(ge=2, le=32)] = 3
-    """Number of grid points along each side; fewer are smoother.
+    """Number of grid points along each side. Fewer points give a smoother deformation.
 
-    If the displacements of adjacent points differ by more than their distance, the image folds.
+    If the displacements of adjacent points differ by more than the distance between the points, the
+    image folds.
     """
     fill: Fill = "constant"
     """Values for pixels from outside the image: zeros (constant), its mirror image (reflect), or
