@@ -63,7 +63,7 @@ def stored_size(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
             pixels or more than MAX_PIXELS.
     """
     sizes = [_jpeg_size, _png_size, _bmp_size, _webp_size]
-    size = choose(file_format, [noinline_branch(partial(own, encoded)) for own in sizes])
+    size = choose(file_format, [noinline_branch(partial(read, encoded)) for read in sizes])
     size = tf.ensure_shape(size, [2])
     with tf.control_dependencies([size_allowed(size[0], size[1])]):
         return tf.identity(size)

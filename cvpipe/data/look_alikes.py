@@ -60,7 +60,7 @@ def near_duplicates(thumbnails: np.ndarray, chosen: np.ndarray) -> Pairs:
     pairs = shown[candidates]
     blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
     difference = np.concatenate(
-        [_differences(thumbnails[own[:, 0]], thumbnails[own[:, 1]]) for own in blocks]
+        [_differences(thumbnails[block[:, 0]], thumbnails[block[:, 1]]) for block in blocks]
     )
     usual = _medians(pairs, difference, len(thumbnails))
     is_near = (difference <= MOST_DIFFERENT) & (
@@ -83,9 +83,9 @@ def _candidates(spectra: np.ndarray) -> np.ndarray:
     if neighbors < 1:
         return np.zeros((0, 2), np.int64)
     near = cKDTree(spectra).query(spectra, k=neighbors + 1)[1]
-    own = np.repeat(np.arange(len(spectra)), neighbors + 1)
-    pairs = np.sort(np.stack([own, near.reshape(-1)], axis=1), axis=1)
-    # The nearest neighbor of an image is the image itself, or an identical one.
+    image = np.repeat(np.arange(len(spectra)), neighbors + 1)
+    pairs = np.sort(np.stack([image, near.reshape(-1)], axis=1), axis=1)
+    # The nearest neighbor of an image is the image itself or an identical image.
     unique: np.ndarray = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
     return unique
 
@@ -107,15 +107,16 @@ def _spectra(thumbnails: np.ndarray, shown: np.ndarray) -> np.ndarray:
 def _medians(pairs: np.ndarray, difference: np.ndarray, images: int) -> np.ndarray:
     """Return the median difference of each image to its candidates, float64 [images].
 
-    It is infinity for images with fewer than three candidates, which aren't representative.
+    It is infinity for images with fewer than three candidates, because so few aren't
+    representative.
     """
-    image, own = pairs.T.reshape(-1), np.tile(difference, 2)
-    order = np.lexsort((own, image))
-    image, own = image[order], own[order]
+    image, values = pairs.T.reshape(-1), np.tile(difference, 2)
+    order = np.lexsort((values, image))
+    image, values = image[order], values[order]
     first = np.searchsorted(image, np.arange(images))
     count = np.bincount(image, minlength=images)
-    middle = np.minimum(first + count // 2, len(own) - 1)
-    return np.where(count >= 3, own[middle], np.inf)
+    middle = np.minimum(first + count // 2, len(values) - 1)
+    return np.where(count >= 3, values[middle], np.inf)
 
 
 def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -124,7 +125,7 @@ def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     The lower of two correlations is used: that of the thumbnails and that of their details.
     """
-    one, other = (_normalized(own.astype(np.float64)) for own in (first, second))
+    one, other = (_normalized(each.astype(np.float64)) for each in (first, second))
     moves = np.zeros((len(one), 4))
     for _ in range(STEPS):
         moves = np.clip(moves + _better(_moved(one, moves), other), -0.25, 0.25)
@@ -135,7 +136,7 @@ def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _better(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return a change of the moves, float64 [P, 4], that aligns `one` better with `other`."""
     grid = np.linspace(-1, 1, SIDE)
-    by_row, by_column = (own * (SIDE - 1) / 2 for own in np.gradient(one, axis=(1, 2)))
+    by_row, by_column = (each * (SIDE - 1) / 2 for each in np.gradient(one, axis=(1, 2)))
     slopes = np.stack([by_row, by_row * grid[:, np.newaxis], by_column, by_column * grid], axis=-1)
     slopes = _inner(slopes).reshape(len(one), -1, 4)
     left = _inner(other - one).reshape(len(one), -1, 1)
@@ -192,8 +193,8 @@ def _inner(images: np.ndarray) -> np.ndarray:
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    one, other = (_inner(own) for own in (one, other))
-    one, other = (own - own.mean(axis=(1, 2), keepdims=True) for own in (one, other))
+    one, other = (_inner(each) for each in (one, other))
+    one, other = (each - each.mean(axis=(1, 2), keepdims=True) for each in (one, other))
     spread = np.sqrt((one**2).sum(axis=(1, 2)) * (other**2).sum(axis=(1, 2)))
     correlation: np.ndarray = (one * other).sum(axis=(1, 2)) / np.maximum(spread, 1e-9)
     return correlation

@@ -37,7 +37,7 @@ class PublicSet(NamedTuple):
     folder: str = ""
     """Folder of the repository that becomes the data set; files outside it keep their paths."""
     choose: Callable[[Path], Iterator[str]] | None = None
-    """Given a folder with `paths`, adds lists and yields further files to fetch."""
+    """Writes lists into a folder with `paths`, and yields further files to fetch."""
     installed: Installed | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""Values of masks in records, and names for them if no file names them."""
+"""Values of masks in records, and class names for values that no file names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOOKED_AT = 50
 
 
 def mask_numbers(contents: Sequence[bytes]) -> list[int] | None:
-    """Return the values of some encoded masks, sorted, without the ignored one; None if a mask has
+    """Return the values of some encoded masks, sorted, without IGNORED_VALUE; None if a mask has
     colors.
 
     Raises:

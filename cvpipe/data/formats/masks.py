@@ -1,6 +1,6 @@
 """Masks named after their images, as CVAT, Roboflow and Supervisely write them.
 
-They are in another folder, or in the same folder with a suffix.
+Masks are in another folder than the images, or in the same folder with a suffix.
 """
 
 from __future__ import annotations
@@ -92,21 +92,21 @@ def _pairs(place: Place) -> Iterator[_Pair]:
         folders.setdefault(posixpath.dirname(name), {})[stem(name)] = name
     for folder, stems in folders.items():
         for suffix in SUFFIXES:
-            own = [n for s, n in stems.items() if s.removesuffix(suffix) in stems.keys() - {s}]
-            if own:
-                yield _Pair(folder, folder, suffix, own)
+            files = [n for s, n in stems.items() if s.removesuffix(suffix) in stems.keys() - {s}]
+            if files:
+                yield _Pair(folder, folder, suffix, files)
     for (a, in_a), (b, in_b) in itertools.permutations(folders.items(), 2):
         # Instance masks have no classes.
         if "SegmentationObject" in b.split("/") or not _go_together(a, b):
             continue
         for suffix in ("", *SUFFIXES):
-            own = [
+            files = [
                 n
                 for s, n in in_b.items()
                 if s.endswith(suffix) and s[: len(s) - len(suffix)] in in_a
             ]
-            if own and len(own) >= 0.5 * len(in_b):
-                yield _Pair(a, b, suffix, own)
+            if files and len(files) >= 0.5 * len(in_b):
+                yield _Pair(a, b, suffix, files)
                 break
 
 
@@ -224,8 +224,8 @@ def _classes(place: Place, values: _Values) -> tuple[dict[str, Any], list[str]]:
     if ignored:
         keys["ignore_colors"] = ignored
     unnamed = [color for color in shares if color not in named and color not in ignored]
-    told = where and any(row["color"] in named for row in classes)
-    remarks = [f"{where} names the classes"] if told else []
+    is_used = where and any(row["color"] in named for row in classes)
+    remarks = [f"{where} names the classes"] if is_used else []
     if unnamed:
         shown = ", ".join(f"{color} {shares[color]:.1%}" for color in unnamed[:8])
         remarks.append(
@@ -240,12 +240,14 @@ def _is_stray(color: str, named: Mapping[Any, str], shares: Mapping[str, float])
 
 
 def _named(place: Place, by_color: bool) -> tuple[dict[Any, str], str]:
-    """Return the class names by value or color, and the path of the file with them."""
+    """Return the class names by value or color, and the path of the file that names them."""
     for name in place.files.names():
         last = posixpath.basename(name)
         text = place.text(name) if last in _READERS else None
         found = _READERS[last](text) if text else {}
-        wanted = {value: own for value, own in found.items() if isinstance(value, str) == by_color}
+        wanted = {
+            value: label for value, label in found.items() if isinstance(value, str) == by_color
+        }
         if wanted:
             return wanted, place.key(name)
     return {}, ""

@@ -18,7 +18,7 @@ _LOOKED_AT = 200
 
 
 def first_of(wanted: Sequence[str], known: Sequence[str]) -> str | None:
-    """Return the first wanted name that is known; None if none is."""
+    """Return the first wanted name that is known; None if no name is known."""
     return next((name for name in wanted if name in known), None)
 
 
@@ -55,8 +55,8 @@ def _form(
     """Return the keys for the meaning of a box's four numbers.
 
     The last two are taken for width and height. They are taken for right and bottom if more than
-    10% of the boxes would otherwise extend beyond their images, and over 90% of them exceed left
-    and top.
+    10% of the boxes would otherwise extend beyond their images, and if they exceed left and top in
+    more than 90% of the boxes.
     """
     with_boxes = [number for number, row in enumerate(rows) if _boxes(row, box)]
     found = [

@@ -64,7 +64,7 @@ class Table(NamedTuple):
 
 
 def open_tables(files: Files, path: str) -> dict[str, list[Table]]:
-    """Open the Parquet files of each split, or of one named "all".
+    """Open the Parquet files of each split, or of one split named "all".
 
     Raises:
         DataError: there is no Parquet file, one is damaged, or pyarrow is missing.

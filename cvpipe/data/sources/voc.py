@@ -53,7 +53,8 @@ class _Image(NamedTuple):
 
 
 def voc(config: Voc) -> dict[str, Source]:
-    """Return the splits that have lists, or one named "all". Files are read on demand.
+    """Return the splits, or one split named "all" if the data has no splits. Files are read on
+    demand.
 
     A missing image is a bad record; its objects are left out and counted.
 

@@ -55,7 +55,7 @@ def annotated_images(
 
 def _examples(source: Source) -> Iterator[tuple[dict[str, np.ndarray], bool]]:
     """Yield the result of `_load` for each example, and True; or zeros and False if it fails."""
-    # Without autotuning, which may take long to stop; see `stream.prefetch`.
+    # Without autotuning, which may take long to stop (`batching.prefetch`).
     options = tf.data.Options()
     options.autotune.enabled = False
     loaded = readable_or_zeros(

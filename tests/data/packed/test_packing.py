@@ -18,7 +18,7 @@ import pytest
 from conftest import DIGITS, ROOT, small_config
 from cvpipe.cli import main
 from cvpipe.data.packed.reduce import Reduction
-from cvpipe.data.packed.shard import Shelf
+from cvpipe.data.packed.shard import ShardWriter
 from cvpipe.errors import ConfigError
 from packed_data import pack_all, write_labeled
 
@@ -38,9 +38,9 @@ def test_shards_that_failed_are_all_that_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, written = write_labeled(tmp_path / "photos"), []
-    write = Shelf.write
+    write = ShardWriter.write
 
-    def counted(shelf: Shelf, index: np.ndarray, file: Path) -> Any:
+    def counted(shelf: ShardWriter, index: np.ndarray, file: Path) -> Any:
         written.append(file.name)
         if len(written) in (3, 4):
             file.write_bytes(b"half")
@@ -48,7 +48,7 @@ def test_shards_that_failed_are_all_that_is_written_again(
         return write(shelf, index, file)
 
     pack_all(config, tmp_path / "whole")
-    monkeypatch.setattr(Shelf, "write", counted)
+    monkeypatch.setattr(ShardWriter, "write", counted)
     with pytest.raises(KeyboardInterrupt):
         pack_all(config, tmp_path / "packed")
     there = contents(tmp_path / "packed")
@@ -69,7 +69,7 @@ def test_shards_that_failed_are_all_that_is_written_again(
 def test_a_place_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     config = small_config()
     pack_all(config, tmp_path / "packed")
-    with pytest.raises(ConfigError, match="was packed from other options"):
+    with pytest.raises(ConfigError, match="was packed with other options"):
         pack_all(config, tmp_path / "packed", Reduction(longest_side=4))
     with pytest.raises(ConfigError, match="was packed from other data"):
         pack_all(write_labeled(tmp_path / "photos"), tmp_path / "packed")

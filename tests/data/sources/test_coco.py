@@ -162,15 +162,15 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "no images": (changed(lambda rows: rows.update(images=[])), "lists no image"),
     "no key": (
         changed(lambda rows: rows["annotations"][1].pop("bbox")),
-        r"annotations\[1\] has no 'bbox'; mend or remove it",
+        r"annotations\[1\] has no 'bbox'; correct or remove it",
     ),
     "no id": (
         changed(lambda rows: rows["images"][1].update(id=1.5)),
-        r"id of images\[1\] is 1.5, but must be a whole number or text; mend or remove the entry",
+        r"id of images\[1\] is 1.5, but must be a whole number or text; correct or remove it",
     ),
     "an id twice": (
         changed(lambda rows: rows["images"][1].update(id=9)),
-        "2 of the images have the id 9; give each its own",
+        "2 of the images have the id 9; make the ids unique",
     ),
     "a name twice": (
         changed(lambda rows: rows["categories"][1].update(name="toothbrush")),
@@ -194,7 +194,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "no height": (
         changed(lambda rows: rows["images"][1].update(height=0)),
-        "height of image 3 is 0, but must be a number above 0; mend it, or leave out both",
+        "height of image 3 is 0, but must be a number above 0; correct it, or leave out both",
     ),
 }
 

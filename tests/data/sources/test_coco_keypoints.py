@@ -169,7 +169,7 @@ def test_a_fault_is_named_with_its_place(tmp_path: Path, fault: str) -> None:
 def test_splits_of_other_keypoints_are_refused(tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, broken(lambda people: people["categories"][1]["skeleton"].pop()), name="test")
-    with pytest.raises(DataError, match="test.json: keypoints or skeleton aren't those of"):
+    with pytest.raises(DataError, match="test.json: keypoints or skeleton differ from those of"):
         coco(section(tmp_path, test=CocoSplit(annotations="test.json", images="photos")))
 
 

@@ -249,7 +249,7 @@ def test_a_flag_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
                 images=[{"id": 3, "file_name": "3.png", "height": 90_000, "width": 90_000}],
                 annotations=[],
             ),
-            "image 3 has 90000 x 90000 pixels, and at most 100,000,000 are allowed; mend its width",
+            "image 3 has 90000 x 90000 pixels, and at most 100,000,000 are allowed; correct its",
         ),
     ],
 )

@@ -116,4 +116,4 @@ def test_the_layout_is_detected_from_its_files(bottle: Path) -> None:
         "mvtec",
         "bottle",
     )
-    assert "only the folder good, and test beside it 2 kinds of defects" in found.why
+    assert "only the folder good, and test beside it has 2 kinds of defects" in found.why

@@ -199,7 +199,7 @@ def test_each_fault_is_named_with_its_row(tmp_path: Path) -> None:
     write(file, held(FILES[:1]), OBJECTS, objects=[{"bbox": [[1, 2, 3, 4]], "category": ["cow"]}])
     fails("no class is called 'cow'; known: yak, ant", objects=True)
     write(file, held(FILES[:1]), objects=[{"bbox": [[1, 2, 3, 4]] * 2, "category": [0, None]}])
-    fails("row 0 object 1: 'category' is empty; mend or remove the object", objects=True)
+    fails("row 0 object 1: 'category' is empty; correct or remove the object", objects=True)
     write(file, held(FILES[:1]), OBJECTS, objects=[{"bbox": [[1, np.nan, 3, 4]], "category": [0]}])
     fails("row 0 object 0: a coordinate isn't a finite number", objects=True)
     write(file, held(FILES[:1]), OBJECTS, objects=[{"bbox": [[1, 2, 3, 4]], "kind": [0]}])

@@ -442,7 +442,7 @@ def test_each_fault_is_an_error_sentence(tmp_path: Path) -> None:
     fails("'\\[1\\]' in 'category' is neither a number nor a name", objects=True)
     for empty in (None, ""):
         write_tar(file, with_json(as_objects([[1, 2, 3, 4]] * 2, [1, empty])))
-        fails("p/0.jpg object 1: 'category' is empty; mend or remove the object", objects=True)
+        fails("p/0.jpg object 1: 'category' is empty; correct or remove the object", objects=True)
     write_tar(file, with_json({"objects": []}))
     fails("no training sample has an object in .json", objects=True)
     with pytest.raises(DataError, match=r"samples of \.jpg, \.txt, but no class, objects or"):
