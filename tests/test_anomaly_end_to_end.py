@@ -64,7 +64,7 @@ def test_a_run_leaves_a_report_with_pictures_and_a_threshold(run: Run) -> None:
 
 
 @pytest.mark.soak
-def test_a_run_that_is_continued_has_the_bits_of_one_that_was_not(run: Run, tmp_path: Path) -> None:
+def test_a_resumed_run_has_the_same_bits_as_an_uninterrupted_run(run: Run, tmp_path: Path) -> None:
     train(tiny("train.epochs=2", "train.pictures=false"), tmp_path / "whole")
     train(tiny("train.pictures=false"), tmp_path / "parts")
     train(tiny("train.epochs=2", "train.pictures=false"), tmp_path / "parts")

@@ -103,8 +103,8 @@ def test_the_core_names_no_task_no_annotation_and_no_answer(path: Path) -> None:
     assert not named
     known = imports(path)
     for task in TASKS:
-        for room in ("tasks", "answers", "pictures", "config"):
-            assert f"cvpipe.{room}.{task}" not in known
+        for part in ("tasks", "answers", "pictures", "config"):
+            assert f"cvpipe.{part}.{task}" not in known
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,6 @@ def test_answering_an_image_imports_little(artifact: Path, tmp_path: Path) -> No
 
 def test_nothing_below_the_commands_imports_the_trainer_to_open_data() -> None:
     for path in PACKAGE.glob("**/*.py"):
-        room = path.relative_to(PACKAGE).parts[0]
-        if room not in ("commands", "training"):
+        part = path.relative_to(PACKAGE).parts[0]
+        if part not in ("commands", "training"):
             assert "cvpipe.training.train" not in imports(path), path

@@ -365,9 +365,9 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_a_mistake_in_a_file_is_a_sentence_with_its_line(tmp_path: Path, name: str) -> None:
     old, new, expected = FILES[name]
-    said = complaint(write(tmp_path, replaced(old, new)))
-    assert said.startswith(expected)
-    assert "\n" not in said
+    message = complaint(write(tmp_path, replaced(old, new)))
+    assert message.startswith(expected)
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "3"])
@@ -378,7 +378,7 @@ def test_a_pipeline_is_a_mapping(tmp_path: Path, text: str) -> None:
     )
 
 
-def test_all_mistakes_are_said_at_once_unknown_keys_first(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once_unknown_keys_first(tmp_path: Path) -> None:
     text = replaced("epochs: 20", "epoch: 20").replace("channels: 1", "channels: 2")
     assert complaint(write(tmp_path, text)).splitlines() == [
         "p.yaml:18: unknown key 'train.epoch'; did you mean 'epochs'?",
@@ -399,7 +399,7 @@ def test_all_mistakes_are_said_at_once_unknown_keys_first(tmp_path: Path) -> Non
         ("qqqqqqqqq", "look under pipelines/"),
     ],
 )
-def test_a_missing_file_is_said_with_the_nearest_one(
+def test_a_missing_file_is_reported_with_the_most_similar_file(
     path: str, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
@@ -408,7 +408,7 @@ def test_a_missing_file_is_said_with_the_nearest_one(
     assert str(error.value) == f"{path}: no such pipeline file; {hint}"
 
 
-def test_what_is_no_text_file_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_bytes(b"\xff\xfe\x00")
     assert (
         complaint(tmp_path / "p.yaml") == "p.yaml: not a text file in UTF-8; give a pipeline file"
@@ -534,22 +534,22 @@ def test_a_mistake_in_an_override_is_a_sentence_with_the_override(
     )
 
 
-def test_a_mistake_in_the_file_is_no_fault_of_an_override_elsewhere(tmp_path: Path) -> None:
+def test_a_mistake_in_the_file_is_not_blamed_on_an_unrelated_override(tmp_path: Path) -> None:
     text = replaced("epochs: 20", "epochs: x")
     assert complaint(write(tmp_path, text), "train.batch_size=8", "seed=1").startswith(
         "p.yaml:18: 'train.epochs'"
     )
 
 
-def test_the_last_override_that_set_a_key_is_the_one_to_blame(tmp_path: Path) -> None:
-    said = complaint(write(tmp_path), "train.epochs=1", "train.epochs=x", "train.batch_size=8")
-    assert said.startswith("--set train.epochs=x: ")
+def test_a_mistake_is_blamed_on_the_last_override_of_its_key(tmp_path: Path) -> None:
+    message = complaint(write(tmp_path), "train.epochs=1", "train.epochs=x", "train.batch_size=8")
+    assert message.startswith("--set train.epochs=x: ")
     assert complaint(write(tmp_path), "schedule.final=x", "schedule={kind: nope}").startswith(
         "--set schedule={kind: nope}: "
     )
 
 
-def test_an_override_that_makes_half_a_section_is_to_blame_for_the_rest(tmp_path: Path) -> None:
+def test_a_missing_key_is_blamed_on_the_override_that_created_its_section(tmp_path: Path) -> None:
     text = replaced("schedule:\n  kind: cosine\n  warmup_epochs: 1\n", "")
     assert (
         complaint(write(tmp_path, text), "schedule.final=0.1")
@@ -637,7 +637,7 @@ def test_dates_and_words_such_as_no_are_text(tmp_path: Path) -> None:
     assert config_file.load(write(tmp_path), ["name=2020-01-01"]).name == "2020-01-01"
 
 
-def test_the_files_name_is_the_runs_where_it_has_none(tmp_path: Path) -> None:
+def test_a_run_without_a_name_is_named_after_its_file(tmp_path: Path) -> None:
     assert config_file.load(write(tmp_path)).name == "p"
     assert config_file.load(write(tmp_path, BASE + "name: other\n")).name == "other"
     for file, name in (
@@ -653,7 +653,7 @@ def test_the_files_name_is_the_runs_where_it_has_none(tmp_path: Path) -> None:
     "override, key",
     [("data.source.kind=idx", "data.source.kind"), ("train.epochs=9", "train.epochs")],
 )
-def test_only_the_data_of_a_saved_configuration_can_be_elsewhere(
+def test_only_the_data_of_a_saved_configuration_can_be_overridden(
     tmp_path: Path, override: str, key: str
 ) -> None:
     config = config_file.load(write(tmp_path))
@@ -662,7 +662,7 @@ def test_only_the_data_of_a_saved_configuration_can_be_elsewhere(
         config_file.with_data(config, [override])
 
 
-def test_what_contains_itself_is_a_sentence(tmp_path: Path) -> None:
+def test_a_value_that_contains_itself_is_an_error_sentence(tmp_path: Path) -> None:
     assert "contains itself" in complaint(write(tmp_path, "augment: &a [*a]\n"))
 
 
@@ -762,7 +762,7 @@ def described(field: dict[str, Any], schema: dict[str, Any]) -> bool:
     )
 
 
-def test_every_field_of_the_schema_says_what_it_is() -> None:
+def test_every_field_of_the_schema_has_a_description() -> None:
     # The description of a section describes its key `kind`.
     silent = [
         name
@@ -773,7 +773,7 @@ def test_every_field_of_the_schema_says_what_it_is() -> None:
     assert len(list(fields(SCHEMA))) > 50
 
 
-def test_every_section_says_what_it_is() -> None:
+def test_every_section_has_a_description() -> None:
     assert [name for name, section in SCHEMA["$defs"].items() if "description" not in section] == []
 
 
@@ -797,7 +797,7 @@ def test_the_schema_offers_only_what_fits_the_task(task: str, section: str, key:
     assert key not in offered["properties"] and offered["additionalProperties"] is False
 
 
-# -- a task of one's own
+# -- an additional task
 # ------------------------------------------------------------------------------------
 
 
@@ -848,7 +848,7 @@ def sketching(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("sketching")
-def test_a_pipeline_of_another_task_loads_and_comes_back_from_json(tmp_path: Path) -> None:
+def test_a_pipeline_of_an_additional_task_loads_and_comes_back_from_json(tmp_path: Path) -> None:
     config = config_file.load(write(tmp_path, SKETCHING))
     assert isinstance(config, Sketching) and config.strokes == 5
     assert [type(op) for op in config.augment] == [Flip, Stroke]
@@ -860,7 +860,7 @@ def test_a_pipeline_of_another_task_loads_and_comes_back_from_json(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("sketching")
-def test_mistakes_know_of_another_task(tmp_path: Path) -> None:
+def test_error_messages_include_an_additional_task(tmp_path: Path) -> None:
     assert complaint(write(tmp_path, BASE + "strokes: 3\n")) == (
         "p.yaml:20: 'strokes' is for task: sketching, not for task: classification; leave it out"
     )

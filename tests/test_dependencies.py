@@ -65,7 +65,7 @@ def resolve(*words: str) -> dict[str, str]:
     if "error sending request" in done.stderr or "Failed to fetch" in done.stderr:
         pytest.skip("no package index can be reached")
     assert done.returncode == 0, done.stderr
-    return {canonicalize_name(own.name): str(own.specifier) for own in parsed(done.stdout)}
+    return {canonicalize_name(each.name): str(each.specifier) for each in parsed(done.stdout)}
 
 
 @pytest.mark.soak

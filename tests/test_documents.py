@@ -20,17 +20,17 @@ class Reader(HTMLParser):
     """A parser that collects tags and text."""
 
     def __init__(self) -> None:
-        """Read nothing yet."""
+        """Start without tags and text."""
         super().__init__()
         self.tags, self.text = list[str](), ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take a tag."""
+        """Collect a tag."""
         self.tags.append(tag)
         self.text += dict(attrs).get("alt") or ""
 
     def handle_data(self, data: str) -> None:
-        """Take text."""
+        """Collect text."""
         self.text += data
 
 

@@ -1,4 +1,4 @@
-"""Guards a classifier from end to end: train, evaluate, export, serve, ask."""
+"""Guards a classifier from end to end: train, evaluate, export, serve, request answers."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def quarantined(photos: Path) -> dict[str, str]:
     return {str(Path(row["record"]).relative_to(photos)): row["reason"] for row in rows}
 
 
-def test_one_percent_broken_finishes_and_is_counted_exactly(train: Cvpipe, photos: Path) -> None:
+def test_one_percent_of_broken_files_is_counted_exactly(train: Cvpipe, photos: Path) -> None:
     broken = ["train/017.png", "train/160.png", "test/050.png"]
     for name in broken:
         (photos / name).write_bytes((photos / name).read_bytes()[:-30])
@@ -97,7 +97,9 @@ def test_one_percent_broken_finishes_and_is_counted_exactly(train: Cvpipe, photo
 
 
 @pytest.mark.soak
-def test_thirty_percent_broken_stops_and_says_so(train: Cvpipe, photos: Path) -> None:
+def test_thirty_percent_of_broken_files_stop_the_run_with_an_error(
+    train: Cvpipe, photos: Path
+) -> None:
     for number in range(0, TRAIN, 10):
         for name in (f"train/{number + n:03}.png" for n in range(3)):
             (photos / name).write_bytes(b"garbage")
@@ -162,7 +164,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
 
 
 @pytest.mark.soak
-def test_a_disk_that_fills_up_leaves_the_checkpoint_before_it_and_the_run_goes_on_later(
+def test_a_full_disk_keeps_the_previous_checkpoint_and_the_run_resumes_later(
     train: Cvpipe, photos: Path
 ) -> None:
     longer = ("--set", "train.epochs=2", "--set", "train.evaluate_every=1")

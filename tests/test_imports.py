@@ -92,7 +92,7 @@ def test_imports_point_up_the_list(path: Path) -> None:
         assert place(other) <= place(module), f"{module} imports {other}"
 
 
-def test_the_command_stands_last() -> None:
+def test_the_command_line_is_last_in_the_order() -> None:
     assert place("cli") > max(
         place(name) for name in ("data.stream", "training.train", "serving.server")
     )

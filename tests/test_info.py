@@ -25,7 +25,7 @@ def test_versions_processor_and_memory_are_those_of_this_machine(cvpipe: Cvpipe)
     assert [device["kind"] for device in result["devices"]] == [k for k in seen if k != "CPU"]
 
 
-def test_lines_are_for_people(cvpipe: Cvpipe) -> None:
+def test_each_line_begins_with_its_fact(cvpipe: Cvpipe) -> None:
     _, out, _ = cvpipe("info")
     first = [line.split()[0] for line in out.splitlines()]
     assert first[:2] == ["cvpipe", "python"]

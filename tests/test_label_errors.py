@@ -77,7 +77,7 @@ def test_most_planted_label_errors_are_in_the_first_percents_of_the_list(
     assert page.count("<figure>") == 30
 
 
-def test_runs_that_are_no_folds_or_not_all_are_named(
+def test_runs_that_are_not_all_folds_of_one_cross_validation_are_named(
     trained_run: Path, tmp_path: Path, cvpipe: Cvpipe
 ) -> None:
     code, _, err = cvpipe("mistakes", trained_run, "--to", tmp_path / "to")

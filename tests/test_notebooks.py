@@ -117,7 +117,7 @@ def test_a_run_and_its_artifact_are_shown(
 
 
 @pytest.mark.soak
-def test_color_photos_are_shown_from_the_notebooks_own_folder_without_an_artifact(
+def test_the_notebook_shows_color_photos_when_run_in_its_folder_without_an_artifact(
     photos_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(photos_run))
@@ -131,7 +131,7 @@ def test_color_photos_are_shown_from_the_notebooks_own_folder_without_an_artifac
 
 
 @pytest.mark.soak
-def test_images_that_a_run_wants_and_styles_are_shown(
+def test_the_notebook_on_generated_images_shows_its_figures(
     trained_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
@@ -142,7 +142,9 @@ def test_images_that_a_run_wants_and_styles_are_shown(
 
 
 @pytest.mark.soak
-def test_what_a_run_sees_is_shown(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_on_features_shows_its_figures(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
     monkeypatch.setenv("CVPIPE_LIMIT", "30")
     done = execute(EXPLAIN, EXPLAIN.parent)
@@ -153,7 +155,9 @@ def test_what_a_run_sees_is_shown(trained_run: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.soak
-def test_how_a_run_is_fooled_is_shown(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_on_attacks_shows_its_figures(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
     monkeypatch.setenv("CVPIPE_LIMIT", "30")
     done = execute(ADVERSARIAL, ADVERSARIAL.parent)

@@ -106,7 +106,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_a_pipeline_stands_over_its_base(tmp_path: Path) -> None:
+def test_a_pipeline_overrides_its_base(tmp_path: Path) -> None:
     write(tmp_path, "whole.yaml", f"name: whole\n{WHOLE}")
     write(tmp_path, "longer.yaml", "base: whole.yaml\ntrain:\n  epochs: 9\n")
     variant = write(

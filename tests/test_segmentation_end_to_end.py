@@ -146,7 +146,7 @@ def test_the_export_passes_the_gate(exported: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("run", ["stretched"], indirect=True)
-def test_the_export_passes_the_gate_in_a_process_of_its_own(run: Run, tmp_path: Path) -> None:
+def test_the_export_passes_the_gate_in_a_new_process(run: Run, tmp_path: Path) -> None:
     export(run, tmp_path)
     assert read_about(tmp_path / "1")["gate"]["max_difference"] <= 1e-5
 
@@ -244,7 +244,7 @@ for height, width in ((64, 64), (2149, 1479), (4000, 4000)):
 
 
 @pytest.mark.soak
-def test_memory_is_bounded_by_the_image_not_by_what_the_network_makes_of_it(exported: Path) -> None:
+def test_memory_is_bounded_by_the_image_not_by_feature_maps(exported: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(exported)],
         capture_output=True,
@@ -357,7 +357,7 @@ def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> No
         ("prepare={size: [64, 48], resize: letterbox}", "model.head={kind: fcn, output_stride: 4}"),
     ],
 )
-def test_masks_of_another_size_than_the_network_are_learned_by_heart(
+def test_a_batch_with_masks_of_another_size_is_overfitted(
     squares: Path, how: tuple[str, ...]
 ) -> None:
     config = without_regularization(

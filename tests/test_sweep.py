@@ -46,8 +46,8 @@ BEST_RATE = 0.03
 
 
 def train_a_known_function(config: Config, folder: Path) -> None:
-    """Write a run without training. Its score is highest at a learning rate of 0.03, and the higher
-    the lower the dropout.
+    """Write a run without training. Its score is highest at a learning rate of 0.03, and increases
+    as the dropout decreases.
     """
     run = Run(folder)
     run.start(
@@ -169,7 +169,7 @@ def draws(seed: int, space: Sequence[Any], count: int) -> list[dict[str, Any]]:
     return values
 
 
-def test_the_seed_decides_what_is_drawn() -> None:
+def test_the_seed_decides_the_drawn_values() -> None:
     space = [Range("a", 1e-4, 1.0, log=True), Range("b", 0.0, 1.0), Choices("c", ("x", "y"))]
     assert draws(3, space, 5) == draws(3, space, 5) != draws(4, space, 5)
 
@@ -219,7 +219,7 @@ def test_a_narrowed_range_holds_the_best_values_and_lies_within_the_range(
         np.testing.assert_allclose(900 - finer.low, finer.high - 1100, rtol=0.1)
 
 
-def test_only_the_best_quarter_of_what_succeeded_says_where_to_search_on() -> None:
+def test_only_the_best_quarter_of_successful_trials_narrows_the_ranges() -> None:
     ranked = [{"values": {"a": float(a), "c": "x"}, "round": 1, "score": 1.0 - a} for a in range(8)]
     failed = {"values": {"a": 100.0, "c": "x"}, "round": 1, "score": None}
     space = (Range("a", 0.0, 100.0), Choices("c", ("x", "y")))
@@ -264,7 +264,7 @@ def test_later_rounds_search_around_the_best_trials_and_come_closer_to_the_optim
 ) -> None:
     trials = swept[1]["trials"]
     for number in (2, 3):
-        # The trials of the rounds before, which are still sorted by their scores.
+        # The trials of earlier rounds, which are still sorted by their scores.
         for dimension in narrowed(
             check(SEARCH, load), [trial for trial in trials if trial["round"] < number], 6
         ):
@@ -333,7 +333,7 @@ class _Plugins:
         self.logdir, self.flags, self.multiplexer = "", None, None
 
 
-def test_a_sweep_that_was_stopped_makes_the_trials_of_one_that_was_not(
+def test_a_stopped_sweep_makes_the_same_trials_as_an_uninterrupted_sweep(
     swept: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     trained: list[str] = []
@@ -363,15 +363,15 @@ def test_a_sweep_that_was_stopped_makes_the_trials_of_one_that_was_not(
     assert len(longer["trials"]) == 24 and len(trained) == 25
 
 
-def test_a_pipeline_with_a_base_is_swept_as_one(tmp_path: Path) -> None:
+def test_a_pipeline_with_a_base_is_swept_as_one_pipeline(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(DIGITS.read_text(encoding="utf-8"), encoding="utf-8")
     file = tmp_path / "variant.yaml"
     file.write_text("base: base.yaml\nmodel:\n  backbone: resnet8\n", encoding="utf-8")
-    own = Plan(file, TINY[2:], ("model.dropout=0,0.1",), trials=2)
-    result = sweep(own, tmp_path / "sweep", train_a_known_function)
+    variants = Plan(file, TINY[2:], ("model.dropout=0,0.1",), trials=2)
+    result = sweep(variants, tmp_path / "sweep", train_a_known_function)
     config = config_file.load(result["pipeline"])
-    assert config == own.load(["model.dropout=0"]) and config.name == "variant"
-    assert config_file.load(tmp_path / "sweep" / "pipeline.yaml") == own.load()
+    assert config == variants.load(["model.dropout=0"]) and config.name == "variant"
+    assert config_file.load(tmp_path / "sweep" / "pipeline.yaml") == variants.load()
 
 
 def test_another_sweep_does_not_go_into_the_same_folder(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_another_sweep_does_not_go_into_the_same_folder(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
 
 
-def test_values_that_do_not_go_together_fail_their_trial_alone(tmp_path: Path) -> None:
+def test_incompatible_values_fail_only_their_trial(tmp_path: Path) -> None:
     search = ("train.batch_size=6,8", "train.accumulate=1,4")
     result = sweep(
         plan(*search, overrides=[*TINY, "train.batch_size=8"]),
@@ -505,7 +505,7 @@ def test_each_configuration_is_cross_validated_on_every_fold(tmp_path: Path) -> 
 
 
 @pytest.mark.soak
-def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Path) -> None:
+def test_a_stopped_and_repeated_trial_has_the_same_bits_as_cvpipe_train(tmp_path: Path) -> None:
     folder, options = (
         tmp_path / "sweep",
         {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True},
@@ -539,9 +539,9 @@ def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Pat
     with subprocess.Popen(alone, **options) as other, subprocess.Popen(command, **options) as first:  # type: ignore[call-overload]
         assert any("epoch 1/2" in line for line in first.stderr)
         first.send_signal(signal.SIGINT)
-        out, said = first.communicate()
-        assert first.returncode == Interrupted.exit_code, said
-        assert "The same command continues the sweep" in said and out == ""
+        out, output = first.communicate()
+        assert first.returncode == Interrupted.exit_code, output
+        assert "The same command continues the sweep" in output and out == ""
         assert other.communicate() and other.returncode == 0
     done = subprocess.run(command, check=False, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr

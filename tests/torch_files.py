@@ -21,7 +21,7 @@ class Name(NamedTuple):
     name: str
 
     def __call__(self) -> None:
-        """Satisfy the pickler, which asks whether it can be called."""
+        """Do nothing. The pickler only checks that the object is callable."""
 
 
 class Call(NamedTuple):

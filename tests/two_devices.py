@@ -1,4 +1,4 @@
-"""Scripts that see this processor as two devices, in a process of their own."""
+"""Scripts that see this processor as two devices, in a new process."""
 
 from __future__ import annotations
 

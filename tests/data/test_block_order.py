@@ -56,11 +56,11 @@ def test_neighbors_stay_together_and_blocks_differ_from_epoch_to_epoch() -> None
     seen = set()
     for epoch in epochs(examples, block, 6):
         steps = np.diff(epoch) % examples
-        # Within a block, each number is followed by the next one.
+        # Within a block, each number is followed by the next number.
         ends = np.flatnonzero(steps != 1)
         assert (ends % block == block - 1).all() and len(ends) > examples / block * 0.9
         blocks = epoch[: examples // block * block].reshape(-1, block)
-        seen |= {frozenset(own) for own in blocks.tolist()}
+        seen |= {frozenset(each) for each in blocks.tolist()}
         # The blocks are far from sorted.
         assert abs(np.corrcoef(blocks[:, 0], np.arange(len(blocks)))[0, 1]) < 0.3
     assert len(seen) > 4 * (examples // block)
@@ -135,7 +135,7 @@ def test_packed_data_read_ahead_trains_on_the_same_examples(
     order = dataclasses.replace(
         plain, ahead=ReadAhead(keys["block"], keys["ahead"], lambda records: None)
     )
-    # The plain source in the order of the packed one's records.
+    # The plain source in the order of the packed source's records.
     [first, second] = (
         list(
             training_batches(
@@ -153,7 +153,7 @@ def test_packed_data_read_ahead_trains_on_the_same_examples(
             assert plain.read(tf.constant(index, tf.int64))["label"] == label
 
 
-def test_neighbors_are_read_by_one_request_and_what_fails_is_read_alone(
+def test_neighbors_are_read_by_one_request_and_failed_records_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     requests: list[tuple[str, int, int]] = []
@@ -171,7 +171,8 @@ def test_neighbors_are_read_by_one_request_and_what_fails_is_read_alone(
     ranges = np.stack([np.arange(10), np.arange(10) + 1], axis=1)
     checksums = np.array([zlib.crc32(bytes([n % 10])) for n in range(20)], np.uint32)
     reader = Shards(["a", "b"], [ranges, ranges], checksums, {3: "was missing"}, 20)
-    # A gap of two records, between 1 and 4, is read too; one of three, between 4 and 8, isn't.
+    # A gap of two records, between 1 and 4, is read, too. A gap of three records, between 4 and 8,
+    # isn't.
     reader.announce(np.array([8, 12, 9, 10, 11, 4, 1]))
     assert [reader.read(record) for record in (4, 12, 9)] == [b"\4", b"\2", b"\x09"]
     assert sorted(requests) == [("a", 1, 5), ("a", 8, 10), ("b", 0, 3)]

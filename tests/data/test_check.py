@@ -92,7 +92,7 @@ def test_every_broken_file_is_named_once_with_its_reason(tmp_path: Path) -> None
     assert result["splits"]["all"]["kinds"] == {"PNG RGB": 1}
 
 
-def test_what_is_only_broken_has_no_sizes(tmp_path: Path) -> None:
+def test_a_split_of_broken_files_has_no_sizes(tmp_path: Path) -> None:
     write_classes(tmp_path, {"a": [b"", b""], "b": [b"x"]})
     result = check(opened(tmp_path), 3)
     assert result["splits"]["all"]["sizes"] == {} and len(result["broken"]) == 3
@@ -105,8 +105,8 @@ def test_duplicates_are_those_that_a_comparison_of_all_pairs_finds(tmp_path: Pat
     contents = [png(seed) for seed in range(12)]
     placed: dict[tuple[str, str, str], bytes] = {}
     for split, name in product(("train", "test"), "ab"):
-        own = [contents[n] for n in random.integers(0, len(contents), 6)]
-        for file, content in zip(write_classes(tmp_path / split, {name: own}), own):
+        chosen = [contents[n] for n in random.integers(0, len(contents), 6)]
+        for file, content in zip(write_classes(tmp_path / split, {name: chosen}), chosen):
             placed[split, name, str(file)] = content
     result = check(opened(tmp_path), 3)
     expected: dict[str, set[frozenset[str]]] = {
@@ -161,7 +161,8 @@ def test_leaks_and_contradictions_are_faults_and_repetitions_are_not(
 ) -> None:
     different = noise(4 * 3, 3, 1).reshape(4, 3, 3, 1)
     sources = [
-        arrays(different[own], ["xy".index(name) for name in names]) for own, names in (train, test)
+        arrays(different[each], ["xy".index(name) for name in names])
+        for each, names in (train, test)
     ]
     result = check(dict(zip(("train", "test"), sources)), 1)
     assert {kind for kind in ("leaks", "contradictions", "repeated") if result[kind]} == faults
@@ -229,7 +230,7 @@ def test_a_name_that_is_not_utf_8_can_be_printed_and_written(tmp_path: Path) -> 
     assert json.loads((tmp_path / "broken.jsonl").read_text())["record"].endswith("b\udcff.jpg")
 
 
-def test_the_watch_hears_of_every_example_at_last() -> None:
+def test_the_last_call_of_the_callback_has_the_number_of_all_examples() -> None:
     heard: list[tuple[int, int]] = []
     check(
         {"all": digits(Digits(kind="digits"))["all"].subset(np.arange(100))},
@@ -373,9 +374,7 @@ def test_the_command_exits_with_1_when_something_is_wrong_and_changes_no_file(
     assert {file: file.read_bytes() for file in photos.rglob("*.jpg")} == before
 
 
-def test_the_command_takes_no_folder_that_holds_something_else(
-    cvpipe: Cvpipe, tmp_path: Path
-) -> None:
+def test_the_command_refuses_a_folder_with_other_content(cvpipe: Cvpipe, tmp_path: Path) -> None:
     (tmp_path / "report.md").write_text("mine")
     code, out, err = cvpipe(
         "data", "check", ROOT / "pipelines" / "classification" / "digits.yaml", "--to", tmp_path

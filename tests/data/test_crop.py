@@ -108,7 +108,7 @@ def test_the_pixels_are_those_of_the_whole_image_to_the_bit(name: str, channels:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", DECODED_WHOLE)
-def test_what_no_window_can_be_decoded_of_is_decoded_whole(name: str, channels: int) -> None:
+def test_a_file_whose_window_cannot_be_decoded_is_decoded_whole(name: str, channels: int) -> None:
     np.testing.assert_array_equal(*both_ways(DECODED_WHOLE[name], channels=channels))
 
 
@@ -138,7 +138,7 @@ def test_a_reduced_crop_looks_like_the_whole_one(reduction: int, orientation: in
     assert abs(alone - whole).mean() < 2.5 and abs(alone - whole).max() < 16
 
 
-def test_a_crop_is_reduced_only_while_it_has_the_pixels_that_are_seen() -> None:
+def test_a_crop_is_reduced_only_if_it_keeps_enough_pixels() -> None:
     # One pixel less than twice the size in one direction, so the crop isn't reduced.
     op = RandomResizedCrop(op="random_resized_crop", area=(1.0, 1.0), aspect=(80 / 79,) * 2)
     file = encode(noise(79, 80), "JPEG", subsampling=0)

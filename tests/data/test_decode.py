@@ -210,8 +210,8 @@ NARROW = {
 
 @pytest.mark.parametrize("name", NARROW)
 def test_a_bmp_of_other_pixels_is_refused_by_name(name: str, channels: int) -> None:
-    encoded, said = NARROW[name]
-    with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+    encoded, message = NARROW[name]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         eagerly(encoded, channels)
 
 

@@ -33,8 +33,8 @@ def git(folder: Path, *words: str) -> str:
 
 
 def committed(folder: Path) -> str:
-    """Make a folder a repository of two commits, the second changing each file; return the
-    first.
+    """Turn a folder into a repository of two commits, the second of which changes each file; return
+    the first.
     """
     git(folder, "init", "--quiet")
     git(folder, "config", "uploadpack.allowFilter", "true")
@@ -48,7 +48,7 @@ def committed(folder: Path) -> str:
 
 
 def upstream(known: PublicSet, folder: Path) -> str:
-    """Make a repository with files at the paths of a data set's; return its first commit."""
+    """Make a repository with files at the paths of a data set; return its first commit."""
     for path in [*known.paths, "elsewhere/unused.bin"]:
         file = folder / path
         file = file if file.suffix or file.name == "LICENSE" else file / "images/1.jpg"

@@ -70,7 +70,7 @@ def test_eager_and_graph_agree() -> None:
 
 
 @pytest.mark.parametrize("examples", [3, *soaked(2, 10)])
-def test_every_example_is_as_often_at_every_position(examples: int) -> None:
+def test_every_example_is_equally_often_at_every_position(examples: int) -> None:
     epochs = 600
     index, _ = batch_order(
         tf.constant(0, tf.int64), seed=0, examples=examples, batch_size=epochs * examples
@@ -123,7 +123,7 @@ def test_every_example_of_every_epoch_has_its_own_randomness() -> None:
     assert len(set(keys)) == 3 * 20 * 50 * 3
 
 
-def test_keys_stay_apart_up_to_the_limits_they_promise() -> None:
+def test_keys_differ_up_to_the_documented_limits() -> None:
     largest = example_seed(
         2**31 - 1, tf.constant(2**32 - 1, tf.int64), tf.constant(2**56 - 1, tf.int64)
     ).numpy()

@@ -301,7 +301,7 @@ def test_one_center_view_is_an_image_without_views() -> None:
     assert views_of(image, "center", 16, 20).shape == (2, 8, 10, 3)
 
 
-def test_views_need_images_that_hold_the_input() -> None:
+def test_views_must_be_at_least_as_large_as_the_input() -> None:
     with pytest.raises(
         ConfigError,
         match="test_time.sides must be lengths of at least 10, the longer side of prepare.size",

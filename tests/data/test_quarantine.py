@@ -150,7 +150,7 @@ def test_a_record_is_counted_and_written_once(tmp_path: Path) -> None:
     ]
 
 
-def test_what_was_noted_before_counts_again_only_if_it_is_still_bad_and_is_not_written_twice(
+def test_a_noted_record_counts_again_only_if_still_bad_and_is_not_written_twice(
     tmp_path: Path,
 ) -> None:
     source, files = make(tmp_path, [b"", b"text", JPEG])

@@ -136,7 +136,7 @@ def test_every_epoch_shows_every_example_once_with_its_label(source: Source) -> 
     np.testing.assert_array_equal(whole["weight"], np.ones(3 * EXAMPLES))
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_others(source: Source) -> None:
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(source: Source) -> None:
     first, again, other = (
         joined(train(source, pipeline(f"train.batch_size={EXAMPLES}", f"seed={seed}"), last=1))
         for seed in (5, 5, 6)
@@ -152,7 +152,7 @@ def test_an_example_looks_different_in_every_epoch(source: Source) -> None:
     assert len({image.tobytes() for image in whole["image"]}) == 4 * EXAMPLES
 
 
-def test_starting_at_a_step_is_skipping_what_comes_before(arrays: Source) -> None:
+def test_starting_at_a_step_equals_skipping_earlier_steps(arrays: Source) -> None:
     assert_same(train(arrays, pipeline(), first=2), train(arrays, pipeline())[2:])
 
 
@@ -190,7 +190,7 @@ def test_without_augmentation_training_shows_what_evaluation_shows(source: Sourc
 
 
 @pytest.mark.parametrize("examples, batch_size", [(11, 4), (3, 8), (8, 4), (1, 1), (5, 1)])
-def test_evaluation_covers_every_example_once_and_fills_up_with_weight_0(
+def test_evaluation_covers_every_example_once_and_pads_with_weight_0(
     arrays: Source, examples: int, batch_size: int
 ) -> None:
     part = arrays.subset(np.arange(examples))
@@ -312,7 +312,7 @@ def test_a_bad_record_keeps_its_slot_and_touches_no_other(
     assert list(quarantine.names) == [str(files[bad])]
 
 
-def test_a_bad_last_record_is_counted_once_however_often_it_fills_up(
+def test_a_bad_last_record_is_counted_once_however_often_it_is_repeated_as_padding(
     source: Source, files: list[Path]
 ) -> None:
     spoil(files[-1], "garbage")
@@ -376,7 +376,7 @@ TILES = "prepare={size: [16, 12], resize: tile, overlap: 4, normalize: channels}
 WHOLE = [(30, 40), (16, 12), (50, 20)]
 
 
-def test_what_is_measured_of_images_for_tiles_is_that_of_whole_images() -> None:
+def test_statistics_of_images_for_tiles_are_those_of_whole_images() -> None:
     source, config = with_masks(WHOLE, WHOLE), segmenter(TILES)
     shown = np.concatenate(list(plain_images(source, config.prepare, np.arange(3))))
     stretched = config.with_one_view().prepare

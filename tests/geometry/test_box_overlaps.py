@@ -45,7 +45,7 @@ def test_pairwise_iou_equals_its_definition_for_every_pair() -> None:
 
 
 @pytest.mark.parametrize("name", ["giou", "diou", "ciou"])
-def test_overlaps_of_box_by_box_equal_the_papers(name: str) -> None:
+def test_overlaps_of_corresponding_boxes_equal_the_papers(name: str) -> None:
     a, b = some_boxes(2, 40), some_boxes(3, 40)
     given = getattr(geometry, name)(a, b)
     np.testing.assert_allclose(given, [by_hand(p, q)[name] for p, q in zip(a, b)], atol=1e-5)
@@ -96,7 +96,7 @@ def test_the_weight_of_cious_aspect_has_no_gradient() -> None:
     np.testing.assert_allclose(tape.gradient(given, a), expected, atol=1e-3)
 
 
-def test_centers_and_corners_turn_into_each_other() -> None:
+def test_centers_and_corners_are_converted_into_each_other() -> None:
     corners = some_boxes(4, 3, 6)
     centers = geometry.to_centers(corners)
     np.testing.assert_allclose(geometry.to_corners(centers), corners, atol=1e-6)

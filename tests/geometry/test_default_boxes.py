@@ -46,7 +46,7 @@ def test_ssd512_begins_at_seven_percent_and_ends_at_ninety() -> None:
     assert default_boxes(ssd512_layers())[-4, 2] == pytest.approx(0.9)
 
 
-def test_boxes_come_by_row_column_and_then_size_as_a_head_is_flattened() -> None:
+def test_boxes_are_ordered_by_row_column_and_size_like_a_flattened_head() -> None:
     layer = Layer((2, 3), 0.2, 0.4, (3.0,))
     given = default_boxes([layer]).reshape(2, 3, layer.per_cell, 4)
     np.testing.assert_allclose(

@@ -122,9 +122,14 @@ def check(
     given = COMPILED[jit](kind, candidates)(
         boxes, scores, tf.constant(score), tf.constant(iou), tf.constant(most)
     )
-    own = boxes if boxes.ndim == 4 else np.repeat(boxes[:, :, np.newaxis], scores.shape[2], 2)
+    boxes_of_classes = (
+        boxes if boxes.ndim == 4 else np.repeat(boxes[:, :, np.newaxis], scores.shape[2], 2)
+    )
     expected = padded(
-        [by_hand(*image, kind, score, iou, most, candidates) for image in zip(own, scores)]
+        [
+            by_hand(*image, kind, score, iou, most, candidates)
+            for image in zip(boxes_of_classes, scores)
+        ]
     )
     assert {name: value.dtype for name, value in given.items()} == {
         name: value.dtype for name, value in expected.items()
@@ -217,7 +222,7 @@ def test_the_answer_equals_tensorflows_own_suppression() -> None:
     np.testing.assert_array_equal(given["classes"], theirs.nmsed_classes)
 
 
-def test_suppression_runs_where_the_number_of_images_is_open() -> None:
+def test_suppression_runs_with_an_unknown_number_of_images() -> None:
     boxes, scores = scene("random")
     run = tf.function(
         lambda b, s: suppress(

@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 from cvpipe.config.augment.augmentation import Fill
 from cvpipe.geometry.warp import rotation, sample, shearing, translation, warp
 
-# SciPy's names of our fills outside the image.
+# SciPy's names for our modes of filling pixels outside the image.
 MODES = {"constant": "grid-constant", "reflect": "reflect", "nearest": "nearest"}
 TRANSFORMS = {
     "turned": rotation(0.7, 9, 7),
@@ -157,7 +157,7 @@ def test_a_shear_of_45_degrees_moves_each_line_a_pixel_more() -> None:
         np.testing.assert_allclose(slanted[row], expected, atol=1e-3)
 
 
-def test_known_shapes_stay_known_and_unknown_ones_work() -> None:
+def test_known_shapes_stay_known_and_unknown_shapes_work() -> None:
     known = tf.data.Dataset.from_tensors(noise(6, 5)).map(
         lambda image: warp(image, translation(1, 0), "nearest")
     )

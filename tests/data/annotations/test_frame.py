@@ -130,7 +130,7 @@ def shown(source: Source) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return image.numpy(), {key: value.numpy() for key, value in turned.items()}
 
 
-def assert_on_the_bright(source: Source) -> None:
+def assert_on_the_bright_rectangle(source: Source) -> None:
     image, annotations = shown(source)
     assert "frame_size" not in annotations
     [box] = annotations["boxes"] * np.tile(image.shape[:2], 2)
@@ -147,7 +147,7 @@ def test_boxes_refer_to_the_frame_that_the_stated_size_fits(
     tmp_path: Path, make: Any, orientation: int, frame: str, times: float
 ) -> None:
     write(tmp_path, orientation)
-    assert_on_the_bright(make(tmp_path, *drawn(orientation, frame, times)))
+    assert_on_the_bright_rectangle(make(tmp_path, *drawn(orientation, frame, times)))
 
 
 @pytest.mark.parametrize("frame, times", FRAMES)
@@ -181,17 +181,17 @@ def test_points_refer_to_the_frame_that_the_stated_size_fits(
 
 @pytest.mark.parametrize("make", [as_voc, as_coco])
 @pytest.mark.parametrize("on_upright", [False, True])
-def test_a_key_decides_where_a_size_fits_both_frames(
+def test_a_key_decides_if_a_size_fits_both_frames(
     tmp_path: Path, make: Any, on_upright: bool
 ) -> None:
     write(tmp_path, 3)
     frame = drawn(3, "upright" if on_upright else "stored", 1)
-    assert_on_the_bright(make(tmp_path, *frame, upright=on_upright))
+    assert_on_the_bright_rectangle(make(tmp_path, *frame, upright=on_upright))
 
 
 def test_a_size_that_fits_both_frames_is_that_of_the_stored_photo(tmp_path: Path) -> None:
     write(tmp_path, 2)
-    assert_on_the_bright(as_coco(tmp_path, *drawn(2, "stored", 1)))
+    assert_on_the_bright_rectangle(as_coco(tmp_path, *drawn(2, "stored", 1)))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -207,7 +207,7 @@ def test_without_sizes_annotations_refer_to_the_upright_photo(tmp_path: Path, ki
 
 def test_a_key_makes_fractions_refer_to_the_stored_photo(tmp_path: Path) -> None:
     write(tmp_path, 8)
-    assert_on_the_bright(as_yolo(tmp_path, *drawn(8, "stored", 1), upright=False))
+    assert_on_the_bright_rectangle(as_yolo(tmp_path, *drawn(8, "stored", 1), upright=False))
 
 
 @pytest.mark.parametrize("on_upright", [False, True])
@@ -275,7 +275,7 @@ def test_merged_sources_keep_their_frames(tmp_path: Path) -> None:
     plain = parts[0].annotation(Boxes)
     merged = merge([{"train": part} for part in parts])["train"]
     for index in range(2):
-        assert_on_the_bright(merged.subset(np.array([index])))
+        assert_on_the_bright_rectangle(merged.subset(np.array([index])))
     # Boxes without frames lie on the stored image.
     joined = Boxes.join([plain, dataclasses.replace(plain, frames=None)], [1, 1])
     assert joined.frames is not None and joined.frames.upright.tolist() == [True, False]

@@ -116,7 +116,7 @@ def test_examples_are_changed_in_different_ways_and_each_always_in_the_same() ->
     assert len(set(first)) == 30
 
 
-def test_every_operation_is_tried_here() -> None:
+def test_every_operation_is_tested_here() -> None:
     union, _ = typing.get_args(ClassificationAugmentation)
     names = [
         typing.get_args(section.model_fields["op"].annotation)[0]
@@ -176,7 +176,7 @@ def test_every_operation_works_on_any_image_and_is_the_same_eagerly_and_in_a_gra
     assert different, "nothing changes"
 
 
-def test_lighting_without_colors_is_a_bug_of_the_caller() -> None:
+def test_lighting_without_colors_fails_an_assertion() -> None:
     with pytest.raises(AssertionError, match="pca_lighting"):
         augment({"image": tf.constant(IMAGE)}, key(0), [PcaLighting(op="pca_lighting")], (5, 5))
 

@@ -396,17 +396,15 @@ def test_blended_images_keep_the_objects_of_both() -> None:
 
 
 @pytest.mark.parametrize("given, others", PARTNERS, ids=["mosaic", "copy_paste", "object_mixup"])
-def test_operations_ask_for_partners_where_they_need_them(
-    given: dict[str, Any], others: int
-) -> None:
-    op, asked, example = operation(given), set(), painted(RECTANGLES[0])
+def test_operations_request_partners_only_if_needed(given: dict[str, Any], others: int) -> None:
+    op, requested, example = operation(given), set(), painted(RECTANGLES[0])
 
     def partner(number: int) -> Example:
-        asked.add(number)
+        requested.add(number)
         return painted(RECTANGLES[1], label=number)
 
     in_a_graph = in_map(lambda key: augment(unknown(example), key, [op], SIZE, partner=partner), 3)
-    assert asked == set(range(others)) and len(in_a_graph[0]["labels"]) >= 1
+    assert requested == set(range(others)) and len(in_a_graph[0]["labels"]) >= 1
     eager = augment(example, seed(1), [op], SIZE, partner=partner)
     np.testing.assert_allclose(in_a_graph[1]["image"], eager["image"], atol=1e-2)
     np.testing.assert_allclose(in_a_graph[1]["boxes"], eager["boxes"], atol=1e-6)
@@ -417,7 +415,7 @@ def test_operations_ask_for_partners_where_they_need_them(
         augment(example, seed(1), [op], SIZE)
 
 
-def test_every_operation_that_moves_things_is_tried_here() -> None:
+def test_every_operation_that_moves_objects_is_tested_here() -> None:
     union, _ = typing.get_args(DetectionAugmentation)
     names = {
         typing.get_args(section.model_fields["op"].annotation)[0]

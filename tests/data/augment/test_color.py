@@ -88,7 +88,7 @@ def test_pixels_stay_within_bounds_at_full_strength(channels: int) -> None:
 
 
 @pytest.mark.parametrize("strengths", [{"saturation": 1}, {"hue": 0.5}])
-def test_color_means_nothing_to_a_gray_image(strengths: dict[str, float]) -> None:
+def test_changes_of_color_leave_a_gray_image_unchanged(strengths: dict[str, float]) -> None:
     # Also for a gray image in three channels, which has no saturation or hue to change.
     for image in (noise(1), np.repeat(noise(1), 3, -1)):
         for changed in in_map(image, jitter(**strengths), 3):
@@ -103,7 +103,7 @@ def test_floats_and_integers_of_the_same_pixels_change_equally() -> None:
     )
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_others() -> None:
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
     op = jitter(**ALL)
     first, again = (in_map(noise(3), op, 20) for _ in range(2))
     assert [one.tobytes() for one in first] == [one.tobytes() for one in again]
@@ -139,7 +139,7 @@ def test_grayscale_is_luma_in_every_channel(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.2, 1.0])
-def test_grayscale_is_as_frequent_as_asked_for(probability: float) -> None:
+def test_grayscale_is_as_frequent_as_its_probability(probability: float) -> None:
     op = Grayscale(op="grayscale", probability=probability)
     data = tf.data.Dataset.range(500).map(
         lambda number: grayscale({"image": tf.constant(noise(3))}, seed(number), op)["image"]

@@ -109,7 +109,7 @@ def test_tiny_images_pass(op: Any, options: Any, shape: tuple[int, int]) -> None
 @pytest.mark.parametrize(
     "direction, mirrored", [("horizontal", np.s_[:, ::-1]), ("vertical", np.s_[::-1])]
 )
-def test_a_flip_of_probability_1_mirrors_and_one_of_0_nothing(
+def test_a_flip_mirrors_always_for_probability_1_and_never_for_0(
     direction: Any, mirrored: Any, dtype: Any
 ) -> None:
     image = noise(4, 5).astype(dtype)
@@ -120,7 +120,7 @@ def test_a_flip_of_probability_1_mirrors_and_one_of_0_nothing(
 
 
 @pytest.mark.parametrize("probability", [0.5, 0.1])
-def test_a_flip_is_as_frequent_as_asked_for(probability: float) -> None:
+def test_a_flip_is_as_frequent_as_its_probability(probability: float) -> None:
     image, count = noise(2, 3), 1000
     flipped = (
         images(flip, image, count, Flip(op="flip", probability=probability)) == image[:, ::-1]
@@ -235,7 +235,7 @@ def test_resized_crops_use_the_whole_range_of_areas_and_places() -> None:
     assert len({*zip(top.round(), left.round())}) > 200
 
 
-def test_all_places_of_a_crop_are_as_frequent() -> None:
+def test_all_places_of_a_crop_are_equally_frequent() -> None:
     # Nine sixteenths of 4 × 4 are 3 × 3, at one of four places.
     image, op = (
         noise(4, 4),
@@ -287,7 +287,7 @@ def test_a_short_side_crop_is_a_window_of_the_resized_image_and_all_windows_occu
     assert abs(matches.sum(0) - 20).max() < 4.5 * np.sqrt(20)
 
 
-def test_all_lengths_of_the_short_side_are_as_frequent() -> None:
+def test_all_lengths_of_the_short_side_are_equally_frequent() -> None:
     # The first channel is the row: its slope shows how far the image was stretched.
     crops = images(
         short_side_crop, PLACES, 600, ShortSideCrop(op="short_side_crop", sides=(60, 65)), (20, 20)
@@ -371,7 +371,7 @@ def test_a_lens_bends_by_browns_first_radial_term(fill: Any, mode: str) -> None:
             np.testing.assert_allclose(bent[..., channel], expected, atol=0.01)
 
 
-def test_displacements_are_normal_smooth_and_as_large_as_asked_for() -> None:
+def test_displacements_are_normal_smooth_and_have_the_configured_size() -> None:
     ramp = np.stack(np.mgrid[0:60, 0:90], -1).astype(np.float32)
     bent = images(elastic, ramp, 200, Elastic(op="elastic", share=0.02, fill="nearest")) - ramp
     # The middle of the image is a point of the grid of three.
@@ -400,7 +400,7 @@ def test_a_strength_of_0_changes_nothing(op: Any, options: Any) -> None:
 
 
 @pytest.mark.parametrize("fill", ["constant", "reflect", "nearest"])
-def test_what_comes_in_from_outside_is_what_was_asked_for(fill: Any) -> None:
+def test_pixels_from_outside_have_the_chosen_fill(fill: Any) -> None:
     white = np.full((9, 9, 1), 255, np.uint8)
     for op, options in (
         (rotate, Rotate(op="rotate", degrees=90, fill=fill)),

@@ -156,7 +156,7 @@ def test_masks_are_the_same_eagerly_and_in_a_graph_and_every_time(given: dict[st
 
 
 @each_move
-def test_what_isnt_in_the_image_is_ignored(given: dict[str, Any]) -> None:
+def test_pixels_from_outside_the_image_are_ignored(given: dict[str, Any]) -> None:
     gray = {
         "image": tf.fill([*SHAPE, 3], tf.constant(200, tf.uint8)),
         "mask": tf.ones([*SHAPE, 1], tf.uint8),
@@ -183,7 +183,7 @@ def test_a_mask_stays_where_nothing_moves(given: dict[str, Any]) -> None:
     assert different or given["op"] == "grayscale"
 
 
-def test_every_operation_that_masks_go_through_is_tried_here() -> None:
+def test_every_operation_for_masks_is_tested_here() -> None:
     union, _ = typing.get_args(SegmentationAugmentation)
     names = {
         typing.get_args(section.model_fields["op"].annotation)[0]

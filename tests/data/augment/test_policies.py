@@ -121,7 +121,7 @@ def test_a_policy_is_25_pairs_of_operations_with_probabilities_and_levels() -> N
         ("svhn", "policy_svhn"),
     ],
 )
-def test_policies_are_model_gardens(ours: str, theirs: str, model_garden: ModuleType) -> None:
+def test_policies_equal_model_gardens(ours: str, theirs: str, model_garden: ModuleType) -> None:
     policy, _ = POLICIES[ours]
     listed = [[(name(operation), *numbers) for operation, *numbers in steps] for steps in policy]
     assert listed == getattr(model_garden.AutoAugment, theirs)()
@@ -147,7 +147,7 @@ def test_rand_augment_has_the_papers_14_operations() -> None:
     }
 
 
-def test_levels_mean_what_they_mean_in_model_garden(
+def test_levels_have_the_same_strengths_as_in_model_garden(
     model_garden: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_garden, "_randomly_negate_tensor", lambda level: level)
@@ -183,7 +183,7 @@ def test_the_ends_of_the_ranges_are_those_of_the_papers_table() -> None:
 
 
 @pytest.mark.parametrize("policy", ["cifar10", "svhn"])
-def test_small_images_policies_have_the_strengths_of_the_authors_code_for_them(policy: str) -> None:
+def test_policies_for_small_images_have_the_strengths_of_the_authors_code(policy: str) -> None:
     table, strength_of = POLICIES[policy]
     # "int_parameter" and "float_parameter" of that code; translations are in pixels of 32.
     formulas: dict[str, Callable[[int], float]] = {
@@ -223,7 +223,7 @@ def test_stronger_levels_change_more_pixels_of_small_images_and_fewer_of_imagene
     assert (moved.numpy() != 200).mean() == 0.28
 
 
-def test_rand_augment_draws_every_operation_and_way_as_often() -> None:
+def test_rand_augment_draws_every_operation_and_sign_equally_often() -> None:
     expected: Counter[bytes] = Counter()
     for operation in RAND_AUGMENT:
         for share, outcome in outcomes(operation, 9):

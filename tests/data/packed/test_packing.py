@@ -1,4 +1,4 @@
-"""Guards packing: the same files whatever the number of workers and however often it was killed."""
+"""Guards packing: any number of workers and interruptions gives the same files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_files_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     assert len(first) > 6 and first == second
 
 
-def test_shards_that_failed_are_all_that_is_written_again(
+def test_only_shards_that_failed_are_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, written = write_labeled(tmp_path / "photos"), []
@@ -84,10 +84,10 @@ def test_the_command_prints_what_it_wrote(
 ) -> None:
     arguments = ["data", "pack", str(DIGITS), "--to", str(tmp_path / "packed")]
     assert main([*arguments, "--shard-size", "0.05", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["splits"]["all"]["examples"] == 1797 and said["splits"]["all"]["shards"] > 2
+    message = json.loads(capsys.readouterr().out)
+    assert message["splits"]["all"]["examples"] == 1797 and message["splits"]["all"]["shards"] > 2
     size = sum(path.stat().st_size for path in (tmp_path / "packed").glob("*.array_record"))
-    assert said["splits"]["all"]["bytes"] == size
+    assert message["splits"]["all"]["bytes"] == size
     assert main(arguments) == 0
     assert f"kind: packed, path: {tmp_path / 'packed'}" in capsys.readouterr().out
 

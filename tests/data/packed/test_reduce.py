@@ -34,8 +34,8 @@ def test_annotations_stay_where_they_were_on_the_image(name: str, tmp_path: Path
     config = CASES[name](tmp_path / "plain")
     pack_all(config, tmp_path / "packed", Reduction(SIDE), shard_bytes=10**6)
     plain, packed = (
-        next(iter(splits_of(own).values()))
-        for own in (config, packed_config(config, tmp_path / "packed"))
+        next(iter(splits_of(each).values()))
+        for each in (config, packed_config(config, tmp_path / "packed"))
     )
     assert plain.names() == packed.names() and plain.facts == packed.facts
     compared = 0

@@ -116,12 +116,12 @@ def test_objects_of_missing_and_of_unknown_images_are_left_out_and_counted(tmp_p
     assert source.counts().tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("flag, said", [("0", '"0"'), (2, "2"), ([], r"\[\]")])
-def test_a_flag_that_is_none_is_refused_with_its_place(
-    tmp_path: Path, flag: Any, said: str
-) -> None:
+@pytest.mark.parametrize("flag, output", [("0", '"0"'), (2, "2"), ([], r"\[\]")])
+def test_an_invalid_flag_is_refused_with_its_place(tmp_path: Path, flag: Any, output: str) -> None:
     wrong = changed(lambda rows: rows["annotations"][0].update(iscrowd=flag))
-    with pytest.raises(DataError, match=f"train.json: annotation 1 of image 3: iscrowd is {said},"):
+    with pytest.raises(
+        DataError, match=f"train.json: annotation 1 of image 3: iscrowd is {output},"
+    ):
         opened(write(tmp_path, wrong))
 
 
@@ -200,7 +200,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> None:
+def test_a_fault_is_reported_with_its_place(tmp_path: Path, mistake: str) -> None:
     instances, message = MISTAKES[mistake]
     with pytest.raises(DataError, match=message):
         opened(write(tmp_path, instances))
@@ -250,14 +250,14 @@ def test_ids_may_be_any_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [True, None, [1], "", float("inf")])
-def test_what_is_no_id_is_named(tmp_path: Path, bad: Any) -> None:
+def test_an_invalid_id_is_named(tmp_path: Path, bad: Any) -> None:
     path = write(tmp_path, changed(lambda rows: rows["images"][1].update(id=bad)))
     with pytest.raises(DataError, match=r"id of images\[1\] is .*, but must be a whole number or"):
         opened(path)
 
 
 @pytest.mark.parametrize("absent", ["missing", "null", "text"])
-def test_sizes_that_are_not_stated_are_the_images_own(tmp_path: Path, absent: str) -> None:
+def test_missing_sizes_are_read_from_the_images(tmp_path: Path, absent: str) -> None:
     def rewrite(rows: dict[str, Any]) -> None:
         for image in rows["images"]:
             for key in ("height", "width"):

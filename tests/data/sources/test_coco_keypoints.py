@@ -160,8 +160,8 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_named_with_its_place(tmp_path: Path, fault: str) -> None:
-    change, said = FAULTS[fault]
-    with pytest.raises(DataError, match=said) as raised:
+    change, message = FAULTS[fault]
+    with pytest.raises(DataError, match=message) as raised:
         coco(section(write(tmp_path, broken(change))))
     assert f"{tmp_path}/train.json" in str(raised.value)
 
@@ -174,16 +174,16 @@ def test_splits_of_other_keypoints_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "pairs, said",
+    "pairs, message",
     [
         ((("nose", "left_ear"),), "no keypoint is called 'left_ear'; did you mean 'left_eye'"),
         ((("nose", "left_eye"), ("nose", "right_eye")), "'nose' is given twice"),
     ],
 )
 def test_pairs_must_be_known_and_each_point_in_one(
-    tmp_path: Path, pairs: tuple[tuple[str, str], ...], said: str
+    tmp_path: Path, pairs: tuple[tuple[str, str], ...], message: str
 ) -> None:
-    with pytest.raises(DataError, match=f"data.source.flip_pairs: {said}"):
+    with pytest.raises(DataError, match=f"data.source.flip_pairs: {message}"):
         coco(section(write(tmp_path), flip_pairs=pairs))
 
 

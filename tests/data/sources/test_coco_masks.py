@@ -100,7 +100,7 @@ def test_a_single_polygon_needs_no_list_and_empty_polygons_are_ignored(given: An
 
 
 @pytest.mark.parametrize("given", [SQUARE, RUNS, RECTANGLE])
-def test_an_outline_that_makes_sense_has_no_fault(given: Any) -> None:
+def test_a_valid_outline_has_no_fault(given: Any) -> None:
     assert outline_fault(given, HEIGHT, WIDTH) is None
 
 
@@ -130,7 +130,7 @@ def test_an_outline_that_makes_sense_has_no_fault(given: Any) -> None:
         ({"size": [HEIGHT, WIDTH]}, NO_RUNS),
     ],
 )
-def test_outlines_that_make_no_sense_are_named(given: Any, fault: str) -> None:
+def test_the_fault_of_an_invalid_outline_is_named(given: Any, fault: str) -> None:
     assert outline_fault(given, HEIGHT, WIDTH) == fault
 
 
@@ -197,7 +197,7 @@ def test_chosen_classes_make_the_others_ignored(tmp_path: Path) -> None:
     )
 
 
-def test_an_outline_that_makes_no_sense_drops_its_object_alone(tmp_path: Path) -> None:
+def test_an_invalid_outline_drops_only_its_object(tmp_path: Path) -> None:
     bad = [
         {"id": 5, "image_id": 3, "category_id": 18, "segmentation": outline}
         for outline in ([], [[1, 1, 5, 1]], [])
@@ -220,7 +220,7 @@ def test_objects_of_unknown_images_are_left_out_and_counted(tmp_path: Path) -> N
     assert source.annotation(Mask).faults == {"image 77": {"of a missing image, left out": 2}}
 
 
-def test_a_flag_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
+def test_an_invalid_flag_is_refused_with_its_place(tmp_path: Path) -> None:
     rows = instances()["annotations"]
     rows[1]["iscrowd"] = "1"
     with pytest.raises(DataError, match='train.json: annotation 2 of image 7: iscrowd is "1", '):
@@ -253,7 +253,7 @@ def test_a_flag_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_become_masks_is_refused_when_the_source_is_opened(
+def test_annotations_that_cannot_become_masks_are_refused_when_the_source_is_opened(
     tmp_path: Path, content: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):

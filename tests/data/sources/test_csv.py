@@ -99,7 +99,7 @@ def test_tables_are_read_however_they_are_written(tmp_path: Path, writing: str) 
     assert source.read(tf.constant(1, tf.int64))["bytes"].numpy() == b"images/2.png"
 
 
-def test_an_absolute_path_is_itself(tmp_path: Path) -> None:
+def test_an_absolute_path_is_kept(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere")
     image = tmp_path / "elsewhere" / "images" / "5.png"
     source = opened(write(tmp_path / "data", train=f"{image},a\nimages/1.png,b\n"), header=False)[
@@ -276,7 +276,7 @@ def test_a_contradiction_shows_before_any_file_is_read(
         Csv(kind="csv", path="anywhere", train="train.csv", **settings)
 
 
-def test_what_is_held_out_is_the_same_from_a_folder_and_from_an_archive(tmp_path: Path) -> None:
+def test_held_out_images_are_the_same_from_a_folder_and_from_an_archive(tmp_path: Path) -> None:
     table = "".join(f"images/{n}.png,{n % 2}\n" for n in range(60))
     root = write(tmp_path / "data", train=table)
     sources = [

@@ -20,7 +20,7 @@ def section(**settings: Any) -> DigitScenes:
     )
 
 
-def test_splits_are_as_large_as_asked_for_and_hold_images_with_boxes() -> None:
+def test_splits_have_the_configured_sizes_and_contain_images_with_boxes() -> None:
     splits = digit_scenes(section(size=(96, 128), channels=1))
     assert {name: len(split) for name, split in splits.items()} == {
         "train": 60,

@@ -93,7 +93,7 @@ def test_a_missing_file_fails_when_it_is_read_and_no_sooner(opened: Files) -> No
         opened.read("aa.txt")
 
 
-def test_a_folder_gives_files_outside_it_too(tmp_path: Path) -> None:
+def test_files_outside_a_folder_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_bytes(b"outside")
     opened = open_files(str(as_folder(tmp_path)))
     names = ["../other.txt", str(tmp_path / "other.txt")]
@@ -128,7 +128,7 @@ def test_an_archive_that_shrank_or_vanished_is_an_error_of_the_record(tmp_path: 
         read(tf.constant(0, tf.int64))
 
 
-def test_what_is_too_large_is_never_unpacked(
+def test_a_file_that_is_too_large_is_never_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = open_files(str(as_zip(tmp_path))).reader(NAMES)

@@ -87,8 +87,8 @@ def test_a_part_misses_its_share_by_half_a_group_at_most(share: float, seed: int
 def test_classes_have_about_the_same_share(seed: int) -> None:
     source = drawn(seed, groups=150)
     _, held = hold_out(source, 0.2, "0 test", BY_FOLDER)
-    labels, own = (np.bincount(part.strata(), minlength=3) for part in (source, held))
-    assert abs(own / labels - 0.2).max() < 0.05
+    labels, held_labels = (np.bincount(part.strata(), minlength=3) for part in (source, held))
+    assert abs(held_labels / labels - 0.2).max() < 0.05
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -140,20 +140,20 @@ def test_a_group_is_a_folder_or_a_part_of_the_file_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "group, said",
+    "group, message",
     [
         (Group(folder=2), r"data.group.folder: 1 image of 2 in no group, such as /data/p2/b.jpg"),
         (Group(pattern=r"(\d+)\.jpg"), r"data.group.pattern: 1 image of 2 in no group"),
         (Group(column="patient"), "no column .patient.: this format has only images"),
     ],
 )
-def test_an_image_without_a_group_is_named(group: Group, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_an_image_without_a_group_is_named(group: Group, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         group_names(named("x/p1/1.jpg", "p2/b.jpg"), group)
 
 
 @pytest.mark.parametrize(
-    "values, said",
+    "values, message",
     [
         ({}, "none of the keys given; give one of column, folder and pattern"),
         ({"folder": 1, "column": "a"}, "column and folder given"),
@@ -162,8 +162,8 @@ def test_an_image_without_a_group_is_named(group: Group, said: str) -> None:
         ({"pattern": "(p)(1)"}, "has 2 pairs of parentheses"),
     ],
 )
-def test_an_invalid_section_of_groups_is_refused(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_an_invalid_section_of_groups_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Group(**values)
 
 

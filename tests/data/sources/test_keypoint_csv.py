@@ -104,10 +104,10 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_named_with_its_line(tmp_path: Path, fault: str) -> None:
-    table, said = FAULTS[fault]
+    table, message = FAULTS[fault]
     with pytest.raises(DataError) as raised:
         opened(write(tmp_path, train=table))
-    assert said in str(raised.value) and f"{tmp_path}/train.csv" in str(raised.value)
+    assert message in str(raised.value) and f"{tmp_path}/train.csv" in str(raised.value)
 
 
 def test_tables_of_other_points_are_refused(tmp_path: Path) -> None:

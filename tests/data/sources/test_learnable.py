@@ -61,7 +61,7 @@ def coco_source(root: Path, kind: type[Coco], **of_each: Any) -> Coco:
 
 
 @pytest.mark.parametrize(
-    "rows, said",
+    "rows, message",
     [
         (["0 30 20 8 9", "1 5 6 3 3"], "8 in pixels instead of fractions of the image, left out"),
         (["0 1.6 0.5 0.2 0.2"], "4 outside the image, left out"),
@@ -69,13 +69,13 @@ def coco_source(root: Path, kind: type[Coco], **of_each: Any) -> Coco:
     ],
 )
 def test_the_loss_of_all_objects_is_an_error_with_the_reason(
-    tmp_path: Path, rows: list[str], said: str
+    tmp_path: Path, rows: list[str], message: str
 ) -> None:
     with pytest.raises(DataError) as raised:
         open_splits(yolo_data(tmp_path, rows))
     assert str(raised.value).startswith(
         f"{tmp_path}: nothing to learn in 4 training images: no object is left (crowds and objects"
-        f" marked difficult are not learned); of the annotated objects {said}: labels/0.txt"
+        f" marked difficult are not learned); of the annotated objects {message}: labels/0.txt"
     )
     assert str(raised.value).endswith(
         "Correct the annotations, or set data.source to where they are"

@@ -138,7 +138,7 @@ def test_pixels_of_classes_that_are_not_chosen_are_ignored(tmp_path: Path) -> No
         )
 
 
-def test_an_example_is_described_by_what_its_mask_shows(tmp_path: Path) -> None:
+def test_an_example_is_described_by_the_classes_in_its_mask(tmp_path: Path) -> None:
     write(tmp_path, 2)
     (tmp_path / "train/masks/0.png").write_bytes(
         encode(np.array([[0, 0, 2, 255]], np.uint8)[..., None], "PNG")
@@ -148,7 +148,7 @@ def test_an_example_is_described_by_what_its_mask_shows(tmp_path: Path) -> None:
     assert (source.describe(0), source.describe(1)) == ("sky 50.0%, road 25.0%", "nothing")
 
 
-def test_what_has_no_partner_is_left_out_and_named(
+def test_images_and_masks_without_a_partner_are_left_out_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path, 6)
@@ -208,9 +208,9 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
 
 def test_values_without_meaning_are_refused_when_the_source_is_opened(tmp_path: Path) -> None:
     write(tmp_path, 8)
-    strange = labels(0).copy()
-    strange[0] = 7
-    (tmp_path / "train/masks/3.png").write_bytes(encode(strange, "PNG"))
+    changed = labels(0).copy()
+    changed[0] = 7
+    (tmp_path / "train/masks/3.png").write_bytes(encode(changed, "PNG"))
     (tmp_path / "train/masks/4.png").write_bytes(b"damaged")
     with pytest.raises(
         DataError,
@@ -233,7 +233,7 @@ def drawn(root: Path, *values: list[int]) -> Path:
     return root
 
 
-def test_masks_of_0_and_255_are_refused_and_what_is_advised_reads_them(tmp_path: Path) -> None:
+def test_masks_of_0_and_255_are_refused_and_the_advice_reads_them(tmp_path: Path) -> None:
     root = drawn(tmp_path, [0, 0, 0, 255], [0, 255, 0, 0])
     with pytest.raises(
         DataError,
@@ -253,7 +253,7 @@ def test_masks_of_0_and_255_are_refused_and_what_is_advised_reads_them(tmp_path:
     ]
 
 
-def test_what_is_advised_where_255_is_the_first_class_reads_masks_too(tmp_path: Path) -> None:
+def test_the_advice_for_255_as_the_first_class_reads_masks(tmp_path: Path) -> None:
     root = drawn(tmp_path, [1, 1, 255])
     with pytest.raises(DataError, match="the only class is 'object'") as error:
         masks(section(root, ("ground", "object")))
@@ -290,10 +290,10 @@ def test_classes_that_no_mask_shows_are_warned_of(
         assert not caplog.messages
         masks(section(drawn(tmp_path / "many", *[[0, 1]] * 20)))
         masks(section(drawn(tmp_path / "one class", [0, 0])))
-    said = [
+    output = [
         message.partition("no pixel of ")[2].partition(" in ")[0] for message in caplog.messages
     ]
-    assert said == ["road", "tree, road"]
+    assert output == ["road", "tree, road"]
     assert caplog.messages[0].startswith(
         "no pixel of road in 20 masks inspected, such as"
         f" {tmp_path / 'many/train/masks/0.png'}; add images"

@@ -143,12 +143,12 @@ def test_faults_are_reported_by_kind_with_the_first_files() -> None:
     faults = {f"{n}.xml": {"repeated, left out": 2} for n in range(6)} | {
         "6.xml": {"clipped to the image": 1}
     }
-    said = faults_in_words(faults)
-    assert said.startswith(
+    text = faults_in_words(faults)
+    assert text.startswith(
         "of the annotated objects 12 repeated, left out; 1 clipped to the image: 0.xml (2 repeated,"
         " left out), 1.xml"
     )
-    assert said.endswith("4.xml (2 repeated, left out) and 2 more files")
+    assert text.endswith("4.xml (2 repeated, left out) and 2 more files")
 
 
 def test_the_first_objects_of_an_image_are_kept_and_the_excess_is_counted() -> None:
@@ -254,7 +254,7 @@ def test_one_class_is_enough_to_detect(caplog: pytest.LogCaptureFixture) -> None
         Data(source=Digits(kind="digits"), only=("7",))
 
 
-def test_what_is_wrong_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_faults_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         splits = open_splits(DetectionData(source=SCENES, max_objects=1))
     [warning] = [message for message in caplog.messages if "beyond data.max_objects" in message]

@@ -23,7 +23,7 @@ from cvpipe.evaluation import batches_of
 from cvpipe.tasks import load_task
 from packed_data import CASES, assert_same, pack_all, packed_config, splits_of, write_labeled
 
-# Soaked, since others cover them: drawn images are arrays, as digits are, and photos with
+# Soaked, because other cases cover them: drawn images are arrays like the digits, and photos with
 # keypoints have boxes, too.
 LONG = ("labels of arrays", "keypoints")
 
@@ -32,7 +32,7 @@ LONG = ("labels of arrays", "keypoints")
 def both(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Config, Config]:
-    """A pipeline, and the same one with packed data."""
+    """A pipeline, and the same pipeline with packed data."""
     folder = tmp_path_factory.mktemp("packed")
     config = CASES[request.param](folder / "plain")
     pack_all(config, folder / "packed")
@@ -65,7 +65,7 @@ def photos(tmp_path: Path) -> tuple[Source, Config]:
     return splits_of(config)["all"], packed_config(config, tmp_path / "packed")
 
 
-def test_splits_batches_and_what_is_left_out_are_those_of_the_source(
+def test_splits_batches_and_left_out_records_are_those_of_the_source(
     both: tuple[Config, Config],
 ) -> None:
     plain, packed = both
@@ -85,11 +85,11 @@ def test_splits_batches_and_what_is_left_out_are_those_of_the_source(
     # The same records were left out, for the same reasons.
     assert list(left.values()) == list(also_left.values())
     assert all(
-        own.endswith(name.rpartition("/")[2]) for name, own in zip(left, also_left, strict=True)
+        each.endswith(name.rpartition("/")[2]) for name, each in zip(left, also_left, strict=True)
     )
 
 
-def test_tasks_ask_for_their_kind_of_annotation(tmp_path: Path) -> None:
+def test_tasks_require_their_kind_of_annotation(tmp_path: Path) -> None:
     pack_all(CASES["boxes"](tmp_path), tmp_path / "packed")
     with pytest.raises(DataError, match="packed data with boxes, but the task learns from label"):
         open_splits(packed_config(small_config(), tmp_path / "packed").data)
@@ -99,7 +99,7 @@ def test_digests_of_other_annotations_are_found_anew(tmp_path: Path) -> None:
     config = CASES["boxes"](tmp_path)
     pack_all(config, tmp_path / "packed")
     plain, packed = (
-        splits_of(own)["train"] for own in (config, packed_config(config, tmp_path / "packed"))
+        splits_of(each)["train"] for each in (config, packed_config(config, tmp_path / "packed"))
     )
     assert packed.known_digests is not None
     names = plain.classes[::-1]

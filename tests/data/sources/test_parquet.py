@@ -130,8 +130,8 @@ def test_boxes_of_each_form_are_found_and_read(form: str, as_lists: bool, tmp_pa
         )
 
     rows: list[Any] = [
-        {"bbox": [sides(box) for box in own], "category": numbers}
-        for own, numbers in zip(BOXES, CATEGORIES, strict=True)
+        {"bbox": [sides(box) for box in each], "category": numbers}
+        for each, numbers in zip(BOXES, CATEGORIES, strict=True)
     ]
     if not as_lists:
         rows = [

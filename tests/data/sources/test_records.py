@@ -48,9 +48,9 @@ def test_threads_get_what_they_ask_for(files: list[str]) -> None:
         "tfrecord", [Part(file, 0, len(records)) for file, records in zip(files, CONTENTS)], "here"
     )
     every = sum(CONTENTS, [])
-    asked = RANDOM.integers(0, len(every), 1000).tolist()
+    requested = RANDOM.integers(0, len(every), 1000).tolist()
     with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(read, asked)) == [every[number] for number in asked]
+        assert list(threads.map(read, requested)) == [every[number] for number in requested]
 
 
 @pytest.mark.parametrize(

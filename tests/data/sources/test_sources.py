@@ -116,7 +116,7 @@ def test_a_seed_chooses_the_splits() -> None:
     assert all(first[name] != other[name] for name in first)
 
 
-def test_a_seed_chooses_what_validates_where_the_test_split_is_given(tmp_path: Path) -> None:
+def test_a_seed_chooses_the_validation_split_if_the_test_split_is_given(tmp_path: Path) -> None:
     config = photos(
         tmp_path, {f"{split}/{name}": 20 for split in ("train", "test") for name in ("cat", "dog")}
     )

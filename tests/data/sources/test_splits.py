@@ -42,7 +42,7 @@ def counts_of(source: Source) -> list[int]:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9])
-def test_what_is_held_out_and_what_stays_are_all_examples_each_once_in_order(share: float) -> None:
+def test_both_parts_together_are_all_examples_each_once_in_order(share: float) -> None:
     source = labeled([50, 30, 7, 1])
     stay, held = (part.records.tolist() for part in hold_out(source, share, "0 1"))
     assert sorted(stay + held) == list(range(88))
@@ -65,7 +65,7 @@ def test_a_class_keeps_at_least_one_example(share: float) -> None:
     assert not (labels_of(held) == 0).any()
 
 
-def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
+def test_the_same_seed_holds_out_the_same_examples_and_another_seed_others() -> None:
     source = labeled([50, 50])
     first, again, other = (
         hold_out(source, 0.2, seed)[1].records.tolist() for seed in ("3", "3", "4")
@@ -73,9 +73,9 @@ def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
     assert first == again != other
 
 
-def test_what_is_held_out_depends_on_names_not_on_places() -> None:
-    # With more examples of a class, the test split grows by four, and at most as many former share
-    # that has grown.
+def test_held_out_examples_depend_on_names_not_on_positions() -> None:
+    # With more examples of a class, the test split grows by four, and at most four of its former
+    # examples are replaced.
     few, many = labeled([100]), labeled([120])
     before, after = (set(hold_out(source, 0.2, "0")[1].names()) for source in (few, many))
     kept_for_training = set(few.names()) - before
@@ -89,7 +89,7 @@ def test_names_of_any_bytes_can_be_ranked() -> None:
     assert len(hold_out(source, 0.2, "0")[1]) == 4
 
 
-def test_only_what_a_source_lacks_is_held_out() -> None:
+def test_only_missing_splits_are_held_out() -> None:
     train, test = labeled([40, 40]), labeled([9, 9])
     given = with_validation(
         with_test({"train": train, "validation": test, "test": test}, 0.5, 0), 0.5, 0

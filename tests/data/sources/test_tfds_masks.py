@@ -184,8 +184,8 @@ class TurnedPets(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registrati
     """One photo with an Exif orientation, and a mask in the stored (unrotated) orientation."""
 
     VERSION = tensorflow_datasets.core.Version("1.0.0")
-    # Orientation 6: the left edge of the stored photo is the top of the upright one, and its top
-    # edge is the right one.
+    # Orientation 6: the left edge of the stored photo is the top edge of the upright photo, and its
+    # top edge is the right edge.
     TURNED = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 
     def _info(self) -> Any:

@@ -47,7 +47,7 @@ def with_boxes(number: int, boxes: list[list[float]], labels: list[Any], **more:
     return {
         "image/encoded": FILES[number],
         "image/object/class/label": labels,
-        **{f"image/object/bbox/{side}": list(map(float, own)) for side, own in sides.items()},
+        **{f"image/object/bbox/{side}": list(map(float, each)) for side, each in sides.items()},
         **{f"image/object/{name}": value for name, value in more.items()},
     }
 
@@ -84,7 +84,7 @@ def test_shards_are_one_split_by_the_words_in_their_names(tmp_path: Path) -> Non
     write_tfrecord(tmp_path / "train-00001-of-00002", rows[3:])
     write_tfrecord(tmp_path / "validation-00000-of-00001", labeled(1))
     splits = labels(tmp_path)
-    assert {split: contents(own) for split, own in splits.items()} == {
+    assert {split: contents(each) for split, each in splits.items()} == {
         "train": FILES[:5],
         "validation": FILES[:1],
     }
@@ -105,13 +105,13 @@ def test_patterns_choose_the_files_of_a_split(tmp_path: Path) -> None:
     for name in ("x_00", "x_01", "x_02", "y"):
         write_tfrecord(tmp_path / f"sub/{name}.tfrecord", labeled(0, 1))
     splits = labels(tmp_path, train="sub/x_{00..01}.tfrecord", test="sub/y*")
-    assert {split: len(own) for split, own in splits.items()} == {"train": 4, "test": 2}
-    for patterns, said in (
+    assert {split: len(each) for split, each in splits.items()} == {"train": 4, "test": 2}
+    for patterns, message in (
         ({"train": "sub/x_{00..03}.*"}, r"data.source.train: no file sub/x_03\.\*"),
         ({"train": "*"}, r"no file \* in"),
         ({"train": "sub/*", "test": "sub/y*"}, "sub/y.tfrecord also fits data.source.train"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             labels(tmp_path, **patterns)
 
 
@@ -181,7 +181,7 @@ def test_an_archive_is_unpacked_and_read_like_a_folder(tmp_path: Path) -> None:
     write_tfrecord(tmp_path / "d/train.tfrecord", labeled(0, 1, 1))
     (tmp_path / "d/labels.txt").write_text("a\nb\n")
     plain, packed = (
-        labels(own, names="labels.txt") for own in (tmp_path / "d", zipped(tmp_path / "d"))
+        labels(each, names="labels.txt") for each in (tmp_path / "d", zipped(tmp_path / "d"))
     )
     assert contents(packed["train"]) == contents(plain["train"]) == FILES[:3]
     assert packed["train"].digest() == plain["train"].digest()
@@ -262,7 +262,7 @@ def test_masks_are_read_with_their_classes(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="the example has no 'image/segmentation/class/encoded'"):
         source.read(tf.constant(2, tf.int64))
-    found = {own.task: own.source for own in find_formats(str(tmp_path))}["segmentation"]
+    found = {each.task: each.source for each in find_formats(str(tmp_path))}["segmentation"]
     assert found["classes"] == ["class_0", "class_1", "class_2"]
     with pytest.raises(DataError, match="a value that no class has: 2"):
         masks(tmp_path, classes=("sky", "land"))

@@ -155,8 +155,8 @@ def via_of_version_1(objects: Objects) -> dict[str, str]:
 def table(objects: Objects) -> dict[str, str]:
     rows = [
         f"{name},{WIDTH},{HEIGHT},{label},{left},{top},{right},{bottom}"
-        for name, own in objects.items()
-        for label, (left, top, right, bottom) in own
+        for name, each in objects.items()
+        for label, (left, top, right, bottom) in each
     ]
     return {"boxes.csv": "\n".join(["filename,width,height,class,xmin,ymin,xmax,ymax", *rows])}
 
@@ -165,8 +165,8 @@ def open_images(objects: Objects) -> dict[str, str]:
     rows = [
         f"{name[:-4]},xclick,/m/{label},1,{left / WIDTH},{right / WIDTH},{top / HEIGHT}"
         f",{bottom / HEIGHT},0,0,0,0,0"
-        for name, own in objects.items()
-        for label, (left, top, right, bottom) in own
+        for name, each in objects.items()
+        for label, (left, top, right, bottom) in each
     ]
     head = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,"
     return {
@@ -236,7 +236,7 @@ def test_each_tool_gives_the_same_boxes_to_the_pixel(
     [source] = opened(place(write(tmp_path / "data", writer(SET))), keys).values()
     assert source.classes == ("cat", "dog")
     wanted = {
-        name: [(label, list(map(float, box))) for label, box in own] for name, own in SET.items()
+        name: [(label, list(map(float, box))) for label, box in each] for name, each in SET.items()
     }
     assert content(source) == wanted
     assert not source.annotation(Boxes).faults
@@ -262,8 +262,8 @@ def test_absurd_boxes_and_missing_images_are_counted_and_stay_records(
     [source] = opened(path, keys).values()
     assert len(source) == 2
     counts: dict[str, int] = {}
-    for own in source.annotation(Boxes).faults.values():
-        for fault, number in own.items():
+    for each in source.annotation(Boxes).faults.values():
+        for fault, number in each.items():
             counts[fault] = counts.get(fault, 0) + number
     assert counts == {
         "clipped to the image": 1,
@@ -346,7 +346,7 @@ def test_cvats_rotation_is_around_the_middle_and_subsets_make_splits(tmp_path: P
     split = split.replace('name="photos/b', 'subset="Validation" name="photos/b', 1)
     path = write(tmp_path / "data", {"annotations.xml": split})
     splits = opened(path, {"kind": "cvat", "train": "annotations.xml"})
-    assert {name: len(own) for name, own in splits.items()} == {"train": 1, "validation": 1}
+    assert {name: len(each) for name, each in splits.items()} == {"train": 1, "validation": 1}
     assert content(splits["train"])["a.jpg"][0] == ("cat", [8.5, 4.5, 23.5, 20.5])
 
 

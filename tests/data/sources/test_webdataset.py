@@ -77,7 +77,7 @@ def test_samples_of_all_shards_are_read_in_any_order(tmp_path: Path) -> None:
     write_tar(tmp_path / "set-train-000001.tar", labeled("1", "2", first=3))
     write_tar(tmp_path / "set-val-000000.tar", labeled("2", first=5))
     splits = labels(tmp_path)
-    assert {split: contents(own) for split, own in splits.items()} == {
+    assert {split: contents(each) for split, each in splits.items()} == {
         "train": FILES[:5],
         "validation": FILES[5:],
     }
@@ -104,8 +104,10 @@ def test_each_kind_of_tar_is_read_like_by_tarfile(tar_format: int, tmp_path: Pat
     file = write_tar(tmp_path / "x.tar", members, format=tar_format)
     source = labels(tmp_path)["all"]
     with tarfile.open(file) as archive:
-        stored = {own.name: archive.extractfile(own) for own in archive if own.name.endswith("jpg")}
-        expected = {name.removeprefix("./"): own.read() for name, own in stored.items() if own}
+        stored = {
+            each.name: archive.extractfile(each) for each in archive if each.name.endswith("jpg")
+        }
+        expected = {name.removeprefix("./"): each.read() for name, each in stored.items() if each}
     assert dict(zip(source.names(), contents(source), strict=True)) == {
         f"x.tar/{name}": content for name, content in expected.items()
     }
@@ -125,8 +127,8 @@ def test_the_webdataset_package_yields_the_same_samples(tmp_path: Path) -> None:
     ]
     source = labels(tmp_path)["all"]
     keys = [name.removeprefix("x.tar/").removesuffix(".jpg") for name in source.names()]
-    own = source.annotation(Label).labels[source.records].tolist()
-    assert list(zip(keys, contents(source), own, strict=True)) == theirs
+    class_indices = source.annotation(Label).labels[source.records].tolist()
+    assert list(zip(keys, contents(source), class_indices, strict=True)) == theirs
 
 
 def test_classes_are_names_numbers_or_a_field_of_json(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_patterns_with_braces_choose_shards(tmp_path: Path) -> None:
     for number in range(4):
         write_tar(tmp_path / f"s-{number:03}.tar", labeled("a", "b"))
     splits = labels(tmp_path, train="s-{000..002}.tar", test="s-00{3,3}.tar")
-    assert {split: len(own) for split, own in splits.items()} == {"train": 6, "test": 2}
+    assert {split: len(each) for split, each in splits.items()} == {"train": 6, "test": 2}
     with pytest.raises(DataError, match=r"data.source.train: no file s-004.tar in .*did you mean"):
         labels(tmp_path, train="s-{000..004}.tar")
 
@@ -178,7 +180,7 @@ def test_more_files_than_there_can_be_are_refused() -> None:
 
 def test_an_archive_in_an_archive_is_read_like_a_plain_one(tmp_path: Path) -> None:
     write_tar(tmp_path / "d/train.tar", labeled("0", "1"))
-    plain, packed = (labels(own)["train"] for own in (tmp_path / "d", zipped(tmp_path / "d")))
+    plain, packed = (labels(each)["train"] for each in (tmp_path / "d", zipped(tmp_path / "d")))
     assert contents(packed) == contents(plain) == FILES[:2] and packed.digest() == plain.digest()
 
 
@@ -372,7 +374,7 @@ def test_paths_out_of_the_archive_links_and_hidden_files_are_left_out_and_counte
         source = labels(tmp_path)["train"]
     assert contents(source) == FILES[:2]
     assert "left out 6 entries that no sample has, such as ../../etc/evil.jpg in" in caplog.text
-    assert sorted(own.name for own in tmp_path.iterdir()) == ["train.tar"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["train.tar"]
 
 
 @pytest.mark.parametrize("left", [600, 1024, 5000, -1])

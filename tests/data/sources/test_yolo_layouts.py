@@ -244,7 +244,7 @@ def test_keypoints_after_a_box_are_not_a_polygon(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["0.5 0.5 0.5 1 1", "nan 0.5 0.5 1 1", "0 .1 .1 .2 nan .3 .3"])
-def test_numbers_that_are_none_have_a_place(tmp_path: Path, line: str) -> None:
+def test_invalid_numbers_are_reported_with_their_place(tmp_path: Path, line: str) -> None:
     with pytest.raises(DataError, match="labels/1.txt:1: "):
         boxes(tmp_path, line)
 
