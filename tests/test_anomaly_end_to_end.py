@@ -15,6 +15,7 @@ from cvpipe import config_file
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError
 from cvpipe.evaluation import ask
+from cvpipe.export.about import read_about
 from cvpipe.export.export import export
 from cvpipe.export.score import evaluate_artifact
 from cvpipe.training.checkpoints import read_checkpoint
@@ -81,6 +82,7 @@ def test_the_artifact_answers_bytes_of_any_size_and_scores_as_the_run_does(
     run: Run, exported: Path
 ) -> None:
     measured = json.loads(run.scores_file("test").read_text())["measured"]
+    assert read_about(exported)["gate"]["folded"]
     from_artifact = evaluate_artifact(exported, "test")
     for name in ("images", "image_auroc", "pixel_auroc", "recall", "false_alarms"):
         assert from_artifact[name] == pytest.approx(measured[name], abs=1e-3), name

@@ -1,15 +1,16 @@
-"""Guards `cvpipe info`: it prints versions, processor, memory and devices, and no secrets."""
+"""Guards `cvpipe info`: it prints facts about the machine and its storage, but no secrets."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from cvpipe import __version__
-from cvpipe.commands.info import cpu_facts
+from cvpipe.commands.info import KEY_VARIABLE, cpu_facts
 
 Cvpipe = Callable[..., tuple[int, str, str]]
 
@@ -39,6 +40,43 @@ def test_only_variables_that_change_a_run_are_printed(
     monkeypatch.setenv("XLA_FLAGS", "")
     _, out, _ = cvpipe("info")
     assert "do not print me" not in out and "XLA_FLAGS" in out
+
+
+def test_folders_are_listed_without_a_change(cvpipe: Cvpipe, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("1")
+    missing = tmp_path / "missing"
+    _, out, _ = cvpipe("info", str(tmp_path), str(missing), "--json")
+    assert json.loads(out)["storage"] == [
+        {"place": str(tmp_path), "writable": True, "files": 1},
+        {"place": str(missing), "writable": False, "error": f"{missing}: no such folder"},
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    _, out, _ = cvpipe("info", str(tmp_path))
+    assert "1 files, writable" in out
+
+
+@pytest.mark.parametrize(
+    ("variable", "found"),
+    [
+        (None, None),
+        ("key.json", "GOOGLE_APPLICATION_CREDENTIALS, a file that doesn't exist"),
+        ("real.json", "GOOGLE_APPLICATION_CREDENTIALS"),
+    ],
+)
+def test_the_place_of_credentials_is_named_without_their_content(
+    cvpipe: Cvpipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str | None,
+    found: str | None,
+) -> None:
+    (tmp_path / "real.json").write_text("secret")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    if variable:
+        monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / variable))
+    _, out, _ = cvpipe("info", "--json")
+    assert json.loads(out)["credentials"] == found and "secret" not in out
 
 
 def test_instruction_sets_are_read_from_the_kernels_list() -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from conftest import ROOT, Once, opened
 from cvpipe import config_file
 from cvpipe.evaluation import ask
+from cvpipe.export.about import read_about
 from cvpipe.export.export import export
 from cvpipe.export.score import evaluate_artifact
 from cvpipe.training.report import evaluate_run
@@ -71,6 +72,7 @@ def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
     # A copy, since evaluation writes a report into the run.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
     from_run, from_artifact = evaluate_run(copied), evaluate_artifact(exported, "test")
+    assert read_about(exported)["gate"]["folded"]
     for name in ("images", "localization_accuracy", "accuracy", "mean_iou", "loss"):
         assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-5), name
 

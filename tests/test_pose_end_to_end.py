@@ -15,6 +15,7 @@ from conftest import ROOT, Once, opened, soaked
 from cvpipe import config_file
 from cvpipe.data.sources.stick_figures import JOINTS
 from cvpipe.evaluation import ask
+from cvpipe.export.about import read_about
 from cvpipe.export.export import export
 from cvpipe.export.score import evaluate_artifact
 from cvpipe.training.report import evaluate_run
@@ -67,6 +68,7 @@ def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
     # Evaluate a copy, because evaluation writes a report into the run.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
     from_run, from_artifact = evaluate_run(copied), evaluate_artifact(exported, "test")
+    assert read_about(exported)["gate"]["folded"]
     for name in ("images", "keypoints", "pck", "mean_error", "oks_ap"):
         assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-5), name
 

@@ -93,7 +93,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="training images that universal and patch learn from (default: %(default)s)",
     )
-    add_output_folder(parser, "attack", "folder of the pictures")
+    add_output_folder(parser, "attack", "folder for the pictures and attack.json")
     add_data_overrides(parser)
 
 

@@ -19,12 +19,13 @@ from cvpipe.errors import ConfigError, suggest
 from cvpipe.evaluation import batches_of
 from cvpipe.explain.robustness import LEARNED, Model, Plan, Point, Watch, accuracies
 from cvpipe.explain.universal import Batches
+from cvpipe.json_files import write_json
 from cvpipe.markdown import interval_text
 from cvpipe.pictures.drawing.grids import image_grid
 from cvpipe.pictures.drawing.render import to_png
 from cvpipe.pictures.heat import robustness_curves
 
-MARK, EXAMPLES = "attack.png", "examples.png"
+MARK, EXAMPLES, JSON = "attack.png", "examples.png", "attack.json"
 STRENGTHS = {"pixels": "changed pixels", "patch": "side of the patch (share of the image's)"}
 _SHOWN = 6
 
@@ -84,6 +85,7 @@ def attack_classifiers(
         *aligned(table),
         f"picture   {options.to / MARK}",
         f"examples  {options.to / EXAMPLES}",
+        f"scores    {options.to / JSON}",
     ]
     if len(opened) > 1:
         result["transfer"] = [
@@ -98,6 +100,7 @@ def attack_classifiers(
             [str(path), *cells] for path, cells in zip(options.sources, strongest, strict=True)
         ]
         lines += ["", *aligned([head, *named])]
+    write_json(options.to / JSON, result)
     print_result(options, result, lines)
     return 0
 

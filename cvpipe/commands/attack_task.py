@@ -10,12 +10,13 @@ from cvpipe.commands.opened import Opened
 from cvpipe.data.sources import Source
 from cvpipe.errors import ConfigError
 from cvpipe.explain.task_attack import Attacked, Method, scores_under_attack
+from cvpipe.json_files import write_json
 from cvpipe.markdown import interval_text
 from cvpipe.pictures.drawing.render import to_png
 from cvpipe.pictures.heat import robustness_curves
 from cvpipe.training.trained import Trained
 
-MARK = "attack.png"
+MARK, JSON = "attack.png", "attack.json"
 
 
 def attack_task(options: argparse.Namespace, model: Opened, source: Source) -> int:
@@ -74,5 +75,7 @@ def attack_task(options: argparse.Namespace, model: Opened, source: Source) -> i
     for row in rows:
         bounds = interval_text(row["low"], row["high"])
         table.append([f"{row['epsilon']:g}", f"{row[score]:.4f}", f"{row['mean']:.4f}", bounds])
-    print_result(options, result, [*aligned(table), f"picture  {options.to / MARK}"])
+    write_json(options.to / JSON, result)
+    files = [f"picture  {options.to / MARK}", f"scores   {options.to / JSON}"]
+    print_result(options, result, [*aligned(table), *files])
     return 0

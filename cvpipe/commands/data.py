@@ -195,7 +195,9 @@ def check(options: argparse.Namespace) -> int:
     make_output_folder(folder, "broken.jsonl", "--to")
     files = dict(damaged_files(config.data.source))
     channels, group = config.prepare.channels, config.data.group
-    result = check_splits(splits, channels, _progress("read"), group)
+    result = check_splits(
+        splits, channels, _progress("read"), group, _progress("pairs of images compared:")
+    )
     result["damaged"] = [name for name, is_bad in files.items() if is_bad]
     result["clean"] &= not result["damaged"]
     train = splits["train"]

@@ -35,6 +35,7 @@ def add(commands: Any) -> None:
         "cvpipe explain runs/digits photo.png",
         "cvpipe explain runs/digits photo.png --method occlusion --class 3 --to explained",
         "cvpipe explain runs/digits --measure test --limit 50",
+        "cvpipe explain runs/digit_scenes_ssd --measure test --score pointing",
     )
     parser.add_argument(
         "source",
@@ -76,6 +77,15 @@ def add(commands: Any) -> None:
         help="compare methods by the quality of their maps on a split of the run, such as test",
     )
     parser.add_argument(
+        "--score",
+        action="append",
+        metavar="NAME",
+        help=(
+            "with --measure: a score to compute: deletion, insertion, mu_fidelity, pointing or"
+            " randomized; can be repeated (default: all)"
+        ),
+    )
+    parser.add_argument(
         "--limit",
         type=int,
         default=100,
@@ -109,6 +119,8 @@ def explain(options: argparse.Namespace) -> int:
         raise ConfigError("give image files to explain, or --measure SPLIT to compare methods")
     if options.overrides:
         raise ConfigError("--set goes with --measure, which reads the run's data")
+    if options.score:
+        raise ConfigError("--score goes with --measure, which computes scores of maps")
     contents = [_read(image) for image in options.images]
     explain_images = _explain_run if is_run(options.source) else _explain_artifact
     explained = explain_images(options, contents)

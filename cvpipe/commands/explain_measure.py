@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cvpipe.commands.command import aligned, check_counts, is_run, print_result
-from cvpipe.errors import ConfigError, DataError
+from cvpipe.errors import ConfigError, DataError, suggest
 
 
 def measure_methods(options: argparse.Namespace) -> int:
@@ -28,10 +28,14 @@ def measure_methods(options: argparse.Namespace) -> int:
     from cvpipe.data.quarantine import Quarantine
     from cvpipe.evaluation import batches_of
     from cvpipe.explain.explain import check_single_map, supported_methods
-    from cvpipe.explain.measure import chance, explained_pairs, measure
+    from cvpipe.explain.measure import SCORES, chance, explained_pairs, measure
     from cvpipe.explain.score import subject_of
     from cvpipe.training.trained import load
 
+    scores = options.score or SCORES
+    for name in scores:
+        if name not in SCORES:
+            raise ConfigError(f"--score {name}: unknown; {suggest(name, SCORES)}")
     trained = load(run, overrides=options.overrides)
     subject = subject_of(trained.task, dict(trained.members[0]))
     check_single_map(trained.config)
@@ -41,8 +45,13 @@ def measure_methods(options: argparse.Namespace) -> int:
     explained = explained_pairs(subject, trained.task, batches, options.limit)
     if not len(explained.classes):
         raise DataError(f"{options.measure}: no image has an object to explain")
+    if options.score and "pointing" in scores and explained.places is None:
+        raise ConfigError(
+            f"--score pointing: needs positions of objects, which data of task:"
+            f" {trained.config.task} doesn't have; leave it out"
+        )
     methods = options.method or supported_methods(subject)
-    rows = measure(subject, explained, methods, options.layer)
+    rows = measure(subject, explained, methods, options.layer, scores)
     result = {
         "run": str(options.source),
         "split": options.measure,

@@ -1,4 +1,4 @@
-"""`cvpipe info`: facts about this machine for bug reports."""
+"""`cvpipe info`: facts about this machine and its access to storage, for bug reports."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from cvpipe import __version__
 from cvpipe.commands.command import add_command, add_examples, aligned, print_result
+from cvpipe.errors import DataError
+from cvpipe.storage import file_names, is_bucket
 
 # Packages whose version matters, and optional packages that add a command or a format.
 PACKAGES = (
@@ -32,25 +34,40 @@ VARIABLES = (
     *("TF_CONFIG", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_NUM_INTRAOP_THREADS"),
     *("TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TPU_NAME"),
 )
+# Google's libraries look for credentials in these places, in this order.
+KEY_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+GCLOUD_KEY = Path(".config") / "gcloud" / "application_default_credentials.json"
 _GIB = 2**30
 
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    text = "show versions, processors and memory, for bug reports"
+    text = "show versions, processors, memory and access to storage, for bug reports"
     parser = add_command(commands, "info", info, text)
-    add_examples(parser, "cvpipe info", "cvpipe info --json > info.json")
+    add_examples(
+        parser, "cvpipe info", "cvpipe info --json > info.json", "cvpipe info gs://bucket/data runs"
+    )
+    parser.add_argument(
+        "places",
+        metavar="FOLDER|gs://…",
+        nargs="*",
+        help="folders and buckets whose files are counted; nothing is written there",
+    )
 
 
 def info(options: argparse.Namespace) -> int:
     """Print facts about the machine."""
-    result = machine_facts()
+    result = machine_facts(options.places)
     print_result(options, result, aligned(_rows(result)))
     return 0
 
 
-def machine_facts() -> dict[str, Any]:
-    """Return versions, processors, memory, devices and environment variables."""
+def machine_facts(places: Sequence[str] = ()) -> dict[str, Any]:
+    """Return versions, processors, memory, devices, environment variables and access to storage.
+
+    Args:
+        places: folders and addresses of buckets to list.
+    """
     from cvpipe.runtime import quiet_tensorflow
 
     # Read the variables before the next call, which sets some of them.
@@ -65,6 +82,8 @@ def machine_facts() -> dict[str, Any]:
         "cpu": cpu_facts(cpu.read_text(encoding="utf-8") if cpu.is_file() else ""),
         "memory": _memory(),
         "devices": _devices(),
+        "credentials": _credentials(),
+        "storage": [storage_facts(place) for place in places],
         "environment": environment,
     }
 
@@ -79,6 +98,32 @@ def cpu_facts(text: str) -> dict[str, Any]:
         "usable_cores": len(os.sched_getaffinity(0)),
         "instructions": [name for name in INSTRUCTIONS if name in known],
     }
+
+
+def storage_facts(place: str) -> dict[str, Any]:
+    """Return "place", "files" (the number of files) or "error", and for a folder "writable"."""
+    facts: dict[str, Any] = {"place": place}
+    if not is_bucket(place):
+        facts["writable"] = os.access(place, os.W_OK)
+    try:
+        if not is_bucket(place) and not Path(place).is_dir():
+            raise DataError(f"{place}: no such folder")
+        facts["files"] = len(file_names(place))
+        if is_bucket(place) and not facts["files"]:
+            raise DataError(
+                f"{place}: nothing is there, or access is denied; check the address and"
+                " the credentials"
+            )
+    except DataError as error:
+        facts["error"] = str(error)
+    return facts
+
+
+def _credentials() -> str | None:
+    """Return where the credentials for buckets are, without reading them."""
+    if file := os.environ.get(KEY_VARIABLE):
+        return f"{KEY_VARIABLE}" + ("" if Path(file).is_file() else ", a file that doesn't exist")
+    return f"~/{GCLOUD_KEY}" if (Path.home() / GCLOUD_KEY).is_file() else None
 
 
 def _versions() -> dict[str, str]:
@@ -127,6 +172,14 @@ def _devices() -> list[dict[str, Any]]:
     return found
 
 
+def _access(facts: Mapping[str, Any]) -> str:
+    """Describe the access to a folder or bucket."""
+    if "error" in facts:
+        return str(facts["error"])
+    writable = {True: ", writable", False: ", read-only", None: ""}[facts.get("writable")]
+    return f"{facts['files']:,} files{writable}"
+
+
 def _rows(result: Mapping[str, Any]) -> list[list[str]]:
     cpu, memory = result["cpu"], result["memory"]
     of_container = f", the container's {memory['container']} GiB" if "container" in memory else ""
@@ -148,5 +201,7 @@ def _rows(result: Mapping[str, Any]) -> list[list[str]]:
             f" disk {memory['disk_free']} GiB free",
         ],
         ["devices", "; ".join(devices) or "no GPU or TPU that TensorFlow sees"],
+        ["credentials", result["credentials"] or "none for gs://"],
+        *([access["place"], _access(access)] for access in result["storage"]),
         *([name, value] for name, value in result["environment"].items()),
     ]

@@ -41,6 +41,7 @@ def check(
     channels: int,
     watch: Callable[[int, int], None] = lambda done, examples: None,
     group: Group | None = None,
+    watch_pairs: Callable[[int, int], None] = lambda done, pairs: None,
 ) -> dict[str, Any]:
     """Read every record of every split once, and return the problems found.
 
@@ -52,6 +53,8 @@ def check(
         channels: 1 or 3, as `prepare.channels`.
         watch: called repeatedly with the number of examples read and the number of all examples.
         group: groups of images that belong in one split, as `data.group`.
+        watch_pairs: called repeatedly with the number of compared pairs of images and the number of
+            all such pairs.
 
     Returns:
         "clean": True if there are no broken files, no leaks, no contradictions and no group in
@@ -103,7 +106,7 @@ def check(
         }
         first += len(source)
     groups = _groups(digests, splits)
-    near, odd = looks.findings(digests)
+    near, odd = looks.findings(digests, watch_pairs)
     pairs: list[dict[str, Any]] = []
     for first, second, difference in near:
         one, other = _placed(first, splits), _placed(second, splits)
@@ -150,7 +153,7 @@ class _Looks:
         self._readable[place] = batch["readable"]
 
     def findings(
-        self, digests: np.ndarray
+        self, digests: np.ndarray, watch: Callable[[int, int], None]
     ) -> tuple[list[tuple[int, int, float]], dict[str, np.ndarray]]:
         """Return pairs of near-duplicates (two positions and a difference each), and the positions
         of odd images by kind.
@@ -159,7 +162,7 @@ class _Looks:
         """
         different = np.sort(np.unique(digests, axis=0, return_index=True)[1])
         different = different[self._readable[different]]
-        pairs = near_duplicates(self._thumbnails, different)
+        pairs = near_duplicates(self._thumbnails, different, watch)
         readable = np.flatnonzero(self._readable)
         odd = find_odd(self._thumbnails, self._sharpness, self._sizes, readable)
         return list(zip(*(column.tolist() for column in pairs), strict=True)), odd

@@ -9,6 +9,7 @@ Dimensions: N images, P pairs, S = SIDE.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -44,13 +45,18 @@ class Pairs(NamedTuple):
     """float64 [P]: 1 − the correlation of the aligned thumbnails, in [0, MOST_DIFFERENT]."""
 
 
-def near_duplicates(thumbnails: np.ndarray, chosen: np.ndarray) -> Pairs:
+def near_duplicates(
+    thumbnails: np.ndarray,
+    chosen: np.ndarray,
+    watch: Callable[[int, int], None] = lambda done, pairs: None,
+) -> Pairs:
     """Return the pairs of near-duplicates.
 
     Args:
         thumbnails: uint8 [N, S, S], gray; may be memory-mapped.
         chosen: int64 [n], ascending: the images to compare, without identical copies. Blank images
             are skipped.
+        watch: called repeatedly with the number of compared pairs and the number of all pairs.
     """
     shown = chosen[_contrasts(thumbnails, chosen) >= LEAST_CONTRAST]
     candidates = _candidates(_spectra(thumbnails, shown))
@@ -58,10 +64,13 @@ def near_duplicates(thumbnails: np.ndarray, chosen: np.ndarray) -> Pairs:
         none = np.zeros(0, np.int64)
         return Pairs(none, none, np.zeros(0))
     pairs = shown[candidates]
-    blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
-    difference = np.concatenate(
-        [_differences(thumbnails[block[:, 0]], thumbnails[block[:, 1]]) for block in blocks]
-    )
+    difference = np.zeros(len(pairs))
+    for start in range(0, len(pairs), BLOCK):
+        block = pairs[start : start + BLOCK]
+        difference[start : start + BLOCK] = _differences(
+            thumbnails[block[:, 0]], thumbnails[block[:, 1]]
+        )
+        watch(start + len(block), len(pairs))
     usual = _medians(pairs, difference, len(thumbnails))
     is_near = (difference <= MOST_DIFFERENT) & (
         difference <= MOST_RELATIVE * usual[pairs].min(axis=1)
@@ -82,7 +91,7 @@ def _candidates(spectra: np.ndarray) -> np.ndarray:
     neighbors = min(NEIGHBORS, len(spectra) - 1)
     if neighbors < 1:
         return np.zeros((0, 2), np.int64)
-    near = cKDTree(spectra).query(spectra, k=neighbors + 1)[1]
+    near = cKDTree(spectra).query(spectra, k=neighbors + 1, workers=-1)[1]
     image = np.repeat(np.arange(len(spectra)), neighbors + 1)
     pairs = np.sort(np.stack([image, near.reshape(-1)], axis=1), axis=1)
     # The nearest neighbor of an image is the image itself or an identical image.

@@ -28,21 +28,24 @@ CHECKED = 8
 
 
 class Quality(NamedTuple):
-    """Means over the explained images."""
+    """Means over the explained images. Scores that were not computed are None."""
 
     method: str
-    deletion: float
+    deletion: float | None = None
     """Lower is better."""
-    insertion: float
+    insertion: float | None = None
     """Higher is better."""
-    mu_fidelity: float
+    mu_fidelity: float | None = None
     """-1 to 1; higher is better."""
-    pointing: float | None
+    pointing: float | None = None
     """Share of maps whose maximum is in an object of the class; None for data without positions of
     objects.
     """
-    randomized: float
+    randomized: float | None = None
     """Rank correlation with maps of a network with shuffled weights; lower is better."""
+
+
+SCORES = Quality._fields[1:]
 
 
 class Explained(NamedTuple):
@@ -100,31 +103,50 @@ def explained_pairs(
 
 
 def measure(
-    subject: Subject, explained: Explained, methods: Sequence[str], layer: str | None = None
+    subject: Subject,
+    explained: Explained,
+    methods: Sequence[str],
+    layer: str | None = None,
+    scores: Sequence[str] = SCORES,
 ) -> list[Quality]:
-    """Return the quality of each method, the highest insertion - deletion first.
+    """Return the quality of each method, the best first: by insertion - deletion, or by the first
+    of `scores` if these two are not computed.
 
     Args:
         subject: the network.
         explained: from `explained_pairs`, at least one.
         methods: names.
         layer: name of the feature map for class activation maps; None: the last one.
+        scores: scores to compute, from SCORES. "deletion" and "insertion" are computed together.
 
     Raises:
         ConfigError: a method is unknown, or doesn't support the network.
     """
     scored = subject.folded()
     hidden = random_cells(explained.images.shape[1:3], tf.constant(SEED, tf.int64))
-    # The same for all methods.
-    [falls] = _in_batches(
-        lambda images, classes: (score_falls(scored.score, images, classes, hidden),),
-        explained.images,
-        explained.classes,
-    )
+    falls = None
+    if "mu_fidelity" in scores:
+        # The same for all methods.
+        falls = _in_batches(
+            lambda images, classes: {"": score_falls(scored.score, images, classes, hidden)},
+            explained.images,
+            explained.classes,
+        )[""]
     rows = [
-        _quality(subject, scored, explained, method, layer, hidden, falls) for method in methods
+        _quality(subject, scored, explained, method, layer, hidden, falls, scores)
+        for method in methods
     ]
-    return sorted(rows, key=lambda row: row.deletion - row.insertion)
+    return sorted(rows, key=lambda row: _rank(row, scores[0]))
+
+
+def _rank(row: Quality, score: str) -> float:
+    """Return a number that is lower for better methods."""
+    if row.deletion is not None and row.insertion is not None:
+        return row.deletion - row.insertion
+    value: float | None = getattr(row, score)
+    if value is None:
+        return 0.0
+    return value if score == "randomized" else -value
 
 
 def chance(explained: Explained) -> float | None:
@@ -150,44 +172,48 @@ def _quality(
     name: str,
     layer: str | None,
     hidden: tf.Tensor,
-    falls: np.ndarray,
+    falls: np.ndarray | None,
+    scores: Sequence[str],
 ) -> Quality:
     method = method_of(name, subject, layer, scored)
     places = explained.places
+    has_places = places is not None
     if places is None:
         places = np.zeros([len(explained.classes), 1, 4], np.float32)
 
-    def judge(images: tf.Tensor, classes: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def judge(images: tf.Tensor, classes: tf.Tensor, boxes: tf.Tensor) -> dict[str, tf.Tensor]:
         maps = method(images, classes)
-        areas = faithfulness(scored.probability, images, classes, maps)
-        return *areas, map_sums(maps, hidden), points_at(maps, boxes), maps
+        found = {"maps": maps}
+        if not {"deletion", "insertion"}.isdisjoint(scores):
+            areas = faithfulness(scored.probability, images, classes, maps)
+            found["deletion"], found["insertion"] = areas
+        if falls is not None:
+            found["sums"] = map_sums(maps, hidden)
+        if has_places and "pointing" in scores:
+            found["pointing"] = points_at(maps, boxes)
+        return found
 
-    deletion, insertion, sums, hits, maps = _in_batches(
-        judge, explained.images, explained.classes, places
-    )
-    images, classes = explained.images[:CHECKED], explained.classes[:CHECKED]
-    checked = similarities(
-        subject,
-        tf.constant(images),
-        tf.constant(classes),
-        name,
-        layer=layer,
-        own=maps[:CHECKED],
-        points=1,
-    )
-    return Quality(
-        name,
-        float(deletion.mean()),
-        float(insertion.mean()),
-        float(rank_correlation(falls, sums).mean()),
-        None if explained.places is None else float(hits.mean()),
-        next(iter(checked.values()), 1.0),
-    )
+    found = _in_batches(judge, explained.images, explained.classes, places)
+    means = {key: float(found[key].mean()) for key in found.keys() & set(SCORES)}
+    if falls is not None:
+        means["mu_fidelity"] = float(rank_correlation(falls, found["sums"]).mean())
+    if "randomized" in scores:
+        checked = similarities(
+            subject,
+            tf.constant(explained.images[:CHECKED]),
+            tf.constant(explained.classes[:CHECKED]),
+            name,
+            layer=layer,
+            own=found["maps"][:CHECKED],
+            points=1,
+        )
+        means["randomized"] = next(iter(checked.values()), 1.0)
+    return Quality(name, **means)
 
 
 def _in_batches(
-    compute: Callable[..., tuple[tf.Tensor, ...]], *arrays: np.ndarray
-) -> list[np.ndarray]:
+    compute: Callable[..., dict[str, tf.Tensor]], *arrays: np.ndarray
+) -> dict[str, np.ndarray]:
     """Return the results [N, …] of graph code on arrays [N, …], at most BATCH of them at once."""
     graph = tf.function(compute, autograph=False)
     count = len(arrays[0])
@@ -197,5 +223,5 @@ def _in_batches(
         # Fill up the last batch, so that only one graph is traced.
         own = np.minimum(np.arange(begin, begin + each), count - 1)
         values = graph(*(array[own] for array in arrays))
-        found.append([value.numpy()[: count - begin] for value in values])
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+        found.append({key: value.numpy()[: count - begin] for key, value in values.items()})
+    return {key: np.concatenate([part[key] for part in found]) for key in found[0]}

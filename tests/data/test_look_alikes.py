@@ -127,7 +127,14 @@ def test_a_check_shows_copies_across_splits_and_odd_images(photos: Path, tmp_pat
 
 def test_of_the_digits_only_two_fours_of_one_hand_are_near_duplicates() -> None:
     # Inspected by eye: the two images have the same strokes, one pixel apart.
-    result = check(open_splits(small_config().data), 1)
+    seen: list[tuple[int, int]] = []
+    result = check(
+        open_splits(small_config().data),
+        1,
+        watch_pairs=lambda done, pairs: seen.append((done, pairs)),
+    )
+    done, total = zip(*seen, strict=True)
+    assert sorted(set(done)) == list(done) and set(total) == {done[-1]}
     pairs = [[each["record"] for each in pair["records"]] for pair in result["near_duplicates"]]
     assert pairs == [["digits[198]", "digits[238]"]]
 

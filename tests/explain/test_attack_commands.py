@@ -42,6 +42,7 @@ def test_attacks_on_a_run_and_on_its_artifact_are_the_same(
     # Gradients differ in their last digits, so that small ones may differ in sign.
     assert np.ptp(clean) == 0 and np.ptp(attacked) <= 0.04 and max(attacked) < clean[0]
     assert [point["accuracy"] for point in result["points"]] == [clean[0], attacked[0]]
+    assert json.loads((tmp_path / "a" / "attack.json").read_text()) == result
     with Image.open(result["examples"]) as picture:
         assert picture.width > 300
 

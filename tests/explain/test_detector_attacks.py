@@ -152,6 +152,7 @@ def test_a_detector_is_attacked(cvpipe: Cvpipe, attacked: Path, tmp_path: Path, 
     assert clean["ap50"] > 0.5 and strong["ap50"] < 0.6 * clean["ap50"]
     assert strong["high"] < clean["mean"] and strong["low"] <= strong["mean"] <= strong["high"]
     assert Path(result["picture"]).is_file()
+    assert json.loads((tmp_path / "a" / "attack.json").read_text()) == result
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,29 @@ def test_methods_are_ranked_by_the_pattern_that_was_planted() -> None:
     assert chance(explained._replace(places=None)) is None
 
 
+@pytest.mark.parametrize(
+    "chosen", [("pointing",), ("randomized",), ("mu_fidelity", "pointing"), ("deletion",)]
+)
+def test_chosen_scores_are_those_of_all_and_the_best_method_is_first(
+    chosen: tuple[str, ...],
+) -> None:
+    x, places = two_spots()
+    explained = Explained(x, np.array([1, 1], np.int32), places)
+    methods = ["saliency", "occlusion"]
+    whole = {row.method: row for row in measure(planted(), explained, methods)}
+    rows = measure(planted(), explained, methods, scores=chosen)
+    computed = {*chosen, *(("insertion",) if "deletion" in chosen else ())}
+    for row in rows:
+        found = {name: own for name, own in row._asdict().items() if own is not None}
+        assert set(found) == {"method", *computed}
+        for name in computed:
+            assert found[name] == pytest.approx(getattr(whole[row.method], name), abs=1e-5)
+    if chosen == ("randomized",):
+        assert rows[0].randomized <= rows[1].randomized
+    elif "deletion" not in chosen:
+        assert getattr(rows[0], chosen[0]) >= getattr(rows[1], chosen[0])
+
+
 def test_an_image_is_explained_with_each_class_of_its_objects_and_padding_with_none() -> None:
     x = images(3).numpy()
     labels = np.array([[2, 0, 2, -1], [1, -1, -1, -1], [0, 0, 0, 0]])
@@ -168,6 +191,9 @@ def test_a_method_is_measured_on_a_run(cvpipe: Cvpipe, trained_run: Path) -> Non
         (("--measure", "test", "--limit", 0), "--limit: must be at least 1"),
         (("--measure", "test", "--method", "gradcam"), "did you mean 'grad_cam'?"),
         (("x.png", "--set", "data.limit=3"), "--set goes with --measure"),
+        (("x.png", "--score", "deletion"), "--score goes with --measure"),
+        (("--measure", "test", "--score", "delete"), "did you mean 'deletion'?"),
+        (("--measure", "test", "--score", "pointing"), "needs positions of objects"),
     ],
 )
 def test_wrong_words_are_sentences(

@@ -12,6 +12,7 @@ import pytest
 
 from cvpipe.errors import DataError
 from cvpipe.export.manifest import MANIFEST, check_manifest, write_manifest
+from flip_bit import flip_bit
 
 
 @pytest.fixture
@@ -38,14 +39,11 @@ def test_sha256sum_reads_the_manifest(folder: Path) -> None:
 
 def test_every_single_bit_flip_is_found_also_in_the_manifest(folder: Path) -> None:
     for file in (file for file in folder.rglob("*") if file.is_file()):
-        content = file.read_bytes()
-        for bit in range(8 * len(content)):
-            flipped = bytearray(content)
-            flipped[bit // 8] ^= 1 << bit % 8
-            file.write_bytes(flipped)
+        for bit in range(8 * file.stat().st_size):
+            flip_bit(file, bit)
             with pytest.raises(DataError):
                 check_manifest(folder)
-        file.write_bytes(content)
+            flip_bit(file, bit)
     assert check_manifest(folder) == 3
 
 

@@ -21,6 +21,7 @@ from cvpipe.training.checkpoints import (
     write_checkpoint,
     write_last,
 )
+from flip_bit import flip_bit
 from saving import KEPT, state
 
 STEPS = 4
@@ -28,12 +29,6 @@ STEPS = 4
 
 def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
-
-
-def flip(file: Path, bit: int) -> None:
-    content = bytearray(file.read_bytes())
-    content[bit // 8] ^= 1 << bit % 8
-    file.write_bytes(content)
 
 
 def test_nothing_that_is_not_finite_is_saved_and_the_old_file_stays(tmp_path: Path) -> None:
@@ -86,7 +81,7 @@ def test_every_flipped_bit_of_a_checkpoint_is_noticed_or_changes_no_number(tmp_p
     write_checkpoint(file, values)
     content, noticed = file.read_bytes(), 0
     for bit in range(8 * len(content)):
-        flip(file, bit)
+        flip_bit(file, bit)
         try:
             read = read_checkpoint(file)
         except DataError:
@@ -96,8 +91,8 @@ def test_every_flipped_bit_of_a_checkpoint_is_noticed_or_changes_no_number(tmp_p
             for name, value in values.items():
                 assert read[name].dtype == value.dtype
                 np.testing.assert_array_equal(read[name], value)
-        file.write_bytes(content)
-    assert noticed > 4 * len(content)
+        flip_bit(file, bit)
+    assert file.read_bytes() == content and noticed > 4 * len(content)
 
 
 def test_the_newest_checkpoints_are_kept_under_their_steps(tmp_path: Path) -> None:
@@ -127,7 +122,7 @@ def test_a_damaged_checkpoint_is_skipped_renamed_and_reported(tmp_path: Path) ->
     for step in (3, 5, 9):
         write_last(last, state(step), kept=2)
     for file in (last, tmp_path / "earlier-5.npz"):
-        flip(file, 6 * file.stat().st_size)
+        flip_bit(file, 6 * file.stat().st_size)
     damaged = last.read_bytes()
     file, arrays = read_newest(last, writes=True, note=told.append)
     assert (file.name, int(arrays["step"])) == ("earlier-3.npz", 3)

@@ -31,6 +31,12 @@ assert main([*arguments, "--shard-size", "0.05", "--workers", "3"]) == 0
 assert main([*arguments, "--shard-size", "0.05"]) == 0
 print("packed", flush=True)
 
+from cvpipe.commands.info import storage_facts
+
+found = storage_facts("gs://bucket/some/digits")
+assert found["files"] > 2 and "error" not in found, found
+assert "nothing is there" in storage_facts("gs://bucket/others")["error"]
+
 import dataclasses
 import tensorflow as tf
 from cvpipe.data.sources import damaged_files, open_splits
