@@ -210,7 +210,6 @@ def _either(names: Sequence[str]) -> str:
 
 
 # -- the classes of a location
-# ------------------------------------------------------------------------
 
 
 def _tasks() -> dict[str, type[BaseModel]]:

@@ -1,8 +1,7 @@
-"""A pytest plugin that limits the time of the suite, by CPU and wall seconds per file and test.
-
-Exceeded limits of CPU time, children included, fail a run. Wall time, which depends on other
-processes of the machine, is only printed beside the planned time. The limits are in setup.cfg.
-Tests marked `soak` have no limit per test.
+"""A pytest plugin that measures and limits the time of tests, fixtures and the whole suite. A run
+fails if its CPU time, including child processes, exceeds a limit. Wall time depends on other
+processes of the machine, so it is only printed beside the planned time. The limits are in
+setup.cfg. Tests marked `soak` have no limit per test.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import pytest
 
 LIMITS = {
     "budget_test_cpu": "CPU seconds that a test may use: setup, call, teardown and children",
-    "budget_fixture_cpu": "CPU seconds that a fixture of the session may use, and its children",
-    "budget_suite_cpu": "CPU seconds planned for the whole run; twice as many fail it",
+    "budget_fixture_cpu": "CPU seconds that a session fixture and its children may use",
+    "budget_suite_cpu": "CPU seconds planned for the whole run; it fails if it uses twice as many",
     "budget_suite_wall": "wall seconds planned for the whole run; printed only",
     "budget_suite_stop": "wall seconds after which no further test starts; the rest are skipped",
 }

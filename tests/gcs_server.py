@@ -119,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         return address.path, dict(urllib.parse.parse_qsl(address.query))
 
     def _body(self) -> bytes:
-        # With chunks, TensorFlow sends a length, too, which has no meaning.
+        # With chunked encoding, TensorFlow also sends a length, which has no meaning.
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         body = bytearray()

@@ -62,7 +62,7 @@ MUTATIONS = {
     ),
     "exif-ignored": Mutation(
         ("data/decode.py", "upright(image, exif_orientation(encoded))", "image"),
-        "data/test_orientation.py::test_every_orientation_is_turned_as_pillow_does[6-False]",
+        "data/test_orientation.py::test_every_orientation_is_rotated_as_by_pillow[6-False]",
     ),
     "gate-passes-all": Mutation(
         ("export/compare.py", "_RULES[field.compare](expected, given, field, tolerance)", "0.0"),
@@ -78,7 +78,7 @@ MUTATIONS = {
     ),
     "name-not-synced": Mutation(
         ("atomic_write.py", "_flush(file.parent)", "pass"),
-        "test_atomic_write.py::test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_after",
+        "test_atomic_write.py::test_a_file_is_flushed_before_it_is_renamed_and_its_folder_after",
     ),
     "padding-is-zero": Mutation(
         ("fields.py", "constant_values=field.padding", "constant_values=0"),
@@ -95,7 +95,7 @@ MUTATIONS = {
     ),
     "resize-aliased": Mutation(
         ("data/prepare.py", "image, config.size, antialias=True", "image, config.size"),
-        "data/test_prepare.py::test_resizing_is_the_weighted_mean_of_the_pixels_around",
+        "data/test_prepare.py::test_resized_pixels_are_weighted_means_of_source_pixels",
     ),
     "task-class-order": Mutation(
         (
@@ -120,7 +120,7 @@ MUTATIONS = {
     ),
     "quarantine-uncounted": Mutation(
         ("data/batching.py", "quarantine.note(index)", "pass"),
-        "data/test_stream.py::test_a_bad_last_record_is_counted_once_however_often_it_is_repeated_as_padding",
+        "data/test_stream.py::test_a_bad_last_record_is_counted_once_even_if_repeated_as_padding",
     ),
     "smoothing-ignored": Mutation(
         ("losses/classification.py", "logits, labels, loss.label_smoothing", "logits, labels"),

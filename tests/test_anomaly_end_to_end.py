@@ -78,7 +78,7 @@ def test_a_resumed_run_has_the_same_bits_as_an_uninterrupted_run(run: Run, tmp_p
 
 
 @pytest.mark.soak
-def test_the_artifact_answers_bytes_of_any_size_and_scores_as_the_run_does(
+def test_the_artifact_answers_images_of_any_size_and_has_the_scores_of_the_run(
     run: Run, exported: Path
 ) -> None:
     measured = json.loads(run.scores_file("test").read_text())["measured"]
@@ -97,7 +97,7 @@ def test_the_artifact_answers_bytes_of_any_size_and_scores_as_the_run_does(
 
 
 @pytest.mark.soak
-def test_predict_prints_a_verdict_and_draws_the_heat_map(
+def test_predict_prints_the_anomaly_score_and_draws_the_heat_map(
     exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8)

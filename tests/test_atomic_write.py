@@ -73,7 +73,7 @@ def test_an_error_of_the_disk_keeps_the_old_content_and_leaves_nothing_behind(
     assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]
 
 
-def test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_after(
+def test_a_file_is_flushed_before_it_is_renamed_and_its_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, done = tmp_path / "last.npz", []

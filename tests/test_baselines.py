@@ -28,9 +28,7 @@ def rows() -> list[dict]:
     return list(baselines(config_file.load(DIGITS, PLAIN)))
 
 
-def test_every_baseline_learns_the_digits_and_five_neighbors_are_always_shown(
-    rows: list[dict],
-) -> None:
+def test_every_baseline_learns_the_digits_and_k_of_5_is_always_included(rows: list[dict]) -> None:
     names = {row["baseline"] for row in rows}
     assert names == {
         "nearest neighbors, L2",
@@ -116,7 +114,7 @@ def test_distances_that_take_too_long_are_measured_on_a_sample_with_a_note(
     assert {(row["images"], row["note"]) for row in by_distance["L2"]} == {(359, "")}
 
 
-def test_statistics_of_the_training_set_normalize_as_the_networks_first_layer_does() -> None:
+def test_images_are_normalized_by_statistics_of_the_training_split() -> None:
     config = config_file.load(
         DIGITS, ["prepare.size=[8, 8]", "prepare.normalize=image", "data.limit=300"]
     )

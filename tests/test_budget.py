@@ -70,13 +70,13 @@ def test_a_suite_over_twice_its_cpu_time_fails(suite: pytest.Pytester) -> None:
     done.stdout.fnmatch_lines(["the suite used * s of CPU time, over twice 0"])
 
 
-def test_a_suite_within_its_cpu_time_passes_however_long_it_waits(suite: pytest.Pytester) -> None:
+def test_a_suite_within_its_cpu_time_passes_even_if_it_waits_long(suite: pytest.Pytester) -> None:
     limits = ("budget_suite_cpu=5", "budget_test_cpu=5", "budget_suite_wall=0.001")
     options = [word for limit in limits for word in ("-o", limit)]
     assert suite.runpytest_subprocess("-m", "not soak", *options).ret == pytest.ExitCode.OK
 
 
-def test_long_tests_have_no_limit_of_their_own(suite: pytest.Pytester) -> None:
+def test_soaked_tests_have_no_limit_per_test(suite: pytest.Pytester) -> None:
     done = suite.runpytest_subprocess("-m", "soak", "-o", "budget_test_cpu=0.1")
     assert done.ret == pytest.ExitCode.OK
     done.stdout.fnmatch_lines(["1 tests: * s of CPU time (planned inf), * s of wall time*"])

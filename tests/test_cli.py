@@ -190,7 +190,7 @@ def test_help_ends_with_examples_that_the_parser_accepts() -> None:
         ),
     ],
 )
-def test_wrong_use_is_a_sentence_and_a_code(
+def test_wrong_use_gives_an_error_sentence_and_an_exit_code(
     cvpipe: Cvpipe,
     arguments: list[str],
     code: int,
@@ -241,7 +241,7 @@ def test_a_networks_layers_are_listed(cvpipe: Cvpipe) -> None:
     assert ["total", "61,706", "416,520", "9,238"] in lines
 
 
-def test_a_pipelines_own_network_is_listed_with_its_head(cvpipe: Cvpipe) -> None:
+def test_the_network_of_a_pipeline_is_listed_with_its_head(cvpipe: Cvpipe) -> None:
     code, out, _ = cvpipe("models", "--pipeline", str(DIGITS), "--set", "model.width=0.5", "--json")
     [network] = json.loads(out)
     assert code == 0 and network["task"] == "classification"
@@ -395,7 +395,7 @@ def test_predict_answers_each_image_on_its_line(
     assert list(tmp_path.glob("*.prediction.png")) == [picture]
 
 
-def test_predict_of_good_images_alone_succeeds(
+def test_predict_succeeds_if_all_images_are_good(
     cvpipe: Cvpipe, artifact: Path, some_images: list[Path]
 ) -> None:
     assert cvpipe("predict", artifact.parent, some_images[0])[0] == 0
@@ -408,7 +408,7 @@ def test_a_setting_that_an_artifact_lacks_is_wrong_use(
     assert code == 2 and out == "" and "unrecognized arguments: --score-threshold" in err
 
 
-def test_the_module_of_the_command_line_is_the_command() -> None:
+def test_the_module_cvpipe_cli_can_be_run_as_the_command() -> None:
     command = [sys.executable, "-m", "cvpipe.cli", "--version"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert listed.startswith("cvpipe ")

@@ -77,7 +77,6 @@ def complaint(path: Path, *overrides: str) -> str:
 
 
 # -- mistakes in a file
-# -------------------------------------------------------------------------------------
 
 FILES = {
     "unknown key": (
@@ -421,7 +420,6 @@ def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
 
 
 # -- --set
-# --------------------------------------------------------------------------------------------------
 
 OVERRIDES = {
     "train.epochs": "write it as key=value, such as --set train.epochs=3",
@@ -511,7 +509,7 @@ OVERRIDES = {
     "export.png=[mask]": (
         "'export.png' is for task: segmentation, not for task: classification; leave it out"
     ),
-    "data.only=[a]": "data.only: one class can't be told from others; name at least two",
+    "data.only=[a]": "data.only: one class can't be distinguished from others; name at least two",
     "name=a b": (
         "'name' should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', not \"a b\" (Name of the run"
         " and the served model"
@@ -534,14 +532,14 @@ def test_a_mistake_in_an_override_is_a_sentence_with_the_override(
     )
 
 
-def test_a_mistake_in_the_file_is_not_blamed_on_an_unrelated_override(tmp_path: Path) -> None:
+def test_an_error_about_the_file_does_not_name_an_unrelated_override(tmp_path: Path) -> None:
     text = replaced("epochs: 20", "epochs: x")
     assert complaint(write(tmp_path, text), "train.batch_size=8", "seed=1").startswith(
         "p.yaml:18: 'train.epochs'"
     )
 
 
-def test_a_mistake_is_blamed_on_the_last_override_of_its_key(tmp_path: Path) -> None:
+def test_an_error_names_the_last_override_of_its_key(tmp_path: Path) -> None:
     message = complaint(write(tmp_path), "train.epochs=1", "train.epochs=x", "train.batch_size=8")
     assert message.startswith("--set train.epochs=x: ")
     assert complaint(write(tmp_path), "schedule.final=x", "schedule={kind: nope}").startswith(
@@ -549,7 +547,9 @@ def test_a_mistake_is_blamed_on_the_last_override_of_its_key(tmp_path: Path) -> 
     )
 
 
-def test_a_missing_key_is_blamed_on_the_override_that_created_its_section(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_key_names_the_override_that_created_its_section(
+    tmp_path: Path,
+) -> None:
     text = replaced("schedule:\n  kind: cosine\n  warmup_epochs: 1\n", "")
     assert (
         complaint(write(tmp_path, text), "schedule.final=0.1")
@@ -558,7 +558,7 @@ def test_a_missing_key_is_blamed_on_the_override_that_created_its_section(tmp_pa
     )
 
 
-def test_later_overrides_win_and_all_win_over_the_file(tmp_path: Path) -> None:
+def test_later_overrides_replace_earlier_ones_and_values_of_the_file(tmp_path: Path) -> None:
     config = config_file.load(
         write(tmp_path), ["train.epochs=5", "train.batch_size=8", "train.epochs=7", "seed=3"]
     )
@@ -566,7 +566,7 @@ def test_later_overrides_win_and_all_win_over_the_file(tmp_path: Path) -> None:
     assert config.schedule.warmup_epochs == 1
 
 
-def test_overrides_reach_into_lists_and_replace_them(tmp_path: Path) -> None:
+def test_overrides_change_items_of_lists_or_whole_lists(tmp_path: Path) -> None:
     config = config_file.load(write(tmp_path), ["augment.0.padding=3", "prepare.size.1=16"])
     assert config.augment[0].model_dump() == {"op": "pad_crop", "padding": 3, "mode": "constant"}
     assert config.prepare.size == (32, 16)
@@ -594,14 +594,13 @@ def test_an_override_may_give_an_optional_value(tmp_path: Path) -> None:
 
 
 # -- values
-# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "text, value",
     [("1e-3", 1e-3), ("1E-3", 1e-3), ("1.e-3", 1e-3), ("2e0", 2.0), (".5", 0.5), ("1", 1.0)],
 )
-def test_numbers_are_read_as_people_write_them(tmp_path: Path, text: str, value: float) -> None:
+def test_numbers_are_read_in_every_notation(tmp_path: Path, text: str, value: float) -> None:
     for config in (
         config_file.load(
             write(tmp_path, replaced("kind: sgd", f"kind: sgd\n  learning_rate: {text}"))
@@ -614,7 +613,7 @@ def test_numbers_are_read_as_people_write_them(tmp_path: Path, text: str, value:
 
 
 @pytest.mark.parametrize("text", ["on", "off"])
-def test_on_and_off_are_words(tmp_path: Path, text: str) -> None:
+def test_on_and_off_are_read_as_text(tmp_path: Path, text: str) -> None:
     assert config_file.load(write(tmp_path), [f"train.xla={text}"]).train.xla == text
 
 
@@ -677,11 +676,10 @@ def test_merged_mappings_are_read(tmp_path: Path) -> None:
 
 
 # -- saved configurations
-# -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
-def test_every_shipped_pipeline_loads_and_comes_back_from_json_as_it_was(path: Path) -> None:
+def test_every_shipped_pipeline_loads_and_is_unchanged_by_json(path: Path) -> None:
     config = config_file.load(path)
     assert config.name == path.stem
     assert config.task == path.parent.name
@@ -692,7 +690,7 @@ def test_there_are_shipped_pipelines() -> None:
     assert PIPELINES
 
 
-def test_every_option_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
+def test_every_option_is_unchanged_by_json(tmp_path: Path) -> None:
     config = config_file.load(
         write(tmp_path),
         [
@@ -724,7 +722,7 @@ def test_every_option_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
         ('{"task": "x"}', (f"run/config.json: 'task' should be {TASKS}, not \"x\"")),
     ],
 )
-def test_a_damaged_saved_configuration_is_a_sentence(text: str, expected: str) -> None:
+def test_a_damaged_saved_configuration_is_an_error_sentence(text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(expected)):
         config_file.parse(text, "run/config.json")
 
@@ -736,7 +734,6 @@ def test_a_configuration_cant_be_changed(tmp_path: Path) -> None:
 
 
 # -- the schema
-# ---------------------------------------------------------------------------------------------
 
 
 SCHEMA = TypeAdapter(Pipeline).json_schema()
@@ -791,14 +788,15 @@ def test_the_schema_accepts_every_shipped_pipeline(path: Path) -> None:
         ("classification", "ClassificationExport", "png"),
     ],
 )
-def test_the_schema_offers_only_what_fits_the_task(task: str, section: str, key: str) -> None:
+def test_the_schema_of_a_task_contains_only_keys_of_the_task(
+    task: str, section: str, key: str
+) -> None:
     assert SCHEMA["discriminator"]["mapping"][task] == f"#/$defs/{task.capitalize()}"
     offered = SCHEMA["$defs"][section]
     assert key not in offered["properties"] and offered["additionalProperties"] is False
 
 
 # -- an additional task
-# ------------------------------------------------------------------------------------
 
 
 class Stroke(Augmentation):
@@ -848,7 +846,7 @@ def sketching(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("sketching")
-def test_a_pipeline_of_an_additional_task_loads_and_comes_back_from_json(tmp_path: Path) -> None:
+def test_a_pipeline_of_an_additional_task_loads_and_is_unchanged_by_json(tmp_path: Path) -> None:
     config = config_file.load(write(tmp_path, SKETCHING))
     assert isinstance(config, Sketching) and config.strokes == 5
     assert [type(op) for op in config.augment] == [Flip, Stroke]

@@ -42,7 +42,7 @@ def test_every_requirement_is_pinned_to_a_version_that_it_accepts(extra: str) ->
         assert pin.operator == "==" and requirement.specifier.contains(pin.version), requirement
 
 
-def test_packages_that_are_installed_agree_with_each_other() -> None:
+def test_installed_packages_are_compatible_with_each_other() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "uv", "pip", "check", "--offline", "--python", sys.executable],
         capture_output=True,
@@ -70,9 +70,7 @@ def resolve(*words: str) -> dict[str, str]:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("extra", requirements())
-def test_an_extra_is_installed_as_pinned_beside_the_setuptools_that_tensorboard_needs(
-    extra: str,
-) -> None:
+def test_each_extra_resolves_to_the_pinned_versions(extra: str) -> None:
     chosen = ["--extra", extra] if extra else []
     found = resolve("--universal", "--constraint", "constraints.txt", *chosen)
     assert found == {name: str(PINS[name].specifier) for name in found}

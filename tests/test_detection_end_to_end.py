@@ -118,7 +118,7 @@ def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("run", ["ssd"], indirect=True)
-def test_an_artifact_with_the_best_thresholds_scores_as_measured_at_export(
+def test_an_artifact_with_the_best_thresholds_has_the_scores_measured_at_export(
     run: Run, tmp_path: Path, gate_in_this_process: None
 ) -> None:
     result = export_members(find_members([run]), tmp_path, best_threshold=True)
@@ -133,7 +133,7 @@ def test_an_artifact_with_the_best_thresholds_scores_as_measured_at_export(
         assert name not in limits or not each["threshold"] < limits[name] / 2
 
 
-def test_boxes_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
+def test_boxes_for_encoded_images_equal_those_of_evaluation(run: Run, exported: Path) -> None:
     trained, artifact = load(run), opened(exported)
     source, encode = open_split(trained.config, "test", run.known), trained.task.encode
     batch = next(iter(evaluation_batches(source, trained.config, encode, None, 12)))
@@ -213,7 +213,7 @@ def test_predict_prints_and_draws_objects(
 
 
 @pytest.mark.soak
-def test_predict_takes_every_setting_of_the_artifact_as_an_option(
+def test_predict_has_an_option_for_every_setting_of_the_artifact(
     exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
     image = tmp_path / "noise.png"
@@ -305,7 +305,7 @@ def test_anchors_are_found_for_the_networks_input(
     "head, count",
     [("{kind: yolo_v2, stride: 16}", 3), ("{kind: yolo_v3, strides: [8, 16], anchors: []}", 2)],
 )
-def test_anchors_are_found_for_a_pipeline_without_anchors_and_training_names_the_command(
+def test_training_without_anchors_names_the_command_that_finds_them(
     head: str, count: int, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
     words = [*TINY, f"model.head={head}", "data.source.train=6", "data.source.test=2"]

@@ -44,7 +44,7 @@ def test_a_document_is_markdown_with_its_pictures_beside_it() -> None:
     assert pictures_of(BLOCKS) == {"pictures/one.png": b"\x89PNG"}
 
 
-def test_html_shows_names_as_they_are() -> None:
+def test_html_shows_names_unchanged() -> None:
     reader = Reader()
     reader.feed(to_html("title", BLOCKS))
     assert "script" not in reader.tags

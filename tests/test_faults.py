@@ -118,7 +118,9 @@ def test_a_row_whose_file_is_missing_is_left_out_and_named(train: Cvpipe, photos
     assert quarantined(photos) == {"test/003.png": "the file is missing"}
 
 
-def test_a_label_seen_only_in_test_is_refused_with_its_line(train: Cvpipe, photos: Path) -> None:
+def test_a_label_that_occurs_only_in_the_test_split_is_refused_with_its_line(
+    train: Cvpipe, photos: Path
+) -> None:
     (photos / "test" / "green.png").write_bytes((photos / "test" / "000.png").read_bytes())
     with (photos / "test.csv").open("a") as table:
         table.write("test/green.png,green\n")
@@ -128,7 +130,7 @@ def test_a_label_seen_only_in_test_is_refused_with_its_line(train: Cvpipe, photo
     assert not (photos.parent / "run").exists()
 
 
-def test_a_wrong_extension_doesnt_matter_and_a_wrong_content_is_named(
+def test_files_with_a_wrong_extension_are_read_and_files_of_other_types_are_left_out(
     train: Cvpipe, photos: Path
 ) -> None:
     (photos / "train" / "000.png").write_bytes(encode(np.zeros((8, 8, 3), np.uint8), "JPEG"))
@@ -139,7 +141,9 @@ def test_a_wrong_extension_doesnt_matter_and_a_wrong_content_is_named(
     assert quarantined(photos) == {"train/001.png": refused, "train/002.png": refused}
 
 
-def test_a_huge_header_is_refused_before_it_takes_memory(train: Cvpipe, photos: Path) -> None:
+def test_an_image_with_a_huge_size_in_its_header_is_refused_before_decoding(
+    train: Cvpipe, photos: Path
+) -> None:
     small = black_png(1, 1)
     (photos / "train" / "000.png").write_bytes(
         small[:16] + (20_000).to_bytes(4, "big") * 2 + small[24:]
@@ -149,7 +153,7 @@ def test_a_huge_header_is_refused_before_it_takes_memory(train: Cvpipe, photos: 
     # Decoded, the image would take 400 MB in gray.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 350_000
     assert quarantined(photos) == {
-        "train/000.png": "the header says 20000 x 20000 pixels; allowed are 1 to 100,000,000 in all"
+        "train/000.png": "the header says 20000 x 20000 pixels, but 1 to 100,000,000 are allowed"
     }
 
 

@@ -1,4 +1,4 @@
-"""Guards a segmenter, resized or tiled, from training to serving: train, evaluate, export, predict,
+"""Guards a segmenter of resized or tiled images end to end: train, evaluate, export, predict,
 serve.
 """
 
@@ -161,7 +161,7 @@ def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
         assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-4), name
 
 
-def test_images_in_tiles_are_evaluated_one_at_a_time_and_score_as_in_a_batch(run: Run) -> None:
+def test_images_in_tiles_are_evaluated_one_at_a_time_with_the_scores_of_a_batch(run: Run) -> None:
     trained, seen = load(run), []
     source = open_split(trained.config, "test", run.known)
     quarantine = Quarantine(source, "test", 0.0)
@@ -188,7 +188,7 @@ def test_images_in_tiles_are_evaluated_one_at_a_time_and_score_as_in_a_batch(run
     )
 
 
-def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
+def test_masks_for_encoded_images_equal_those_of_evaluation(run: Run, exported: Path) -> None:
     trained, artifact = load(run), opened(exported)
     truth, fields = trained.task.true_targets, trained.task.targets
     source = open_split(trained.config, "test", run.known)
@@ -205,7 +205,7 @@ def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> N
     )
 
 
-def test_one_artifact_answers_images_of_different_sizes_and_a_broken_one(exported: Path) -> None:
+def test_one_artifact_answers_images_of_different_sizes_and_a_broken_image(exported: Path) -> None:
     sizes = [(40, 300), (200, 40), (1, 500), (64, 64)]
     images = [
         tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).numpy()
@@ -245,7 +245,7 @@ for height, width in ((64, 64), (2149, 1479), (4000, 4000)):
 
 
 @pytest.mark.soak
-def test_memory_is_bounded_by_the_image_not_by_feature_maps(exported: Path) -> None:
+def test_memory_depends_on_the_size_of_the_image_but_not_of_feature_maps(exported: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(exported)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Writes PyTorch's files without PyTorch: as torch.save does, and as an attacker might."""
+"""Writes PyTorch's files without PyTorch, valid ones and malicious ones."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def ask_peer(library: str, *arguments: object) -> dict[str, np.ndarray]:
 
 
 def _scatter(module: Any, torch: Any) -> None:
-    """Draw random weights and statistics, so that no normalization is the identity."""
+    """Set normalization layers to random weights and statistics, so that none is the identity."""
     generator = torch.Generator().manual_seed(0)
     for name, each in module.state_dict().items():
         if each.dtype == torch.float32 and each.ndim == 1:

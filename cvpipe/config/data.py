@@ -73,6 +73,7 @@ class Data(Section):
     def _enough_classes(self) -> Data:
         if 0 < len(self.only) < self.least_classes:
             raise misfit(
-                "data.only", "data.only: one class can't be told from others; name at least two"
+                "data.only",
+                "data.only: one class can't be distinguished from others; name at least two",
             )
         return self

@@ -90,8 +90,8 @@ class Masks(Source):
         without = [entry.name for entry in self.classes if not entry.color]
         if self.by_color and without:
             raise ValueError(
-                f"the class {without[0]} has no color, but other classes have; give every class a"
-                " color, in quotes, because # begins a comment"
+                f"the class {without[0]} has no color, but other classes have one; give every"
+                " class a color, in quotes, because # begins a comment"
             )
         if self.ignore_colors and not self.by_color:
             raise ValueError(

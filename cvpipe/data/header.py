@@ -75,7 +75,7 @@ def size_allowed(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
     allowed = (height > 0) & (width > 0) & (pixels <= MAX_PIXELS)
     return tf.debugging.Assert(
         allowed,
-        ["the header says", width, "x", height, f"pixels; allowed are 1 to {MAX_PIXELS:,} in all"],
+        ["the header says", width, "x", height, f"pixels, but 1 to {MAX_PIXELS:,} are allowed"],
     )
 
 

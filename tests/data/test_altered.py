@@ -28,7 +28,7 @@ def source() -> Source:
     return open_splits(small_config().data)["test"].subset(np.array([5, 3, 40]))
 
 
-def test_images_are_altered_by_their_record_and_nothing_else_changes(source: Source) -> None:
+def test_only_the_images_are_altered_as_a_function_of_image_and_record(source: Source) -> None:
     changed = altered(source, brighter, 1)
     assert (
         len(changed) == 3
@@ -42,7 +42,7 @@ def test_images_are_altered_by_their_record_and_nothing_else_changes(source: Sou
         assert after["label"] == before["label"]
 
 
-def test_a_subset_has_the_same_images(source: Source) -> None:
+def test_a_subset_of_an_altered_source_has_the_same_images(source: Source) -> None:
     changed = altered(source, brighter, 1)
     some = changed.subset(np.array([2, 0]))
     np.testing.assert_array_equal(

@@ -57,7 +57,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_a_sound_data_set_is_clean_and_counted(photos: Path) -> None:
+def test_a_data_set_without_faults_is_clean_and_its_images_are_counted(photos: Path) -> None:
     result = check(opened(photos), 3)
     assert result["clean"]
     assert not result["broken"] + result["leaks"] + result["contradictions"] + result["repeated"]
@@ -137,7 +137,7 @@ def test_duplicates_are_those_that_a_comparison_of_all_pairs_finds(tmp_path: Pat
 
 
 def arrays(images: np.ndarray, labels: list[int]) -> Source:
-    """Images uint8 [N, H, W, C] of two classes, as a source that holds arrays."""
+    """Return a source of arrays of two classes, from images uint8 [N, H, W, C]."""
     held = in_memory(images)
 
     def read(record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -184,7 +184,9 @@ def test_arrays_are_compared_by_shape_and_pixels() -> None:
     assert result["clean"] and result["splits"]["train"]["kinds"] == {"array gray": 3}
 
 
-def test_imbalance_is_the_largest_class_over_the_smallest_that_has_images(tmp_path: Path) -> None:
+def test_imbalance_is_the_size_of_the_largest_class_over_the_smallest_nonempty_class(
+    tmp_path: Path,
+) -> None:
     write_classes(
         tmp_path / "train",
         {"a": [png(n) for n in range(12)], "b": [png(20)], "c": [png(30), png(31)]},
@@ -203,7 +205,7 @@ def test_imbalance_is_the_largest_class_over_the_smallest_that_has_images(tmp_pa
     assert "  class 'c' has no image here" in lines
 
 
-def test_the_first_few_of_many_are_printed_and_all_are_written(tmp_path: Path) -> None:
+def test_a_few_findings_are_printed_and_all_are_written(tmp_path: Path) -> None:
     write_classes(tmp_path / "photos", {"a": [b""] * 20, "b": [png(1), png(1)]})
     result = check(opened(tmp_path / "photos"), 3)
     lines = summary(result)
@@ -231,13 +233,13 @@ def test_a_name_that_is_not_utf_8_can_be_printed_and_written(tmp_path: Path) -> 
 
 
 def test_the_last_call_of_the_callback_has_the_number_of_all_examples() -> None:
-    heard: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     check(
         {"all": digits(Digits(kind="digits"))["all"].subset(np.arange(100))},
         1,
-        lambda done, examples: heard.append((done, examples)),
+        lambda done, examples: calls.append((done, examples)),
     )
-    assert heard[-1] == (100, 100) and heard == sorted(heard)
+    assert calls[-1] == (100, 100) and calls == sorted(calls)
 
 
 def sheet_config(*overrides: str) -> Config:

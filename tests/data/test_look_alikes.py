@@ -61,7 +61,7 @@ def thumbnail(photo: Photo) -> np.ndarray:
     return np.asarray(photo.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def test_copies_are_found_among_many_and_nothing_else_is() -> None:
+def test_copies_are_found_among_many_images_and_nothing_else_is() -> None:
     photos = [cloudy(seed) for seed in range(60)]
     copies = [copy(photos[n]) for n, copy in enumerate(COPIES)]
     thumbnails = np.stack([thumbnail(photo) for photo in (*photos, *copies)])
@@ -125,7 +125,7 @@ def test_a_check_shows_copies_across_splits_and_odd_images(photos: Path, tmp_pat
     assert "copy-3.png (test, a)" in page
 
 
-def test_of_the_digits_only_two_fours_of_one_hand_are_near_duplicates() -> None:
+def test_only_two_of_the_digits_are_near_duplicates() -> None:
     # Inspected by eye: the two images have the same strokes, one pixel apart.
     seen: list[tuple[int, int]] = []
     result = check(

@@ -1,4 +1,4 @@
-"""Guards the order of examples: permutations that depend on (seed, step) alone."""
+"""Guards the order of examples: permutations that depend only on (seed, step)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_batch_may_hold_several_epochs_of_any_length() -> None:
             assert sorted(epoch) == list(range(examples)), examples
 
 
-def test_the_batch_size_cuts_one_endless_order() -> None:
+def test_batches_of_any_size_are_parts_of_one_infinite_order() -> None:
     np.testing.assert_array_equal(order(20, 4, 0, 15)[0].ravel(), order(20, 6, 0, 10)[0].ravel())
 
 
@@ -57,7 +57,7 @@ def test_seeds_differ() -> None:
 
 
 @pytest.mark.parametrize("first", [1, 7, 19])
-def test_a_step_has_the_same_batch_wherever_the_range_starts(first: int) -> None:
+def test_a_batch_does_not_depend_on_the_first_step_of_the_range(first: int) -> None:
     for whole, rest in zip(order(11, 4, 0, 20), order(11, 4, first, 20)):
         np.testing.assert_array_equal(whole[first:], rest)
 
@@ -102,7 +102,7 @@ def test_successive_examples_are_independent() -> None:
     assert abs(chi_square - 255) < 5 * np.sqrt(2 * 255)
 
 
-def test_a_million_examples_need_no_table() -> None:
+def test_a_million_examples_are_ordered_without_duplicates() -> None:
     index, epoch = batch_order(
         tf.constant(10**6, tf.int64), seed=0, examples=1_281_167, batch_size=256
     )
@@ -111,7 +111,7 @@ def test_a_million_examples_need_no_table() -> None:
     assert set(epoch.numpy()) == {256 * 10**6 // 1_281_167}
 
 
-def test_every_example_of_every_epoch_has_its_own_randomness() -> None:
+def test_every_example_of_every_epoch_has_different_seeds() -> None:
     epochs, indices = (
         tf.constant(grid.ravel(), tf.int64) for grid in np.meshgrid(np.arange(20), np.arange(50))
     )

@@ -33,7 +33,7 @@ def whitened(images: np.ndarray, found: dict[str, np.ndarray]) -> np.ndarray:
     return (images - found["mean"]).reshape(len(images), -1) @ found["matrix"]
 
 
-def test_channels_get_their_own_mean_and_deviation(images: np.ndarray) -> None:
+def test_each_channel_has_a_mean_and_a_standard_deviation(images: np.ndarray) -> None:
     found = normalization(batches(images, 64), config("channels"))
     np.testing.assert_allclose(found["mean"], images.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(found["scale"], 1 / images.std((0, 1, 2)), rtol=1e-5)
@@ -79,13 +79,15 @@ def test_the_matrix_of_zca_is_symmetric_and_positive_definite(images: np.ndarray
 
 
 @pytest.mark.parametrize("kind", ["channels", "image", "pca", "zca"])
-def test_the_division_into_batches_does_not_matter(images: np.ndarray, kind: str) -> None:
+def test_statistics_do_not_depend_on_the_division_into_batches(
+    images: np.ndarray, kind: str
+) -> None:
     whole, parts = (normalization(batches(images, size), config(kind)) for size in (200, 33))
     for name, value in whole.items():
         np.testing.assert_allclose(abs(parts[name]), abs(value), rtol=1e-3, atol=1e-3)
 
 
-def test_colors_have_the_components_of_their_covariance(images: np.ndarray) -> None:
+def test_color_components_are_those_of_the_covariance_matrix(images: np.ndarray) -> None:
     values, vectors = color_components(batches(images, 50))
     covariance = np.cov(images.reshape(-1, 3), rowvar=False, bias=True)
     np.testing.assert_allclose(

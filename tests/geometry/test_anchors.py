@@ -41,6 +41,6 @@ def test_iou_of_sizes_equals_that_of_concentric_boxes() -> None:
     )
 
 
-def test_too_few_sizes_are_refused_and_empty_sizes_dont_count() -> None:
+def test_too_few_different_sizes_are_refused() -> None:
     with pytest.raises(DataError, match="3 anchors.*only 2 different sizes"):
         find_anchors([[0.1, 0.1], [0.1, 0.1], [0.2, 0.3], [0, 0.5]], 3)

@@ -122,7 +122,7 @@ def test_every_object_in_an_image_has_a_box_of_ssd300() -> None:
     assert all(set(image) >= set(range(30)) for image in given)
 
 
-def test_no_objects_and_objects_of_no_area_are_all_background() -> None:
+def test_without_objects_of_an_area_all_boxes_are_background() -> None:
     defaults = to_corners(default_boxes(layers_for([(4, 4)], 0.3, 0.6)))
     boxes, crowd = np.zeros((2, 3, 4), np.float32), np.zeros((2, 3), bool)
     labels = np.int32([[-1, -1, -1], [0, 1, -1]])

@@ -18,7 +18,7 @@ def test_maps_are_smoothed_as_scipy_does(sigma: float) -> None:
         np.testing.assert_allclose(each[..., 0], gaussian_filter(image[..., 0], sigma), atol=1e-6)
 
 
-def test_a_sigma_of_0_changes_nothing_and_a_large_one_keeps_the_mean_of_a_small_map() -> None:
+def test_a_sigma_of_0_changes_nothing_and_a_large_sigma_keeps_the_mean() -> None:
     maps = tf.random.stateless_uniform([1, 6, 4, 1], [1, 2])
     assert smooth(maps, 0.0) is maps
     flat = smooth(tf.ones([1, 6, 4, 1]), 30.0)

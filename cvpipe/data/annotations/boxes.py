@@ -137,12 +137,12 @@ class Boxes(Annotation):
         excess = np.flatnonzero(counts > objects)
         if not len(excess):
             return self
-        turn = np.arange(len(self.labels)) - np.repeat(self.starts[:-1], counts)
+        position = np.arange(len(self.labels)) - np.repeat(self.starts[:-1], counts)
         faults = {
             name_record(int(record)): {EXCESS: int(counts[record]) - objects} for record in excess
         }
         return dataclasses.replace(
-            self.keep(turn < objects), faults=sum_of_faults([self.faults, faults])
+            self.keep(position < objects), faults=sum_of_faults([self.faults, faults])
         )
 
     @classmethod

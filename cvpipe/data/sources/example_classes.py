@@ -12,7 +12,7 @@ from cvpipe.data.sources.label_map import LabelMap, read_label_map
 from cvpipe.data.sources.tf_examples import Features, as_text
 from cvpipe.errors import DataError, suggest
 
-_MEND = "set data.source.names, classes or first_label so that they fit the examples"
+_ADVICE = "set data.source.names, classes or first_label so that they fit the examples"
 
 
 class ExampleClass(NamedTuple):
@@ -44,7 +44,7 @@ class Classes(NamedTuple):
             ]
             raise DataError(
                 f"{wanted.place(wanted.record)}: no class has the {what};"
-                f" {suggest(str(key), known or self.names)}; {_MEND}"
+                f" {suggest(str(key), known or self.names)}; {_ADVICE}"
             )
         return self.positions[key]
 

@@ -15,7 +15,7 @@ from cvpipe.config.group import Group
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError, counted
 
-# Costs are rounded, so that rounding errors can't change the assignment between processors.
+# Costs are rounded, so that processors with different rounding errors make the same assignment.
 _DIGITS = 6
 
 

@@ -101,8 +101,8 @@ def open_mask(encoded: bytes) -> Image.Image:
         picture = Image.open(io.BytesIO(encoded), formats=("PNG", "BMP", "WEBP", "JPEG"))
         if picture.width * picture.height > MAX_PIXELS:
             raise DataError(
-                f"the mask's header says {picture.width} x {picture.height} pixels; allowed are"
-                f" {MAX_PIXELS:,} in all"
+                f"the mask's header says {picture.width} x {picture.height} pixels, but at"
+                f" most {MAX_PIXELS:,} are allowed"
             )
         # The number of bits is no longer known after decoding.
         stored = str(picture.tile[0][3]) if picture.tile else ""

@@ -117,7 +117,7 @@ def _advice(images: Mapping[str, str], found: Mapping[str, str]) -> str:
         if stem in images
     )
     if not suffixes:
-        return "set the folders `images` and `masks` in data.source to where they are"
+        return "set `images` and `masks` in data.source to the folders of the images and masks"
     [(suffix, count)] = suffixes.most_common(1)
     return (
         f"the image's name is followed by '{suffix}' in {counted(count, 'mask name')}; set"

@@ -48,7 +48,7 @@ class Labeled(NamedTuple):
     origin: str
     """Name of the annotation file, for counts of faults."""
     extent: tuple[float, float] | None
-    """Height and width in pixels as written by the tool; None if it doesn't state them."""
+    """Height and width in pixels as written by the tool; None if the file doesn't contain them."""
     items: list[Item]
     in_fractions: bool = False
     """True if corners are fractions of the image."""

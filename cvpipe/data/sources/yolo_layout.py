@@ -55,7 +55,7 @@ def split_images(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[st
     unused = [image for split in ("all", *given) for image in splits.pop(split, [])]
     if unused:
         log.warning(
-            "%s: left out %s that no split in %s names, such as %s",
+            "%s: left out %s outside the splits of %s, such as %s",
             config.path,
             counted(len(unused), "image"),
             config.names,
@@ -78,8 +78,8 @@ def text_file_of(files: Files, image: str, config: Yolo) -> str:
 
 
 def _images(files: Files, config: Yolo) -> list[str]:
-    """Return the images in folders named images. If there are none, return images beside text
-    files.
+    """Return the images in folders named `config.images`. If there are none, return images beside
+    text files.
     """
     every = [name for name in files.names() if is_image(name)]
     images = [name for name in every if config.images in name.split("/")[:-1]]
@@ -98,8 +98,8 @@ def _split_by_folders(name: str) -> str:
 def _given_splits(
     files: Files, config: Yolo, data: Mapping[str, Any], by_folders: Collection[str]
 ) -> dict[str, list[str]]:
-    """Return the images of the splits in data.yaml; an empty dict if none of its paths exists and
-    folder names give the same splits.
+    """Return the images of the splits in data.yaml; an empty dict if none of the paths in data.yaml
+    exists and folder names give the same splits.
     """
     place = files.locate(config.names)
     key_of = {
@@ -155,8 +155,8 @@ def _path_advice(split: str) -> str:
 
 
 def _splits_of_lists(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the images of darknet's lists, such as train.txt, if they name existing images;
-    otherwise the files are taken for notes.
+    """Return the images of darknet's lists, such as train.txt. Return {} unless each list names an
+    existing image, because other text files may have the same names.
     """
     bases = _bases(config, data)
     lists = {

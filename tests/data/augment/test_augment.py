@@ -76,7 +76,7 @@ def augmented(ops: Sequence[Augmentation], count: int) -> list[np.ndarray]:
     return list(tf.data.Dataset.range(count).map(one).as_numpy_iterator())
 
 
-def test_no_operations_change_nothing() -> None:
+def test_nothing_changes_without_operations() -> None:
     [image] = augmented([], 1)
     np.testing.assert_array_equal(image, IMAGE)
 
@@ -110,7 +110,7 @@ def test_all_operations_together_are_the_same_bits_eagerly_and_in_a_graph() -> N
         np.testing.assert_allclose(image, eager, atol=1e-3)
 
 
-def test_examples_are_changed_in_different_ways_and_each_always_in_the_same() -> None:
+def test_each_example_is_changed_in_a_different_but_reproducible_way() -> None:
     first, again = ([image.tobytes() for image in augmented(ALL, 30)] for _ in range(2))
     assert first == again
     assert len(set(first)) == 30

@@ -66,7 +66,7 @@ def test_aspects_keep_to_their_bounds_and_are_spread_evenly_on_a_logarithmic_sca
     assert abs(share.var() - 1 / 12) < 4 * np.sqrt(1 / 180 / 500)
 
 
-def test_where_no_aspect_fits_the_area_is_kept() -> None:
+def test_if_no_aspect_fits_the_area_is_kept() -> None:
     wide = rectangles(
         images(erase, WHITE, 5, section(area=(0.5, 0.5), aspect=(10.0, 10.0)))[..., 0] == 0
     )
@@ -166,7 +166,7 @@ def test_cutouts_are_squares_equally_often_around_each_pixel_and_clipped_at_the_
     np.testing.assert_allclose(cut[cut != image[..., 0]], image.mean(), atol=1e-3)
 
 
-def test_a_cutout_of_no_size_changes_nothing() -> None:
+def test_a_cutout_of_size_0_changes_nothing() -> None:
     image = np.random.default_rng(0).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     for cut in images(cutout, image, 5, Cutout(op="cutout", size=0.0)):
         np.testing.assert_array_equal(cut, image)

@@ -146,9 +146,7 @@ def test_a_padded_crop_is_a_window_of_the_padded_image_and_all_windows_occur(mod
 
 
 @pytest.mark.parametrize("shape", [(3, 9), (9, 2), (1, 5)])
-def test_reflection_of_an_image_smaller_than_the_padding_goes_as_far_as_the_image(
-    shape: tuple[int, int],
-) -> None:
+def test_reflection_padding_is_limited_by_the_size_of_the_image(shape: tuple[int, int]) -> None:
     image = noise(*shape)
     around = [(min(4, length - 1),) * 2 for length in shape]
     padded = np.pad(image, [*around, (0, 0)], "reflect")
@@ -219,7 +217,7 @@ def test_areas_and_aspects_are_spread_evenly() -> None:
         (np.log(width / height), np.log(0.8), np.log(1.25)),
     ):
         share = (value - low) / (high - low)
-        # Mean and variance of an even spread, within four standard deviations.
+        # Mean and variance of a uniform distribution, within four standard deviations.
         assert abs(share.mean() - 1 / 2) < 4 * np.sqrt(1 / 12 / 600)
         assert abs(share.var() - 1 / 12) < 4 * np.sqrt(1 / 180 / 600)
 
@@ -313,7 +311,7 @@ def test_angles_are_spread_evenly() -> None:
     np.testing.assert_allclose(turned[:, 4, 4], 4, err_msg="the center moves", atol=1e-5)
 
 
-def test_a_half_turn_either_way_is_the_largest() -> None:
+def test_angles_reach_a_half_turn_in_both_directions() -> None:
     turned = images(rotate, RAMP, 300, Rotate(op="rotate", degrees=180))
     across = turned[:, 4, 5] - turned[:, 4, 4]
     assert_spread_evenly(np.degrees(np.arctan2(across[:, 0], across[:, 1])), 180)
@@ -347,7 +345,7 @@ def lens_strengths(count: int, strength: float) -> np.ndarray:
     return (4 - bent[:, 2, 2, 0] - 2) / 2 * 4
 
 
-def test_a_lens_changes_the_corners_scale_by_amounts_spread_evenly() -> None:
+def test_lens_strengths_are_spread_evenly() -> None:
     assert_spread_evenly(lens_strengths(300, 0.4), 0.4)
 
 

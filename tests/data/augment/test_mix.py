@@ -159,7 +159,7 @@ def test_nothing_is_mixed_with_an_image_that_couldnt_be_read(ops: list[Mix]) -> 
 
 
 @pytest.mark.parametrize("examples", [1, 5])
-def test_the_last_of_an_odd_batch_stays_alone(examples: int) -> None:
+def test_the_last_example_of_an_odd_batch_is_not_mixed(examples: int) -> None:
     given = batch(examples)
     out = mixed(given, [MIXUP])
     assert out["share"][-1] == 1 and (out["share"][:-1] < 1).all()
@@ -167,7 +167,7 @@ def test_the_last_of_an_odd_batch_stays_alone(examples: int) -> None:
     assert out["partner_targets"]["label"][-1] == examples - 1
 
 
-def test_even_shares_of_a_batch_are_mixed_as_the_whole_is() -> None:
+def test_an_even_part_of_a_batch_is_mixed_as_in_the_whole_batch() -> None:
     given, ops = batch(12), [MIXUP, CUTMIX]
     whole = mixed(given, ops)
     for first in (0, 8):
@@ -178,7 +178,7 @@ def test_even_shares_of_a_batch_are_mixed_as_the_whole_is() -> None:
         )
 
 
-def test_each_example_follows_its_own_seed_alone() -> None:
+def test_each_example_depends_only_on_its_seed() -> None:
     given, keys = batch(6), seeds(6)
     keys[2] += 1
     changed = (mixed(given, [MIXUP], keys)["image"] != mixed(given, [MIXUP])["image"]).any(

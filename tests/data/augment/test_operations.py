@@ -174,7 +174,8 @@ def test_rotations_and_shears_are_those_of_scipy(amount: float) -> None:
                 moved(image, turn, center - turn @ center),
             ),
         ):
-            # Half a level for rounding, and float32 errors of positions times steps of up to 255.
+            # Rounding changes a value by up to 0.5. Positions have float32 errors, and adjacent
+            # pixels differ by up to 255.
             np.testing.assert_allclose(ours, scipys, atol=0.52)
 
 

@@ -205,7 +205,7 @@ def test_policies_for_small_images_have_the_strengths_of_the_authors_code(policy
         assert strength_of(operation, level) == pytest.approx(expected), (operation, level)
 
 
-def test_stronger_levels_change_more_pixels_of_small_images_and_fewer_of_imagenets() -> None:
+def test_higher_levels_change_images_more_but_less_in_the_policy_for_imagenet() -> None:
     image = tf.constant(np.arange(256, dtype=np.uint8).reshape(16, 16, 1))
     for (_, strength_of), sign in zip(POLICIES.values(), (-1, 1, 1), strict=True):
         for operation in (solarize, posterize):
@@ -278,7 +278,7 @@ def test_the_same_seed_gives_the_same_bits_eagerly_and_in_a_map(op: Any, channel
 
 @pytest.mark.parametrize("op", [*BOTH, RandAugment(op="rand_augment", magnitude=30)])
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 5, 1)])
-def test_images_of_any_size_keep_it(op: Any, shape: tuple[int, ...]) -> None:
+def test_images_of_any_size_keep_their_size(op: Any, shape: tuple[int, ...]) -> None:
     for changed in images(op, 60, np.full(shape, 200, np.uint8)):
         assert changed.shape == shape and changed.dtype == np.uint8
 
@@ -297,7 +297,7 @@ def test_floats_are_rounded_first(op: Any, function: Any) -> None:
         np.testing.assert_array_equal(of_floats, of_bytes)
 
 
-def test_no_magnitude_moves_everything_out_of_sight() -> None:
+def test_no_magnitude_moves_all_pixels_out_of_the_image() -> None:
     bright = np.full((20, 20, 1), 255, np.uint8)
     for operation in SIGNED:
         for _, outcome in outcomes(operation, 30):

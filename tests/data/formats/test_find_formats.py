@@ -80,7 +80,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def table(split_rows: int, **more: list[Any]) -> bytes:
-    """A Parquet file with images as public hubs have them, and other columns."""
+    """A Parquet file with a column of images, in the form of public hubs, and other columns."""
     images = [{"bytes": JPEG, "path": f"{n}.jpg"} for n in range(split_rows)]
     file = io.BytesIO()
     pq.write_table(pa.table({"image": images, **more}), file)
@@ -612,7 +612,7 @@ def test_outlines_are_found_if_segmentation_is_requested(tmp_path: Path) -> None
     )
 
 
-def test_a_table_names_the_numbers_of_another(tmp_path: Path) -> None:
+def test_a_table_of_names_is_used_for_the_numbers_of_another_table(tmp_path: Path) -> None:
     rows = "".join(f"{n}.jpg,{n % 2}\n" for n in range(6))
     names = "Class ID,Class Name\n0,dog\n1,cat\n2,cow\n"
     files = {"train.csv": rows, "names.csv": names, **{f"{n}.jpg": JPEG for n in range(6)}}

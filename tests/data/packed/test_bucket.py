@@ -1,4 +1,6 @@
-"""Guards packed data in a bucket: written, read in blocks and refused, as on a disk."""
+"""Guards packed data in a bucket: it is written and read as on a disk, and failed requests are
+repeated.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +64,9 @@ plain_order = config.model_copy(update={"seed": 3})
 unblocked = packed_config(plain_order, "gs://bucket/some/digits", ahead=64)
 streams = [
     list(training_batches(
-        open_splits(own.data)["train"], own, encode, None, first_step=0, last_step=2
+        open_splits(each.data)["train"], each, encode, None, first_step=0, last_step=2
     ).as_numpy_iterator())
-    for own in (plain_order, unblocked)
+    for each in (plain_order, unblocked)
 ]
 assert_same(*streams)
 print("trained", flush=True)
@@ -103,7 +105,7 @@ def test_data_is_packed_into_a_bucket_and_read_in_blocks(tmp_path: Path) -> None
 
 
 class Answer:
-    """An answer of a server."""
+    """A response of a server."""
 
     def __init__(self, code: int, content: bytes = b""):
         self.status_code, self.content, self.reason = code, content, "reason"

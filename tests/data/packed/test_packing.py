@@ -40,12 +40,12 @@ def test_only_shards_that_failed_are_written_again(
     config, written = write_labeled(tmp_path / "photos"), []
     write = ShardWriter.write
 
-    def counted(shelf: ShardWriter, index: np.ndarray, file: Path) -> Any:
+    def counted(shard_writer: ShardWriter, index: np.ndarray, file: Path) -> Any:
         written.append(file.name)
         if len(written) in (3, 4):
             file.write_bytes(b"half")
             raise KeyboardInterrupt
-        return write(shelf, index, file)
+        return write(shard_writer, index, file)
 
     pack_all(config, tmp_path / "whole")
     monkeypatch.setattr(ShardWriter, "write", counted)
@@ -66,7 +66,7 @@ def test_only_shards_that_failed_are_written_again(
 
 
 @pytest.mark.soak
-def test_a_place_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_refused(tmp_path: Path) -> None:
     config = small_config()
     pack_all(config, tmp_path / "packed")
     with pytest.raises(ConfigError, match="was packed with other options"):
@@ -117,7 +117,7 @@ def test_packing_that_is_killed_again_and_again_ends_with_the_same_files(tmp_pat
             [*command, "--to", str(packed), *options], env=environment, stderr=subprocess.DEVNULL
         )
         before = len(list(packed.glob("*.npz")))
-        # Wait until it has written more files.
+        # Wait until the process has written more files.
         while process.poll() is None and len(list(packed.glob("*.npz"))) < before + 2:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)

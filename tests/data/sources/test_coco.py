@@ -76,7 +76,7 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     return instances
 
 
-def test_images_come_by_their_ids_with_boxes_crowds_and_areas(tmp_path: Path) -> None:
+def test_images_are_in_the_order_of_their_ids_with_boxes_crowds_and_areas(tmp_path: Path) -> None:
     source = opened(write(tmp_path))["train"]
     assert (source.classes, source.names()) == (
         ("dog", "toothbrush"),
@@ -206,7 +206,7 @@ def test_a_fault_is_reported_with_its_place(tmp_path: Path, mistake: str) -> Non
         opened(write(tmp_path, instances))
 
 
-def test_no_image_at_all_is_an_error(tmp_path: Path) -> None:
+def test_a_split_without_any_existing_image_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
         match="photos: none of the images that .*train.json names is there; set"
@@ -230,7 +230,7 @@ def test_ids_may_be_in_any_notation(tmp_path: Path, as_written: Callable[[int], 
     def rewrite(rows: dict[str, Any]) -> None:
         for row in [*rows["images"], *rows["categories"]]:
             row["id"] = as_written(row["id"])
-        # Annotations keep numbers in one of the keys: tools mix them.
+        # Annotations keep numbers in one key, because tools mix numbers and text.
         for row in rows["annotations"]:
             row["category_id"] = as_written(row["category_id"])
 
@@ -282,7 +282,7 @@ GROUP = {"id": 0, "name": "things", "supercategory": "none"}
 
 
 @pytest.mark.parametrize("name", ["things", "dog"])
-def test_a_root_that_only_groups_is_no_class(tmp_path: Path, name: str) -> None:
+def test_a_root_category_that_only_groups_others_is_no_class(tmp_path: Path, name: str) -> None:
     def rewrite(rows: dict[str, Any]) -> None:
         for row in rows["categories"]:
             row["supercategory"] = name
@@ -330,7 +330,7 @@ def test_the_error_of_missing_images_says_what_nearly_matched(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", ["[" * 200_000, '{"images": [}', '{"images": "\ud800"'])
-def test_no_broken_json_is_a_traceback(tmp_path: Path, content: str) -> None:
+def test_broken_json_is_an_error_sentence(tmp_path: Path, content: str) -> None:
     path = write(tmp_path)
     (path / "train.json").write_bytes(content.encode("utf-8", "surrogatepass"))
     with pytest.raises(DataError, match="train.json.*: not valid JSON .*; correct the") as error:

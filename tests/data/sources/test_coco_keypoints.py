@@ -81,7 +81,7 @@ def read(source: Source, index: int) -> dict[str, np.ndarray]:
     return {key: v.numpy() for key, v in source.read(tf.constant(index, tf.int64)).items()}
 
 
-def test_points_are_those_of_the_pixels_that_the_file_names(tmp_path: Path) -> None:
+def test_points_are_the_centers_of_the_pixels_in_the_file(tmp_path: Path) -> None:
     source = coco(section(write(tmp_path)))["train"]
     assert source.names() == ["photos/a.jpg", "photos/b.jpg"] and source.classes == ("person",)
     first = read(source, 0)
@@ -180,7 +180,7 @@ def test_splits_of_other_keypoints_are_refused(tmp_path: Path) -> None:
         ((("nose", "left_eye"), ("nose", "right_eye")), "'nose' is given twice"),
     ],
 )
-def test_pairs_must_be_known_and_each_point_in_one(
+def test_pairs_contain_known_keypoints_each_at_most_once(
     tmp_path: Path, pairs: tuple[tuple[str, str], ...], message: str
 ) -> None:
     with pytest.raises(DataError, match=f"data.source.flip_pairs: {message}"):

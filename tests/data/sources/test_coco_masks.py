@@ -1,4 +1,4 @@
-"""Guards COCO's outlines as masks: polygons and runs, order, crowds, nonsense."""
+"""Guards COCO's outlines as masks: polygons, run lengths, overlaps, crowds and invalid outlines."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_smaller_objects_stay_visible_in_any_order() -> None:
     ).sum() == 116
 
 
-def test_crowds_are_ignored_but_where_an_object_is() -> None:
+def test_crowds_are_ignored_except_where_an_object_is() -> None:
     mask = painted(SQUARE, {"size": [HEIGHT, WIDTH], "counts": [0, 60, 60]}, crowd=(2,))
     assert (
         (mask == 1).sum() == 36 and (mask == IGNORED).sum() == 60 - 24 and (mask[:, 8:] == 0).all()
@@ -187,7 +187,7 @@ def test_images_come_with_background_first_and_categories_in_the_order_of_their_
     np.testing.assert_array_equal(brush, expected)
 
 
-def test_chosen_classes_make_the_others_ignored(tmp_path: Path) -> None:
+def test_pixels_of_classes_that_are_not_chosen_are_ignored(tmp_path: Path) -> None:
     source = open_splits(
         Data(source=write(tmp_path), only=("background", "toothbrush"), test=0.5, validation=0)
     )["train"]

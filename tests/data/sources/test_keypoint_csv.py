@@ -48,7 +48,7 @@ def read(source: Source, index: int) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
-def test_a_table_gives_the_places_of_points(tmp_path: Path, place: Callable[[Path], Path]) -> None:
+def test_keypoints_are_read_from_a_table(tmp_path: Path, place: Callable[[Path], Path]) -> None:
     source = opened(place(write(tmp_path / "data", train=TABLE)))["train"]
     assert source.names() == ["photos/a.png", "photos/b.png", "photos/c.png"]
     first = read(source, 0)

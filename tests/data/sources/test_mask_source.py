@@ -73,7 +73,7 @@ def zipped(root: Path) -> Path:
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
-def test_images_come_with_the_masks_of_their_names(tmp_path: Path, packed: bool) -> None:
+def test_images_have_the_masks_of_the_same_name(tmp_path: Path, packed: bool) -> None:
     root = write(tmp_path / "data")
     source = masks(section(zipped(root) if packed else root))["train"]
     assert (source.classes, [type(one) for one in source.annotations]) == (NAMES, [Mask]) and len(
@@ -87,7 +87,7 @@ def test_images_come_with_the_masks_of_their_names(tmp_path: Path, packed: bool)
     assert spec == tf.TensorSpec([None, None, 1], tf.uint8)
 
 
-def test_splits_are_held_out_cut_and_limited_as_if_of_one_class(tmp_path: Path) -> None:
+def test_splits_folds_and_limits_treat_all_images_as_one_class(tmp_path: Path) -> None:
     data = section(write(tmp_path))
     splits = open_splits(Data(source=data, limit=10))
     assert {name: len(split) for name, split in splits.items()} == {
@@ -104,9 +104,7 @@ def test_splits_are_held_out_cut_and_limited_as_if_of_one_class(tmp_path: Path) 
     assert not splits["train"].counts().any()
 
 
-def test_several_folders_make_a_split_and_others_are_held_out_where_they_lack(
-    tmp_path: Path,
-) -> None:
+def test_a_split_may_have_several_pairs_of_folders(tmp_path: Path) -> None:
     for split, count in (("a", 3), ("b", 4), ("c", 5)):
         write(tmp_path, count, split)
     folders = {split: {"images": f"{split}/images", "masks": f"{split}/masks"} for split in "abc"}
@@ -172,7 +170,7 @@ def test_images_and_masks_without_a_partner_are_left_out_and_named(
     ]
 
 
-def test_images_that_differ_in_the_extension_only_are_left_out_and_named(
+def test_images_that_differ_only_in_the_extension_are_left_out_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path, 3)
@@ -186,7 +184,7 @@ def test_images_that_differ_in_the_extension_only_are_left_out_and_named(
     ]
 
 
-def test_no_pair_at_all_is_an_error(tmp_path: Path) -> None:
+def test_folders_without_any_pair_are_an_error(tmp_path: Path) -> None:
     write(tmp_path, 3)
     with pytest.raises(
         DataError,
@@ -349,12 +347,12 @@ def test_a_bad_mask_makes_a_bad_record(
         quarantine.check()
 
 
-def test_masks_are_of_upright_images(tmp_path: Path) -> None:
+def test_masks_refer_to_upright_images(tmp_path: Path) -> None:
     source = bad(tmp_path, encode(noise(7, 9), "JPEG", exif=TURNED), encode(labels(0), "PNG"))
     assert why_unreadable(source, 0) == "the file could be read on a second try"
 
 
-def test_a_mask_that_cannot_be_read_fails_no_stream(tmp_path: Path) -> None:
+def test_a_mask_that_cannot_be_read_does_not_end_the_stream(tmp_path: Path) -> None:
     source = bad(tmp_path, GOOD, b"")
     rows = tf.data.Dataset.range(3).map(
         lambda n: or_zeros(lambda one: tf.cast(tf.shape(source.read(one)["mask"]), tf.int64), n)
@@ -394,7 +392,7 @@ def test_arrays_and_files_keep_their_masks_when_merged(tmp_path: Path) -> None:
     )
 
 
-def test_masks_of_other_classes_do_not_merge(tmp_path: Path) -> None:
+def test_masks_of_different_classes_cannot_be_merged(tmp_path: Path) -> None:
     one, other = (
         section(write(tmp_path / "one", 4)),
         section(write(tmp_path / "two", 5), ("sky", "tree", "water")),
@@ -454,7 +452,7 @@ def test_aerial_tiles_are_read_by_their_colors(public_data: FindData) -> None:
     assert (pixels[:5] > 0).all() and not pixels[5:255].any()
 
 
-def test_an_undocumented_color_of_the_aerial_tiles_is_named_with_its_share(
+def test_the_error_names_an_undocumented_color_of_the_aerial_tiles_with_its_share(
     public_data: FindData,
 ) -> None:
     # The message counts six tiles; in all eight, the color is said to cover 0.56 %.
@@ -495,7 +493,7 @@ def test_the_error_of_masks_with_a_suffix_suggests_the_key(tmp_path: Path, suffi
         masks(section(with_suffix(tmp_path, suffix)))
 
 
-def test_the_sources_own_folder_may_hold_the_images(tmp_path: Path) -> None:
+def test_images_may_be_directly_in_the_folder_of_the_source(tmp_path: Path) -> None:
     write(tmp_path, 3)
     (tmp_path / "train/masks").rename(tmp_path / "train/images/masks")
     for name in (".", "", "./"):

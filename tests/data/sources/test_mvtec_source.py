@@ -98,13 +98,13 @@ def test_an_image_without_a_mask_and_other_folders_of_train_are_named(
         ("test", "test: no image inside; put normal images into the folder good"),
     ],
 )
-def test_missing_images_are_a_sentence(bottle: Path, gone: str, message: str) -> None:
+def test_missing_images_are_an_error_sentence(bottle: Path, gone: str, message: str) -> None:
     shutil.rmtree(bottle / "bottle" / gone)
     with pytest.raises(DataError, match=message):
         mvtec(opened(bottle))
 
 
-def test_a_missing_root_is_a_sentence(bottle: Path) -> None:
+def test_a_missing_root_is_an_error_sentence(bottle: Path) -> None:
     with pytest.raises(DataError, match=r"no such folder; set data\.source\.root"):
         mvtec(opened(bottle, "cable"))
 

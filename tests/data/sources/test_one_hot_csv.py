@@ -38,7 +38,7 @@ def opened(root: Path) -> dict[str, Source]:
     )
 
 
-def test_the_marked_column_is_the_class_and_images_lie_beside_their_table(
+def test_the_column_with_a_1_is_the_class_and_images_are_beside_their_table(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     splits = opened(write(tmp_path))

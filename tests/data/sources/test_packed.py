@@ -59,7 +59,7 @@ def batches(config: Config, quarantined: bool, **keys: Any) -> tuple[list[Any], 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> tuple[Source, Config]:
-    """Return a source of photos of two classes, one file cut off, and a pipeline of them packed."""
+    """Return a source of photos, one of which is cut off, and a pipeline with the packed photos."""
     config = write_labeled(tmp_path / "plain")
     pack_all(config, tmp_path / "packed", shard_bytes=8_000)
     return splits_of(config)["all"], packed_config(config, tmp_path / "packed")
@@ -95,7 +95,7 @@ def test_tasks_require_their_kind_of_annotation(tmp_path: Path) -> None:
         open_splits(packed_config(small_config(), tmp_path / "packed").data)
 
 
-def test_digests_of_other_annotations_are_found_anew(tmp_path: Path) -> None:
+def test_digests_of_changed_annotations_are_computed_again(tmp_path: Path) -> None:
     config = CASES["boxes"](tmp_path)
     pack_all(config, tmp_path / "packed")
     plain, packed = (
@@ -155,7 +155,7 @@ def test_a_damaged_record_is_left_out_and_named_alone(photos: tuple[Source, Conf
     assert [name for name, bad in damaged_files(config.data.source) if bad] == [shard.name]
 
 
-def test_two_files_that_changed_places_are_noticed(photos: tuple[Source, Config]) -> None:
+def test_two_swapped_files_are_noticed(photos: tuple[Source, Config]) -> None:
     config = photos[1]
     first, second, *_ = sorted(Path(config.data.source.path).glob("*.array_record"))
     content = first.read_bytes()
@@ -178,7 +178,9 @@ def read_all(source: Source) -> list[Any]:
 
 
 @pytest.mark.parametrize("flips", [40, pytest.param(1_000, marks=pytest.mark.soak)])
-def test_flipped_bits_are_refused_or_left_out_and_never_read(flips: int, tmp_path: Path) -> None:
+def test_files_with_flipped_bits_are_refused_or_their_examples_are_left_out(
+    flips: int, tmp_path: Path
+) -> None:
     config = CASES["keypoints of photos"](tmp_path / "plain")
     pack_all(config, tmp_path / "packed", shard_bytes=8_000)
     config = packed_config(config, tmp_path / "packed")

@@ -146,7 +146,7 @@ def test_boxes_of_each_form_are_found_and_read(form: str, as_lists: bool, tmp_pa
     assert boxes.labels.tolist() == [0, 1, 1] and boxes.starts.tolist() == [0, 2, 2, 3]
 
 
-def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -> None:
+def test_invalid_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -> None:
     bad = [[5, 4, -3, 10], [60, 4, 5, 5], [40, 30, 30, 5], [1, 1, 0, 4]]
     rows = [{"bbox": bad, "category": [0] * 4}, {"bbox": [[1, 1, 5, 5]], "category": [1]}]
     write(tmp_path / "train.parquet", held([FILES[0], b"no image"]), OBJECTS, objects=rows)
@@ -221,7 +221,7 @@ def test_groups_beyond_the_memory_limit_are_read_again_with_a_warning(
     assert read == [FILES[n] for n in order]
 
 
-def test_a_file_cut_off_is_found_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_off_is_refused_before_any_row_is_read(tmp_path: Path) -> None:
     file = io.BytesIO()
     pq.write_table(pa.table({"image": held(FILES), "label": [0, 1] * 3}), file)
     (tmp_path / "train.parquet").write_bytes(file.getvalue()[:-50])

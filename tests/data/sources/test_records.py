@@ -35,7 +35,7 @@ def files(tmp_path: Path) -> list[str]:
     return [str(tmp_path / f"{number}.tfrecord") for number in range(3)]
 
 
-def test_records_are_counted_through_all_parts(files: list[str]) -> None:
+def test_records_are_numbered_across_all_parts(files: list[str]) -> None:
     read = record_reader(
         "tfrecord", [Part(files[2], 3, 9), Part(files[0], 0, 5), Part(files[1], 0, 1)], "here"
     )
@@ -43,7 +43,7 @@ def test_records_are_counted_through_all_parts(files: list[str]) -> None:
     assert [read(number) for number in range(len(expected))] == expected
 
 
-def test_threads_get_what_they_ask_for(files: list[str]) -> None:
+def test_concurrent_threads_get_the_records_that_they_request(files: list[str]) -> None:
     read = record_reader(
         "tfrecord", [Part(file, 0, len(records)) for file, records in zip(files, CONTENTS)], "here"
     )

@@ -244,9 +244,7 @@ def test_each_tool_gives_the_same_boxes_to_the_pixel(
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_absurd_boxes_and_missing_images_are_counted_and_stay_records(
-    tmp_path: Path, tool: str
-) -> None:
+def test_invalid_boxes_and_objects_of_missing_images_are_counted(tmp_path: Path, tool: str) -> None:
     writer, keys = TOOLS[tool]
     objects = {
         "a.jpg": [
@@ -283,7 +281,9 @@ def content_of(source: Source, record: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_classes_that_the_pipeline_lacks_are_named(tmp_path: Path, tool: str) -> None:
+def test_the_error_of_an_unknown_class_names_it_and_the_known_classes(
+    tmp_path: Path, tool: str
+) -> None:
     writer, keys = TOOLS[tool]
     path = write(tmp_path / "data", writer(SET))
     with pytest.raises(DataError, match=r"data\.source\.classes has no class 'cat'; .*dog"):
@@ -292,7 +292,7 @@ def test_classes_that_the_pipeline_lacks_are_named(tmp_path: Path, tool: str) ->
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_without_any_image_the_first_path_is_named(tmp_path: Path, tool: str) -> None:
+def test_the_error_of_missing_images_names_the_first_path(tmp_path: Path, tool: str) -> None:
     writer, keys = TOOLS[tool]
     path = write(tmp_path / "data", writer(SET), {"z.jpg": JPEG})
     with pytest.raises(DataError, match="none of the images of .* exists, such as .*[ab]"):
@@ -350,7 +350,7 @@ def test_cvats_rotation_is_around_the_middle_and_subsets_make_splits(tmp_path: P
     assert content(splits["train"])["a.jpg"][0] == ("cat", [8.5, 4.5, 23.5, 20.5])
 
 
-def test_regions_of_several_attributes_need_one_that_is_named(tmp_path: Path) -> None:
+def test_the_attribute_with_the_class_must_be_set_if_regions_have_several(tmp_path: Path) -> None:
     files = via(SET)
     files["via.json"] = files["via.json"].replace(
         '{"animal": "dog"}', '{"animal": {"dog": true}, "age": "9"}'
@@ -392,7 +392,7 @@ def test_kittis_lines_are_objects_and_dont_care_is_left_out(
         opened(root, {"kind": "kitti"})
 
 
-def test_an_image_that_two_files_annotate_is_named(tmp_path: Path) -> None:
+def test_an_image_that_two_files_annotate_is_an_error(tmp_path: Path) -> None:
     files = labelme(SET)
     files["b.json"] = files["b.json"].replace("b.jpg", "a.jpg")
     with pytest.raises(DataError, match=r"photos/a\.jpg is annotated here and in photos/a\.json"):

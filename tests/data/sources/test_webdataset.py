@@ -167,12 +167,12 @@ def test_patterns_with_braces_choose_shards(tmp_path: Path) -> None:
         ("{a}.tar", ["{a}.tar"]),
     ],
 )
-def test_braces_mean_what_they_mean_to_a_shell(pattern: str, expanded: list[str]) -> None:
+def test_braces_are_expanded_as_in_a_shell(pattern: str, expanded: list[str]) -> None:
     assert expand_braces(pattern) == expanded
 
 
 @pytest.mark.soak
-def test_more_files_than_there_can_be_are_refused() -> None:
+def test_patterns_that_expand_to_too_many_files_are_refused() -> None:
     for pattern in ("{0..99999999}", "{0..9999}{0..9999}"):
         with pytest.raises(DataError, match="means more than 1,000,000 files"):
             expand_braces(pattern)
@@ -217,7 +217,7 @@ def test_boxes_of_each_form_are_found_and_read(form: Any, tmp_path: Path) -> Non
     assert boxes.labels.tolist() == [0, 1, 1] and boxes.starts.tolist() == [0, 2, 3]
 
 
-def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -> None:
+def test_invalid_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -> None:
     bad = [[5, 4, -3, 10], [60, 4, 5, 5], [40, 30, 4e300, 5], [1, 1, 0, 4]]
     members = with_json(as_objects(bad, [0] * 4), as_objects([[1, 1, 5, 5]], [1]))
     members[2] = ("p/1.jpg", b"no image")
@@ -269,7 +269,7 @@ def test_masks_beside_images_are_found_and_read_exactly(extension: str, tmp_path
     assert found.task == "segmentation" and found.source["classes"] == ["class_0", "class_1"]
     data = data_of(found)
     source = open_source(data.source, data)["train"]
-    # In an order that is not the archive's.
+    # The archive has another order.
     for n in (2, 0, 1):
         read = source.read(tf.constant(n, tf.int64))
         assert read["bytes"].numpy() == FILES[n]
@@ -277,7 +277,7 @@ def test_masks_beside_images_are_found_and_read_exactly(extension: str, tmp_path
     assert check({"train": source}, 3)["clean"]
 
 
-def test_palettes_and_values_from_1_are_classes_and_255_is_ignored(tmp_path: Path) -> None:
+def test_masks_may_have_palettes_and_values_from_1_and_255_is_ignored(tmp_path: Path) -> None:
     values = np.where(VALUES[0] == 1, 255, 1 + VALUES[1]).astype(np.uint8)
     picture = Image.fromarray(values, "P")
     picture.putpalette([value for n in range(256) for value in (n, 255 - n, 7)])
@@ -297,14 +297,14 @@ def test_masks_of_too_many_values_are_named(tmp_path: Path) -> None:
         find_formats(str(tmp_path))
 
 
-def test_another_photo_beside_a_photo_is_no_mask(tmp_path: Path) -> None:
+def test_a_second_photo_in_a_sample_is_not_taken_for_a_mask(tmp_path: Path) -> None:
     for pixels in (noise(*SIZE, seed=1), noise(*SIZE, 1, seed=1)):
         members = [("0.jpg", FILES[0]), ("0.png", encode(pixels, "PNG")), ("0.cls", b"1")]
         write_tar(tmp_path / "x.tar", members)
         assert [found.task for found in find_formats(str(tmp_path))] == ["classification"]
 
 
-def test_bad_masks_and_missing_images_are_bad_records_and_missing_masks_are_counted(
+def test_bad_masks_make_bad_records_and_missing_masks_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     small = encode(VALUES[0][:20], "PNG")
@@ -353,7 +353,7 @@ def test_samples_without_class_or_image_are_counted(
     ]
 
 
-def test_paths_out_of_the_archive_links_and_hidden_files_are_left_out_and_counted(
+def test_paths_outside_the_archive_and_links_and_hidden_files_are_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "train.tar"
@@ -378,7 +378,9 @@ def test_paths_out_of_the_archive_links_and_hidden_files_are_left_out_and_counte
 
 
 @pytest.mark.parametrize("left", [600, 1024, 5000, -1])
-def test_an_archive_cut_off_is_found_before_anything_is_read(left: int, tmp_path: Path) -> None:
+def test_an_archive_that_is_cut_off_is_refused_before_any_sample_is_read(
+    left: int, tmp_path: Path
+) -> None:
     file = write_tar(tmp_path / "train.tar", labeled("0", "1", "0"))
     whole = file.read_bytes()
     # Blocks of zeros fill the archive up to 10,240 bytes; an archive without them is incomplete.

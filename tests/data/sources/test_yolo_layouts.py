@@ -114,7 +114,7 @@ GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
 @pytest.mark.parametrize("layout", GIVEN)
-def test_splits_of_data_yaml_are_read(
+def test_splits_are_read_from_data_yaml(
     tmp_path: Path, layout: str, place: Callable[[Path], Path]
 ) -> None:
     files, text, expected = GIVEN[layout]
@@ -125,13 +125,13 @@ def test_splits_of_data_yaml_are_read(
         assert source.counts().tolist() == [len(source)]
 
 
-def test_images_of_no_split_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_outside_all_splits_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     files = pairs("images/a/1", "images/b/2") | {"data.yaml": "names: [a]\ntrain: images/a\n"}
     with caplog.at_level(logging.WARNING):
         assert names(opened(write(tmp_path, files))) == {"train": ["images/a/1.jpg"]}
-    assert (
-        "left out 1 image that no split in data.yaml names, such as images/b/2.jpg" in caplog.text
-    )
+    assert "left out 1 image outside the splits of data.yaml, such as images/b/2.jpg" in caplog.text
 
 
 MISTAKES = {
@@ -187,7 +187,7 @@ def test_class_names_stay_text_as_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["labels/classes.txt", "classes.txt", "obj.names"])
-def test_a_list_of_classes_names_them(
+def test_class_names_may_come_from_a_text_file(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path, pairs("images/1") | {name: "the cat\n010\n\n"})
@@ -233,7 +233,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("kind", LINES)
-def test_a_line_gives_its_box(tmp_path: Path, kind: str) -> None:
+def test_each_kind_of_line_gives_the_right_box(tmp_path: Path, kind: str) -> None:
     line, expected = LINES[kind]
     assert boxes(tmp_path, f"{line}\n") == [expected]
 

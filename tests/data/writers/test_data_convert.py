@@ -216,7 +216,7 @@ def figures(n: int) -> Objects:
     return objects._replace(labels=objects.labels * 0, keypoints=points, visibility=visibility)
 
 
-def test_keypoints_are_the_same_in_coco_and_lines_of_yolo_hold_them(tmp_path: Path) -> None:
+def test_keypoints_are_written_to_coco_and_yolo(tmp_path: Path) -> None:
     images = [image(0, Annotations(objects=figures(0)))]
     images.append(image(1, Annotations(objects=figures(1)), orientation=3))
     write_dataset("coco", tmp_path / "coco", POINTS, images, "--to")
@@ -348,7 +348,7 @@ def write_photos(root: Path) -> Path:
     return root
 
 
-def test_the_command_writes_a_folder_names_what_it_leaves_out_and_overwrites_nothing(
+def test_the_command_writes_a_folder_lists_left_out_images_and_overwrites_nothing(
     cvpipe: Cvpipe, tmp_path: Path
 ) -> None:
     photos, out = write_photos(tmp_path / "photos"), tmp_path / "out"
