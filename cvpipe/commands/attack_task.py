@@ -20,7 +20,7 @@ MARK, JSON = "attack.png", "attack.json"
 
 
 def attack_task(options: argparse.Namespace, model: Opened, source: Source) -> int:
-    """Attack a run by its loss or another goal, and print its scores."""
+    """Attack a run by its loss or another goal, and print the scores of the run."""
     methods = get_args(Method)
     loaded, is_plain = model.loaded, len(options.sources) == 1 and options.label is None
     if not isinstance(loaded, Trained) or not is_plain or options.method not in methods:

@@ -122,7 +122,7 @@ def _single(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], li
 def _with_mistakes(
     options: argparse.Namespace, name: str, score: Callable[..., dict[str, Any]]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Evaluate, and write the list of mistakes if --mistakes is given. `score` takes a `Begin`."""
+    """Evaluate by calling `score`. With --mistakes, also write the list of mistakes."""
     if not options.mistakes:
         return score(), []
     from cvpipe.evaluation import Subject, Watch

@@ -41,8 +41,7 @@ class SegmentationPrepare(Prepare):
     """stretch: to `size`, ignoring the aspect ratio. letterbox: keep the aspect ratio, show the
     whole image; bars have the color of `mean`, or middle gray if `mean` comes from the training
     set. tile: segment images of any size without resizing, in tiles of `size`; training needs crops
-        of `size`, for example by op: scale_crop. crop isn't available, because it would cut off
-        objects.
+    of `size`, for example by op: scale_crop. crop isn't available; it would cut off objects.
     """
     overlap: Count = 64
     """For tile: overlap of neighboring tiles in pixels; tiles are blended there. At most half of

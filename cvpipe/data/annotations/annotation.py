@@ -51,8 +51,7 @@ class Tally:
         """Return findings by name, for JSON.
 
         The report shows these findings, if present: "classes" ({name: count}), "imbalance" (the
-            largest
-        count over the smallest one above 0), "counted" (the unit of the imbalance, such as
+        largest count over the smallest one above 0), "counted" (the unit of the imbalance, such as
         "images") and "notes" (lines of text).
         """
         return {}

@@ -26,8 +26,8 @@ SUFFIXES = ("_mask", "-mask", ".mask", "_seg", "_gt", "_label", "_labels", "_seg
 # A picture with more different values is taken for a photo.
 _MOST_VALUES = 64
 # Largest number of masks to inspect; one takes about 10 ms.
-_LOOKED_AT = 300
-_FIRST_LOOKED_AT = 5
+_MOST_MASKS = 300
+_FEW_MASKS = 5
 _SPLITS = ("train", "validation", "test")
 _IGNORED = (["unlabeled"], ["unlabelled"], ["ignore"], ["ignored"], ["void"])
 # Black with a smaller share of the pixels, beside other colors, is unlabeled area, not a class.
@@ -64,7 +64,7 @@ def find(place: Place) -> Iterator[Found]:
     if not pairs:
         return
     masks = [name for pair in pairs for name in pair.files]
-    looked = some(masks, _LOOKED_AT)
+    looked = some(masks, _MOST_MASKS)
     values = _values(place, looked)
     if values is None:
         place.near.append(
@@ -118,7 +118,7 @@ def _go_together(a: str, b: str) -> bool:
 
 def _named_after(place: Place, pair: _Pair) -> list[str]:
     """Return the images that some of the pair's masks belong to."""
-    stems = {stem(name) for name in some(pair.files, _FIRST_LOOKED_AT)}
+    stems = {stem(name) for name in some(pair.files, _FEW_MASKS)}
     return [
         image
         for image in place.images
@@ -128,7 +128,7 @@ def _named_after(place: Place, pair: _Pair) -> list[str]:
 
 def _are_masks(place: Place, pair: _Pair, kinds: Callable[[str], int]) -> bool:
     """Return True if the pictures have few colors, unlike the images with the same names."""
-    masks = some(pair.files, _FIRST_LOOKED_AT)
+    masks = some(pair.files, _FEW_MASKS)
     if any(name.lower().endswith((".jpg", ".jpeg")) for name in masks):
         return False
     known = [number for number in map(kinds, masks) if number]

@@ -13,8 +13,8 @@ LABELS = ("label", "labels", "class", "category", "target", "fine_label", "coars
 OBJECTS = ("objects", "annotations", "object")
 _BOXES = ("bbox", "bboxes", "box", "boxes")
 _CATEGORIES = ("category", "categories", "label", "labels", "class", "category_id", "class_id")
-# Number of objects to look at to find the meaning of a box's four numbers.
-_LOOKED_AT = 200
+# Largest number of examples to inspect for the meaning of a box's four numbers.
+_MOST_EXAMPLES = 200
 
 
 def first_of(wanted: Sequence[str], known: Sequence[str]) -> str | None:
@@ -61,7 +61,7 @@ def _form(
     with_boxes = [number for number, row in enumerate(rows) if _boxes(row, box)]
     found = [
         (given, size)
-        for at in evenly_spaced(len(with_boxes), _LOOKED_AT)
+        for at in evenly_spaced(len(with_boxes), _MOST_EXAMPLES)
         if (size := size_of(with_boxes[at]))
         for given in _boxes(rows[with_boxes[at]], box)
     ]

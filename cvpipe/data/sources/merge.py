@@ -1,4 +1,4 @@
-"""Several sources as one: classes are joined by name, splits by purpose."""
+"""Several sources as one: classes and splits of the same name are joined."""
 
 from __future__ import annotations
 
