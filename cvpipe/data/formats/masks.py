@@ -27,6 +27,7 @@ SUFFIXES = ("_mask", "-mask", ".mask", "_seg", "_gt", "_label", "_labels", "_seg
 _MOST_VALUES = 64
 # Largest number of masks to inspect; one takes about 10 ms.
 _MOST_MASKS = 300
+# Number of masks to inspect in the check whether pictures are masks.
 _FEW_MASKS = 5
 _SPLITS = ("train", "validation", "test")
 _IGNORED = (["unlabeled"], ["unlabelled"], ["ignore"], ["ignored"], ["void"])

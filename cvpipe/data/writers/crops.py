@@ -49,7 +49,7 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
 
 
 def _whole(low: float, high: float) -> slice:
-    """Return the pixels that the interval from `low` to `high` touches, ignoring rounding errors."""
+    """Return the pixels that the interval [low, high] touches, ignoring rounding errors."""
     return slice(int(np.floor(low + _ROUNDING)), int(np.ceil(high - _ROUNDING)))
 
 
