@@ -17,7 +17,7 @@ class Group(Section):
 
     column: str | None = None
     """A column of the source's tables, a feature of its records, or a field of its JSON files. The
-    group is the image's value in it.
+    group is the value of the image.
     """
     folder: Count | None = None
     """Level of a folder, counted from the image: 1 is the folder that contains the image, 2 is its

@@ -135,8 +135,8 @@ def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
 
 
 def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
-    """Move by distances uniform in ±`op.share` of height and width, in fractions of a pixel.
-    "image" becomes float32.
+    """Move by distances uniform in ±`op.share` of height and width. Distances may be fractions of a
+    pixel. "image" becomes float32.
     """
     image = example["image"]
     reach = op.share * tf.cast(tf.shape(image)[:2], tf.float32)

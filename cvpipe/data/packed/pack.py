@@ -46,7 +46,8 @@ from cvpipe.storage import (
 )
 
 PLAN = "packing.json"
-# Default size of a shard: downloaded in seconds, yet large enough for many requests of a megabyte.
+# Default size of a shard. A shard is downloaded in seconds and is large enough for many requests of
+# a megabyte.
 SHARD_BYTES = 256 * 2**20
 # Number of records whose sizes determine the records per shard.
 SAMPLE = 32
@@ -86,7 +87,7 @@ def pack(
     """Pack data, or resume packing. Returns at once if the packed data is complete.
 
     Args:
-        splits: the source's own splits, from `open_source`.
+        splits: the splits of the source, from `open_source`.
         place: a folder, or an address in a bucket.
         about: format and location of the data, for the manifest.
         reduction: changes to images.

@@ -60,7 +60,7 @@ class ShardWriter:
 
         Args:
             index: int64 [R], positions in the split, at least one.
-            file: written, replacing an existing one.
+            file: path of the file to write; an existing file is replaced.
 
         Returns:
             The content of the columns file.

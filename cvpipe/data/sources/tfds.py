@@ -85,7 +85,7 @@ def _prepared(config: Tfds) -> Any:
     if not builder.is_prepared() and not config.download:
         raise DataError(
             f"{builder.info.full_name} is not in {_folder(config)}; set data.source.download: true"
-            " to fetch it, or data.source.data_dir to where it is"
+            " to fetch it, or data.source.data_dir to the folder that contains it"
         )
     if not builder.is_prepared():
         try:

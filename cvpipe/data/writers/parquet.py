@@ -58,7 +58,7 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
         for writer in writers.values():
             writer.close()
     target.remarks.append(
-        "images are stored in the files; when they are read again, row numbers replace their names"
+        "the Parquet files contain the images; names of images are replaced by row numbers"
     )
 
 

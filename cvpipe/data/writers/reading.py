@@ -33,7 +33,8 @@ def annotated_images(
     unreadable: list[Unreadable],
     watch: Callable[[int, int], None] = lambda done, examples: None,
 ) -> Iterator[Annotated]:
-    """Yield the images of all splits as in their files; images from arrays are encoded as PNG.
+    """Yield the images of all splits, encoded as in their files; images from arrays are encoded as
+    PNG.
 
     Args:
         splits: sources by split; "all" counts as "train".
