@@ -170,6 +170,11 @@ class Export(Section):
     """
     batching: Batching | None = None
     """In-graph batching; omit for none."""
+    tolerance: Annotated[float, Field(gt=0, le=0.1)] | None = None
+    """Largest difference between the artifact's answers and those of evaluation, relative for
+    numbers above 1. Omit for the limit of the precision, such as 1e-5 for float32. Set it only for
+    networks that amplify rounding, such as a narrow NASNet.
+    """
     explain: tuple[ExportedMethod, ...] = ()
     """Methods of `cvpipe explain` for the signature `explain`, which adds their maps to the
     answers. Without methods there is no such signature.

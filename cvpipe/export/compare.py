@@ -11,6 +11,8 @@ from cvpipe.fields import Field
 
 TOLERANCE = 1e-5
 """Largest difference of numbers, relative above 1."""
+ROUNDING = 100
+"""Factor of the tolerance up to which a difference may be due to rounding."""
 PIXELS = 1e-4
 """Largest fraction of pixels that may differ, because two classes are almost equally probable."""
 
@@ -65,7 +67,9 @@ def _close(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tol
     apart = np.sort(_apart(expected, given).reshape(len(expected), -1).max(1, initial=0))
     # NaN sorts last, where it would count among the images that may differ by more.
     excused = 0 if np.isnan(apart).any() else int(tolerance.images * len(apart))
-    return _within(float(apart[: len(apart) - excused].max(initial=0)), tolerance.close)
+    worst, allowed = float(apart[: len(apart) - excused].max(initial=0)), tolerance.close
+    advice = "; if the network amplifies rounding, set export.tolerance"
+    return _within(worst, allowed, advice if worst <= ROUNDING * allowed else "")
 
 
 def _counts(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
@@ -95,10 +99,10 @@ def _apart(expected: np.ndarray, given: np.ndarray) -> np.ndarray:
     return np.abs(expected - given) / np.maximum(np.abs(expected), 1)
 
 
-def _within(apart: float, allowed: float) -> float:
+def _within(apart: float, allowed: float, advice: str = "") -> float:
     # Not "apart > allowed", which is False for NaN.
     if not apart <= allowed:
-        raise Refused(f"differs from evaluation by {apart:.2e}; allowed is {allowed:.0e}")
+        raise Refused(f"differs from evaluation by {apart:.2e}; allowed is {allowed:.0e}{advice}")
     return apart
 
 

@@ -47,9 +47,9 @@ WAITING = 100
 def tolerance_of(export: Export) -> Tolerance:
     """Return the tolerance between an artifact and evaluation in the same precision."""
     allowed = TOLERANCES[export.precision]
-    if export.target == "cpu":
-        return allowed
-    return Tolerance(*map(max, allowed, COMPILED))
+    if export.target != "cpu":
+        allowed = Tolerance(*map(max, allowed, COMPILED))
+    return allowed if export.tolerance is None else allowed._replace(close=export.tolerance)
 
 
 def in_precision(

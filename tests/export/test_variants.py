@@ -183,3 +183,17 @@ def test_batching_is_in_the_graph(variant_of: Callable[[str], Path]) -> None:
     assert batches
     for node in batches:
         assert list(node.attr["allowed_batch_sizes"].list.i) == [1, 2, 4, 8, 16]
+
+
+def test_a_tolerance_of_the_pipeline_replaces_that_of_the_precision() -> None:
+    assert tolerance_of(Export(tolerance=1e-4)) == STRICT._replace(close=1e-4)
+    half = Export(precision="float16", target="gpu", tolerance=0.01)
+    assert tolerance_of(half) == Tolerance(close=0.01, pixels=5e-3, images=0.05)
+
+
+@pytest.mark.parametrize(("apart", "advised"), [(9e-4, True), (2e-3, False), (np.nan, False)])
+def test_a_difference_that_may_be_rounding_names_the_tolerance(apart: float, advised: bool) -> None:
+    expected = np.zeros([2, 3])
+    with pytest.raises(Refused, match="allowed is 1e-05") as caught:
+        difference(expected, expected + apart, Field("close"))
+    assert ("set export.tolerance" in str(caught.value)) == advised
