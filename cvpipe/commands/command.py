@@ -78,8 +78,8 @@ def add_data_overrides(parser: argparse.ArgumentParser, more: str = "") -> None:
         metavar="data.KEY=VALUE",
         dest="overrides",
         help=(
-            f"where the data is now, such as --set data.source.path=/data/photos{more}; can be"
-            " repeated"
+            "override a key of data, if the data has moved, such as --set"
+            f" data.source.path=/data/photos{more}; can be repeated"
         ),
     )
 

@@ -26,7 +26,7 @@ class Teacher(Section):
     detection, which imitates raw outputs.
     """
     weight: Probability = 0.5
-    """Weight of the distance from the teacher. The pipeline's own loss has the weight 1 −
+    """Weight of the distance from the teacher. The ordinary loss has the weight 1 −
     weight.
     """
 

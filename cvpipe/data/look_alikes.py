@@ -167,7 +167,7 @@ def _moved(images: np.ndarray, moves: np.ndarray) -> np.ndarray:
     for shift, growth in (moves[:, :2].T, moves[:, 2:].T):
         place = (grid * (1 + growth[:, np.newaxis]) + shift[:, np.newaxis] + 1) / 2 * (SIDE - 1)
         place = np.clip(place, 0, SIDE - 1)
-        # A bilinear weight for every pixel: 1 at its place, 0 a pixel away.
+        # Bilinear weights of all pixels: 1 at the place, 0 at a distance of a pixel or more.
         weights.append(np.maximum(1 - np.abs(place[..., np.newaxis] - np.arange(SIDE)), 0))
     rows, columns = weights
     return _normalized(rows @ images @ columns.transpose(0, 2, 1))
@@ -179,8 +179,8 @@ def _normalized(images: np.ndarray) -> np.ndarray:
 
 
 def _softened(images: np.ndarray) -> np.ndarray:
-    """Blur with the kernel (1, 2, 1), so that it matters less that one image was resized more often
-    and is blurrier.
+    """Blur with the kernel (1, 2, 1), so that it matters less if one image is blurrier than the
+    other, for example because it was resized more often.
     """
     around = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = around[:, :-2] + 2 * around[:, 1:-1] + around[:, 2:]

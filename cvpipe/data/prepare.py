@@ -215,8 +215,8 @@ def normalize(image: tf.Tensor, config: Prepare) -> tf.Tensor:
         for values in config.scaling
     )
     shape = [*image.shape[:-3], *config.size, config.channels]
-    # Computed on whole rows, because TensorFlow is several times slower if the last dimension is a
-    # single pixel.
+    # Compute on whole rows: TensorFlow is several times slower if the last dimension is a single
+    # pixel.
     rows = tf.reshape(tf.cast(image, tf.float32), [*shape[:-2], config.size[1] * config.channels])
     normalized = rows * np.tile(1 / (255 * std), config.size[1]) - np.tile(
         mean / std, config.size[1]

@@ -19,7 +19,7 @@ class Installed(NamedTuple):
     package: str
     folder: str
     digest: str
-    """Checksum of its files, as `PublicSet.digest`."""
+    """Checksum of the files, computed like `PublicSet.digest`."""
 
 
 class PublicSet(NamedTuple):
@@ -101,7 +101,7 @@ PUBLIC_SETS = {
         ),
     ),
     "grocery16": PublicSet(
-        title="Grocery Store (Klasson et al. 2019): 960 photos on shelves, 16 of its classes",
+        title="Grocery Store (Klasson et al. 2019): 960 photos of groceries, 16 of 81 classes",
         size="22 MB",
         license="MIT, © 2019 Marcus Klasson",
         url="https://github.com/marcusklasson/GroceryStoreDataset",

@@ -86,6 +86,6 @@ def test_a_missing_file_is_named(files: list[str]) -> None:
 
 def test_a_format_that_cant_be_read_by_number_is_an_error() -> None:
     with pytest.raises(
-        DataError, match="here: the files are riegeli; only tfrecord and array_record are read"
+        DataError, match="here: the files are riegeli, but must be tfrecord or array_record"
     ):
         record_reader("riegeli", [], "here")
