@@ -191,9 +191,7 @@ def _check_save(options: argparse.Namespace, task: str) -> None:
 def _check_workers(options: argparse.Namespace) -> None:
     """Refuse an invalid number of workers, and --ray without Ray, before predicting."""
     if options.workers is not None and not options.ray:
-        raise ConfigError(
-            f"--workers {options.workers}: is the number of workers for --ray; add --ray"
-        )
+        raise ConfigError(f"--workers {options.workers}: only --ray uses workers; add --ray")
     if options.workers is not None and options.workers < 1:
         raise ConfigError(f"--workers {options.workers}: give 1 or more")
     if options.ray:

@@ -39,7 +39,7 @@ class Features:
     """Features of an example by name: lists of int, float or bytes."""
 
     def __init__(self, record: bytes):
-        """Parse a record; raises DataError if it is no tf.train.Example."""
+        """Parse a record; raises DataError if it isn't a tf.train.Example."""
         try:
             self._features: Any = tf.train.Example.FromString(record).features.feature
         except DecodeError:
@@ -83,7 +83,7 @@ class Examples:
         self.faults: dict[int, str] = {}
         """Reasons why records can't be read, by number."""
         self.damaged: list[int] = []
-        """Records that are no tf.train.Example or have a wrong checksum."""
+        """Records that aren't a tf.train.Example or have a wrong checksum."""
         self.features: list[str] = []
         """Features of the first example."""
 
@@ -115,7 +115,7 @@ class Examples:
             raise DataError(
                 f"{self.shards[0].place}: {len(self.damaged):,} of {counted(len(self), 'record')}"
                 f" in this and further files are damaged, such as {self.name(first)}:"
-                f" {self.faults[first]}; {_ADVICE}"
+                f" {self.faults[first]}; fetch or write the files again"
             )
         return found
 
@@ -163,7 +163,8 @@ def places_of(shard: Shard) -> np.ndarray:
     """Locate all records of a file: int64 [R, 2], offset and length.
 
     Raises:
-        DataError: the file is no TFRecord file, is cut off, or the length of a record is damaged.
+        DataError: the file isn't a TFRecord file or is cut off, or the length of a record is
+            damaged.
     """
     if not begins_as_tfrecord(shard):
         raise DataError(

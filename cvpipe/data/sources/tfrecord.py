@@ -71,8 +71,8 @@ def tfrecord(config: TfRecordFiles) -> dict[str, Source]:
     """Return the splits given by patterns or by words in the files' paths, or one split named
     "all". Reads all records once.
 
-    Damaged records, and examples without an image, are bad records without objects. Examples
-    without a class are left out and counted, and so are damaged records of labeled images.
+    Damaged records, and examples without an image, are bad records without objects. In
+    classification, however, damaged records and examples without a class are left out and counted.
 
     Raises:
         DataError: there are no such files, a file is cut off or compressed, most records are
