@@ -138,7 +138,7 @@ def ask(predict: Predict, *batch: Any) -> dict[str, np.ndarray]:
 
 
 def batch_size_of(config: Config) -> int:
-    """Return evaluation's batch size. It is 1 if images vary in size, to bound memory."""
+    """Return the batch size of evaluations. It is 1 if images vary in size, to bound memory."""
     fixed = input_spec(config).shape[1:].is_fully_defined()
     return config.train.batch_size if fixed else 1
 
@@ -289,19 +289,19 @@ def evaluate_bytes(
 
 
 def _exchanged(
-    own: Iterator[Evaluated], batches: int, exchange: Exchange, quarantine: Quarantine
+    local: Iterator[Evaluated], batches: int, exchange: Exchange, quarantine: Quarantine
 ) -> Iterator[Evaluated]:
     """Yield the batches of all processes in the split's order.
 
     Args:
-        own: the batches of this process.
+        local: the batches of this process.
         batches: the number of batches of the split.
         quarantine: receives the records that other processes couldn't read.
     """
     seen = 0
     while seen < batches:
-        mine = next(own, None)
-        for arrays in exchange(_flat(mine) if mine else {})[: batches - seen]:
+        batch_here = next(local, None)
+        for arrays in exchange(_flat(batch_here) if batch_here else {})[: batches - seen]:
             batch = _unflat(arrays)
             # Unreadable examples and padding have weight 0. Padding repeats the last example of a
             # batch.

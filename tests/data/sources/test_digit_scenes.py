@@ -59,7 +59,7 @@ def test_a_box_is_the_smallest_around_the_mask_of_its_digit() -> None:
         assert [rows.start, columns.start, rows.stop, columns.stop] == box.tolist()
 
 
-def test_digits_of_a_scene_hardly_overlap_and_the_mask_names_them_all() -> None:
+def test_digits_of_a_scene_hardly_overlap_and_the_mask_contains_all_of_them() -> None:
     scenes = compose(section(), "train")
     for number, mask in enumerate(scenes.masks):
         rows = scenes.boxes.rows(number)
