@@ -1,5 +1,5 @@
 """Adversarial training: each step attacks its images, and trains on the attacked images (Madry et
-al. 2018).
+al. 2018), or on both (Goodfellow et al. 2015).
 """
 
 from __future__ import annotations
@@ -51,6 +51,19 @@ def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
             step_size=section.step_size,
             seed=tf.random.fold_in(seed, _START),
         )
-        return update.losses(networks, {**batch, "image": tf.stop_gradient(images)}, seed)
+        images = tf.stop_gradient(images)
+        if not section.clean:
+            return update.losses(networks, {**batch, "image": images}, seed)
+        # In one batch, so that BatchNorm sees the statistics that it will use in evaluation.
+        twice = tf.nest.map_structure(lambda own: tf.concat([own, own], 0), dict(batch))
+        twice["image"] = tf.concat([batch["image"], images], 0)
+        found = update.losses(networks, twice, seed)
+        return {name: _mean(own, section.clean) for name, own in found.items()}
 
     return dataclasses.replace(update, losses=losses)
+
+
+def _mean(losses: tf.Tensor, clean: float) -> tf.Tensor:
+    """Return the weighted mean [B] of the losses of clean and attacked images, [2B]."""
+    of_clean, of_attacked = tf.split(losses, 2)
+    return clean * of_clean + (1 - clean) * of_attacked

@@ -13,6 +13,7 @@ from explanations import explanation_quality
 from gallery import gallery
 from messages import messages
 from models import models
+from preflight import PREFLIGHT
 from results import RESULTS
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "messages": messages,
     "models": models,
     "explanation-quality": explanation_quality,
+    **PREFLIGHT,
     **RESULTS,
 }
 BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.S)

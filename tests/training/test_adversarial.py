@@ -1,0 +1,54 @@
+"""Guards adversarial training: the images that the loss is computed on, and their weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import small_config
+from cvpipe.data.facts import Facts
+from cvpipe.tasks import load_task
+from cvpipe.training.adversarial import with_attacks
+from cvpipe.training.build import build_state
+
+FACTS = Facts(tuple("0123456789"))
+SEED = tf.constant([3, 4], tf.int64)
+
+
+def losses(batch: dict[str, Any], *adversarial: str) -> np.ndarray:
+    """Return the loss of each image in a training step with `train.adversarial`; without it, of
+    the plain step.
+    """
+    config = small_config(
+        "model={backbone: two_layer, norm: none}", "prepare.size=[8, 8]", *adversarial
+    )
+    plain = load_task(config, FACTS)
+    networks = build_state(config, plain, examples=100)[0].networks
+    [update] = with_attacks(plain, config).updates
+    [found] = update.losses(networks, batch, SEED).values()
+    return np.array(found)
+
+
+@pytest.fixture(scope="module")
+def batch() -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    return {
+        "image": tf.constant(random.random((6, 8, 8, 1)), tf.float32),
+        "targets": {"label": tf.constant(random.integers(0, 10, 6), tf.int32)},
+        "weight": tf.ones([6]),
+    }
+
+
+def test_the_loss_is_that_of_attacked_images_and_higher(batch: dict[str, Any]) -> None:
+    attacked = losses(batch, "train.adversarial={epsilon: 0.1, steps: 3}")
+    assert attacked.shape == (6,) and (attacked > losses(batch)).all()
+
+
+def test_clean_images_have_their_share_of_the_loss(batch: dict[str, Any]) -> None:
+    clean = losses(batch)
+    attacked = losses(batch, "train.adversarial={epsilon: 0.1, steps: 3}")
+    both = losses(batch, "train.adversarial={epsilon: 0.1, steps: 3, clean: 0.25}")
+    np.testing.assert_allclose(both, 0.25 * clean + 0.75 * attacked, rtol=1e-5)
