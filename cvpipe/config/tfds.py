@@ -16,7 +16,7 @@ class Tfds(Source):
     kind: Literal["tfds"]
     """Kind of format."""
     name: str
-    """Such as cifar10, or imagenette/320px:1.0.0."""
+    """Name of the data set, such as cifar10 or imagenette/320px:1.0.0."""
     data_dir: str | None = None
     """Folder with the prepared data sets; omit for the default of TensorFlow Datasets,
     ~/tensorflow_datasets.

@@ -71,7 +71,10 @@ def open_tables(files: Files, path: str) -> dict[str, list[Table]]:
     """
     names = [name for name in files.names() if name.lower().endswith(".parquet")]
     if not names:
-        raise DataError(f"{path}: holds no .parquet file; set data.source.path to their folder")
+        raise DataError(
+            f"{path}: holds no .parquet file; set data.source.path to the folder of the Parquet"
+            " files"
+        )
     splits: dict[str, list[Table]] = {}
     for name in names:
         words = re.findall("[a-z]+", name.lower())

@@ -74,7 +74,7 @@ def voc(config: Voc) -> dict[str, Source]:
             key = f"data.source.{split}.images" if config.splits else "data.source.images"
             raise DataError(
                 f"{files.locate(posixpath.dirname(found[0].image))}: none of the annotated"
-                f" images{of} exists; set {key} to their folder"
+                f" images{of} exists; set {key} to the folder of the images"
             )
     classes = config.classes or tuple(
         sorted({item.name for image in every for item in image.objects})

@@ -1,4 +1,4 @@
-"""Guards color jitter, lighting and gray, against the same arithmetic in NumPy."""
+"""Guards color jitter, lighting and grayscale: they equal the same arithmetic in NumPy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def seed(number: Any) -> tf.Tensor:
 
 
 def in_map(image: np.ndarray, op: ColorJitter, count: int) -> list[np.ndarray]:
-    """The image under seeds 0 … count − 1."""
+    """Return the image changed with each of the seeds 0 … count − 1."""
     data = tf.data.Dataset.range(count).map(
         lambda number: color_jitter({"image": tf.constant(image)}, seed(number), op)["image"]
     )

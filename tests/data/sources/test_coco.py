@@ -125,7 +125,7 @@ def test_an_invalid_flag_is_refused_with_its_place(tmp_path: Path, flag: Any, ou
         opened(write(tmp_path, wrong))
 
 
-def test_other_splits_have_the_training_splits_classes(
+def test_other_splits_have_the_classes_of_the_training_split(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path)
@@ -282,7 +282,7 @@ GROUP = {"id": 0, "name": "things", "supercategory": "none"}
 
 
 @pytest.mark.parametrize("name", ["things", "dog"])
-def test_a_root_category_that_only_groups_others_is_no_class(tmp_path: Path, name: str) -> None:
+def test_a_root_category_that_only_groups_others_is_not_a_class(tmp_path: Path, name: str) -> None:
     def rewrite(rows: dict[str, Any]) -> None:
         for row in rows["categories"]:
             row["supercategory"] = name
@@ -307,7 +307,7 @@ def test_a_category_that_is_used_or_groups_nothing_is_a_class(tmp_path: Path, ch
     assert opened(path, **others)["train"].classes == ("things", "dog", "toothbrush")
 
 
-def test_file_names_are_found_as_they_are_written(tmp_path: Path) -> None:
+def test_file_names_may_contain_backslashes_and_a_dot(tmp_path: Path) -> None:
     def rewrite(rows: dict[str, Any]) -> None:
         for row in rows["images"]:
             row["file_name"] = f".\\inner\\{row['file_name']}"
@@ -319,7 +319,7 @@ def test_file_names_are_found_as_they_are_written(tmp_path: Path) -> None:
     assert opened(path)["train"].names()[0] == "photos/inner/a.jpg"
 
 
-def test_the_error_of_missing_images_says_what_nearly_matched(tmp_path: Path) -> None:
+def test_the_error_of_missing_images_suggests_a_similar_name(tmp_path: Path) -> None:
     def rewrite(rows: dict[str, Any]) -> None:
         for row in rows["images"]:
             row["file_name"] = row["file_name"].upper()

@@ -210,7 +210,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no image": (
         {"annotations": THREE, "images": []},
-        "JPEGImages: none of the annotated images exists; set data.source.images to their folder",
+        "JPEGImages: none of the annotated images exists; set data.source.images to the folder of"
+        " the images",
     ),
     "no training list": (
         {"annotations": THREE, "test": "a\n"},

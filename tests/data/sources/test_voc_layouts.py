@@ -160,11 +160,11 @@ def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
         match="test: none of the annotated images of the test split exists; set"
-        " data.source.images to their folder",
+        " data.source.images to the folder of the images",
     ):
         opened(path)
     splits = {name: {"images": name, "annotations": name} for name in ("train", "test")}
-    with pytest.raises(DataError, match="set data.source.test.images to their folder"):
+    with pytest.raises(DataError, match="set data.source.test.images to the folder of the images"):
         opened(path, **splits)
 
 
