@@ -146,22 +146,22 @@ FILES = {
             " the aspect ratio"
         ),
     ),
-    "true is no integer": (
+    "true is not an integer": (
         "epochs: 20",
         "epochs: true",
         "p.yaml:18: 'train.epochs' should be an integer, not true",
     ),
-    "a fraction is no integer": (
+    "a fraction is not an integer": (
         "epochs: 20",
         "epochs: 2.5",
         "p.yaml:18: 'train.epochs' should be an integer, not 2.5",
     ),
-    "nothing is no integer": (
+    "null is not an integer": (
         "epochs: 20",
         "epochs:",
         "p.yaml:18: 'train.epochs' should be an integer, not null",
     ),
-    "a leading zero is no integer": (
+    "a number with a leading zero is not an integer": (
         "epochs: 20",
         "epochs: 020",
         "p.yaml:18: 'train.epochs' should be an integer, not \"020\"",
@@ -269,7 +269,7 @@ FILES = {
         "task: Object_Detection",
         f"p.yaml:1: 'task' should be {TASKS}, not \"Object_Detection\"; did you mean 'detection'?",
     ),
-    "a task of no value": (
+    "a task without a value": (
         "task: classification",
         "task:",
         f"p.yaml:1: 'task' should be {TASKS}, not null",

@@ -45,8 +45,8 @@ def announced(source: Source, examples: tf.data.Dataset) -> tf.data.Dataset:
 def padded_range(
     examples: int, batch_size: int, share: tuple[int, int] = (0, 1)
 ) -> tf.data.Dataset:
-    """Return (index, is_real) for each slot of a share of the batches. `is_real` is False for
-    padding.
+    """Return (index, is_real) for each slot of the batches k, k + n, k + 2n …, where `share` is
+    (k, n). `is_real` is False for padding.
     """
     first, every = share
     batches = max(-(-examples // batch_size) - first + every - 1, 0) // every
@@ -108,7 +108,7 @@ def _padding(spec: tf.TensorSpec, field: Field) -> tf.Tensor | None:
 
 def _noting(quarantine: Quarantine) -> Callable[..., Batch]:
     """Return a function that turns an element of `readable_or_zeros` into a slot of a batch.
-    Unreadable examples are noted, and are empty with weight 0.
+    Unreadable examples are noted in the quarantine and become empty slots of weight 0.
     """
 
     def note(index: int) -> np.int64:

@@ -172,7 +172,7 @@ def _fingerprint(manifest: Manifest) -> dict[str, Any]:
 
 
 def _refuse_other(place: str, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise ConfigError if a place holds packed data, complete or not, of another source."""
+    """Raise ConfigError if a place holds packed data, complete or not, of other data or options."""
     for key, text in (
         ("digests", "from other data"),
         ("options", "with other options"),
