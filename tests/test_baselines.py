@@ -78,7 +78,7 @@ def test_the_vote_equals_scikit_learns() -> None:
         np.testing.assert_array_equal(vote(nearest, k), classifier.predict(requested))
 
 
-def test_a_sample_keeps_each_classs_share_and_the_seed_decides_it() -> None:
+def test_a_sample_keeps_the_share_of_each_class_and_depends_on_the_seed() -> None:
     labels = np.repeat([0, 1], [60, 30]).astype(np.int32)
     images = Images(np.arange(90, dtype=np.float32)[:, np.newaxis], labels)
     sample = images.sample(30, seed=0)

@@ -49,7 +49,7 @@ LINE = "0 0.5 0.5 0.2 0.4\n"
 
 
 def coco(*names: str, **more: Any) -> str:
-    """COCO's JSON with a cat in each image."""
+    """Return COCO's JSON with a cat in each image."""
     row = {"category_id": 7, "bbox": [1, 1, 4, 3], "area": 12, "iscrowd": 0, **more}
     return json.dumps(
         {
@@ -80,7 +80,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def table(split_rows: int, **more: list[Any]) -> bytes:
-    """A Parquet file with a column of images, in the form of public hubs, and other columns."""
+    """Return a Parquet file with a column of images, as public hubs store it, and other columns."""
     images = [{"bytes": JPEG, "path": f"{n}.jpg"} for n in range(split_rows)]
     file = io.BytesIO()
     pq.write_table(pa.table({"image": images, **more}), file)
@@ -90,7 +90,7 @@ def table(split_rows: int, **more: list[Any]) -> bytes:
 IMAGES, LABELS = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1], np.uint8)
 OUTLINE = [[1, 1, 5, 1, 5, 4]]
 
-# Layout: its files, the task, the kind of source, and the images of each split.
+# Each layout's files, task, kind of source, and number of images in each split.
 LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, int]]] = {
     "class folders": (
         {"cat/1.jpg": JPEG, "cat/2.jpg": JPEG, "dog/1.jpg": JPEG},
