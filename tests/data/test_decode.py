@@ -176,12 +176,12 @@ def test_the_same_pixels_have_the_same_gray_in_every_format() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_is_no_valid_image_is_refused(name: str, channels: int) -> None:
+def test_a_file_that_is_not_a_valid_image_is_refused(name: str, channels: int) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         eagerly(BAD[name], channels)
 
 
-def test_a_file_that_is_no_valid_image_is_refused_in_a_graph(channels: int) -> None:
+def test_a_file_that_is_not_a_valid_image_is_refused_in_a_graph(channels: int) -> None:
     decoded = tf.data.Dataset.from_tensor_slices(list(BAD.values())).map(
         lambda encoded: decode_image(encoded, channels)
     )

@@ -158,7 +158,7 @@ def test_any_integer_type_and_byte_order_is_understood_in_every_format(
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("kind", [2, 5, 7, 12])
-def test_an_orientation_that_is_no_integer_is_ignored(container: str, kind: int) -> None:
+def test_an_orientation_that_is_not_an_integer_is_ignored(container: str, kind: int) -> None:
     name, prefix, options = CONTAINERS[container]
     content = bytearray(tiff(3, 6, "II"))
     content[12:14] = struct.pack("<H", kind)

@@ -62,7 +62,7 @@ def key(index: int) -> tf.Tensor:
 
 
 def augmented(ops: Sequence[Augmentation], count: int) -> list[np.ndarray]:
-    """The image as examples 0 … count − 1 of epoch 0, inside Dataset.map."""
+    """Return the image, augmented as examples 0 … count − 1 of epoch 0, inside Dataset.map."""
 
     @tf.autograph.experimental.do_not_convert
     def one(index: tf.Tensor) -> tf.Tensor:

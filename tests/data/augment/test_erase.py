@@ -24,7 +24,7 @@ def seed(number: Any) -> tf.Tensor:
 
 
 def images(op: Any, image: np.ndarray, count: int, config: Any) -> np.ndarray:
-    """The image under seeds 0 … count − 1."""
+    """Return the image changed with each of the seeds 0 … count − 1."""
     data = tf.data.Dataset.range(count).map(
         lambda number: op({"image": tf.constant(image)}, seed(number), config)["image"]
     )

@@ -96,7 +96,7 @@ def test_the_loss_of_most_objects_is_an_error_with_the_reason(tmp_path: Path) ->
     assert "8 in pixels instead of fractions of the image, left out" in str(e.value)
 
 
-def test_the_loss_of_a_few_objects_is_no_error(tmp_path: Path) -> None:
+def test_the_loss_of_a_few_objects_is_not_an_error(tmp_path: Path) -> None:
     rows = ["0 0.5 0.5 0.2 0.2", "1 0.2 0.2 0.1 0.1", "0 40 20 9 9"]
     assert open_splits(yolo_data(tmp_path, rows))["train"].counts().tolist() == [3, 3]
 

@@ -239,7 +239,7 @@ def test_a_stray_value_in_a_gray_mask_is_listed_as_in_a_colored_one() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_is_no_mask_is_an_error(name: str) -> None:
+def test_a_file_that_is_not_a_mask_is_an_error(name: str) -> None:
     with pytest.raises(DataError, match="the mask"):
         labels_of(BAD[name], BY_INDEX)
 

@@ -175,7 +175,6 @@ def open_images(objects: Objects) -> dict[str, str]:
     }
 
 
-# Tool: its files beside the folder photos, and the keys of data.source that read them.
 OPEN_IMAGES = {
     "train": "train-annotations-bbox.csv",
     "names": "class-descriptions.csv",
@@ -185,6 +184,7 @@ OPEN_IMAGES = {
     "crowd_column": "IsGroupOf",
     "fractions": True,
 }
+# Each tool's files, beside the folder photos, and the keys of data.source that read them.
 TOOLS: dict[str, tuple[Callable[[Objects], dict[str, str]], dict[str, Any]]] = {
     "LabelMe": (labelme, {"kind": "labelme"}),
     "CVAT": (cvat, {"kind": "cvat", "train": "annotations.xml"}),
@@ -216,7 +216,7 @@ def opened(path: Path, keys: Mapping[str, Any]) -> dict[str, Source]:
 
 
 def content(source: Source) -> dict[str, list[tuple[str, list[float]]]]:
-    """Names of images to their objects: class, and left, top, right, bottom in pixels."""
+    """Return the objects of each image by name: class, and left, top, right, bottom in pixels."""
     found = {}
     for index in range(len(source)):
         example = source.read(tf.constant(index, tf.int64))
