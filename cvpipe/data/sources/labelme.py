@@ -62,7 +62,7 @@ def labelme(config: LabelMe) -> dict[str, Source]:
 
 def _image(files: Files, name: str, content: Mapping[str, Any]) -> Labeled:
     place = files.locate(name)
-    # The path is relative to the JSON file, on the machine of the tool.
+    # The path is relative to the JSON file, and may have the backslashes of Windows.
     path = posixpath.join(posixpath.dirname(name), str(content.get("imagePath") or ""))
     items = [
         _item(shape, f"{place}: shape {position + 1}")

@@ -146,7 +146,7 @@ def _source(
             return marked * tf.gather(numbers, record)
 
         def fill() -> tf.Tensor:
-            # Decodes the image again to get its size.
+            # Decode the image again to get its size.
             shown = decode_image(example["bytes"], 1)
             value = tf.where(position == _GOOD, 0, IGNORED)
             return tf.fill([*tf.unstack(tf.shape(shown)[:2]), 1], tf.cast(value, tf.uint8))

@@ -71,7 +71,7 @@ GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
         "path: /content/data\ntrain: a/images\nval: /mnt/x/b/images\n",
         {"train": ["a/images/1.jpg"], "validation": ["b/images/2.jpg"]},
     ),
-    "a folder that all begin at": (
+    "a folder that all paths are relative to": (
         pairs("set/a/images/1", "set/b/images/2", "other/images/3"),
         "path: ./set\ntrain: a/images\nval: b\\images\n",
         {"train": ["set/a/images/1.jpg"], "validation": ["set/b/images/2.jpg"]},
@@ -88,7 +88,7 @@ GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
         "train: lists/t.txt\nvalid: v.txt\n",
         {"train": ["images/a b/1.jpg", "images/3.jpg"], "validation": ["images/a b/2.jpg"]},
     ),
-    "nothing that is there": (
+    "only paths that do not exist": (
         pairs("images/train/1", "images/val/2"),
         "train: /lost/one\nval: ../lost/two\n",
         {"train": ["images/train/1.jpg"], "validation": ["images/val/2.jpg"]},
@@ -104,7 +104,7 @@ GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
         "",
         {"train": ["obj_train_data/2.jpg"], "test": ["obj_train_data/1.jpg"]},
     ),
-    "a note that is called like a list": (
+    "a note with the file name of a list": (
         pairs("images/1") | {"train.txt": "trained on Monday\n"},
         "",
         {"all": ["images/1.jpg"]},
@@ -135,11 +135,11 @@ def test_images_outside_all_splits_are_counted(
 
 
 MISTAKES = {
-    "a split that is not there": (
+    "a split that does not exist": (
         "train: images/a\nval: images/c\n",
         "data.yaml: val is 'images/c', which doesn't exist; correct the path, or remove the key",
     ),
-    "splits none of which is there": (
+    "several splits that do not exist": (
         "train: x/a\nval: x/b\n",
         "data.yaml: train is 'x/a', which doesn't exist; correct the path$",
     ),
