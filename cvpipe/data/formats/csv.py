@@ -168,7 +168,9 @@ def _label_at(table: Table) -> int | None:
 
 
 def is_one_hot(table: Table) -> bool:
-    """Return True if there are two or more columns besides the path's, all of ones and zeros."""
+    """Return True if a table has two or more columns besides the column of paths, and they
+    contain only 0 and 1.
+    """
     width = len(table.headings or ())
     others = [at for at in range(width) if at != table.path_at]
     return len(others) > 1 and all(set(table.cells(at)) <= {"0", "1"} for at in others)
