@@ -29,7 +29,7 @@ def stamp_of(file: str) -> np.ndarray:
 
 
 def remembered(folder: str, file: str, stamp: np.ndarray) -> Index | None:
-    """Return the cached index of a file; None if it is missing, damaged or of another file."""
+    """Return the cached index of a file; None if it is missing, damaged or out of date."""
     try:
         with np.load(_place_of(folder, file), allow_pickle=False) as stored:
             if not np.array_equal(stored[STAMP], stamp):
