@@ -1,7 +1,8 @@
 """Atomic writing of files and folders: an incomplete file or folder never appears under its final
 name.
 
-Files are also flushed to the disk, so that they survive a power cut. Folders aren't.
+`atomic_write` and `atomic_path` also flush the file to the disk, so that it survives a power cut.
+`atomic_folder` doesn't flush files.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def atomic_path(file: Path) -> Iterator[Path]:
 
     On an error `file` keeps its old content and the temporary file is removed.
     """
-    # The temporary file is hidden, and has the same extension, by which some writers choose a
-    # format.
+    # The temporary file is hidden. It keeps the extension, because some writers choose the format
+    # by the extension.
     partial = file.with_name(f".{file.stem}-partial{file.suffix}")
     try:
         yield partial
@@ -45,9 +46,9 @@ def atomic_path(file: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder to write to, which is renamed to `folder` when it is complete.
 
-    `folder` must be missing or empty. On an error nothing is left behind. The next call removes
-    what a killed process left behind. Files aren't flushed to the disk, because flushing takes
-    longer than writing.
+    `folder` must be missing or empty. On an error the temporary folder is removed. If the process
+    is killed, the next call for the same folder removes it. Files aren't flushed to the disk,
+    because flushing takes longer than writing.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}-partial")

@@ -40,8 +40,8 @@ ALWAYS_SHOWN = 5
 METRICS = {"L2": "euclidean", "L1": "manhattan"}
 # Largest number of training images used to choose a setting.
 CHOOSING_IMAGES = 10_000
-# Limit of N·M·D, the number of absolute differences that L1 distances need. They can't be computed
-# by a matrix product; at this limit they take minutes.
+# Limit of N·M·D, the number of absolute differences that L1 distances need. L1 distances can't be
+# computed by a matrix product; at this limit they take minutes.
 MOST_DIFFERENCES = 10**11
 # Limit of N·D. All images are held in memory at once, and some classifiers convert them to float64.
 MOST_VALUES = 5 * 10**8
@@ -118,7 +118,7 @@ def baselines(config: Config) -> Iterator[dict[str, Any]]:
     image has one view, even if the pipeline evaluates several views.
 
     Yields:
-        One row per baseline: "baseline" (its name), "settings" by name, "accuracy" on the test
+        A row for each classifier and setting, with "baseline" (name of the classifier),
         split, "images" (number of test images used), "seconds" (choosing, training and testing),
         "note" (what was sampled, or "").
 
@@ -162,8 +162,8 @@ def vote(labels: np.ndarray, k: int) -> np.ndarray:
 
 
 def _normalization(train: Source, config: Config) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the normalization of the network's first layer, fitted to the training set; the
-    identity for normalize: given.
+    """Return a function that normalizes images like the network's first layer, fitted to the
+    training set. It returns images unchanged for `normalize: given`.
     """
     if config.prepare.normalize == "given":
         return lambda images: images
@@ -225,14 +225,14 @@ def _nearest_neighbors(
         )
 
 
-def _neighbors(distance: str, train: Images, asked: Images, most: int) -> np.ndarray:
-    """Return the labels of the `most` training images nearest to each image of `asked`, nearest
+def _neighbors(distance: str, train: Images, queries: Images, most: int) -> np.ndarray:
+    """Return the labels of the `most` training images nearest to each image of `queries`, nearest
     first, int32 [M, Q].
     """
     index = NearestNeighbors(n_neighbors=most, algorithm="brute", metric=METRICS[distance]).fit(
         train.values
     )
-    return train.labels[index.kneighbors(asked.values, return_distance=False)]
+    return train.labels[index.kneighbors(queries.values, return_distance=False)]
 
 
 def _trained(
@@ -263,14 +263,14 @@ def _trained(
     )
 
 
-def _score(trainable: Trainable, value: float, train: Images, asked: Images, seed: int) -> float:
+def _score(trainable: Trainable, value: float, train: Images, test: Images, seed: int) -> float:
     # With one thread, sums have the same bits on every machine. On a busy machine, several threads
     # took ten times as long because they waited for each other.
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         # A baseline needn't converge within max_iter.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = trainable.make(value, len(train.labels), seed).fit(train.values, train.labels)
-    return float(model.score(asked.values, asked.labels))
+    return float(model.score(test.values, test.labels))
 
 
 def _row(

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from cvpipe import __version__
-from cvpipe.commands.completion import ASKED, complete
+from cvpipe.commands.completion import COMPLETING, complete
 from cvpipe.errors import Interrupted, UserError
 
 # Modules of `cvpipe.commands`, in the order of --help.
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     _write_any_text()
-    if ASKED in os.environ:
+    if COMPLETING in os.environ:
         complete(_parser_of)
     options = _parser_of(words).parse_args(words)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)

@@ -122,8 +122,8 @@ def _explain_unknown_key(key: str, at: Location, values: dict[str, Any]) -> str:
     ]
     tag = next((tag for tag in ("kind", "op") if tag in mapping), None)
     if tag and owners:
-        own = mapping[tag]
-        return f"'{key}' is for {tag}: {_either(owners)}, not for {tag}: {own}; leave it out"
+        chosen = mapping[tag]
+        return f"'{key}' is for {tag}: {_either(owners)}, not for {tag}: {chosen}; leave it out"
     others = [
         task
         for task in _tasks()
@@ -154,14 +154,14 @@ def _explain_tag(key: str, at: Location, values: dict[str, Any], context: dict[s
 
 
 def _explain_value(error: dict[str, Any], key: str, at: Location, values: dict[str, Any]) -> str:
-    said = error["msg"].removeprefix("Input ").removeprefix("String ").replace("valid ", "")
+    message = error["msg"].removeprefix("Input ").removeprefix("String ").replace("valid ", "")
     for term, plain in {
         "an object": "a mapping",
         "an array": "a list",
         "a array": "a list",
         "a integer": "an integer",
     }.items():
-        said = said.replace(term, plain)
+        message = message.replace(term, plain)
     hint = ""
     if error["type"] == "string_type" and isinstance(error["input"], (int, float)):
         hint = f'; write it as "{error["input"]}"'
@@ -177,7 +177,7 @@ def _explain_value(error: dict[str, Any], key: str, at: Location, values: dict[s
         near = nearest(error["input"], _words(at, values)) if not choosing else None
         hint = f"; did you mean '{near}'?" if near else hint
     given = json.dumps(error["input"], ensure_ascii=False)
-    return f"'{key}' {said}, not {given}{hint} ({_meaning(at, values)})"
+    return f"'{key}' {message}, not {given}{hint} ({_meaning(at, values)})"
 
 
 def _meaning(at: Location, values: dict[str, Any]) -> str:
@@ -210,7 +210,6 @@ def _either(names: Sequence[str]) -> str:
 
 
 # -- the classes of a location
-# ------------------------------------------------------------------------
 
 
 def _tasks() -> dict[str, type[BaseModel]]:
@@ -240,7 +239,9 @@ def _alternatives(at: Location, values: Any, task: str) -> list[type[BaseModel]]
 
 
 def _below(sections: Sequence[type[BaseModel]], part: str | int) -> list[type[BaseModel]]:
-    """Return the possible classes below a key. The items of a list have the classes of the list."""
+    """Return the possible classes of the value at a key or list position. A list has the classes of
+    its items.
+    """
     if isinstance(part, int):
         return list(sections)
     fields = [section.model_fields[part] for section in sections if part in section.model_fields]

@@ -70,7 +70,7 @@ def parse(text: str, origin: str) -> Config:
 
 
 def with_data(config: Config, overrides: Iterable[str], more: tuple[str, ...] = ()) -> Config:
-    """Return a saved configuration with changed settings of its data.
+    """Apply overrides of data settings to a saved configuration.
 
     Args:
         overrides: strings `data.key=value`. Other keys were fixed by the training.
@@ -113,12 +113,12 @@ def _read(path: Path, variants: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file in UTF-8; give a pipeline file") from None
-    own, lines = read_yaml(text, str(path))
-    own = _mapping(own, str(path))
+    changes, lines = read_yaml(text, str(path))
+    changes = _mapping(changes, str(path))
     places = {at: f"{path}:{line}" for at, line in lines.items()}
-    base = own.pop("base", None)
+    base = changes.pop("base", None)
     if base is None:
-        return own, places
+        return changes, places
     # Paths can't contain a zero byte.
     if not isinstance(base, str) or "\0" in base:
         raise ConfigError(
@@ -126,18 +126,18 @@ def _read(path: Path, variants: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
         )
     values, below = _read(path.parent / base, (*variants, path.resolve()))
     values.pop("name", None)
-    return _over(values, own), {**below, **places}
+    return _over(values, changes), {**below, **places}
 
 
-def _over(base: Any, own: Any) -> Any:
-    """Merge `own` into `base`: mappings recursively, unless `own` has another `kind`. Other values
+def _over(base: Any, changes: Any) -> Any:
+    """Merge `changes` into `base`: mappings recursively, unless their `kind` differs. Other values
     replace those of the base.
     """
-    if not (isinstance(base, dict) and isinstance(own, dict)):
-        return own
-    if own.get("kind", base.get("kind")) != base.get("kind"):
-        return own
-    return {**base, **{key: _over(base.get(key), value) for key, value in own.items()}}
+    if not (isinstance(base, dict) and isinstance(changes, dict)):
+        return changes
+    if changes.get("kind", base.get("kind")) != base.get("kind"):
+        return changes
+    return {**base, **{key: _over(base.get(key), value) for key, value in changes.items()}}
 
 
 def _mapping(values: Any, origin: str) -> dict[str, Any]:
@@ -225,8 +225,8 @@ def _adapter(pipeline: Any) -> TypeAdapter[Config]:
 
 
 def _where(at: tuple[Any, ...], path: Path, places: Places, overrides: list[str]) -> str:
-    """Return the override, or the line of the file, that set the value at a location. If there is
-    none, return that of the nearest enclosing mapping.
+    """Return the override, or the line of the file, that set the value at a location. If neither
+    set it, return the place of the nearest enclosing mapping.
     """
     for override in reversed(overrides):
         if _below(at, override.partition("=")[0]):

@@ -16,7 +16,7 @@ BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiv
 HEAD = """\
 # Configuration reference
 
-Generated from the typed pipeline by `make docs`; the examples are valid.
+`make docs` generates this page from the classes in cvpipe/config. Tests check its examples.
 [pipelines.md](pipelines.md) is the introduction.
 """
 
@@ -30,7 +30,7 @@ def reference(schema: Schema, examples: Mapping[str, str] = NO_EXAMPLES) -> str:
         examples: YAML examples by the names of definitions.
     """
     definitions = schema["$defs"]
-    tasks = f"A pipeline is one of {_type(schema)}, by its `task`."
+    tasks = f"The key `task` selects the kind of pipeline: {_type(schema)}."
     parts = [HEAD, textwrap.fill(tasks, 100, break_on_hyphens=False) + "\n"]
     for name in _in_order(schema["oneOf"], definitions):
         parts.append(_section(name, definitions[name], examples.get(name)))

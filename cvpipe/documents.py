@@ -137,7 +137,7 @@ def _image(picture: Picture) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    # Otherwise browsers break long paths within names.
+    # <wbr> allows line breaks after slashes. Otherwise browsers break long paths within names.
     caption = html.escape(picture.title).replace("/", "/<wbr>")
     return f"<figure>{_image(picture)}<figcaption>{caption}</figcaption></figure>"
 

@@ -27,7 +27,7 @@ Network = Callable[..., Tensors]
 Predict = Callable[..., Mapping[str, tf.Tensor]]
 # Callback that receives every batch and its predictions, for example to draw them.
 Watch = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
-# Batches of arrays, with "targets", "weight" and "index", each with the answers to it.
+# Yields each batch as arrays, with "targets", "weight" and "index", and the answers for the batch.
 Answered = Iterator[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
 # Collective: maps this process's named arrays to those of all processes, in order.
 Exchange = Callable[[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]
@@ -87,7 +87,8 @@ def make_predict(
     has_views = len(input_spec(config).shape) > 4
     networks = members[0]
     if has_views or len(members) > 1:
-        networks = {"network": _combined([own["network"] for own in members], task, has_views)}
+        models = [member["network"] for member in members]
+        networks = {"network": _combined(models, task, has_views)}
     networks = {name: stand_in(network) for name, network in networks.items()}
 
     @tf.function(reduce_retracing=True)
@@ -137,7 +138,7 @@ def ask(predict: Predict, *batch: Any) -> dict[str, np.ndarray]:
 
 
 def batch_size_of(config: Config) -> int:
-    """Return evaluation's batch size. It is 1 if images keep their own size, to bound memory."""
+    """Return the batch size of evaluations. It is 1 if images vary in size, to bound memory."""
     fixed = input_spec(config).shape[1:].is_fully_defined()
     return config.train.batch_size if fixed else 1
 
@@ -199,8 +200,8 @@ def evaluate(
     if exchange:
         rounds = -(-len(source) // batch_size_of(config))
         each = _exchanged(each, rounds, exchange, quarantine)
-    for own in each:
-        metrics.update(own.predictions, own.targets, own.weight)
+    for batch in each:
+        metrics.update(batch.predictions, batch.targets, batch.weight)
     return _result(metrics, quarantine)
 
 
@@ -214,8 +215,8 @@ def answer_images(predict: Predict, batches: Iterable[Mapping[str, Any]]) -> Ans
 def answer_bytes(
     answer: Predict, source: Source, task: Task, config: Config, quarantine: Quarantine
 ) -> Answered:
-    """Yield a split's batches as arrays, each with the answers of a serving signature to its
-    "bytes".
+    """Yield each batch of a split as arrays, with the answers of a serving signature for its
+    encoded images.
 
     Files that the signature can't decode get weight 0.
     """
@@ -288,21 +289,22 @@ def evaluate_bytes(
 
 
 def _exchanged(
-    own: Iterator[Evaluated], batches: int, exchange: Exchange, quarantine: Quarantine
+    local: Iterator[Evaluated], batches: int, exchange: Exchange, quarantine: Quarantine
 ) -> Iterator[Evaluated]:
     """Yield the batches of all processes in the split's order.
 
     Args:
-        own: the batches of this process.
+        local: the batches of this process.
         batches: the number of batches of the split.
         quarantine: receives the records that other processes couldn't read.
     """
     seen = 0
     while seen < batches:
-        mine = next(own, None)
-        for arrays in exchange(_flat(mine) if mine else {})[: batches - seen]:
+        batch_here = next(local, None)
+        for arrays in exchange(_flat(batch_here) if batch_here else {})[: batches - seen]:
             batch = _unflat(arrays)
-            # The padding of the last batch repeats its last example.
+            # Unreadable examples and padding have weight 0. Padding repeats the last example of a
+            # batch.
             for index in {*batch.position[batch.weight == 0]} - {*batch.position[batch.weight > 0]}:
                 quarantine.note(int(index))
             yield batch

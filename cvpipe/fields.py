@@ -17,8 +17,8 @@ class Field(NamedTuple):
 
     exact: all values are equal. close: values are equal up to rounding. pixels: class numbers of
     pixels, of which a small fraction may differ at ties. counts: fractions computed from such class
-    numbers. ranked: a list in order of decreasing score, in which entries with equal scores may be
-    swapped; the scores are compared instead.
+    numbers. ranked: a list in order of decreasing score. Entries with equal scores may be
+    swapped, so only the scores are compared.
     """
     padding: int | float | bytes | None = None
     """Padding value for smaller arrays if the images of a batch differ in size; None if all have

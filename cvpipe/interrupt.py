@@ -18,9 +18,9 @@ def on_signals(handle: Callable[[int], object], once: bool = False) -> Iterator[
     If `once`, the previous handlers are restored after the first signal. Outside the main thread,
     where Python receives no signals, nothing is handled.
     """
-    came = threading.Event()
+    received = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield came
+        yield received
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
@@ -29,7 +29,7 @@ def on_signals(handle: Callable[[int], object], once: bool = False) -> Iterator[
             signal.signal(number, handler)
 
     def on_signal(number: int, _: object) -> None:
-        came.set()
+        received.set()
         if once:
             restore()
         handle(number)
@@ -37,7 +37,7 @@ def on_signals(handle: Callable[[int], object], once: bool = False) -> Iterator[
     for number in SIGNALS:
         signal.signal(number, on_signal)
     try:
-        yield came
+        yield received
     finally:
         restore()
 

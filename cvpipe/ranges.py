@@ -23,12 +23,12 @@ CONNECTIONS = 64
 # Seconds to wait for a connection and for each read.
 TIMEOUTS = (10, 60)
 TRIES = 5
-_PASSING = (408, 429, 500, 502, 503, 504)
+_TEMPORARY = (408, 429, 500, 502, 503, 504)
 _lock = threading.Lock()
 
 
 def read_object(file: str, begin: int, end: int) -> bytes:
-    """Return the bytes begin … end − 1 of an object; fewer if it ends before. Thread-safe.
+    """Return the bytes begin … end − 1 of an object; fewer if the object ends earlier. Thread-safe.
 
     Temporary failures are retried after increasing delays.
 
@@ -43,13 +43,13 @@ def read_object(file: str, begin: int, end: int) -> bytes:
     # Connections can't be shared with the parent process after a fork.
     session, base = _session(os.getpid())
     address = f"{base}/{urllib.parse.quote(path)}"
-    asked = {"Range": f"bytes={begin}-{end - 1}"}
+    headers = {"Range": f"bytes={begin}-{end - 1}"}
     reason = ""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(random.uniform(0.5, 1) * 0.1 * 2**attempt)
         try:
-            answer = session.get(address, headers=asked, timeout=TIMEOUTS)
+            answer = session.get(address, headers=headers, timeout=TIMEOUTS)
         except requests.RequestException as error:
             reason = type(error).__name__
             continue
@@ -57,7 +57,7 @@ def read_object(file: str, begin: int, end: int) -> bytes:
             content: bytes = answer.content
             return content if answer.status_code == 206 else content[begin:end]
         reason = f"HTTP {answer.status_code} {answer.reason}"
-        if answer.status_code not in _PASSING:
+        if answer.status_code not in _TEMPORARY:
             break
     raise DataError(f"{file}: can't be read ({reason})")
 

@@ -40,12 +40,12 @@ def choose_kernels(onednn: bool, deterministic: bool) -> None:
         os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1" if onednn else "0"
     import tensorflow as tf
 
-    tf.get_logger().addFilter(_is_no_advice_on_tracing)
+    tf.get_logger().addFilter(_is_not_about_retracing)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
 
 
-def _is_no_advice_on_tracing(record: logging.LogRecord) -> bool:
+def _is_not_about_retracing(record: logging.LogRecord) -> bool:
     """Return False for TensorFlow's warning about retracing.
 
     cvpipe traces a function for each stream or network, which TensorFlow mistakes for retracing.
@@ -68,7 +68,7 @@ def import_ray(module: str = "ray") -> Any:
     priority.
 
     Raises:
-        ConfigError: it is missing.
+        ConfigError: Ray isn't installed.
     """
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -34,7 +34,7 @@ def read_file(place: str, name: str) -> bytes:
         DataError: the file is missing or can't be read.
     """
     file = address(place, name)
-    with _told(file, "read"):
+    with _data_errors(file, "read"):
         if not is_bucket(place):
             return Path(file).read_bytes()
         with _gfile().GFile(file, "rb") as stream:
@@ -53,7 +53,7 @@ def read_range(file: str, begin: int, end: int) -> bytes:
 
         content = read_object(file, begin, end)
     else:
-        with _told(file, "read"), Path(file).open("rb", buffering=0) as opened:
+        with _data_errors(file, "read"), Path(file).open("rb", buffering=0) as opened:
             content = os.pread(opened.fileno(), end - begin, begin)
     if len(content) != end - begin:
         raise DataError(f"{file}: ends before byte {end:,}; restore it")
@@ -67,7 +67,7 @@ def write_file(place: str, name: str, content: bytes) -> None:
         DataError: the file can't be written.
     """
     file = address(place, name)
-    with _told(file, "written"):
+    with _data_errors(file, "written"):
         if not is_bucket(place):
             with atomic_write(Path(file)) as stream:
                 stream.write(content)
@@ -84,7 +84,7 @@ def publish(local: Path, place: str, name: str) -> None:
         DataError: the copy can't be written.
     """
     file = address(place, name)
-    with _told(file, "written"):
+    with _data_errors(file, "written"):
         if is_bucket(place):
             _gfile().copy(str(local), file, overwrite=True)
             return
@@ -99,7 +99,7 @@ def delete_file(place: str, name: str) -> None:
         DataError: the file can't be removed.
     """
     file = address(place, name)
-    with _told(file, "removed"):
+    with _data_errors(file, "removed"):
         if is_bucket(place):
             _gfile().remove(file)
         else:
@@ -112,7 +112,7 @@ def file_names(place: str) -> set[str]:
     Raises:
         DataError: the files can't be listed.
     """
-    with _told(place, "listed"):
+    with _data_errors(place, "listed"):
         if not is_bucket(place):
             folder = Path(place)
             return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -124,7 +124,7 @@ def file_names(place: str) -> set[str]:
 def make_folder(place: str) -> None:
     """Create a local folder and its parents. Does nothing for a bucket, which has no folders."""
     if not is_bucket(place):
-        with _told(place, "made"):
+        with _data_errors(place, "made"):
             Path(place).mkdir(parents=True, exist_ok=True)
 
 
@@ -135,7 +135,7 @@ def _gfile() -> Any:
 
 
 @contextmanager
-def _told(file: str, done: str) -> Iterator[None]:
+def _data_errors(file: str, done: str) -> Iterator[None]:
     """Convert errors of the file system to a DataError that names the file."""
     try:
         yield

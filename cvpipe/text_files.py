@@ -6,7 +6,8 @@ import codecs
 
 from cvpipe.errors import DataError
 
-# Byte order marks. UTF-32 comes first, because its mark begins with that of UTF-16.
+# Byte order marks. UTF-32 precedes UTF-16, because the little-endian mark of UTF-32 begins with the
+# mark of UTF-16.
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",

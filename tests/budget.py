@@ -1,8 +1,7 @@
-"""A pytest plugin that limits the time of the suite, by CPU and wall seconds per file and test.
-
-Exceeded limits of CPU time, children included, fail a run. Wall time, which depends on other
-processes of the machine, is only printed beside the planned one. The limits are in setup.cfg. Tests
-marked `soak` have no limit per test.
+"""A pytest plugin that measures and limits the time of tests, fixtures and the whole suite. A run
+fails if its CPU time, including child processes, exceeds a limit. Wall time depends on other
+processes of the machine, so it is only printed beside the planned time. The limits are in
+setup.cfg. Tests marked `soak` have no limit per test.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import pytest
 
 LIMITS = {
     "budget_test_cpu": "CPU seconds that a test may use: setup, call, teardown and children",
-    "budget_fixture_cpu": "CPU seconds that a fixture of the session may use, and its children",
-    "budget_suite_cpu": "CPU seconds planned for the whole run; twice as many fail it",
+    "budget_fixture_cpu": "CPU seconds that a session fixture and its children may use",
+    "budget_suite_cpu": "CPU seconds planned for the whole run; it fails if it uses twice as many",
     "budget_suite_wall": "wall seconds planned for the whole run; printed only",
     "budget_suite_stop": "wall seconds after which no further test starts; the rest are skipped",
 }
@@ -159,7 +158,7 @@ class Budget:
     def total(self) -> str:
         wall, planned = time.monotonic() - self.began, self.limits["budget_suite_wall"]
         late = "; the machine is slow or busy" if wall > planned else ""
-        unstarted = f"; {self.late} were not started, for want of time" if self.late else ""
+        unstarted = f"; {self.late} were not started, because the time was up" if self.late else ""
         return (
             f"{len(self.tests)} tests: {self.cpu():.0f} s of CPU time"
             f" (planned {self.limits['budget_suite_cpu']:.0f}),"
@@ -168,13 +167,16 @@ class Budget:
 
     def broken(self) -> Iterator[str]:
         """Yield a sentence for each limit that is exceeded."""
-        own, shared = self.limits["budget_test_cpu"], self.limits["budget_fixture_cpu"]
-        for rows, most in ((self.tests, own), (self.fixtures, shared)):
+        limits = (
+            (self.tests, self.limits["budget_test_cpu"]),
+            (self.fixtures, self.limits["budget_fixture_cpu"]),
+        )
+        for rows, most in limits:
             for row, spent in rows.items():
                 if spent.cpu > most and row not in self.long:
                     yield (
                         f"{row} used {spent.cpu:.1f} s of CPU time; it may use {most:.1f}. Make it"
-                        " smaller, or mark what needs it `soak`"
+                        " smaller, or mark the tests that need it `soak`"
                     )
         if self.cpu() > 2 * (planned := self.limits["budget_suite_cpu"]):
             yield f"the suite used {self.cpu():.0f} s of CPU time, over twice {planned:.0f}"

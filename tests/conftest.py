@@ -51,7 +51,9 @@ SMALL = (
 
 
 def soaked(*values: Any) -> list[Any]:
-    """Mark parameters to be tested by `make soak` only, since others test the same in less time."""
+    """Mark parameters to be tested by `make soak` only, because other parameters test the same in
+    less time.
+    """
     return [pytest.param(value, marks=pytest.mark.soak) for value in values]
 
 
@@ -140,9 +142,9 @@ def gate_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "_replay", lambda folder, requests: replay(str(folder), requests))
 
 
-@pytest.fixture(params=["in this process", *soaked("in its own")])
+@pytest.fixture(params=["in this process", *soaked("in a new process")])
 def gate_in_either_process(request: pytest.FixtureRequest) -> None:
-    """Replay artifacts in the test's process, and in `make soak` also through the gate's own."""
+    """Replay artifacts in the test's process, and in `make soak` also in a new process."""
     if request.param == "in this process":
         request.getfixturevalue("gate_in_this_process")
 

@@ -1,4 +1,4 @@
-"""Damage to files: a single bit."""
+"""Damages files by flipping a single bit."""
 
 from __future__ import annotations
 

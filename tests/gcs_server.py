@@ -43,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
     store: Store
 
     def do_GET(self) -> None:
-        path, query = self._asked()
+        path, query = self._note_request()
         parts = path.strip("/").split("/")
         if path.startswith("/storage/v1/b/"):
             bucket = parts[3]
@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_POST(self) -> None:
-        path, query = self._asked()
+        path, query = self._note_request()
         parts = path.strip("/").split("/")
         body = self._body()
         if path.startswith("/upload/"):
@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(501, b"{}")
 
     def do_PUT(self) -> None:
-        path, _ = self._asked()
+        path, _ = self._note_request()
         body = self._body()
         bucket, name, held = self.store.uploads[path.rpartition("/")[2]]
         given = self.headers.get("Content-Range", "")
@@ -106,12 +106,12 @@ class Handler(BaseHTTPRequestHandler):
             self._put(bucket, name, bytes(held))
 
     def do_DELETE(self) -> None:
-        path, _ = self._asked()
+        path, _ = self._note_request()
         parts = path.strip("/").split("/")
         found = self.store.objects.pop((parts[3], _name(parts[5:])), None)
         self._answer(204 if found is not None else 404, b"" if found is not None else b"{}")
 
-    def _asked(self) -> tuple[str, dict[str, str]]:
+    def _note_request(self) -> tuple[str, dict[str, str]]:
         address = urllib.parse.urlsplit(self.path)
         with self.store.lock:
             entry = self.command, address.path, self.headers.get("Range", "")
@@ -119,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         return address.path, dict(urllib.parse.parse_qsl(address.query))
 
     def _body(self) -> bytes:
-        # With chunks, TensorFlow sends a length, too, which has no meaning.
+        # With chunked encoding, TensorFlow also sends a length, which has no meaning.
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         body = bytearray()
@@ -132,8 +132,8 @@ class Handler(BaseHTTPRequestHandler):
     def _list(self, bucket: str, query: dict[str, str]) -> None:
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         items, prefixes = [], set()
-        for own, name in sorted(self.store.objects):
-            if own != bucket or not name.startswith(prefix):
+        for each, name in sorted(self.store.objects):
+            if each != bucket or not name.startswith(prefix):
                 continue
             head, cut, _ = name[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
             if cut:
@@ -203,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _name(parts: list[str]) -> str:
@@ -231,7 +231,7 @@ class Proxy(BaseHTTPRequestHandler):
                     ends[1 - ends.index(end)].sendall(content)
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
@@ -260,14 +260,14 @@ def running(folder: Path) -> Iterator[tuple[Store, dict[str, str]]]:
     """Run a server; yield its store, and environment variables for processes that use it."""
     certificate, key = make_certificate(folder)
     store = Store()
-    handler = type("Own", (Handler,), {"store": store})
+    handler = type("Bound", (Handler,), {"store": store})
     plain = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     secure = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     secure.socket = context.wrap_socket(secure.socket, server_side=True)
     proxy = ThreadingHTTPServer(
-        ("127.0.0.1", 0), type("Own", (Proxy,), {"target": secure.server_address})
+        ("127.0.0.1", 0), type("Bound", (Proxy,), {"target": secure.server_address})
     )
     servers = (plain, secure, proxy)
     for server in servers:

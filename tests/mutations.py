@@ -42,7 +42,7 @@ MUTATIONS = {
     ),
     "flip-seed-dropped": Mutation(
         ("data/augment/geometry.py", "uniform([], seed)", "uniform([], [0, 0])"),
-        "data/augment/test_geometry.py::test_a_flip_is_as_frequent_as_asked_for",
+        "data/augment/test_geometry.py::test_a_flip_is_as_frequent_as_its_probability",
     ),
     "biases-decayed": Mutation(
         ("training/optimizers.py", "if not is_kernel(v)", "if False"),
@@ -50,11 +50,11 @@ MUTATIONS = {
     ),
     "last-batch-dropped": Mutation(
         ("data/batching.py", "-(-examples // batch_size)", "(examples // batch_size)"),
-        "data/test_stream.py::test_evaluation_covers_every_example_once_and_fills_up_with_weight_0",
+        "data/test_stream.py::test_evaluation_covers_every_example_once_and_pads_with_weight_0",
     ),
     "filling-counted": Mutation(
         ("data/batching.py", "index < examples", "index <= examples"),
-        "data/test_stream.py::test_evaluation_covers_every_example_once_and_fills_up_with_weight_0",
+        "data/test_stream.py::test_evaluation_covers_every_example_once_and_pads_with_weight_0",
     ),
     "last-step-dropped": Mutation(
         ("training/schedules.py", "-int(-epoch * examples //", "int(epoch * examples //"),
@@ -62,7 +62,7 @@ MUTATIONS = {
     ),
     "exif-ignored": Mutation(
         ("data/decode.py", "upright(image, exif_orientation(encoded))", "image"),
-        "data/test_orientation.py::test_every_orientation_is_turned_as_pillow_does[6-False]",
+        "data/test_orientation.py::test_every_orientation_is_rotated_as_by_pillow[6-False]",
     ),
     "gate-passes-all": Mutation(
         ("export/compare.py", "_RULES[field.compare](expected, actual, field, tolerance)", "0.0"),
@@ -78,11 +78,11 @@ MUTATIONS = {
     ),
     "name-not-synced": Mutation(
         ("atomic_write.py", "_flush(file.parent)", "pass"),
-        "test_atomic_write.py::test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_after",
+        "test_atomic_write.py::test_a_file_is_flushed_before_it_is_renamed_and_its_folder_after",
     ),
     "padding-is-zero": Mutation(
         ("fields.py", "constant_values=field.padding", "constant_values=0"),
-        "test_fields.py::test_smaller_arrays_are_filled_up_behind_with_the_padding",
+        "test_fields.py::test_smaller_arrays_are_padded_at_the_end",
     ),
     "dropout-forgotten": Mutation(
         (
@@ -95,7 +95,7 @@ MUTATIONS = {
     ),
     "resize-aliased": Mutation(
         ("data/prepare.py", "image, config.size, antialias=True", "image, config.size"),
-        "data/test_prepare.py::test_resizing_is_the_weighted_mean_of_the_pixels_around",
+        "data/test_prepare.py::test_resized_pixels_are_weighted_means_of_source_pixels",
     ),
     "task-class-order": Mutation(
         (
@@ -120,7 +120,7 @@ MUTATIONS = {
     ),
     "quarantine-uncounted": Mutation(
         ("data/batching.py", "quarantine.note(index)", "pass"),
-        "data/test_stream.py::test_a_bad_last_record_is_counted_once_however_often_it_fills_up",
+        "data/test_stream.py::test_a_bad_last_record_is_counted_once_even_if_repeated_as_padding",
     ),
     "smoothing-ignored": Mutation(
         ("losses/classification.py", "logits, labels, loss.label_smoothing", "logits, labels"),

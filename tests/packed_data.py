@@ -36,7 +36,7 @@ TURNS = [1, 6, 3, 8]
 
 
 def photo(number: int, height: int = 30, width: int = 44) -> bytes:
-    """Return a photo in one of four Exif orientations, as JPEG, or as PNG where upright."""
+    """Return a JPEG photo in one of four Exif orientations; every fifth photo is an upright PNG."""
     image = smooth(height, width, seed=number)
     if number % 5 == 4:
         return encode(image, "PNG")
@@ -70,15 +70,15 @@ def write_keypoints(folder: Path) -> Config:
         if number != 7:
             (folder / "photos" / f"{number}.jpg").write_bytes(photo(number))
         images.append({"id": number, "file_name": f"{number}.jpg", "height": 30, "width": 44})
-        for own in range(number % 3 if number else 1):
-            x, y = 2 + 3 * own + number, 3 + own
+        for each in range(number % 3 if number else 1):
+            x, y = 2 + 3 * each + number, 3 + each
             objects.append(
                 {
                     "id": len(objects),
                     "image_id": number,
                     "category_id": 1,
                     "bbox": [x, y, 20, 14],
-                    "area": 200 + own,
+                    "area": 200 + each,
                     "iscrowd": 0,
                     "keypoints": [x + 1, y + 2, 2, x + 9, y + 3, 1, 0, 0, 0],
                     "num_keypoints": 2,

@@ -17,10 +17,10 @@ def example(features: Mapping[str, Any]) -> bytes:
     found = {}
     for name, value in features.items():
         values = list(value) if isinstance(value, list | tuple) else [value]
-        values = [own.encode() if isinstance(own, str) else own for own in values]
+        values = [each.encode() if isinstance(each, str) else each for each in values]
         if values and isinstance(values[0], bytes):
             found[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-        elif any(isinstance(own, float) for own in values):
+        elif any(isinstance(each, float) for each in values):
             found[name] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
         else:
             found[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
@@ -31,8 +31,8 @@ def tfrecord(examples: Iterable[Mapping[str, Any] | bytes]) -> bytes:
     """Return a TFRecord file; each record is given as features, or as bytes that are kept."""
     with tempfile.NamedTemporaryFile() as file:
         with tf.io.TFRecordWriter(file.name) as writer:
-            for own in examples:
-                writer.write(own if isinstance(own, bytes) else example(own))
+            for each in examples:
+                writer.write(each if isinstance(each, bytes) else example(each))
         return Path(file.name).read_bytes()
 
 

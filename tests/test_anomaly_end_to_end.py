@@ -65,7 +65,7 @@ def test_a_run_leaves_a_report_with_pictures_and_a_threshold(run: Run) -> None:
 
 
 @pytest.mark.soak
-def test_a_run_that_is_continued_has_the_bits_of_one_that_was_not(run: Run, tmp_path: Path) -> None:
+def test_a_resumed_run_has_the_same_bits_as_an_uninterrupted_run(run: Run, tmp_path: Path) -> None:
     train(tiny("train.epochs=2", "train.pictures=false"), tmp_path / "whole")
     train(tiny("train.pictures=false"), tmp_path / "parts")
     train(tiny("train.epochs=2", "train.pictures=false"), tmp_path / "parts")
@@ -78,7 +78,7 @@ def test_a_run_that_is_continued_has_the_bits_of_one_that_was_not(run: Run, tmp_
 
 
 @pytest.mark.soak
-def test_the_artifact_answers_bytes_of_any_size_and_scores_as_the_run_does(
+def test_the_artifact_answers_images_of_any_size_and_has_the_scores_of_the_run(
     run: Run, exported: Path
 ) -> None:
     measured = json.loads(run.scores_file("test").read_text())["measured"]
@@ -97,7 +97,7 @@ def test_the_artifact_answers_bytes_of_any_size_and_scores_as_the_run_does(
 
 
 @pytest.mark.soak
-def test_predict_prints_a_verdict_and_draws_the_heat_map(
+def test_predict_prints_the_anomaly_score_and_draws_the_heat_map(
     exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8)

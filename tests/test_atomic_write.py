@@ -1,4 +1,6 @@
-"""Guards atomic writes: after an error the old file is whole, and after a power cut the new one."""
+"""Guards atomic writes: after an error the old file is whole, and after a power cut the new file is
+whole.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ def test_a_file_is_written_or_replaced(tmp_path: Path, old: bytes | None) -> Non
     assert file.read_bytes() == b"new" and list(tmp_path.iterdir()) == [file]
 
 
-def test_until_a_file_is_whole_the_old_one_is_there(tmp_path: Path) -> None:
+def test_the_old_file_stays_until_the_new_file_is_complete(tmp_path: Path) -> None:
     file = tmp_path / "last.npz"
     write(file, b"old")
     with atomic_write(file) as stream:
@@ -71,7 +73,7 @@ def test_an_error_of_the_disk_keeps_the_old_content_and_leaves_nothing_behind(
     assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]
 
 
-def test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_after(
+def test_a_file_is_flushed_before_it_is_renamed_and_its_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, done = tmp_path / "last.npz", []

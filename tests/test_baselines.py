@@ -28,9 +28,7 @@ def rows() -> list[dict]:
     return list(baselines(config_file.load(DIGITS, PLAIN)))
 
 
-def test_every_baseline_learns_the_digits_and_five_neighbors_are_always_shown(
-    rows: list[dict],
-) -> None:
+def test_every_baseline_learns_the_digits_and_k_of_5_is_always_included(rows: list[dict]) -> None:
     names = {row["baseline"] for row in rows}
     assert names == {
         "nearest neighbors, L2",
@@ -50,9 +48,7 @@ def test_rows_are_the_same_every_time(rows: list[dict]) -> None:
     assert [{**row, "seconds": 0} for row in again] == [{**row, "seconds": 0} for row in rows]
 
 
-def test_five_neighbors_are_those_that_scikit_learn_finds_in_its_own_copy_of_the_pipelines_split(
-    rows: list[dict],
-) -> None:
+def test_five_neighbors_score_as_scikit_learn_does_on_the_same_split(rows: list[dict]) -> None:
     digits, splits = load_digits(), open_splits(config_file.load(DIGITS, PLAIN).data)
     train, test = splits["train"].records, splits["test"].records
     values = digits.data / 16
@@ -69,20 +65,20 @@ def test_five_neighbors_are_those_that_scikit_learn_finds_in_its_own_copy_of_the
     assert row["accuracy"] == pytest.approx(expected, abs=1.5 / 359)
 
 
-def test_the_vote_is_that_of_scikit_learn() -> None:
+def test_the_vote_equals_scikit_learns() -> None:
     random = np.random.default_rng(0)
-    points, labels, asked = (
+    points, labels, requested = (
         random.normal(size=(60, 3)),
         random.integers(0, 4, 60),
         random.normal(size=(200, 3)),
     )
     for k in (1, 2, 5, 8):
         classifier = KNeighborsClassifier(k).fit(points, labels)
-        nearest = labels[classifier.kneighbors(asked, 8, return_distance=False)]
-        np.testing.assert_array_equal(vote(nearest, k), classifier.predict(asked))
+        nearest = labels[classifier.kneighbors(requested, 8, return_distance=False)]
+        np.testing.assert_array_equal(vote(nearest, k), classifier.predict(requested))
 
 
-def test_a_sample_keeps_each_classs_share_and_the_seed_decides_it() -> None:
+def test_a_sample_keeps_the_share_of_each_class_and_depends_on_the_seed() -> None:
     labels = np.repeat([0, 1], [60, 30]).astype(np.int32)
     images = Images(np.arange(90, dtype=np.float32)[:, np.newaxis], labels)
     sample = images.sample(30, seed=0)
@@ -94,7 +90,7 @@ def test_a_sample_keeps_each_classs_share_and_the_seed_decides_it() -> None:
     assert len(Images(images.values, np.arange(90, dtype=np.int32)).sample(30, seed=0).labels) == 30
 
 
-def test_without_a_validation_split_a_part_of_the_training_split_chooses(
+def test_without_a_validation_split_settings_are_chosen_on_a_part_of_the_training_split(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "TRAINABLE", ())
@@ -102,7 +98,7 @@ def test_without_a_validation_split_a_part_of_the_training_split_chooses(
     assert {row["images"] for row in found} == {359} and min(row["accuracy"] for row in found) > 0.9
 
 
-def test_what_takes_too_long_is_measured_on_a_sample_and_says_so(
+def test_distances_that_take_too_long_are_measured_on_a_sample_with_a_note(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "TRAINABLE", ())
@@ -118,7 +114,7 @@ def test_what_takes_too_long_is_measured_on_a_sample_and_says_so(
     assert {(row["images"], row["note"]) for row in by_distance["L2"]} == {(359, "")}
 
 
-def test_statistics_of_the_training_set_normalize_as_the_networks_first_layer_does() -> None:
+def test_images_are_normalized_by_statistics_of_the_training_split() -> None:
     config = config_file.load(
         DIGITS, ["prepare.size=[8, 8]", "prepare.normalize=image", "data.limit=300"]
     )
@@ -129,7 +125,7 @@ def test_statistics_of_the_training_set_normalize_as_the_networks_first_layer_do
     assert images.values.shape == (300, 64) and images.values.std() > 0.1
 
 
-def test_more_than_memory_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_exceed_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_VALUES", 300 * 64 - 1)
     with pytest.raises(
         DataError, match=r"--limit, or smaller ones with --set prepare.size=\[4,4\]"

@@ -103,8 +103,8 @@ def test_the_core_names_no_task_no_annotation_and_no_answer(path: Path) -> None:
     assert not named
     known = imports(path)
     for task in TASKS:
-        for room in ("tasks", "answers", "pictures", "config"):
-            assert f"cvpipe.{room}.{task}" not in known
+        for part in ("tasks", "answers", "pictures", "config"):
+            assert f"cvpipe.{part}.{task}" not in known
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_core_names_no_task_no_annotation_and_no_answer(path: Path) -> None:
         ("cvpipe.serving.server", "cvpipe.serving.models"),
     ],
 )
-def test_exporting_and_answering_import_no_pictures(module: str, needed: str) -> None:
+def test_exporting_and_answering_import_no_matplotlib(module: str, needed: str) -> None:
     # Keras imports matplotlib where it is installed.
     found = reached(module)
     assert needed in found
@@ -124,7 +124,7 @@ def test_exporting_and_answering_import_no_pictures(module: str, needed: str) ->
         assert not any(other.split(".")[0] == "matplotlib" for other in known), name
 
 
-def test_answering_an_image_imports_little(artifact: Path, tmp_path: Path) -> None:
+def test_predict_imports_few_modules(artifact: Path, tmp_path: Path) -> None:
     image = tmp_path / "image.png"
     Image.new("L", (16, 16)).save(image)
     code = (
@@ -145,8 +145,8 @@ def test_answering_an_image_imports_little(artifact: Path, tmp_path: Path) -> No
     assert len(modules) <= 40, modules
 
 
-def test_nothing_below_the_commands_imports_the_trainer_to_open_data() -> None:
+def test_only_commands_and_training_import_the_trainer() -> None:
     for path in PACKAGE.glob("**/*.py"):
-        room = path.relative_to(PACKAGE).parts[0]
-        if room not in ("commands", "training"):
+        part = path.relative_to(PACKAGE).parts[0]
+        if part not in ("commands", "training"):
             assert "cvpipe.training.train" not in imports(path), path

@@ -42,8 +42,8 @@ def test_soaks():
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Write four tests: CPU time is used by a child process, or a fixture; one waits; one is a
-    soak.
+    """Write four tests: one uses CPU time in a child process, one in a fixture, one waits, and one
+    is marked `soak`.
     """
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     pytester.makepyfile(BURN)
@@ -58,10 +58,10 @@ def test_a_test_over_its_cpu_time_fails_the_run_by_name(
     done = suite.runpytest_subprocess("-m", "not soak", "-o", "budget_test_cpu=0.4", "-n", workers)
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     done.assert_outcomes(passed=3, deselected=0 if workers == "2" else 1)
-    said = done.stdout.str()
+    message = done.stdout.str()
     for name in ("test_a_child_burns", "test_a_fixture_burns"):
-        assert f"::{name} used" in said, said
-    assert "test_waits used" not in said and "shared (fixture) used" not in said
+        assert f"::{name} used" in message, message
+    assert "test_waits used" not in message and "shared (fixture) used" not in message
 
 
 def test_a_suite_over_twice_its_cpu_time_fails(suite: pytest.Pytester) -> None:
@@ -70,13 +70,13 @@ def test_a_suite_over_twice_its_cpu_time_fails(suite: pytest.Pytester) -> None:
     done.stdout.fnmatch_lines(["the suite used * s of CPU time, over twice 0"])
 
 
-def test_a_suite_within_its_cpu_time_passes_however_long_it_waits(suite: pytest.Pytester) -> None:
+def test_a_suite_within_its_cpu_time_passes_even_if_it_waits_long(suite: pytest.Pytester) -> None:
     limits = ("budget_suite_cpu=5", "budget_test_cpu=5", "budget_suite_wall=0.001")
     options = [word for limit in limits for word in ("-o", limit)]
     assert suite.runpytest_subprocess("-m", "not soak", *options).ret == pytest.ExitCode.OK
 
 
-def test_long_tests_have_no_limit_of_their_own(suite: pytest.Pytester) -> None:
+def test_soaked_tests_have_no_limit_per_test(suite: pytest.Pytester) -> None:
     done = suite.runpytest_subprocess("-m", "soak", "-o", "budget_test_cpu=0.1")
     assert done.ret == pytest.ExitCode.OK
     done.stdout.fnmatch_lines(["1 tests: * s of CPU time (planned inf), * s of wall time*"])
@@ -93,4 +93,4 @@ def test_no_test_starts_once_the_time_is_up_and_the_summary_counts_them(
 ) -> None:
     done = suite.runpytest_subprocess("-m", "not soak", "-o", "budget_suite_stop=0")
     done.assert_outcomes(skipped=3, deselected=1)
-    done.stdout.fnmatch_lines(["3 tests: *; 3 were not started, for want of time"])
+    done.stdout.fnmatch_lines(["3 tests: *; 3 were not started, because the time was up"])

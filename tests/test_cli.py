@@ -23,7 +23,7 @@ from cvpipe.commands.command import class_lines
 Cvpipe = Callable[..., tuple[int, str, str]]
 
 
-def run_in_a_process_that_says_what_it_imported(*arguments: str) -> set[str]:
+def modules_imported_by(*arguments: str) -> set[str]:
     script = (
         "import sys\nfrom cvpipe.cli import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
@@ -56,7 +56,7 @@ def run_in_a_process_that_says_what_it_imported(*arguments: str) -> set[str]:
 def test_help_schema_and_wrong_pipelines_are_answered_without_importing_tensorflow(
     arguments: list[str],
 ) -> None:
-    imported = run_in_a_process_that_says_what_it_imported(*arguments)
+    imported = modules_imported_by(*arguments)
     assert "cvpipe.cli" in imported
     assert not imported & {"tensorflow", "keras", "sklearn", "matplotlib"}
 
@@ -102,8 +102,10 @@ def test_help_ends_with_examples_that_the_parser_accepts() -> None:
         lines = [re.search("cvpipe [^|>)]*", example) for example in examples]
         commands = [shlex.split(line[0], comments=True) for line in lines if line]
         assert len(commands) == len(examples) > 0, parser.prog
-        own = [words for words in commands if " ".join(words).startswith(parser.prog)]
-        assert own, parser.prog
+        commands_of_parser = [
+            words for words in commands if " ".join(words).startswith(parser.prog)
+        ]
+        assert commands_of_parser, parser.prog
         for words in commands:
             whole.parse_args(words[1:])
 
@@ -188,7 +190,7 @@ def test_help_ends_with_examples_that_the_parser_accepts() -> None:
         ),
     ],
 )
-def test_wrong_use_is_a_sentence_and_a_code(
+def test_wrong_use_gives_an_error_sentence_and_an_exit_code(
     cvpipe: Cvpipe,
     arguments: list[str],
     code: int,
@@ -213,7 +215,7 @@ def test_wrong_use_is_a_sentence_and_a_code(
         (["schema"], "ymin, xmin, ymax, xmax in pixels of the original image"),
     ],
 )
-def test_help_and_schema_explain_the_order_of_a_boxs_numbers(
+def test_help_and_schema_explain_the_order_of_box_coordinates(
     cvpipe: Cvpipe, words: list[str], order: str
 ) -> None:
     code, out, _ = cvpipe(*words)
@@ -239,7 +241,7 @@ def test_a_networks_layers_are_listed(cvpipe: Cvpipe) -> None:
     assert ["total", "61,706", "416,520", "9,238"] in lines
 
 
-def test_a_pipelines_own_network_is_listed_with_its_head(cvpipe: Cvpipe) -> None:
+def test_the_network_of_a_pipeline_is_listed_with_its_head(cvpipe: Cvpipe) -> None:
     code, out, _ = cvpipe("models", "--pipeline", str(DIGITS), "--set", "model.width=0.5", "--json")
     [network] = json.loads(out)
     assert code == 0 and network["task"] == "classification"
@@ -345,7 +347,7 @@ def test_evaluate_prints_the_same_numbers_for_a_run_and_its_artifact(
     assert from_run["loss"] == pytest.approx(from_artifact["loss"], abs=1e-5)
 
 
-def test_evaluate_knows_which_splits_there_are(cvpipe: Cvpipe, run_copy: Path) -> None:
+def test_evaluate_names_the_existing_splits(cvpipe: Cvpipe, run_copy: Path) -> None:
     validation = json.loads(cvpipe("evaluate", run_copy, "--split", "validation", "--json")[1])
     assert validation["split"] == "validation"
     code, _, err = cvpipe("evaluate", run_copy, "--split", "tset")
@@ -393,7 +395,7 @@ def test_predict_answers_each_image_on_its_line(
     assert list(tmp_path.glob("*.prediction.png")) == [picture]
 
 
-def test_predict_of_good_images_alone_succeeds(
+def test_predict_succeeds_if_all_images_are_good(
     cvpipe: Cvpipe, artifact: Path, some_images: list[Path]
 ) -> None:
     assert cvpipe("predict", artifact.parent, some_images[0])[0] == 0
@@ -406,7 +408,7 @@ def test_a_setting_that_an_artifact_lacks_is_wrong_use(
     assert code == 2 and out == "" and "unrecognized arguments: --score-threshold" in err
 
 
-def test_the_module_of_the_command_line_is_the_command() -> None:
+def test_the_module_cvpipe_cli_can_be_run_as_the_command() -> None:
     command = [sys.executable, "-m", "cvpipe.cli", "--version"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert told.startswith("cvpipe ")
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert listed.startswith("cvpipe ")

@@ -46,7 +46,7 @@ def test_runs_are_compared_image_by_image(
     assert json.loads((tmp_path / "to" / "comparison.json").read_text()).keys() < result.keys()
 
 
-def test_runs_that_cant_be_compared_are_named(
+def test_the_error_names_the_run_that_cannot_be_compared(
     run_copy: Path, tmp_path: Path, cvpipe: Cvpipe
 ) -> None:
     code, _, err = cvpipe("compare", run_copy)

@@ -79,7 +79,7 @@ def test_bash_completes_files_and_the_options_of_an_artifact(
 
 
 def test_completing_does_not_import_tensorflow(tmp_path: Path) -> None:
-    asking = {
+    environment = {
         **os.environ,
         "_ARGCOMPLETE": "1",
         "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "replies"),
@@ -88,7 +88,9 @@ def test_completing_does_not_import_tensorflow(tmp_path: Path) -> None:
         "COMP_TYPE": "9",
     }
     command = [sys.executable, "-X", "importtime", "-m", "cvpipe"]
-    done = subprocess.run(command, capture_output=True, text=True, env=asking, cwd=ROOT, check=True)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=ROOT, check=True
+    )
     assert (tmp_path / "replies").read_text().split() == ["--mistakes"]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     # Completion of `evaluate` imports the modules of this command only.

@@ -77,7 +77,6 @@ def complaint(path: Path, *overrides: str) -> str:
 
 
 # -- mistakes in a file
-# -------------------------------------------------------------------------------------
 
 FILES = {
     "unknown key": (
@@ -147,22 +146,22 @@ FILES = {
             " the aspect ratio"
         ),
     ),
-    "true is no integer": (
+    "true is not an integer": (
         "epochs: 20",
         "epochs: true",
         "p.yaml:18: 'train.epochs' should be an integer, not true",
     ),
-    "a fraction is no integer": (
+    "a fraction is not an integer": (
         "epochs: 20",
         "epochs: 2.5",
         "p.yaml:18: 'train.epochs' should be an integer, not 2.5",
     ),
-    "nothing is no integer": (
+    "null is not an integer": (
         "epochs: 20",
         "epochs:",
         "p.yaml:18: 'train.epochs' should be an integer, not null",
     ),
-    "a leading zero is no integer": (
+    "a number with a leading zero is not an integer": (
         "epochs: 20",
         "epochs: 020",
         "p.yaml:18: 'train.epochs' should be an integer, not \"020\"",
@@ -270,7 +269,7 @@ FILES = {
         "task: Object_Detection",
         f"p.yaml:1: 'task' should be {TASKS}, not \"Object_Detection\"; did you mean 'detection'?",
     ),
-    "a task of no value": (
+    "a task without a value": (
         "task: classification",
         "task:",
         f"p.yaml:1: 'task' should be {TASKS}, not null",
@@ -365,9 +364,9 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_a_mistake_in_a_file_is_a_sentence_with_its_line(tmp_path: Path, name: str) -> None:
     old, new, expected = FILES[name]
-    said = complaint(write(tmp_path, replaced(old, new)))
-    assert said.startswith(expected)
-    assert "\n" not in said
+    message = complaint(write(tmp_path, replaced(old, new)))
+    assert message.startswith(expected)
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "3"])
@@ -378,7 +377,7 @@ def test_a_pipeline_is_a_mapping(tmp_path: Path, text: str) -> None:
     )
 
 
-def test_all_mistakes_are_said_at_once_unknown_keys_first(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once_unknown_keys_first(tmp_path: Path) -> None:
     text = replaced("epochs: 20", "epoch: 20").replace("channels: 1", "channels: 2")
     assert complaint(write(tmp_path, text)).splitlines() == [
         "p.yaml:18: unknown key 'train.epoch'; did you mean 'epochs'?",
@@ -399,7 +398,7 @@ def test_all_mistakes_are_said_at_once_unknown_keys_first(tmp_path: Path) -> Non
         ("qqqqqqqqq", "look under pipelines/"),
     ],
 )
-def test_a_missing_file_is_said_with_the_nearest_one(
+def test_a_missing_file_is_reported_with_the_most_similar_file(
     path: str, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
@@ -408,7 +407,7 @@ def test_a_missing_file_is_said_with_the_nearest_one(
     assert str(error.value) == f"{path}: no such pipeline file; {hint}"
 
 
-def test_what_is_no_text_file_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_bytes(b"\xff\xfe\x00")
     assert (
         complaint(tmp_path / "p.yaml") == "p.yaml: not a text file in UTF-8; give a pipeline file"
@@ -421,7 +420,6 @@ def test_what_is_no_text_file_is_said_to_be_none(tmp_path: Path) -> None:
 
 
 # -- --set
-# --------------------------------------------------------------------------------------------------
 
 OVERRIDES = {
     "train.epochs": "write it as key=value, such as --set train.epochs=3",
@@ -511,7 +509,7 @@ OVERRIDES = {
     "export.png=[mask]": (
         "'export.png' is for task: segmentation, not for task: classification; leave it out"
     ),
-    "data.only=[a]": "data.only: one class can't be told from others; name at least two",
+    "data.only=[a]": "data.only: one class can't be distinguished from others; name at least two",
     "name=a b": (
         "'name' should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', not \"a b\" (Name of the run"
         " and the served model"
@@ -534,22 +532,24 @@ def test_a_mistake_in_an_override_is_a_sentence_with_the_override(
     )
 
 
-def test_a_mistake_in_the_file_is_no_fault_of_an_override_elsewhere(tmp_path: Path) -> None:
+def test_an_error_about_the_file_does_not_name_an_unrelated_override(tmp_path: Path) -> None:
     text = replaced("epochs: 20", "epochs: x")
     assert complaint(write(tmp_path, text), "train.batch_size=8", "seed=1").startswith(
         "p.yaml:18: 'train.epochs'"
     )
 
 
-def test_the_last_override_that_set_a_key_is_the_one_to_blame(tmp_path: Path) -> None:
-    said = complaint(write(tmp_path), "train.epochs=1", "train.epochs=x", "train.batch_size=8")
-    assert said.startswith("--set train.epochs=x: ")
+def test_an_error_names_the_last_override_of_its_key(tmp_path: Path) -> None:
+    message = complaint(write(tmp_path), "train.epochs=1", "train.epochs=x", "train.batch_size=8")
+    assert message.startswith("--set train.epochs=x: ")
     assert complaint(write(tmp_path), "schedule.final=x", "schedule={kind: nope}").startswith(
         "--set schedule={kind: nope}: "
     )
 
 
-def test_an_override_that_makes_half_a_section_is_to_blame_for_the_rest(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_key_names_the_override_that_created_its_section(
+    tmp_path: Path,
+) -> None:
     text = replaced("schedule:\n  kind: cosine\n  warmup_epochs: 1\n", "")
     assert (
         complaint(write(tmp_path, text), "schedule.final=0.1")
@@ -558,7 +558,7 @@ def test_an_override_that_makes_half_a_section_is_to_blame_for_the_rest(tmp_path
     )
 
 
-def test_later_overrides_win_and_all_win_over_the_file(tmp_path: Path) -> None:
+def test_later_overrides_replace_earlier_ones_and_values_of_the_file(tmp_path: Path) -> None:
     config = config_file.load(
         write(tmp_path), ["train.epochs=5", "train.batch_size=8", "train.epochs=7", "seed=3"]
     )
@@ -566,7 +566,7 @@ def test_later_overrides_win_and_all_win_over_the_file(tmp_path: Path) -> None:
     assert config.schedule.warmup_epochs == 1
 
 
-def test_overrides_reach_into_lists_and_replace_them(tmp_path: Path) -> None:
+def test_overrides_change_items_of_lists_or_whole_lists(tmp_path: Path) -> None:
     config = config_file.load(write(tmp_path), ["augment.0.padding=3", "prepare.size.1=16"])
     assert config.augment[0].model_dump() == {"op": "pad_crop", "padding": 3, "mode": "constant"}
     assert config.prepare.size == (32, 16)
@@ -594,14 +594,13 @@ def test_an_override_may_give_an_optional_value(tmp_path: Path) -> None:
 
 
 # -- values
-# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "text, value",
     [("1e-3", 1e-3), ("1E-3", 1e-3), ("1.e-3", 1e-3), ("2e0", 2.0), (".5", 0.5), ("1", 1.0)],
 )
-def test_numbers_are_read_as_people_write_them(tmp_path: Path, text: str, value: float) -> None:
+def test_numbers_are_read_in_every_notation(tmp_path: Path, text: str, value: float) -> None:
     for config in (
         config_file.load(
             write(tmp_path, replaced("kind: sgd", f"kind: sgd\n  learning_rate: {text}"))
@@ -614,7 +613,7 @@ def test_numbers_are_read_as_people_write_them(tmp_path: Path, text: str, value:
 
 
 @pytest.mark.parametrize("text", ["on", "off"])
-def test_on_and_off_are_words(tmp_path: Path, text: str) -> None:
+def test_on_and_off_are_read_as_text(tmp_path: Path, text: str) -> None:
     assert config_file.load(write(tmp_path), [f"train.xla={text}"]).train.xla == text
 
 
@@ -637,7 +636,7 @@ def test_dates_and_words_such_as_no_are_text(tmp_path: Path) -> None:
     assert config_file.load(write(tmp_path), ["name=2020-01-01"]).name == "2020-01-01"
 
 
-def test_the_files_name_is_the_runs_where_it_has_none(tmp_path: Path) -> None:
+def test_a_run_without_a_name_is_named_after_its_file(tmp_path: Path) -> None:
     assert config_file.load(write(tmp_path)).name == "p"
     assert config_file.load(write(tmp_path, BASE + "name: other\n")).name == "other"
     for file, name in (
@@ -653,7 +652,7 @@ def test_the_files_name_is_the_runs_where_it_has_none(tmp_path: Path) -> None:
     "override, key",
     [("data.source.kind=idx", "data.source.kind"), ("train.epochs=9", "train.epochs")],
 )
-def test_only_the_data_of_a_saved_configuration_can_be_elsewhere(
+def test_only_the_data_of_a_saved_configuration_can_be_overridden(
     tmp_path: Path, override: str, key: str
 ) -> None:
     config = config_file.load(write(tmp_path))
@@ -662,7 +661,7 @@ def test_only_the_data_of_a_saved_configuration_can_be_elsewhere(
         config_file.with_data(config, [override])
 
 
-def test_what_contains_itself_is_a_sentence(tmp_path: Path) -> None:
+def test_a_value_that_contains_itself_is_an_error_sentence(tmp_path: Path) -> None:
     assert "contains itself" in complaint(write(tmp_path, "augment: &a [*a]\n"))
 
 
@@ -677,11 +676,10 @@ def test_merged_mappings_are_read(tmp_path: Path) -> None:
 
 
 # -- saved configurations
-# -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
-def test_every_shipped_pipeline_loads_and_comes_back_from_json_as_it_was(path: Path) -> None:
+def test_every_shipped_pipeline_loads_and_is_unchanged_by_json(path: Path) -> None:
     config = config_file.load(path)
     assert config.name == path.stem
     assert config.task == path.parent.name
@@ -692,7 +690,7 @@ def test_there_are_shipped_pipelines() -> None:
     assert PIPELINES
 
 
-def test_every_option_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
+def test_every_option_is_unchanged_by_json(tmp_path: Path) -> None:
     config = config_file.load(
         write(tmp_path),
         [
@@ -724,7 +722,7 @@ def test_every_option_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
         ('{"task": "x"}', (f"run/config.json: 'task' should be {TASKS}, not \"x\"")),
     ],
 )
-def test_a_damaged_saved_configuration_is_a_sentence(text: str, expected: str) -> None:
+def test_a_damaged_saved_configuration_is_an_error_sentence(text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(expected)):
         config_file.parse(text, "run/config.json")
 
@@ -736,7 +734,6 @@ def test_a_configuration_cant_be_changed(tmp_path: Path) -> None:
 
 
 # -- the schema
-# ---------------------------------------------------------------------------------------------
 
 
 SCHEMA = TypeAdapter(Pipeline).json_schema()
@@ -762,7 +759,7 @@ def described(field: dict[str, Any], schema: dict[str, Any]) -> bool:
     )
 
 
-def test_every_field_of_the_schema_says_what_it_is() -> None:
+def test_every_field_of_the_schema_has_a_description() -> None:
     # The description of a section describes its key `kind`.
     silent = [
         name
@@ -773,7 +770,7 @@ def test_every_field_of_the_schema_says_what_it_is() -> None:
     assert len(list(fields(SCHEMA))) > 50
 
 
-def test_every_section_says_what_it_is() -> None:
+def test_every_section_has_a_description() -> None:
     assert [name for name, section in SCHEMA["$defs"].items() if "description" not in section] == []
 
 
@@ -791,14 +788,15 @@ def test_the_schema_accepts_every_shipped_pipeline(path: Path) -> None:
         ("classification", "ClassificationExport", "png"),
     ],
 )
-def test_the_schema_offers_only_what_fits_the_task(task: str, section: str, key: str) -> None:
+def test_the_schema_of_a_task_contains_only_keys_of_the_task(
+    task: str, section: str, key: str
+) -> None:
     assert SCHEMA["discriminator"]["mapping"][task] == f"#/$defs/{task.capitalize()}"
     offered = SCHEMA["$defs"][section]
     assert key not in offered["properties"] and offered["additionalProperties"] is False
 
 
-# -- a task of one's own
-# ------------------------------------------------------------------------------------
+# -- an additional task
 
 
 class Stroke(Augmentation):
@@ -848,7 +846,7 @@ def sketching(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("sketching")
-def test_a_pipeline_of_another_task_loads_and_comes_back_from_json(tmp_path: Path) -> None:
+def test_a_pipeline_of_an_additional_task_loads_and_is_unchanged_by_json(tmp_path: Path) -> None:
     config = config_file.load(write(tmp_path, SKETCHING))
     assert isinstance(config, Sketching) and config.strokes == 5
     assert [type(op) for op in config.augment] == [Flip, Stroke]
@@ -860,7 +858,7 @@ def test_a_pipeline_of_another_task_loads_and_comes_back_from_json(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("sketching")
-def test_mistakes_know_of_another_task(tmp_path: Path) -> None:
+def test_error_messages_include_an_additional_task(tmp_path: Path) -> None:
     assert complaint(write(tmp_path, BASE + "strokes: 3\n")) == (
         "p.yaml:20: 'strokes' is for task: sketching, not for task: classification; leave it out"
     )

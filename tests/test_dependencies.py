@@ -42,7 +42,7 @@ def test_every_requirement_is_pinned_to_a_version_that_it_accepts(extra: str) ->
         assert pin.operator == "==" and requirement.specifier.contains(pin.version), requirement
 
 
-def test_packages_that_are_installed_agree_with_each_other() -> None:
+def test_installed_packages_are_compatible_with_each_other() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "uv", "pip", "check", "--offline", "--python", sys.executable],
         capture_output=True,
@@ -65,14 +65,12 @@ def resolve(*words: str) -> dict[str, str]:
     if "error sending request" in done.stderr or "Failed to fetch" in done.stderr:
         pytest.skip("no package index can be reached")
     assert done.returncode == 0, done.stderr
-    return {canonicalize_name(own.name): str(own.specifier) for own in parsed(done.stdout)}
+    return {canonicalize_name(each.name): str(each.specifier) for each in parsed(done.stdout)}
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("extra", requirements())
-def test_an_extra_is_installed_as_pinned_beside_the_setuptools_that_tensorboard_needs(
-    extra: str,
-) -> None:
+def test_each_extra_resolves_to_the_pinned_versions(extra: str) -> None:
     chosen = ["--extra", extra] if extra else []
     found = resolve("--universal", "--constraint", "constraints.txt", *chosen)
     assert found == {name: str(PINS[name].specifier) for name in found}

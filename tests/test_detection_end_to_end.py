@@ -103,7 +103,7 @@ def test_the_export_passes_the_gate_with_folded_norms(exported: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("run", ["ssd"], indirect=True)
-def test_the_export_passes_the_gate_in_a_process_of_its_own(run: Run, tmp_path: Path) -> None:
+def test_the_export_passes_the_gate_in_a_new_process(run: Run, tmp_path: Path) -> None:
     export(run, tmp_path)
     assert read_about(tmp_path / "1")["gate"]["max_difference"] <= 1e-5
 
@@ -118,7 +118,7 @@ def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("run", ["ssd"], indirect=True)
-def test_an_artifact_with_the_best_thresholds_answers_from_them_on(
+def test_an_artifact_with_the_best_thresholds_has_the_scores_measured_at_export(
     run: Run, tmp_path: Path, gate_in_this_process: None
 ) -> None:
     result = export_members(find_members([run]), tmp_path, best_threshold=True)
@@ -129,11 +129,11 @@ def test_an_artifact_with_the_best_thresholds_answers_from_them_on(
     limits = about["config"]["model"]["head"]["suppress"]["class_thresholds"]
     scores = evaluate_artifact(tmp_path / "1", "test")
     assert scores["ap"] == pytest.approx(about["measured"]["test"]["ap"], abs=1e-6)
-    for name, own in scores["best_thresholds"].items():
-        assert name not in limits or not own["threshold"] < limits[name] / 2
+    for name, each in scores["best_thresholds"].items():
+        assert name not in limits or not each["threshold"] < limits[name] / 2
 
 
-def test_boxes_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
+def test_boxes_for_encoded_images_equal_those_of_evaluation(run: Run, exported: Path) -> None:
     trained, artifact = load(run), opened(exported)
     source, encode = open_split(trained.config, "test", run.known), trained.task.encode
     batch = next(iter(evaluation_batches(source, trained.config, encode, None, 12)))
@@ -213,7 +213,7 @@ def test_predict_prints_and_draws_objects(
 
 
 @pytest.mark.soak
-def test_predict_takes_every_setting_of_the_artifact_as_an_option(
+def test_predict_has_an_option_for_every_setting_of_the_artifact(
     exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
     image = tmp_path / "noise.png"
@@ -244,7 +244,9 @@ def test_predict_takes_every_setting_of_the_artifact_as_an_option(
     assert code == 2 and "task: detection, whose answers have no masks" in err
 
 
-def test_an_artifact_tells_the_order_of_a_boxs_numbers_and_its_settings(exported: Path) -> None:
+def test_an_artifact_documents_the_order_of_box_coordinates_and_its_settings(
+    exported: Path,
+) -> None:
     signatures = read_about(exported)["signatures"]
     assert set(signatures) == {"serving_default", "tensor"}
     for signature in signatures.values():
@@ -303,7 +305,7 @@ def test_anchors_are_found_for_the_networks_input(
     "head, count",
     [("{kind: yolo_v2, stride: 16}", 3), ("{kind: yolo_v3, strides: [8, 16], anchors: []}", 2)],
 )
-def test_anchors_are_found_for_a_pipeline_that_lacks_them_and_training_says_how(
+def test_training_without_anchors_names_the_command_that_finds_them(
     head: str, count: int, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
     words = [*TINY, f"model.head={head}", "data.source.train=6", "data.source.test=2"]
@@ -323,7 +325,7 @@ def test_anchors_are_found_for_a_pipeline_that_lacks_them_and_training_says_how(
 
 
 @pytest.mark.soak
-def test_an_unreadable_image_spoils_no_mosaic_and_is_noted_by_its_own_name(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_left_out_of_mosaics_and_quarantined_by_name(tmp_path: Path) -> None:
     for n in range(12):
         (tmp_path / "images").mkdir(exist_ok=True)
         (tmp_path / "labels").mkdir(exist_ok=True)

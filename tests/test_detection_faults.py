@@ -125,7 +125,7 @@ def test_odd_images_train_and_evaluate_without_nan(
 
 
 @pytest.mark.soak
-def test_images_without_any_object_at_all_are_refused(tmp_path: Path, cvpipe: Cvpipe) -> None:
+def test_a_training_split_without_objects_is_refused(tmp_path: Path, cvpipe: Cvpipe) -> None:
     folder = tmp_path / "data"
     for part in ("Annotations", "JPEGImages"):
         (folder / part).mkdir(parents=True)

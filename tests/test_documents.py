@@ -20,17 +20,17 @@ class Reader(HTMLParser):
     """A parser that collects tags and text."""
 
     def __init__(self) -> None:
-        """Read nothing yet."""
+        """Start without tags and text."""
         super().__init__()
         self.tags, self.text = list[str](), ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take a tag."""
+        """Collect a tag."""
         self.tags.append(tag)
         self.text += dict(attrs).get("alt") or ""
 
     def handle_data(self, data: str) -> None:
-        """Take text."""
+        """Collect text."""
         self.text += data
 
 
@@ -44,7 +44,7 @@ def test_a_document_is_markdown_with_its_pictures_beside_it() -> None:
     assert pictures_of(BLOCKS) == {"pictures/one.png": b"\x89PNG"}
 
 
-def test_html_shows_names_as_they_are() -> None:
+def test_html_shows_names_unchanged() -> None:
     reader = Reader()
     reader.feed(to_html("title", BLOCKS))
     assert "script" not in reader.tags

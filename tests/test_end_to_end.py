@@ -1,4 +1,4 @@
-"""Guards a classifier from end to end: train, evaluate, export, serve, ask."""
+"""Guards a classifier from end to end: train, evaluate, export, serve, request answers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def address(artifact: Path) -> Iterator[str]:
             assert server.wait(timeout=30) == 0
 
 
-def test_the_server_answers_from_bytes_what_evaluation_does(
+def test_the_server_gives_the_answers_of_the_evaluation(
     address: str, artifact: Path, trained_run: Path
 ) -> None:
     run = Run(trained_run)

@@ -82,7 +82,7 @@ def quarantined(photos: Path) -> dict[str, str]:
     return {str(Path(row["record"]).relative_to(photos)): row["reason"] for row in rows}
 
 
-def test_one_percent_broken_finishes_and_is_counted_exactly(train: Cvpipe, photos: Path) -> None:
+def test_one_percent_of_broken_files_is_counted_exactly(train: Cvpipe, photos: Path) -> None:
     broken = ["train/017.png", "train/160.png", "test/050.png"]
     for name in broken:
         (photos / name).write_bytes((photos / name).read_bytes()[:-30])
@@ -97,7 +97,9 @@ def test_one_percent_broken_finishes_and_is_counted_exactly(train: Cvpipe, photo
 
 
 @pytest.mark.soak
-def test_thirty_percent_broken_stops_and_says_so(train: Cvpipe, photos: Path) -> None:
+def test_thirty_percent_of_broken_files_stop_the_run_with_an_error(
+    train: Cvpipe, photos: Path
+) -> None:
     for number in range(0, TRAIN, 10):
         for name in (f"train/{number + n:03}.png" for n in range(3)):
             (photos / name).write_bytes(b"garbage")
@@ -116,7 +118,9 @@ def test_a_row_whose_file_is_missing_is_left_out_and_named(train: Cvpipe, photos
     assert quarantined(photos) == {"test/003.png": "the file is missing"}
 
 
-def test_a_label_seen_only_in_test_is_refused_with_its_line(train: Cvpipe, photos: Path) -> None:
+def test_a_label_that_occurs_only_in_the_test_split_is_refused_with_its_line(
+    train: Cvpipe, photos: Path
+) -> None:
     (photos / "test" / "green.png").write_bytes((photos / "test" / "000.png").read_bytes())
     with (photos / "test.csv").open("a") as table:
         table.write("test/green.png,green\n")
@@ -126,7 +130,7 @@ def test_a_label_seen_only_in_test_is_refused_with_its_line(train: Cvpipe, photo
     assert not (photos.parent / "run").exists()
 
 
-def test_a_wrong_extension_doesnt_matter_and_a_wrong_content_is_named(
+def test_files_with_a_wrong_extension_are_read_and_files_of_other_types_are_left_out(
     train: Cvpipe, photos: Path
 ) -> None:
     (photos / "train" / "000.png").write_bytes(encode(np.zeros((8, 8, 3), np.uint8), "JPEG"))
@@ -137,7 +141,9 @@ def test_a_wrong_extension_doesnt_matter_and_a_wrong_content_is_named(
     assert quarantined(photos) == {"train/001.png": refused, "train/002.png": refused}
 
 
-def test_a_huge_header_is_refused_before_it_takes_memory(train: Cvpipe, photos: Path) -> None:
+def test_an_image_with_a_huge_size_in_its_header_is_refused_before_decoding(
+    train: Cvpipe, photos: Path
+) -> None:
     small = black_png(1, 1)
     (photos / "train" / "000.png").write_bytes(
         small[:16] + (20_000).to_bytes(4, "big") * 2 + small[24:]
@@ -147,7 +153,7 @@ def test_a_huge_header_is_refused_before_it_takes_memory(train: Cvpipe, photos: 
     # Decoded, the image would take 400 MB in gray.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 350_000
     assert quarantined(photos) == {
-        "train/000.png": "the header says 20000 x 20000 pixels; allowed are 1 to 100,000,000 in all"
+        "train/000.png": "the header says 20000 x 20000 pixels, but 1 to 100,000,000 are allowed"
     }
 
 
@@ -162,7 +168,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
 
 
 @pytest.mark.soak
-def test_a_disk_that_fills_up_leaves_the_checkpoint_before_it_and_the_run_goes_on_later(
+def test_a_full_disk_keeps_the_previous_checkpoint_and_the_run_resumes_later(
     train: Cvpipe, photos: Path
 ) -> None:
     longer = ("--set", "train.epochs=2", "--set", "train.evaluate_every=1")

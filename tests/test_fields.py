@@ -15,7 +15,7 @@ PADDINGS = [(np.uint8, 255), (np.float32, -1.0), (np.int32, -1), (object, b"")]
 
 
 @pytest.mark.parametrize("dtype, padding", PADDINGS)
-def test_smaller_arrays_are_filled_up_behind_with_the_padding(dtype: Any, padding: Any) -> None:
+def test_smaller_arrays_are_padded_at_the_end(dtype: Any, padding: Any) -> None:
     parts = [np.zeros([2, 3, 5]).astype(dtype), np.ones([1, 4, 2]).astype(dtype)]
     together = concatenate_padded(parts, Field(padding=padding))
     assert together.shape == (3, 4, 5) and together.dtype == dtype
@@ -37,7 +37,7 @@ def test_without_a_padding_arrays_that_differ_in_size_are_an_error() -> None:
 
 
 @pytest.mark.parametrize("graph", [False, True])
-def test_a_tensor_is_padded_to_its_room_as_arrays_are(graph: bool) -> None:
+def test_a_tensor_is_padded_like_arrays(graph: bool) -> None:
     pad = tf.function(pad_to) if graph else pad_to
     part, larger = np.ones([4, 2], np.uint8), np.zeros([1, 5, 3], np.uint8)
     padded = pad(tf.constant(part), tf.constant([5, 3]), MASK)
@@ -50,6 +50,6 @@ def test_a_tensor_of_strings_is_padded() -> None:
     assert padded.numpy().tolist() == [b"a", b"", b""]
 
 
-def test_a_tensor_with_room_enough_stays_as_it_is() -> None:
+def test_a_tensor_that_is_large_enough_is_unchanged() -> None:
     mask = np.arange(6, dtype=np.uint8).reshape(2, 3)
     np.testing.assert_array_equal(pad_to(tf.constant(mask), tf.constant([1, 3]), MASK), mask)

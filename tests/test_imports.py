@@ -84,7 +84,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_up_the_list(path: Path) -> None:
+def test_modules_import_only_earlier_modules_of_the_order(path: Path) -> None:
     module = ".".join(path.relative_to(ROOT / "cvpipe").with_suffix("").parts).removesuffix(
         ".__init__"
     )
@@ -92,7 +92,7 @@ def test_imports_point_up_the_list(path: Path) -> None:
         assert place(other) <= place(module), f"{module} imports {other}"
 
 
-def test_the_command_stands_last() -> None:
+def test_the_command_line_is_last_in_the_order() -> None:
     assert place("cli") > max(
         place(name) for name in ("data.stream", "training.train", "serving.server")
     )

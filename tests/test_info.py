@@ -26,7 +26,7 @@ def test_versions_processor_and_memory_are_those_of_this_machine(cvpipe: Cvpipe)
     assert [device["kind"] for device in result["devices"]] == [k for k in seen if k != "CPU"]
 
 
-def test_lines_are_for_people(cvpipe: Cvpipe) -> None:
+def test_each_line_begins_with_the_name_of_its_fact(cvpipe: Cvpipe) -> None:
     _, out, _ = cvpipe("info")
     first = [line.split()[0] for line in out.splitlines()]
     assert first[:2] == ["cvpipe", "python"]
@@ -42,7 +42,7 @@ def test_only_variables_that_change_a_run_are_printed(
     assert "do not print me" not in out and "XLA_FLAGS" in out
 
 
-def test_folders_are_listed_without_a_change(cvpipe: Cvpipe, tmp_path: Path) -> None:
+def test_files_in_folders_are_counted_without_changes(cvpipe: Cvpipe, tmp_path: Path) -> None:
     (tmp_path / "one").write_text("1")
     missing = tmp_path / "missing"
     _, out, _ = cvpipe("info", str(tmp_path), str(missing), "--json")
@@ -63,7 +63,7 @@ def test_folders_are_listed_without_a_change(cvpipe: Cvpipe, tmp_path: Path) -> 
         ("real.json", "GOOGLE_APPLICATION_CREDENTIALS"),
     ],
 )
-def test_the_place_of_credentials_is_named_without_their_content(
+def test_the_location_of_credentials_is_printed_but_not_their_content(
     cvpipe: Cvpipe,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

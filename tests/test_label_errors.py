@@ -60,7 +60,7 @@ def folds(once: Once) -> Path:
 
 
 @pytest.mark.soak
-def test_most_planted_label_errors_are_in_the_first_percents_of_the_list(
+def test_most_planted_label_errors_are_in_the_first_8_percent_of_the_list(
     folds: Path, tmp_path: Path, cvpipe: Cvpipe
 ) -> None:
     runs = [folds / f"fold-{index}" for index in range(FOLDS)]
@@ -77,7 +77,7 @@ def test_most_planted_label_errors_are_in_the_first_percents_of_the_list(
     assert page.count("<figure>") == 30
 
 
-def test_runs_that_are_no_folds_or_not_all_are_named(
+def test_the_error_of_a_missing_fold_names_the_runs_that_are_needed(
     trained_run: Path, tmp_path: Path, cvpipe: Cvpipe
 ) -> None:
     code, _, err = cvpipe("mistakes", trained_run, "--to", tmp_path / "to")

@@ -77,8 +77,8 @@ def text(notebook: nbformat.NotebookNode) -> str:
 
 @pytest.fixture
 def photos_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run on color photos, one of them broken, of two classes easily told apart; their path is
-    relative to the repository's root.
+    """Return a run on color photos of two easily distinguished classes. One photo is broken. Their
+    path is relative to the repository's root.
     """
     draw_photos(tmp_path / "photos")
     monkeypatch.chdir(ROOT)
@@ -104,7 +104,7 @@ def photos_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.soak
-def test_a_run_and_its_artifact_are_shown(
+def test_the_notebook_shows_a_run_and_its_artifact(
     trained_run: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
@@ -117,7 +117,7 @@ def test_a_run_and_its_artifact_are_shown(
 
 
 @pytest.mark.soak
-def test_color_photos_are_shown_from_the_notebooks_own_folder_without_an_artifact(
+def test_the_notebook_shows_color_photos_when_run_in_its_folder_without_an_artifact(
     photos_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(photos_run))
@@ -131,7 +131,7 @@ def test_color_photos_are_shown_from_the_notebooks_own_folder_without_an_artifac
 
 
 @pytest.mark.soak
-def test_images_that_a_run_wants_and_styles_are_shown(
+def test_the_notebook_on_generated_images_shows_its_figures(
     trained_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
@@ -142,7 +142,9 @@ def test_images_that_a_run_wants_and_styles_are_shown(
 
 
 @pytest.mark.soak
-def test_what_a_run_sees_is_shown(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_on_features_shows_its_figures(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
     monkeypatch.setenv("CVPIPE_LIMIT", "30")
     done = execute(EXPLAIN, EXPLAIN.parent)
@@ -153,7 +155,9 @@ def test_what_a_run_sees_is_shown(trained_run: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.soak
-def test_how_a_run_is_fooled_is_shown(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_on_attacks_shows_its_figures(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
     monkeypatch.setenv("CVPIPE_LIMIT", "30")
     done = execute(ADVERSARIAL, ADVERSARIAL.parent)
@@ -162,7 +166,7 @@ def test_how_a_run_is_fooled_is_shown(trained_run: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.soak
-def test_the_networks_of_the_lectures_are_shown() -> None:
+def test_the_notebook_on_networks_shows_its_figures() -> None:
     done = execute(CANON, CANON.parent)
     # Two pairs of networks, speed, activations, depth, a network of cells.
     assert pictures(done) == 6
@@ -185,7 +189,7 @@ def test_a_notebook_holds_no_outputs_and_defines_nothing(notebook: Path) -> None
             ], cell.source
 
 
-def test_images_are_shown_as_training_and_evaluation_get_them() -> None:
+def test_read_examples_returns_the_images_of_training_and_evaluation() -> None:
     config = small_config()
     source = open_splits(config.data)["train"]
     # The first step that shows examples of the second epoch also shows some of the first.
@@ -205,7 +209,7 @@ def test_images_are_shown_as_training_and_evaluation_get_them() -> None:
     np.testing.assert_array_equal(shown["image"], plain["image"])
 
 
-def test_images_that_cant_be_read_are_not_shown() -> None:
+def test_read_examples_leaves_unreadable_images_out() -> None:
     config = small_config()
     files = [tf.io.encode_png(np.full((8, 8, 1), 9, np.uint8)).numpy(), b"garbage", b""]
     source = classification_source(

@@ -98,7 +98,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("term, rewrites", [("xterm", True), ("dumb", False), (None, False)])
-def test_a_dumb_terminal_gets_lines_without_codes(
+def test_a_dumb_terminal_gets_lines_without_escape_codes(
     monkeypatch: pytest.MonkeyPatch, term: str | None, rewrites: bool
 ) -> None:
     monkeypatch.delenv("TERM", raising=False)

@@ -92,7 +92,7 @@ SCORES = {"accuracy": "{:.2%}", "AP50": "{:.1%}", "AP": "{:.1%}", "mean IoU": "{
         if f"{path.stem}: {score}" in MEASURED
     ],
 )
-def test_the_head_has_the_score_that_was_measured(name: str, score: str) -> None:
+def test_the_head_comment_contains_the_measured_score(name: str, score: str) -> None:
     [path] = [path for path in PIPELINES if path.stem == name and "localization" not in str(path)]
     head = " ".join(re.findall(r"^#\s+(.*)$", path.read_text(encoding="utf-8"), re.M))
     value = SCORES[score].format(MEASURED[f"{name}: {score}"])
@@ -106,7 +106,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_a_pipeline_stands_over_its_base(tmp_path: Path) -> None:
+def test_a_pipeline_overrides_its_base(tmp_path: Path) -> None:
     write(tmp_path, "whole.yaml", f"name: whole\n{WHOLE}")
     write(tmp_path, "longer.yaml", "base: whole.yaml\ntrain:\n  epochs: 9\n")
     variant = write(
@@ -139,7 +139,7 @@ def test_a_pipeline_stands_over_its_base(tmp_path: Path) -> None:
         ("base: [whole.yaml]\n", "p.yaml:1: 'base' must be the path of a pipeline file, relative"),
     ],
 )
-def test_a_mistake_is_named_with_the_file_that_has_it(
+def test_the_error_of_a_mistake_names_the_file_that_contains_it(
     tmp_path: Path, text: str, message: str
 ) -> None:
     write(tmp_path, "whole.yaml", WHOLE)

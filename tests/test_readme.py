@@ -70,7 +70,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_readme_asks_for_two_commands() -> None:
+def test_the_readme_begins_with_two_commands() -> None:
     # CI runs these two commands and `make predict`.
     assert blocks("sh") == ["make train\nmake test\n"]
 
@@ -109,7 +109,7 @@ def test_the_commands_of_the_page_on_serving_work_in_their_order(project: Path) 
 @pytest.mark.parametrize(
     "page", sorted(PAGES.keys() - {"docs/extending.md", "docs/configuration.md"})
 )
-def test_the_pipelines_of_a_page_are_pipelines(page: str, tmp_path: Path) -> None:
+def test_the_pipelines_of_a_page_are_valid(page: str, tmp_path: Path) -> None:
     pipelines = [text for text in blocks("yaml", PAGES[page]) if text.startswith("task:")]
     for text in pipelines:
         (tmp_path / "photos.yaml").write_text(text, encoding="utf-8")
@@ -118,10 +118,10 @@ def test_the_pipelines_of_a_page_are_pipelines(page: str, tmp_path: Path) -> Non
     assert pipelines or page not in OWN_IMAGES
 
 
-def test_the_page_on_serving_lists_the_metrics_that_there_are() -> None:
+def test_the_page_on_serving_lists_all_metrics() -> None:
     from cvpipe.serving.metrics import Metrics
 
-    told = {
+    listed = {
         name: set(re.findall(r"`(\w+)`", labels))
         for name, labels in re.findall(
             r"^\| `(cvpipe_\w+)` \| (.*?) \|", PAGES["docs/serving.md"], re.M
@@ -133,10 +133,10 @@ def test_the_page_on_serving_lists_the_metrics_that_there_are() -> None:
         f"{one._name}{'_total' if one._type == 'counter' else ''}": set(one._labelnames)
         for one in metrics
     }
-    assert told == there
+    assert listed == there
 
 
-def test_the_makefile_has_every_target_that_is_promised() -> None:
+def test_the_makefile_has_all_documented_targets() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     targets = (
         "help setup check train evaluate export predict serve tensorboard test soak lint"

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from conftest import DIGITS
 
-ASK = """
+SCRIPT = """
 import sys
 from cvpipe import config_file
 from cvpipe.runtime import prepare_process
@@ -26,7 +26,7 @@ for overrides in (["train.deterministic=false"], []):
 
 def test_operations_are_deterministic_unless_the_pipeline_says_otherwise() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", ASK, str(DIGITS)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", SCRIPT, str(DIGITS)], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "True"]
 

@@ -1,4 +1,4 @@
-"""Guards a segmenter, resized or tiled, from training to serving: train, evaluate, export, predict,
+"""Guards a segmenter of resized or tiled images end to end: train, evaluate, export, predict,
 serve.
 """
 
@@ -147,7 +147,7 @@ def test_the_export_passes_the_gate_with_folded_norms(exported: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("run", ["stretched"], indirect=True)
-def test_the_export_passes_the_gate_in_a_process_of_its_own(run: Run, tmp_path: Path) -> None:
+def test_the_export_passes_the_gate_in_a_new_process(run: Run, tmp_path: Path) -> None:
     export(run, tmp_path)
     assert read_about(tmp_path / "1")["gate"]["max_difference"] <= 1e-5
 
@@ -161,7 +161,7 @@ def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
         assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-4), name
 
 
-def test_images_in_tiles_are_evaluated_one_at_a_time_and_score_as_in_a_batch(run: Run) -> None:
+def test_images_in_tiles_are_evaluated_one_at_a_time_with_the_scores_of_a_batch(run: Run) -> None:
     trained, seen = load(run), []
     source = open_split(trained.config, "test", run.known)
     quarantine = Quarantine(source, "test", 0.0)
@@ -188,7 +188,7 @@ def test_images_in_tiles_are_evaluated_one_at_a_time_and_score_as_in_a_batch(run
     )
 
 
-def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
+def test_masks_for_encoded_images_equal_those_of_evaluation(run: Run, exported: Path) -> None:
     trained, artifact = load(run), opened(exported)
     truth, fields = trained.task.true_targets, trained.task.targets
     source = open_split(trained.config, "test", run.known)
@@ -205,7 +205,7 @@ def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> N
     )
 
 
-def test_one_artifact_answers_images_of_different_sizes_and_a_broken_one(exported: Path) -> None:
+def test_one_artifact_answers_images_of_different_sizes_and_a_broken_image(exported: Path) -> None:
     sizes = [(40, 300), (200, 40), (1, 500), (64, 64)]
     images = [
         tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).numpy()
@@ -245,7 +245,7 @@ for height, width in ((64, 64), (2149, 1479), (4000, 4000)):
 
 
 @pytest.mark.soak
-def test_memory_is_bounded_by_the_image_not_by_what_the_network_makes_of_it(exported: Path) -> None:
+def test_memory_depends_on_the_size_of_the_image_but_not_of_feature_maps(exported: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(exported)],
         capture_output=True,
@@ -358,7 +358,7 @@ def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> No
         ("prepare={size: [64, 48], resize: letterbox}", "model.head={kind: fcn, output_stride: 4}"),
     ],
 )
-def test_masks_of_another_size_than_the_network_are_learned_by_heart(
+def test_a_batch_with_masks_of_another_size_is_overfitted(
     squares: Path, how: tuple[str, ...]
 ) -> None:
     config = without_regularization(

@@ -59,7 +59,8 @@ def odd_masks(folder: Path) -> Path:
     """Fourteen plain images, three with odd masks, and two without a partner."""
     for number in range(14):
         write(folder, f"plain{number:02}", square(number))
-    # No label at all, values in 16 bits, a mask of another size, and two without a partner.
+    # A mask without labels, a mask of 16 bits, a mask of another size, and two files without a
+    # partner.
     write(folder, "blank", np.full((40, 48), 255, np.uint8))
     write(folder, "deep", square(0).astype(np.uint16))
     write(folder, "smaller", square(0)[:30])

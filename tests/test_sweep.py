@@ -1,4 +1,4 @@
-"""Guards sweeps: the values drawn, the scores of trials, and that a stopped sweep continues."""
+"""Guards sweeps: drawn values, scores of trials, and the continuation of a stopped sweep."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ BEST_RATE = 0.03
 
 
 def train_a_known_function(config: Config, folder: Path) -> None:
-    """Write a run without training. Its score is highest at a learning rate of 0.03, and the higher
-    the lower the dropout.
+    """Write a run without training. Its score is highest at a learning rate of 0.03, and increases
+    as the dropout decreases.
     """
     run = Run(folder)
     run.start(
@@ -104,12 +104,12 @@ def test_a_search_is_a_range_or_a_yaml_list(text: str, dimension: Any) -> None:
         ("a=0:1:log", "must begin above 0"),
     ],
 )
-def test_a_wrong_search_is_a_clear_error(text: str, message: str) -> None:
+def test_an_invalid_search_is_an_error(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"--search .*{message}"):
         parse(text)
 
 
-def test_every_end_and_choice_is_tried_on_the_pipeline_before_anything_is_trained() -> None:
+def test_all_bounds_and_choices_are_validated_before_training() -> None:
     space = check(
         [
             "train.batch_size=16:64:log",
@@ -145,7 +145,7 @@ def test_every_end_and_choice_is_tried_on_the_pipeline_before_anything_is_traine
         ({"folds": 2, "overrides": ("train.epohs=1",)}, "unknown key 'train.epohs'"),
     ],
 )
-def test_a_wrong_plan_leaves_no_folder(
+def test_an_invalid_plan_creates_no_folder(
     options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -169,12 +169,12 @@ def draws(seed: int, space: Sequence[Any], count: int) -> list[dict[str, Any]]:
     return values
 
 
-def test_the_seed_decides_what_is_drawn() -> None:
+def test_the_seed_decides_the_drawn_values() -> None:
     space = [Range("a", 1e-4, 1.0, log=True), Range("b", 0.0, 1.0), Choices("c", ("x", "y"))]
     assert draws(3, space, 5) == draws(3, space, 5) != draws(4, space, 5)
 
 
-def test_a_logarithmic_range_is_drawn_evenly_by_its_logarithm_and_a_linear_one_evenly() -> None:
+def test_values_are_uniform_in_linear_ranges_and_log_uniform_in_logarithmic_ranges() -> None:
     values = draws(
         0,
         [Range("a", 1e-4, 1.0, log=True), Range("b", 0.0, 1.0), Range("n", 1, 3, whole=True)],
@@ -201,7 +201,7 @@ def test_choices_are_tried_in_every_combination_once() -> None:
 
 
 @pytest.mark.parametrize("whole, log", [(False, False), (False, True), (True, False), (True, True)])
-def test_a_narrowed_range_holds_the_best_values_and_lies_within_the_range(
+def test_a_narrowed_range_contains_the_best_values_and_is_within_the_full_range(
     whole: bool, log: bool
 ) -> None:
     full = Range("a", 2.0, 2000.0, log, whole)
@@ -219,7 +219,7 @@ def test_a_narrowed_range_holds_the_best_values_and_lies_within_the_range(
         np.testing.assert_allclose(900 - finer.low, finer.high - 1100, rtol=0.1)
 
 
-def test_only_the_best_quarter_of_what_succeeded_says_where_to_search_on() -> None:
+def test_only_the_best_quarter_of_successful_trials_narrows_the_ranges() -> None:
     ranked = [{"values": {"a": float(a), "c": "x"}, "round": 1, "score": 1.0 - a} for a in range(8)]
     failed = {"values": {"a": 100.0, "c": "x"}, "round": 1, "score": None}
     space = (Range("a", 0.0, 100.0), Choices("c", ("x", "y")))
@@ -237,7 +237,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     return folder, sweep(plan(*SEARCH, trials=6, rounds=3), folder, train_a_known_function)
 
 
-def test_trials_are_runs_of_the_pipeline_with_the_drawn_values_best_first(
+def test_trials_are_runs_with_the_drawn_values_sorted_by_score(
     swept: tuple[Path, dict[str, Any]],
 ) -> None:
     folder, result = swept
@@ -259,12 +259,12 @@ def test_trials_are_runs_of_the_pipeline_with_the_drawn_values_best_first(
     assert json.loads((folder / "sweep.json").read_text())["trials"] == result["trials"]
 
 
-def test_later_rounds_search_around_the_best_trials_and_come_closer_to_the_optimum(
+def test_later_rounds_search_around_the_best_trials_and_approach_the_optimum(
     swept: tuple[Path, dict[str, Any]],
 ) -> None:
     trials = swept[1]["trials"]
     for number in (2, 3):
-        # The trials of the rounds before, which are still sorted by their scores.
+        # The trials of earlier rounds, which are still sorted by their scores.
         for dimension in narrowed(
             check(SEARCH, load), [trial for trial in trials if trial["round"] < number], 6
         ):
@@ -283,7 +283,7 @@ def test_later_rounds_search_around_the_best_trials_and_come_closer_to_the_optim
     assert distance(3) < distance(1) / 2
 
 
-def test_tensorboards_hparams_dashboard_finds_every_trial_with_its_values_and_its_score(
+def test_tensorboards_hparams_dashboard_finds_each_trials_values_and_score(
     swept: tuple[Path, dict[str, Any]],
 ) -> None:
     folder, result = swept
@@ -333,7 +333,7 @@ class _Plugins:
         self.logdir, self.flags, self.multiplexer = "", None, None
 
 
-def test_a_sweep_that_was_stopped_makes_the_trials_of_one_that_was_not(
+def test_a_stopped_sweep_makes_the_same_trials_as_an_uninterrupted_sweep(
     swept: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     trained: list[str] = []
@@ -363,18 +363,18 @@ def test_a_sweep_that_was_stopped_makes_the_trials_of_one_that_was_not(
     assert len(longer["trials"]) == 24 and len(trained) == 25
 
 
-def test_a_pipeline_with_a_base_is_swept_as_one(tmp_path: Path) -> None:
+def test_a_pipeline_with_a_base_is_swept_as_one_pipeline(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(DIGITS.read_text(encoding="utf-8"), encoding="utf-8")
     file = tmp_path / "variant.yaml"
     file.write_text("base: base.yaml\nmodel:\n  backbone: resnet8\n", encoding="utf-8")
-    own = Plan(file, TINY[2:], ("model.dropout=0,0.1",), trials=2)
-    result = sweep(own, tmp_path / "sweep", train_a_known_function)
+    variants = Plan(file, TINY[2:], ("model.dropout=0,0.1",), trials=2)
+    result = sweep(variants, tmp_path / "sweep", train_a_known_function)
     config = config_file.load(result["pipeline"])
-    assert config == own.load(["model.dropout=0"]) and config.name == "variant"
-    assert config_file.load(tmp_path / "sweep" / "pipeline.yaml") == own.load()
+    assert config == variants.load(["model.dropout=0"]) and config.name == "variant"
+    assert config_file.load(tmp_path / "sweep" / "pipeline.yaml") == variants.load()
 
 
-def test_another_sweep_does_not_go_into_the_same_folder(tmp_path: Path) -> None:
+def test_a_different_sweep_is_not_written_into_the_same_folder(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     sweep(plan("model.dropout=0:0.5", trials=1), folder, train_a_known_function)
     before = {path: path.read_bytes() for path in folder.rglob("*.json")}
@@ -394,7 +394,7 @@ def test_another_sweep_does_not_go_into_the_same_folder(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
 
 
-def test_values_that_do_not_go_together_fail_their_trial_alone(tmp_path: Path) -> None:
+def test_incompatible_values_fail_only_their_trial(tmp_path: Path) -> None:
     search = ("train.batch_size=6,8", "train.accumulate=1,4")
     result = sweep(
         plan(*search, overrides=[*TINY, "train.batch_size=8"]),
@@ -453,9 +453,7 @@ def test_a_sweep_whose_trials_all_fail_is_an_error_and_can_be_repeated(tmp_path:
     )
 
 
-def test_a_failed_trial_is_tried_again_only_while_no_later_round_builds_on_it(
-    tmp_path: Path,
-) -> None:
+def test_a_failed_trial_is_repeated_only_if_no_later_round_depends_on_it(tmp_path: Path) -> None:
     trained: list[str] = []
     failing = {"trial-002", "trial-009"}
 
@@ -505,7 +503,7 @@ def test_each_configuration_is_cross_validated_on_every_fold(tmp_path: Path) -> 
 
 
 @pytest.mark.soak
-def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Path) -> None:
+def test_a_stopped_and_repeated_trial_has_the_same_bits_as_cvpipe_train(tmp_path: Path) -> None:
     folder, options = (
         tmp_path / "sweep",
         {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True},
@@ -539,9 +537,9 @@ def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Pat
     with subprocess.Popen(alone, **options) as other, subprocess.Popen(command, **options) as first:  # type: ignore[call-overload]
         assert any("epoch 1/2" in line for line in first.stderr)
         first.send_signal(signal.SIGINT)
-        out, said = first.communicate()
-        assert first.returncode == Interrupted.exit_code, said
-        assert "The same command continues the sweep" in said and out == ""
+        out, output = first.communicate()
+        assert first.returncode == Interrupted.exit_code, output
+        assert "The same command continues the sweep" in output and out == ""
         assert other.communicate() and other.returncode == 0
     done = subprocess.run(command, check=False, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr
@@ -555,7 +553,7 @@ def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Pat
         np.testing.assert_array_equal(expected[name], given[name], err_msg=name)
 
 
-def test_the_command_prints_trials_best_first_and_how_to_train_the_best_again(
+def test_the_command_prints_sorted_trials_and_the_command_that_trains_the_best_again(
     cvpipe: Cvpipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "sweep"

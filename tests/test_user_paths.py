@@ -14,13 +14,13 @@ from cvpipe.user_paths import find_path, nearly
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Übung/été") for form in ("NFC", "NFD"))
 
 
-@pytest.mark.parametrize("on_disk, asked", [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
+@pytest.mark.parametrize("on_disk, requested", [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
 def test_a_path_is_found_in_the_other_form_of_unicode(
-    tmp_path: Path, on_disk: str, asked: str
+    tmp_path: Path, on_disk: str, requested: str
 ) -> None:
     (tmp_path / on_disk).mkdir(parents=True)
-    assert on_disk != asked
-    assert find_path(tmp_path / asked) == tmp_path / on_disk
+    assert on_disk != requested
+    assert find_path(tmp_path / requested) == tmp_path / on_disk
 
 
 def test_backslashes_home_and_variables_are_understood(

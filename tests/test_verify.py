@@ -16,7 +16,7 @@ from cvpipe.export.manifest import write_manifest
 from cvpipe.training.run import Run
 
 
-def test_an_artifact_as_it_was_exported_is_verified(cvpipe: Any, artifact: Path) -> None:
+def test_an_unchanged_artifact_is_verified(cvpipe: Any, artifact: Path) -> None:
     code, out, _ = cvpipe("verify", artifact.parent)
     assert code == 0 and "as they were exported" in out
     code, out, _ = cvpipe("verify", artifact, "--json")
@@ -41,17 +41,17 @@ def test_scores_are_measured_again_and_compared(
 
 
 @pytest.mark.parametrize(
-    "arguments, code, said",
+    "arguments, code, message",
     [
         (["--set", "data.split_seed=1"], 2, "data is only read for scores; add --split test"),
         (["--split", "validation"], 1, "has no scores on the validation split to compare with"),
     ],
 )
 def test_a_score_that_cant_be_measured_is_reported(
-    cvpipe: Any, artifact: Path, arguments: list[str], code: int, said: str
+    cvpipe: Any, artifact: Path, arguments: list[str], code: int, message: str
 ) -> None:
     found, _, err = cvpipe("verify", artifact, *arguments)
-    assert found == code and said in err
+    assert found == code and message in err
 
 
 def test_a_changed_file_fails(cvpipe: Any, artifact: Path, tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_the_card_has_scores_tensors_and_data(artifact: Path) -> None:
     assert f"accuracy | {about['measured']['test']['accuracy']:.4f}" in card
     for name, signature in about["signatures"].items():
         assert f"### Signature `{name}`" in card
-        for own in (*signature["inputs"], *signature["outputs"]):
-            assert f"`{own}`" in card
+        for each in (*signature["inputs"], *signature["outputs"]):
+            assert f"`{each}`" in card
     for split, digest in about["trained_on"]["digests"].items():
         assert f"{split} | {about['trained_on']['examples'][split]} | `{digest}`" in card
     for picture in (artifact / CARD.parent / "pictures").glob("*.png"):

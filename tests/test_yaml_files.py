@@ -17,12 +17,12 @@ from cvpipe.yaml_files import read_yaml_as_text
         *("2024-01-05", ".inf", ".nan", "1.0", "+1", "0o7", "="),
     ],
 )
-def test_a_word_is_text_as_it_is_written(word: str) -> None:
+def test_words_are_read_as_text(word: str) -> None:
     assert read_yaml_as_text(f"names: [{word}, b]\n", "d") == {"names": [word, "b"]}
     assert read_yaml_as_text(f"{word}: {word}\n", "d") == {word: word}
 
 
-def test_another_mapping_can_be_included() -> None:
+def test_a_mapping_can_be_merged_into_another() -> None:
     text = "a: &a {0: no}\nnames: {<<: *a, 1: yes}\n"
     assert read_yaml_as_text(text, "d")["names"] == {"0": "no", "1": "yes"}
 
@@ -40,7 +40,7 @@ def test_another_mapping_can_be_included() -> None:
         ("[" * 5000, "d: a value contains itself (an anchor &x with *x inside), or is nested too"),
     ],
 )
-def test_a_fault_is_a_sentence_with_its_line(text: str, message: str) -> None:
+def test_the_error_of_a_fault_names_its_line(text: str, message: str) -> None:
     with pytest.raises(DataError) as error:
         read_yaml_as_text(text, "d")
     assert str(error.value).startswith(message)

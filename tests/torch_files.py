@@ -1,4 +1,4 @@
-"""Writes PyTorch's files without PyTorch: as torch.save does, and as an attacker might."""
+"""Writes PyTorch's files without PyTorch, valid ones and malicious ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Name(NamedTuple):
     name: str
 
     def __call__(self) -> None:
-        """Satisfy the pickler, which asks whether it can be called."""
+        """Do nothing. The pickler only checks that the object is callable."""
 
 
 class Call(NamedTuple):

@@ -39,13 +39,13 @@ def ask_peer(library: str, *arguments: object) -> dict[str, np.ndarray]:
 
 
 def _scatter(module: Any, torch: Any) -> None:
-    """Draw random weights and statistics, so that no normalization is the identity."""
+    """Set normalization layers to random weights and statistics, so that none is the identity."""
     generator = torch.Generator().manual_seed(0)
-    for name, own in module.state_dict().items():
-        if own.dtype == torch.float32 and own.ndim == 1:
-            spread = torch.rand(own.shape, generator=generator)
+    for name, each in module.state_dict().items():
+        if each.dtype == torch.float32 and each.ndim == 1:
+            spread = torch.rand(each.shape, generator=generator)
             positive = name.endswith(("running_var", "weight"))
-            own.copy_(0.5 + spread if positive else 0.2 * spread - 0.1)
+            each.copy_(0.5 + spread if positive else 0.2 * spread - 0.1)
 
 
 def _save_network(
@@ -62,7 +62,7 @@ def _save_network(
     pixels = np.random.default_rng(0).normal(size=shape).astype("float32")
     hidden: list[Any] = []
     kinds = (torch.nn.Linear, torch.nn.Conv2d) if name.startswith("squeezenet") else torch.nn.Linear
-    *_, last = [own for own in module.modules() if isinstance(own, kinds)]
+    *_, last = [each for each in module.modules() if isinstance(each, kinds)]
     last.register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0].numpy()))
     with torch.no_grad():
         _scatter(module, torch)

@@ -1,4 +1,4 @@
-"""Scripts that see this processor as two devices, in a process of their own."""
+"""Runs scripts in a new process in which TensorFlow sees two CPU devices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 
 
 def run_on_two_devices(script: str, *arguments: str, **environment: str) -> None:
-    """Run a script, which finds TensorFlow as `tf`; fail with its errors unless it ends well."""
+    """Run a script, in which TensorFlow is imported as `tf`; fail with its stderr if it fails."""
     done = subprocess.run(
         [sys.executable, "-c", DEVICES + script, *arguments],
         capture_output=True,

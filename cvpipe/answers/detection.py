@@ -36,5 +36,7 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
 def to_annotations(answer: Mapping[str, Any]) -> Annotations:
     """Return the objects with their scores."""
     found = answer["objects"]
-    boxes, labels, scores = ([own[key] for own in found] for key in ("box", "class_id", "score"))
+    boxes, labels, scores = (
+        [entry[key] for entry in found] for key in ("box", "class_id", "score")
+    )
     return Annotations(objects=to_objects(boxes, labels, scores, answer["image_size"]))

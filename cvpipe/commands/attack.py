@@ -35,8 +35,8 @@ def add(commands: Any) -> None:
         nargs="+",
         type=Path,
         help=(
-            "such as runs/digits; artifacts of classifiers only; images that attack one of several"
-            " are shown to all"
+            "runs, such as runs/digits, or artifacts of classifiers; each of several models also"
+            " classifies the images made to attack the others"
         ),
     )
     parser.add_argument(
@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
         default="pgd",
         help=(
             "fgsm, bim and pgd are for any task, the others for classification; deepfool and"
-            " carlini_wagner take the nearest image in L2, pixels changes a few pixels without"
+            " carlini_wagner find the smallest change in L2, pixels changes a few pixels without"
             " gradients, universal and patch learn one change for all images"
             " (default: %(default)s)"
         ),
@@ -56,8 +56,9 @@ def add(commands: Any) -> None:
         default=(0.0, 0.01, 0.03, 0.1),
         metavar="E,E",
         help=(
-            "largest changes of a pixel, as shares of its range; for pixels their number, for"
-            " patch its side as a share of the image's (default: 0,0.01,0.03,0.1)"
+            "strengths of the attack: largest change of a pixel, as a share of the range of pixel"
+            " values; for pixels, number of changed pixels; for patch, side of the patch as a share"
+            " of the image's side (default: 0,0.01,0.03,0.1)"
         ),
     )
     parser.add_argument(
@@ -73,9 +74,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="steps of bim and pgd (default: %(default)s)",
     )
-    parser.add_argument(
-        "--class", dest="label", metavar="NAME", help="the class that images shall be given"
-    )
+    parser.add_argument("--class", dest="label", metavar="NAME", help="target class of the attack")
     parser.add_argument(
         "--goal",
         default="loss",
@@ -94,7 +93,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="training images that universal and patch learn from (default: %(default)s)",
     )
-    add_output_folder(parser, "attack", "folder of the pictures and of attack.json")
+    add_output_folder(parser, "attack", "folder for the pictures and attack.json")
     add_data_overrides(parser)
 
 
@@ -111,8 +110,8 @@ def attack(options: argparse.Namespace) -> int:
     from cvpipe.explain.explain import check_single_map
 
     models = [open_path(path, options.overrides) for path in options.sources]
-    for own in models:
-        check_single_map(own.config)
+    for model in models:
+        check_single_map(model.config)
     source = models[0].source(options.split).first(options.limit)
     if models[0].task.class_labels is not None and options.goal == "loss":
         return attack_classifiers(options, models, source)

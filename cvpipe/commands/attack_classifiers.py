@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.commands.attack_scores import scores_of
-from cvpipe.commands.command import aligned, own_folder, print_result
+from cvpipe.commands.command import aligned, make_output_folder, print_result
 from cvpipe.commands.opened import Opened
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
@@ -38,7 +38,7 @@ def attack_classifiers(
     _check_alike(opened)
     target = _target(options.label, first.facts.class_names)
     plan = Plan(options.method, options.norm, options.steps, target)
-    models = [Model(scores_of(own), own.config.prepare) for own in opened]
+    models = [Model(scores_of(model), model.config.prepare) for model in opened]
     quarantine = Quarantine(source, options.split, first.config.data.max_bad_share)
     assert first.task.class_labels is not None
     learn_from = _learn_from(first, options.learn) if options.method in LEARNED else ()
@@ -53,9 +53,12 @@ def attack_classifiers(
         watch,
     )
     quarantine.check()
-    own_folder(options.to, MARK, "--to")
+    make_output_folder(options.to, MARK, "--to")
     curves = {
-        str(path): [(own[n][n].epsilon, own[n][n].accuracy, own[n][n].interval) for own in points]
+        str(path): [
+            (matrix[n][n].epsilon, matrix[n][n].accuracy, matrix[n][n].interval)
+            for matrix in points
+        ]
         for n, path in enumerate(options.sources)
     }
     strength = STRENGTHS.get(options.method, f"ε ({options.norm}, share of a pixel's range)")
@@ -63,7 +66,7 @@ def attack_classifiers(
     (options.to / MARK).write_bytes(to_png(picture))
     examples = _draw_examples(shown[0], options.epsilon, first.facts.class_names)
     (options.to / EXAMPLES).write_bytes(examples)
-    rows = [_row(own[0][0]) for own in points]
+    rows = [_row(matrix[0][0]) for matrix in points]
     result = {
         "run": str(first.path),
         "method": options.method,
@@ -86,14 +89,16 @@ def attack_classifiers(
     ]
     if len(opened) > 1:
         result["transfer"] = [
-            {**_row(own[m][n]), "attacked": str(a), "answered": str(b)}
-            for own in points
+            {**_row(matrix[m][n]), "attacked": str(a), "answered": str(b)}
+            for matrix in points
             for m, a in enumerate(options.sources)
             for n, b in enumerate(options.sources)
         ]
-        strongest = [[f"{one.accuracy:.4f}" for one in own] for own in points[-1]]
+        strongest = [[f"{point.accuracy:.4f}" for point in line] for line in points[-1]]
         head = [f"attacked, epsilon {options.epsilon[-1]:g}", *map(str, options.sources)]
-        named = [[str(path), *own] for path, own in zip(options.sources, strongest, strict=True)]
+        named = [
+            [str(path), *cells] for path, cells in zip(options.sources, strongest, strict=True)
+        ]
         lines += ["", *aligned([head, *named])]
     write_json(options.to / JSON, result)
     print_result(options, result, lines)
@@ -102,12 +107,14 @@ def attack_classifiers(
 
 def _check_alike(opened: Sequence[Opened]) -> None:
     first = opened[0]
-    for own in opened:
-        sizes = [(one.config.prepare.size, one.config.prepare.channels) for one in (first, own)]
-        if own.facts.class_names != first.facts.class_names or sizes[0] != sizes[1]:
+    for model in opened:
+        sizes = [
+            (each.config.prepare.size, each.config.prepare.channels) for each in (first, model)
+        ]
+        if model.facts.class_names != first.facts.class_names or sizes[0] != sizes[1]:
             raise ConfigError(
-                f"{own.path}: has other classes, or images of another size, than {first.path}; give"
-                " models with the same classes and image size"
+                f"{model.path}: has other classes, or images of another size, than {first.path};"
+                " give models with the same classes and image size"
             )
 
 
@@ -153,12 +160,12 @@ def _draw_examples(shown: Shown, epsilons: Sequence[float], names: Sequence[str]
     """Draw the first images in a row for each strength, with the answers, as a PNG file."""
     labels, pixels, answers = shown
     labels = labels[:_SHOWN]
-    found = np.stack([own[:_SHOWN] for own in answers])
-    images = np.concatenate([own[:_SHOWN] for own in pixels])
+    found = np.stack([classes[:_SHOWN] for classes in answers])
+    images = np.concatenate([batch[:_SHOWN] for batch in pixels])
     titles = [
         f"ε = {epsilon:g}: {names[answer]}"
-        for epsilon, own in zip(epsilons, found, strict=True)
-        for answer in own
+        for epsilon, classes in zip(epsilons, found, strict=True)
+        for answer in classes
     ]
     right = (found == labels).ravel().tolist()
     return to_png(image_grid(images, titles, right, columns=len(labels)))

@@ -1,4 +1,4 @@
-"""Scores of classes that `cvpipe attack` attacks, of runs and of artifacts of classifiers."""
+"""Class scores of runs and of artifacts, which `cvpipe attack` changes by its attacks."""
 
 from __future__ import annotations
 

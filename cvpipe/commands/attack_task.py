@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
-from cvpipe.commands.command import aligned, own_folder, print_result
+from cvpipe.commands.command import aligned, make_output_folder, print_result
 from cvpipe.commands.opened import Opened
 from cvpipe.data.sources import Source
 from cvpipe.errors import ConfigError
@@ -20,16 +20,22 @@ MARK, JSON = "attack.png", "attack.json"
 
 
 def attack_task(options: argparse.Namespace, model: Opened, source: Source) -> int:
-    """Attack a run by its loss or another goal, and print its scores."""
+    """Attack a run by its loss or another goal, and print the scores of the run."""
     methods = get_args(Method)
-    own, alone = model.loaded, len(options.sources) == 1 and options.label is None
-    if not isinstance(own, Trained) or not alone or options.method not in methods:
+    loaded, is_plain = model.loaded, len(options.sources) == 1 and options.label is None
+    if not isinstance(loaded, Trained) or not is_plain or options.method not in methods:
         raise ConfigError(
             f"task: {model.config.task}: attacks take one run, --method {', '.join(methods)}, and"
             " no --class"
         )
     attacked = Attacked(
-        own.task, own.members[0], own.predict, own.config, own.facts, source, options.split
+        loaded.task,
+        loaded.members[0],
+        loaded.predict,
+        loaded.config,
+        loaded.facts,
+        source,
+        options.split,
     )
     points = scores_under_attack(
         attacked,
@@ -39,21 +45,21 @@ def attack_task(options: argparse.Namespace, model: Opened, source: Source) -> i
         norm=options.norm,
         steps=options.steps,
     )
-    own_folder(options.to, MARK, "--to")
-    score = own.task.best_by.score
-    lines = {str(model.path): [(one.epsilon, one.mean, one.interval) for one in points]}
+    make_output_folder(options.to, MARK, "--to")
+    score = loaded.task.best_by.score
+    lines = {str(model.path): [(point.epsilon, point.mean, point.interval) for point in points]}
     strength = f"ε ({options.norm}, share of a pixel's range)"
     name = f"mean score of images, {options.method}, {options.goal}"
     (options.to / MARK).write_bytes(to_png(robustness_curves(lines, strength, name)))
     rows = [
         {
-            "epsilon": one.epsilon,
-            score: one.score,
-            "mean": one.mean,
-            "low": one.interval[0],
-            "high": one.interval[1],
+            "epsilon": point.epsilon,
+            score: point.score,
+            "mean": point.mean,
+            "low": point.interval[0],
+            "high": point.interval[1],
         }
-        for one in points
+        for point in points
     ]
     result = {
         "run": str(model.path),

@@ -15,7 +15,7 @@ from cvpipe.commands.command import (
     add_data_overrides,
     add_examples,
     aligned,
-    own_folder,
+    make_output_folder,
     print_result,
 )
 from cvpipe.commands.info import machine_facts
@@ -76,7 +76,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--evaluate",
         action="store_true",
-        help="measure the scores on the data (default: those that were measured at export)",
+        help="measure the scores on the data (default: the scores measured at export)",
     )
     parser.add_argument("--split", default="test", help="split of the scores (default: test)")
     add_data_overrides(parser)
@@ -90,14 +90,14 @@ def add(commands: Any) -> None:
 
 def _numbers(text: str) -> tuple[int, ...]:
     numbers = text.split(",")
-    if not all(own.isdecimal() and int(own) for own in numbers):
+    if not all(number.isdecimal() and int(number) for number in numbers):
         raise argparse.ArgumentTypeError(f"'{text}': give whole numbers from 1 on, such as 1,8")
     return tuple(map(int, numbers))
 
 
 def _threads(text: str) -> tuple[int, ...]:
     usable = str(len(os.sched_getaffinity(0)))
-    return _numbers(",".join(usable if own == ALL else own for own in text.split(",")))
+    return _numbers(",".join(usable if part == ALL else part for part in text.split(",")))
 
 
 def benchmark(options: argparse.Namespace) -> int:
@@ -109,8 +109,9 @@ def benchmark(options: argparse.Namespace) -> int:
     _check(options)
     images = find_images(options.images)
     if options.to:
-        own_folder(options.to, "benchmark.json", "--to")
-    # The measuring processes share a GPU with this one. TensorFlow reads the variable at import.
+        make_output_folder(options.to, "benchmark.json", "--to")
+    # The measuring processes share a GPU with this process. TensorFlow reads the variable at
+    # import.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     machine = machine_facts()
     from cvpipe.benchmark.benchmark import benchmark as measure

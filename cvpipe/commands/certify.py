@@ -15,7 +15,7 @@ from cvpipe.commands.command import (
     add_output_folder,
     aligned,
     check_counts,
-    own_folder,
+    make_output_folder,
     print_result,
 )
 from cvpipe.errors import ConfigError
@@ -29,7 +29,10 @@ MARK = "certified.png"
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    text = "measure a classifier's certified accuracy: classes that no change of a size can alter"
+    text = (
+        "measure a classifier's certified accuracy: the share of images whose class no change up"
+        " to a given size can alter"
+    )
     parser = add_command(commands, "certify", certify, text)
     add_examples(parser, "cvpipe certify runs/digits --noise 0.25 --limit 100")
     parser.add_argument("run", metavar="RUN", type=Path, help="such as runs/digits")
@@ -39,8 +42,8 @@ def add(commands: Any) -> None:
         default=0.25,
         metavar="STD",
         help=(
-            "standard deviation of the noise, as a share of a pixel's range; a network answers"
-            " well under noise that it was trained with (default: %(default)s)"
+            "standard deviation of the noise, as a share of the range of pixel values; train the"
+            " network with the same noise (default: %(default)s)"
         ),
     )
     parser.add_argument(
@@ -55,7 +58,9 @@ def add(commands: Any) -> None:
         type=numbers,
         default=(0.0, 0.25, 0.5, 0.75),
         metavar="R,R",
-        help="L2 norms of changes, as shares of a pixel's range (default: 0,0.25,0.5,0.75)",
+        help=(
+            "L2 norms of changes, as shares of the range of pixel values (default: 0,0.25,0.5,0.75)"
+        ),
     )
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
     parser.add_argument("--limit", type=int, metavar="N", help="certify at most N images")
@@ -72,7 +77,7 @@ def certify(options: argparse.Namespace) -> int:
         raise ConfigError("--noise: must be above 0")
     found = _measure(options)
     rows = [_row(found, radius) for radius in options.radius]
-    own_folder(options.to, MARK, "--to")
+    make_output_folder(options.to, MARK, "--to")
     (options.to / MARK).write_bytes(_draw(options.noise, rows))
     images, abstained = len(found.radii), found.abstained
     result = {
@@ -84,8 +89,8 @@ def certify(options: argparse.Namespace) -> int:
         "points": rows,
         "picture": str(options.to / MARK),
     }
-    said = f"abstained on {abstained:,} of {images:,} images"
-    print_result(options, result, [*_table(rows), said, f"picture  {options.to / MARK}"])
+    summary = f"abstained on {abstained:,} of {images:,} images"
+    print_result(options, result, [*_table(rows), summary, f"picture  {options.to / MARK}"])
     return 0
 
 

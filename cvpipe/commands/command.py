@@ -78,8 +78,8 @@ def add_data_overrides(parser: argparse.ArgumentParser, more: str = "") -> None:
         metavar="data.KEY=VALUE",
         dest="overrides",
         help=(
-            f"where the data is now, such as --set data.source.path=/data/photos{more}; can be"
-            " repeated"
+            "override a key of data, if the data has moved, such as --set"
+            f" data.source.path=/data/photos{more}; can be repeated"
         ),
     )
 
@@ -142,7 +142,7 @@ def config_of(path: Path) -> Config:
     return artifact_config(artifact_folder(path))
 
 
-def own_folder(folder: Path, mark: str, option: str) -> None:
+def make_output_folder(folder: Path, mark: str, option: str) -> None:
     """Make a command's output folder, or reuse one that it made before, marked by the file `mark`.
 
     Args:
@@ -165,10 +165,10 @@ def print_result(options: argparse.Namespace, result: Any, lines: Sequence[str])
 
 
 def check_counts(options: argparse.Namespace, *names: str) -> None:
-    """Check options that count something; None is an option that isn't given.
+    """Check that options are at least 1. An omitted option is None.
 
     Raises:
-        ConfigError: one is below 1.
+        ConfigError: an option is below 1.
     """
     for name in names:
         value = getattr(options, name)
@@ -186,8 +186,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def class_lines(result: Mapping[str, Any]) -> list[str]:
-    """Return the lines of a table of scores by class, empty if there are none. The report has all
-    classes.
+    """Return the lines of a table of scores by class; empty if the result has no such scores. The
+    table has the first SHOWN_CLASSES classes; the report has all classes.
     """
     classes = result.get("per_class", {})
     if not classes:
@@ -198,7 +198,8 @@ def class_lines(result: Mapping[str, Any]) -> list[str]:
     head = ["class", *shown[0][1]]
     # A class name may contain line breaks.
     rows = [
-        [" ".join(name.split()), *(_cell(value) for value in own.values())] for name, own in shown
+        [" ".join(name.split()), *(_cell(value) for value in scores.values())]
+        for name, scores in shown
     ]
     return ["", *aligned([head, *rows]), *more, ""]
 

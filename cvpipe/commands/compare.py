@@ -12,7 +12,7 @@ from cvpipe.commands.command import (
     add_examples,
     add_output_folder,
     aligned,
-    own_folder,
+    make_output_folder,
     print_result,
 )
 from cvpipe.errors import ConfigError
@@ -46,7 +46,7 @@ def compare(options: argparse.Namespace) -> int:
     from cvpipe.search.compare import JSON, comparison_rows, write_comparison
     from cvpipe.search.compare import compare as compare_runs
 
-    own_folder(options.to, JSON, "--to")
+    make_output_folder(options.to, JSON, "--to")
     result = compare_runs(runs, options.split, options.overrides)
     page = write_comparison(result, runs, options.to)
     configs = [f"{key}: {', '.join(map(str, values))}" for key, values in result["configs"].items()]

@@ -10,7 +10,7 @@ from typing import Any
 from cvpipe.commands.command import add_command, add_examples
 
 SHELLS = ("bash", "zsh", "fish")
-ASKED = "_ARGCOMPLETE"
+COMPLETING = "_ARGCOMPLETE"
 """Environment variable that is set while a shell asks for completions."""
 
 

@@ -16,7 +16,7 @@ from cvpipe.commands.command import (
     aligned,
     check_counts,
     config_of,
-    own_folder,
+    make_output_folder,
     print_result,
 )
 from cvpipe.errors import ConfigError, suggest
@@ -40,7 +40,10 @@ def add(commands: Any) -> None:
         metavar="RUN|ARTIFACT",
         nargs="+",
         type=Path,
-        help="one or several of one task and data set; errors are also compared with the first",
+        help=(
+            "runs or artifacts of the same task and data set; their errors are also compared with"
+            " those of the first"
+        ),
     )
     parser.add_argument(
         "--kind",
@@ -62,7 +65,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
     parser.add_argument("--limit", type=int, metavar="N", help="corrupt at most N images")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of the draws (default: %(default)s)"
+        "--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)"
     )
     add_output_folder(parser, "corruptions", f"folder for {JSON}, {CURVES} and {EXAMPLE}")
     add_data_overrides(parser)
@@ -91,7 +94,7 @@ def corrupt(options: argparse.Namespace) -> int:
         if kind not in CORRUPTIONS:
             raise ConfigError(f"--kind {kind}: unknown; {suggest(kind, CORRUPTIONS)}")
     check_scored(config)
-    own_folder(options.to, JSON, "--to")
+    make_output_folder(options.to, JSON, "--to")
     measured, first = [], None
     for path in options.sources:
         subject = open_path(path, options.overrides).subject(options.split)
@@ -121,7 +124,10 @@ def corrupt(options: argparse.Namespace) -> int:
     pixels = read_original(last.source, place, last.config.prepare.channels)
     record = int(last.source.records[place])
     drawn = {
-        kind: [corrupt_image(pixels, kind, own, (options.seed, record)) for own in options.severity]
+        kind: [
+            corrupt_image(pixels, kind, severity, (options.seed, record))
+            for severity in options.severity
+        ]
         for kind in kinds
     }
     (options.to / CURVES).write_bytes(to_png(error_curves(rows, kinds)))
@@ -139,9 +145,10 @@ def _lines(row: Mapping[str, Any], severities: Sequence[int]) -> list[str]:
     clean = row["clean"]
     blanks = [""] * len(severities)
     table.append(["clean", *blanks, f"{clean['error']:.4f}", interval_text(*clean["interval"])])
-    for kind, own in row["corruptions"].items():
-        each = [f"{one['error']:.4f}" for one in own["severities"]]
-        table.append([kind, *each, f"{own['error']:.4f}", interval_text(*own["interval"])])
+    for kind, errors in row["corruptions"].items():
+        cells = [f"{severity['error']:.4f}" for severity in errors["severities"]]
+        mean = f"{errors['error']:.4f}"
+        table.append([kind, *cells, mean, interval_text(*errors["interval"])])
     for name in ("mean_error", "mce", "relative_mce"):
         if name in row:
             bounds = interval_text(*row[f"{name}_interval"])

@@ -16,7 +16,7 @@ from cvpipe.commands.command import (
     add_examples,
     add_pipeline,
     aligned,
-    own_folder,
+    make_output_folder,
     print_result,
 )
 
@@ -192,7 +192,7 @@ def check(options: argparse.Namespace) -> int:
 
     splits = open_splits(config.data)
     folder = options.to or Path(f"{config.name}-check")
-    own_folder(folder, "broken.jsonl", "--to")
+    make_output_folder(folder, "broken.jsonl", "--to")
     files = dict(damaged_files(config.data.source))
     channels, group = config.prepare.channels, config.data.group
     result = check_splits(
@@ -267,17 +267,17 @@ def pack(options: argparse.Namespace) -> int:
         {"place": options.to, "splits": splits},
         [
             *(
-                f"{name}: {counted(own['examples'], 'image')} in {counted(own['shards'], 'file')},"
-                f" {own['bytes'] / 1e6:,.1f} MB"
-                for name, own in splits.items()
+                f"{name}: {counted(split['examples'], 'image')} in"
+                f" {counted(split['shards'], 'file')}, {split['bytes'] / 1e6:,.1f} MB"
+                for name, split in splits.items()
             ),
-            f"read them by data.source: {{kind: packed, path: {options.to}}}",
+            f"read the packed data by data.source: {{kind: packed, path: {options.to}}}",
         ],
     )
     return 0
 
 
-def _progress(done_so: str) -> Callable[[int, int], None]:
+def _progress(verb: str) -> Callable[[int, int], None]:
     """Return a function that prints the progress every ten seconds."""
     shown_at = time.monotonic()
 
@@ -285,6 +285,6 @@ def _progress(done_so: str) -> Callable[[int, int], None]:
         nonlocal shown_at
         if time.monotonic() - shown_at >= 10:
             shown_at = time.monotonic()
-            print(f"{done_so} {done:,} of {examples:,}", file=sys.stderr, flush=True)
+            print(f"{verb} {done:,} of {examples:,}", file=sys.stderr, flush=True)
 
     return show

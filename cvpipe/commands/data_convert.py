@@ -18,7 +18,9 @@ _SHOWN = 5
 
 
 def add(commands: Any, watch: Callable[[int, int], None]) -> None:
-    """Declare the command. `watch` is called with the numbers of written examples and of all."""
+    """Declare the command. `watch` is called with the number of written examples and the number of
+    all examples.
+    """
     parser = add_command(
         commands,
         "convert",
@@ -54,7 +56,7 @@ def add(commands: Any, watch: Callable[[int, int], None]) -> None:
     parser.add_argument(
         "--hold-out",
         action="store_true",
-        help="also hold out validation and test images, as the pipeline does (default: only the"
+        help="also hold out validation and test images, as the pipeline does (default: keep the"
         " splits of the files)",
     )
     parser.add_argument(

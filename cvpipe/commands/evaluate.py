@@ -18,7 +18,7 @@ from cvpipe.commands.command import (
     class_lines,
     config_of,
     is_run,
-    own_folder,
+    make_output_folder,
     print_result,
     score_lines,
 )
@@ -67,7 +67,7 @@ def add(commands: Any) -> None:
         dest="slices",
         help=(
             "with --mistakes: also score the images of each value of a column of the data's files,"
-            " such as camera; many numbers are divided into ranges; can be repeated"
+            " such as camera; a column with many numbers is divided into ranges; can be repeated"
         ),
     )
     parser.add_argument(
@@ -89,7 +89,7 @@ def evaluate(options: argparse.Namespace) -> int:
             raise ConfigError("--mistakes: give one run or artifact, without --snapshots")
         if options.drawn < 0:
             raise ConfigError(f"--drawn {options.drawn}: give 0 or more")
-        own_folder(options.mistakes, "mistakes.csv", "--mistakes")
+        make_output_folder(options.mistakes, "mistakes.csv", "--mistakes")
     if together:
         result, lines = _ensemble([Run(path) for path in options.paths], options)
     else:
@@ -99,7 +99,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def _single(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """Score a run, whose report is written anew, or an artifact."""
+    """Score a run and rewrite its report, or score an artifact."""
     config = config_of(path)
     prepare_process(config)
     if is_run(path):
@@ -122,7 +122,7 @@ def _single(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], li
 def _with_mistakes(
     options: argparse.Namespace, name: str, score: Callable[..., dict[str, Any]]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Evaluate, and write the list of mistakes if --mistakes is given. `score` takes a `Begin`."""
+    """Evaluate by calling `score`. With --mistakes, also write the list of mistakes."""
     if not options.mistakes:
         return score(), []
     from cvpipe.evaluation import Subject, Watch
@@ -137,8 +137,8 @@ def _with_mistakes(
     result = score(begin=begin)
     title = f"{name}: mistakes on the {options.split} split"
     listed = begun[0].write(options.mistakes, title, result, options.drawn)
-    told = f"mistakes  {listed['page']}: {listed['wrong']:,} of {listed['images']:,} images"
-    return {**result, "listed": listed}, [*_slice_lines(listed["slices"]), told]
+    summary = f"mistakes  {listed['page']}: {listed['wrong']:,} of {listed['images']:,} images"
+    return {**result, "listed": listed}, [*_slice_lines(listed["slices"]), summary]
 
 
 def _slice_lines(slices: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -147,8 +147,8 @@ def _slice_lines(slices: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]
     for column, groups in slices.items():
         # A value may contain anything, such as a line break.
         rows = [
-            [" ".join(own["name"].split()), f"{own['images']:,}", number(own["score"])]
-            for own in groups
+            [" ".join(group["name"].split()), f"{group['images']:,}", number(group["score"])]
+            for group in groups
         ]
         lines += ["", *aligned([[column, "images", "score"], *rows])]
     return [*lines, ""] if lines else []

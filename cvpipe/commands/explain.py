@@ -13,7 +13,7 @@ from cvpipe.commands.command import (
     add_output_folder,
     artifact_folder,
     is_run,
-    own_folder,
+    make_output_folder,
     print_result,
 )
 from cvpipe.commands.explain_measure import measure_methods
@@ -81,7 +81,7 @@ def add(commands: Any) -> None:
         action="append",
         metavar="NAME",
         help=(
-            "with --measure: a score to compute, deletion, insertion, mu_fidelity, pointing or"
+            "with --measure: a score to compute: deletion, insertion, mu_fidelity, pointing or"
             " randomized; can be repeated (default: all)"
         ),
     )
@@ -106,7 +106,7 @@ class Explained(NamedTuple):
     maps: dict[str, np.ndarray]
     """float32 [B, H, W] by method."""
     scores: np.ndarray | None = None
-    """Score of each explained class; None if it isn't known."""
+    """Score of each explained class; None if the scores aren't known."""
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -122,13 +122,13 @@ def explain(options: argparse.Namespace) -> int:
     if options.score:
         raise ConfigError("--score goes with --measure, which computes scores of maps")
     contents = [_read(image) for image in options.images]
-    of = _of_run if is_run(options.source) else _of_artifact
-    explained = of(options, contents)
+    explain_images = _explain_run if is_run(options.source) else _explain_artifact
+    explained = explain_images(options, contents)
 
     from cvpipe.pictures.drawing.render import to_png
     from cvpipe.pictures.heat import draw_maps
 
-    own_folder(options.to, MARK, "--to")
+    make_output_folder(options.to, MARK, "--to")
     picture = draw_maps(explained.pixels, explained.maps, explained.classes)
     (options.to / MARK).write_bytes(to_png(picture))
     rows = []
@@ -153,19 +153,19 @@ def _write_maps(options: argparse.Namespace, explained: Explained, number: int) 
     from cvpipe.pictures.heat import overlay
 
     pixels, maps, cuts = explained.pixels[number], {}, {}
-    for method, own in explained.maps.items():
+    for method, heat in explained.maps.items():
         file = options.to / f"{number:03}-{options.images[number].stem}.{method}.png"
-        Image.fromarray(overlay(pixels, own[number])).save(file)
+        Image.fromarray(overlay(pixels, heat[number])).save(file)
         maps[method] = str(file)
         if options.cut:
             cut = Image.fromarray(np.squeeze(pixels)).convert("RGBA")
-            cut.putalpha(Image.fromarray(np.uint8(255 * cut_out(pixels, own[number]))))
+            cut.putalpha(Image.fromarray(np.uint8(255 * cut_out(pixels, heat[number]))))
             cuts[method] = str(file.with_suffix(".cut.png"))
             cut.save(cuts[method])
     return {"maps": maps, "cuts": cuts} if options.cut else {"maps": maps}
 
 
-def _of_run(options: argparse.Namespace, contents: list[bytes]) -> Explained:
+def _explain_run(options: argparse.Namespace, contents: list[bytes]) -> Explained:
     from cvpipe.runtime import prepare_process
     from cvpipe.training.run import Run
 
@@ -198,7 +198,7 @@ def _of_run(options: argparse.Namespace, contents: list[bytes]) -> Explained:
     return Explained(pixels, [names[label] for label in classes], maps, scores)
 
 
-def _of_artifact(options: argparse.Namespace, contents: list[bytes]) -> Explained:
+def _explain_artifact(options: argparse.Namespace, contents: list[bytes]) -> Explained:
     from cvpipe.export.about import artifact_config
     from cvpipe.runtime import prepare_process
 

@@ -71,8 +71,8 @@ def add(commands: Any) -> None:
         "--threshold",
         choices=["best"],
         help=(
-            "leave out answers whose score is below the threshold that has their class's best F1 on"
-            " the validation split"
+            "leave out answers whose score is below a threshold; each class has the threshold with"
+            " its best F1 on the validation split"
         ),
     )
 
@@ -106,8 +106,8 @@ def export(options: argparse.Namespace) -> int:
         f" difference {result['max_difference']:.1e}"
     )
     files = [
-        f"{name:<8}  {own['file']}, largest difference {own['max_difference']:.1e}"
-        for name, own in result["formats"].items()
+        f"{name:<8}  {check['file']}, largest difference {check['max_difference']:.1e}"
+        for name, check in result["formats"].items()
     ]
     if cost := result["precision"]:
         files.append(

@@ -18,7 +18,7 @@ from cvpipe.commands.command import add_command, add_examples, aligned, print_re
 from cvpipe.errors import DataError
 from cvpipe.storage import file_names, is_bucket
 
-# Packages whose version matters, and optional ones that add a command or a format.
+# Packages whose version matters, and optional packages that add a command or a format.
 PACKAGES = (
     *("tensorflow", "keras", "numpy", "protobuf", "pydantic", "tensorflow-datasets"),
     *("tf-models-official", "pillow", "libtpu", "ai-edge-litert", "onnxruntime", "openvino"),
@@ -29,7 +29,7 @@ INSTRUCTIONS = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16"),
     *("amx_tile", "amx_bf16", "amx_int8", "asimd", "sve", "bf16"),
 )
-# Environment variables that affect TensorFlow and cvpipe; no others are printed.
+# Environment variables that affect TensorFlow and cvpipe; other variables aren't printed.
 VARIABLES = (
     *("TF_CONFIG", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_NUM_INTRAOP_THREADS"),
     *("TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TPU_NAME"),
@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
         "places",
         metavar="FOLDER|gs://…",
         nargs="*",
-        help="folders and buckets to list; nothing is written there",
+        help="folders and buckets whose files are counted; nothing is written there",
     )
 
 
@@ -101,9 +101,7 @@ def cpu_facts(text: str) -> dict[str, Any]:
 
 
 def storage_facts(place: str) -> dict[str, Any]:
-    """Return the "place", the number of its "files" or an "error", and for a folder if it is
-    "writable".
-    """
+    """Return "place", "files" (the number of files) or "error", and for a folder "writable"."""
     facts: dict[str, Any] = {"place": place}
     if not is_bucket(place):
         facts["writable"] = os.access(place, os.W_OK)
@@ -122,7 +120,7 @@ def storage_facts(place: str) -> dict[str, Any]:
 
 
 def _credentials() -> str | None:
-    """Return the place of the credentials for buckets, without reading them."""
+    """Return where the credentials for buckets are, without reading them."""
     if file := os.environ.get(KEY_VARIABLE):
         return f"{KEY_VARIABLE}" + ("" if Path(file).is_file() else ", a file that doesn't exist")
     return f"~/{GCLOUD_KEY}" if (Path.home() / GCLOUD_KEY).is_file() else None
@@ -186,9 +184,9 @@ def _rows(result: Mapping[str, Any]) -> list[list[str]]:
     cpu, memory = result["cpu"], result["memory"]
     of_container = f", the container's {memory['container']} GiB" if "container" in memory else ""
     devices = [
-        f"{own['kind']} {own['name']}"
-        + (f", compute capability {own['compute_capability']}" if len(own) > 2 else "")
-        for own in result["devices"]
+        f"{device['kind']} {device['name']}"
+        + (f", compute capability {device['compute_capability']}" if len(device) > 2 else "")
+        for device in result["devices"]
     ]
     return [
         ["cvpipe", result["cvpipe"]],
@@ -204,6 +202,6 @@ def _rows(result: Mapping[str, Any]) -> list[list[str]]:
         ],
         ["devices", "; ".join(devices) or "no GPU or TPU that TensorFlow sees"],
         ["credentials", result["credentials"] or "none for gs://"],
-        *([own["place"], _access(own)] for own in result["storage"]),
+        *([access["place"], _access(access)] for access in result["storage"]),
         *([name, value] for name, value in result["environment"].items()),
     ]

@@ -44,8 +44,10 @@ def add(commands: Any) -> None:
         "--images",
         metavar="N",
         type=int,
-        help="for --model-garden: number of training images (default: assume that an epoch is the"
-        " steps between two evaluations)",
+        help=(
+            "for --model-garden: number of training images, to convert steps to epochs (default:"
+            " assume that the experiment evaluates once per epoch)"
+        ),
     )
     parser.add_argument(
         "--task", choices=TASKS, help="task to learn (default: the task of the annotations)"
@@ -99,7 +101,7 @@ def _translate(options: argparse.Namespace) -> int:
     _write(file, translated.text)
     lines = [f"note      {note}" for note in translated.notes]
     wrong = _mistakes(file)
-    lines += [f"correct      {mistake}" for mistake in wrong]
+    lines += [f"correct   {mistake}" for mistake in wrong]
     written = f"wrote     {file}; look through its comments, then: cvpipe train {file}"
     result = {
         "pipeline": str(file),

@@ -11,7 +11,7 @@ from cvpipe.commands.command import (
     add_data_overrides,
     add_examples,
     check_counts,
-    own_folder,
+    make_output_folder,
     print_result,
 )
 from cvpipe.errors import ConfigError
@@ -102,7 +102,7 @@ def inspect(options: argparse.Namespace) -> int:
     seen = look(subject, batches_of(source, trained.task, config, quarantine), layers)
     figures = draw(subject, seen, layers, options.projections or ("pca", "tsne"))
     folder = options.to or options.run / "inspection"
-    own_folder(folder, PAGE, "--to")
+    make_output_folder(folder, PAGE, "--to")
     write(subject, seen, figures, folder)
     result = {
         "run": str(options.run),

@@ -11,7 +11,7 @@ from cvpipe.commands.command import (
     add_data_overrides,
     add_examples,
     add_output_folder,
-    own_folder,
+    make_output_folder,
     print_result,
 )
 
@@ -19,8 +19,8 @@ from cvpipe.commands.command import (
 def add(commands: Any) -> None:
     """Declare the command."""
     text = (
-        "rank labels that are probably wrong, by the predictions of a cross-validation's runs on"
-        " images that they weren't trained on"
+        "rank labels that are probably wrong, by the predictions of each cross-validation run for"
+        " the images that it wasn't trained on"
     )
     parser = add_command(commands, "mistakes", mistakes, text)
     add_examples(
@@ -55,7 +55,7 @@ def mistakes(options: argparse.Namespace) -> int:
     prepare_process(runs[0].config)
     from cvpipe.search.label_errors import CSV, label_errors
 
-    own_folder(options.to, CSV, "--to")
+    make_output_folder(options.to, CSV, "--to")
     result = label_errors(runs, options.to, max(options.drawn, 0), options.overrides)
     lines = [
         *result["first"],

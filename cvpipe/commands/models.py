@@ -142,7 +142,7 @@ def _compare(options: argparse.Namespace, names: Sequence[str]) -> int:
 
 
 def _draw_networks(described: Sequence[dict[str, Any]], file: Path | None) -> None:
-    """Draw networks that were described with their layers."""
+    """Draw the described networks and their layers; do nothing if `file` is None."""
     if file is None:
         return
     from cvpipe.pictures.network import draw_networks

@@ -35,11 +35,11 @@ class Opened(NamedTuple):
     loaded: Trained | Artifact
 
     def source(self, split: str) -> Source:
-        """Open a split of its data."""
+        """Open a split of the model's data."""
         return open_split(self.config, split, self.known)
 
     def subject(self, split: str) -> Subject:
-        """Open a split of its data, to be answered by it."""
+        """Return the model with a split of its data, for an evaluation."""
         if isinstance(self.loaded, Trained):
             return report.answering(self.loaded, self.source(split))
         return score.answering(self.loaded, self.task, self.config, self.source(split))
@@ -52,7 +52,7 @@ def open_path(path: Path, overrides: Sequence[str]) -> Opened:
         overrides: `data.key=value` each, for example the path of the data.
 
     Raises:
-        DataError: neither is there, or it is damaged.
+        DataError: there is neither a run nor an artifact, or it is damaged.
     """
     loaded: Any
     if is_run(path):

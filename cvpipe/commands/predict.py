@@ -133,11 +133,11 @@ def add_settings(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 def _settings(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the optional inputs of an artifact, with their defaults."""
     inputs = about["signatures"].get("serving_default", {"inputs": {}})["inputs"]
-    return {name: own for name, own in inputs.items() if "default" in own}
+    return {name: entry for name, entry in inputs.items() if "default" in entry}
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Print a line of JSON per image; return 1 if one of them has an error."""
+    """Print a line of JSON per image; return 1 if an image has an error."""
     from cvpipe.export.about import find_artifact, read_about
     from cvpipe.runtime import choose_kernels
 
@@ -162,8 +162,8 @@ def predict(options: argparse.Namespace) -> int:
     def answer(parts: Sequence[range]) -> Iterator[Iterator[dict[str, Any]]]:
         if options.ray:
             return answer_by_ray(Job(folder, images, settings, outputs), parts, options.workers)
-        own = (images[part.start : part.stop] for part in parts)
-        return (answer_images(artifact(), part, settings, outputs) for part in own)
+        selected = (images[part.start : part.stop] for part in parts)
+        return (answer_images(artifact(), part, settings, outputs) for part in selected)
 
     if options.to:
         return _predict_to(options, answer, images, folder, about["config"]["task"], settings)
@@ -191,9 +191,7 @@ def _check_save(options: argparse.Namespace, task: str) -> None:
 def _check_workers(options: argparse.Namespace) -> None:
     """Refuse an invalid number of workers, and --ray without Ray, before predicting."""
     if options.workers is not None and not options.ray:
-        raise ConfigError(
-            f"--workers {options.workers}: is the number of workers for --ray; add --ray"
-        )
+        raise ConfigError(f"--workers {options.workers}: only --ray uses workers; add --ray")
     if options.workers is not None and options.workers < 1:
         raise ConfigError(f"--workers {options.workers}: give 1 or more")
     if options.ray:
@@ -231,7 +229,7 @@ def _predict_to(
     lines = [
         f"answers  {options.to}",
         *(f"saved    {options.to / name}" for name in saved),
-        *(f"note     {name}: {text}" for name, told in saved.items() for text in told),
+        *(f"note     {name}: {text}" for name, notes in saved.items() for text in notes),
         f"images   {counts['images']}, of which {counts['errors']} can't be answered",
     ]
     print_result(options, result, lines)

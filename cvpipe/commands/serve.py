@@ -63,7 +63,7 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
         "--port",
         type=int,
         default=8501,
-        help="port to listen on, 0 for any free one (default: %(default)s)",
+        help="port to listen on, 0 for any free port (default: %(default)s)",
     )
     group.add_argument(
         "--grpc-port",
@@ -102,7 +102,10 @@ def _add_versions(parser: argparse.ArgumentParser) -> None:
         metavar="CHOICE",
         action="append",
         default=[],
-        help="all (default), latest, or numbers such as 3,4; for one model, digits:3; repeatable",
+        help=(
+            "versions to serve: all (default), latest, or numbers such as 3,4; digits:3 chooses for"
+            " one model; repeatable"
+        ),
     )
     group.add_argument(
         "--label",

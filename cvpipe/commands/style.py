@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
         type=float,
         default=10.0,
         metavar="W",
-        help="weight of the style against the content (default: %(default)g)",
+        help="weight of the style relative to the content (default: %(default)g)",
     )
     parser.add_argument(
         "--keep-color", action="store_true", help="keep the photo's colors, change only brightness"
@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
         type=int,
         default=384,
         metavar="N",
-        help="pixels of the result's longer side, at most (default: %(default)s)",
+        help="largest length of the result's longer side, in pixels (default: %(default)s)",
     )
     parser.add_argument(
         "--stroke",
@@ -104,14 +104,14 @@ def style(options: argparse.Namespace) -> int:
     from cvpipe.tasks.style import with_colors_of
 
     features = trained_features("average")
-    likes = [_read(file, options.stroke, min) for file in options.like]
+    style_pictures = [_read(file, options.stroke, min) for file in options.like]
     if options.photo is None:
         seed = tf.constant([options.seed, 0], tf.int64)
         start = tf.random.stateless_uniform([1, options.longest, options.longest, 3], seed)
     else:
         start = _read(options.photo, options.longest, max)
     settings = Transfer(steps=options.steps, style=options.style_weight)
-    made, losses = paint(features, likes, start, settings, texture=options.photo is None)
+    made, losses = paint(features, style_pictures, start, settings, texture=options.photo is None)
     picture = made[0]
     if options.keep_color:
         picture = with_colors_of(start[0], picture, tf.constant(1.0))
@@ -133,7 +133,7 @@ def style(options: argparse.Namespace) -> int:
     return 0
 
 
-def _read(file: Path, side: int, measured: Any) -> Any:
+def _read(file: Path, side: int, choose_side: Any) -> Any:
     """Return an image, float32 [1, H, W, 3] in 0…1, whose longer (max) or shorter (min) side is at
     most `side`.
     """
@@ -142,6 +142,6 @@ def _read(file: Path, side: int, measured: Any) -> Any:
     from cvpipe.data.decode import decode_file
 
     image = decode_file(file, 3)
-    scale = min(1.0, side / measured(image.shape[:2]))
+    scale = min(1.0, side / choose_side(image.shape[:2]))
     size = [max(round(n * scale), 1) for n in image.shape[:2]]
     return tf.image.resize(image, size, antialias=True)[tf.newaxis] / 255

@@ -12,7 +12,7 @@ from cvpipe.commands.command import (
     add_examples,
     add_pipeline,
     class_lines,
-    own_folder,
+    make_output_folder,
     print_result,
     score_lines,
 )
@@ -36,14 +36,16 @@ def add(commands: Any) -> None:
         "cvpipe train photos.yaml --set train.epochs=3 --run runs/short",
         "cvpipe train photos.yaml --sanity",
     )
-    add_pipeline(parser, "; or a folder or zip archive of labeled images: cvpipe init, then train")
+    add_pipeline(
+        parser, "; for a folder or zip archive of labeled images, a pipeline file is drafted first"
+    )
     parser.add_argument(
         "--run", metavar="DIR", type=Path, help="the run's folder (default: runs/NAME)"
     )
     parser.add_argument(
         "--fresh",
         action="store_true",
-        help="start a new run; an existing one is moved aside, not deleted",
+        help="start a new run; an existing run is moved aside, not deleted",
     )
     parser.add_argument(
         "--ray",
@@ -64,7 +66,7 @@ def add(commands: Any) -> None:
         metavar="N",
         type=int,
         default=300,
-        help="largest number of steps of each of two checks that train (default: %(default)s)",
+        help="largest number of steps in each of the two checks that train (default: %(default)s)",
     )
 
 
@@ -135,7 +137,7 @@ def _drafted(data: str) -> Path:
 def _check_sanity(options: argparse.Namespace, config: Config, run: Path) -> int:
     """Run the checks, and print one line for each.
 
-    Suspicious results don't change the exit code; programs can read "ok".
+    Suspicious results don't change the exit code; programs can read "ok" in the JSON result.
     """
     if options.fresh:
         raise ConfigError(
@@ -156,16 +158,22 @@ def _check_sanity(options: argparse.Namespace, config: Config, run: Path) -> int
         if not options.json:
             print(finding.line(), flush=True)
         # Create the folder only now, so that an error in the pipeline leaves no empty folder.
-        own_folder(folder, "report.md", "--run")
+        make_output_folder(folder, "report.md", "--run")
         write_sanity_report(findings, config, folder)
     report = folder / "report.md"
     checks = [
-        {"name": own.name, "ok": own.ok, "says": own.says, "advice": own.advice, **own.measured}
-        for own in findings
+        {
+            "name": finding.name,
+            "ok": finding.ok,
+            "says": finding.says,
+            "advice": finding.advice,
+            **finding.measured,
+        }
+        for finding in findings
     ]
     print_result(
         options,
-        {"ok": all(own.ok for own in findings), "checks": checks, "report": str(report)},
+        {"ok": all(finding.ok for finding in findings), "checks": checks, "report": str(report)},
         [f"report      {report}"],
     )
     return 0

@@ -11,7 +11,7 @@ from cvpipe.commands.command import (
     add_command,
     add_examples,
     add_output_folder,
-    own_folder,
+    make_output_folder,
     print_result,
 )
 from cvpipe.errors import ConfigError, suggest
@@ -62,7 +62,7 @@ def add(commands: Any) -> None:
         "--invert",
         metavar="IMAGE",
         type=Path,
-        help="generate images with the same features in --layer as this one",
+        help="generate images with the same features in --layer as this image",
     )
     parser.add_argument(
         "--layer",
@@ -84,11 +84,12 @@ def add(commands: Any) -> None:
         type=int,
         default=512,
         metavar="N",
-        help="for --dream: pixels of the picture's longer side, at most (default: %(default)s)",
+        help=(
+            "for --dream: largest length of the picture's longer side, in pixels"
+            " (default: %(default)s)"
+        ),
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of the image (default: 0)"
-    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     add_output_folder(parser, "visualizations", "folder of the pictures")
 
 
@@ -103,7 +104,7 @@ def visualize(options: argparse.Namespace) -> int:
     from cvpipe.pictures.drawing.grids import image_grid
     from cvpipe.pictures.drawing.render import to_png
 
-    own_folder(options.to, MARK, "--to")
+    make_output_folder(options.to, MARK, "--to")
     rows = []
     for picture in pictures:
         file = options.to / f"{picture.name}.png"
@@ -173,7 +174,9 @@ def _load(name: str) -> Visualized:
 
         network, prepare = packaged_classifier(name)
         classes = tuple(str(n) for n in range(network.output["logits"].shape[-1]))
-        return Visualized(network, Subject(network, lambda own: own["logits"]), classes, prepare)
+        return Visualized(
+            network, Subject(network, lambda outputs: outputs["logits"]), classes, prepare
+        )
     run = Run(name)
     from cvpipe.runtime import prepare_process
 

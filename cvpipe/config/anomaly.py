@@ -53,7 +53,7 @@ class PatchHead(Section):
     """
 
     @model_validator(mode="after")
-    def _differ(self) -> Self:
+    def _strides_differ(self) -> Self:
         if len(set(self.strides)) < len(self.strides):
             raise ValueError(f"strides: {list(self.strides)} lists a stride twice; leave one out")
         return self
@@ -112,15 +112,15 @@ class Threshold(Section):
     """Choice of the score above which an image is anomalous, on the validation split.
 
     If the split contains anomalies, the threshold with the highest F1 is chosen. Otherwise, at most
-    the share `false_alarms` of the normal images have scores above it.
+    the share `false_alarms` of the normal images have scores above the threshold.
     """
 
     false_alarms: Share = 0.0
     """Largest share of the normal validation images above the threshold."""
     margin: NonNegative = 0.25
     """Distance of the threshold above the highest score that isn't a false alarm, as a multiple of
-    that score's distance from the median. The margin allows for new normal images that score higher
-    than the few of a small split.
+    that score's distance from the median. The margin allows for new normal images, which may score
+    higher than the few images of a small validation split.
     """
 
 
@@ -158,7 +158,7 @@ class Anomaly(Config):
     """Length and checkpoints of the training."""
 
     @model_validator(mode="after")
-    def _nothing_descends(self) -> Self:
+    def _has_no_gradient_settings(self) -> Self:
         train, model = self.train, self.model
         unused: dict[str, Any] = {
             "optimizer": self.optimizer != Sgd(kind="sgd"),

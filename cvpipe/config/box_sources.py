@@ -26,7 +26,7 @@ class ToolBoxes(Source):
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     classes: ClassList = ()
-    """Class names in the order of their labels; empty: those found in the annotations, in
+    """Class names in the order of their labels; empty: the classes found in the annotations, in
     alphabetical order.
     """
     upright: bool = True
@@ -39,16 +39,16 @@ class ToolFiles(ToolBoxes):
     """Boxes in a file per split."""
 
     train: str
-    """The file of the training split, relative to `path`. If `test` is omitted, the file of all
-    images.
+    """The file of the training split, relative to `path`. If `test` is omitted, test images are
+    held out of this file.
     """
     validation: str | None = None
     """The file of the validation split; omit to hold out some training images."""
     test: str | None = None
     """The file of the test split; omit to hold out some images."""
     images: str = ""
-    """Folder that image paths are relative to; itself relative to `path`. Leading folders of a path
-    that don't exist, as in URLs, are ignored.
+    """Folder that image paths are relative to. The folder is relative to `path`. Leading parts of
+    an image path that don't exist, such as those of a URL, are ignored.
     """
 
     @property
@@ -118,8 +118,8 @@ class BoxCsv(ToolFiles):
     header: bool = True
     """True if the first row holds column headings."""
     path_column: str = "filename"
-    """The column with the images' paths, or their names without extension: its heading, or its
-    position counted from 0.
+    """The column with the images' paths, or with image names without extension. Give the column's
+    heading, or its position counted from 0.
     """
     label_column: str = "class"
     """The column with the class."""

@@ -65,7 +65,7 @@ class Cells(Section):
     """Channels of each block in the first stage. `model.width` multiplies them."""
 
     @model_validator(mode="after")
-    def _blocks_read_earlier_ones(self) -> Self:
+    def _blocks_read_earlier_maps(self) -> Self:
         for cell in ("normal", "reduction"):
             for number, block in enumerate(getattr(self, cell)):
                 for state in block.inputs:

@@ -16,7 +16,7 @@ def all_different(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ClassList = Annotated[tuple[str, ...], AfterValidator(all_different)]
-# A 16-bit value.
+# Value of a mask with up to 16 bits.
 Index = Annotated[int, Field(ge=0, lt=2**16)]
 
 

@@ -163,7 +163,7 @@ class Classification(Config):
         }
 
     @model_validator(mode="after")
-    def _sides_hold_the_input(self) -> Self:
+    def _sides_reach_input_size(self) -> Self:
         longest = max(self.prepare.size)
         if (
             self.test_time.views in ("center", "ten")

@@ -15,8 +15,8 @@ class CocoSplit(Section):
     """The JSON file, such as annotations/instances_train2017.json, relative to the source's path.
     """
     images: str = ""
-    """Folder that file names in the JSON file are relative to, such as train2017; itself relative
-    to the source's path.
+    """Folder that file names in the JSON file are relative to, such as train2017. The folder is
+    relative to the source's path.
     """
 
 
@@ -28,15 +28,15 @@ class Coco(Source):
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     train: CocoSplit
-    """The training split; without a test split, all images."""
+    """The training split. If `test` is omitted, test images are held out of it."""
     validation: CocoSplit | None = None
     """The validation split; omit to hold out some training images."""
     test: CocoSplit | None = None
     """The test split; omit to hold out some images."""
     upright: bool = False
     """true: annotations refer to the photo rotated upright by its Exif orientation; false: to the
-    stored photo. The size in the JSON file decides unless it is missing or fits both, as for
-    squares and rotations by 180°.
+    stored photo. Used only if the image size in the JSON file is missing or fits both orientations,
+    as for square photos and rotations by 180°.
     """
 
 

@@ -16,12 +16,12 @@ class Fold(Section):
     """One fold of a cross-validation."""
 
     of: Annotated[int, Field(ge=2)] = 5
-    """Number of folds. They have about equal sizes, also within each class."""
+    """Number of folds, which have about equal sizes and are stratified by class."""
     index: Annotated[int, Field(ge=0)] = 0
     """Index of the fold for validation, from 0; the others are for training."""
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> Fold:
+    def _index_is_below_count(self) -> Fold:
         if self.index >= self.of:
             raise ValueError(
                 f"index is {self.index}, but must be below 'of', {self.of}; folds count from 0"
@@ -73,6 +73,7 @@ class Data(Section):
     def _enough_classes(self) -> Data:
         if 0 < len(self.only) < self.least_classes:
             raise misfit(
-                "data.only", "data.only: one class can't be told from others; name at least two"
+                "data.only",
+                "data.only: one class can't be distinguished from others; name at least two",
             )
         return self

@@ -49,7 +49,7 @@ class DetectionPrepare(Prepare):
     resize: Literal["stretch", "letterbox"] = "stretch"
     """stretch: to `size`, ignoring the aspect ratio. letterbox: keep the aspect ratio, show the
     whole image; bars have the color of `mean`, or middle gray if `mean` comes from the training
-    set. There is no crop, which would cut off objects.
+    set. crop isn't available, because it would cut off objects.
     """
 
 
@@ -129,7 +129,7 @@ class Detection(Config):
     """Objective, by its `kind`: multibox or focal for an ssd head, yolo for the others."""
 
     @model_validator(mode="after")
-    def _loss_is_the_heads(self) -> Self:
+    def _loss_fits_head(self) -> Self:
         head = self.model.head
         if isinstance(head, Ssd) == isinstance(self.loss, YoloLoss):
             choice = "multibox or focal" if isinstance(head, Ssd) else "yolo"

@@ -18,8 +18,8 @@ class Suppress(Section):
 
     kind: Literal["classwise", "agnostic", "soft"] = "classwise"
     """classwise: a box is dropped if it overlaps a box of its class with a higher score. agnostic:
-    the same, for boxes of any class. soft: such a box is kept with a lower score (Bodla et al.
-    2017, linear).
+    a box is dropped if it overlaps a box of any class with a higher score. soft: like classwise,
+    but the box is kept and its score lowered (Bodla et al. 2017, linear).
     """
     score_threshold: Probability = 0.01
     """Boxes with a lower score are not returned.
@@ -41,7 +41,7 @@ class Suppress(Section):
     """
 
     @model_validator(mode="after")
-    def _thresholds_that_hold(self) -> Suppress:
+    def _soft_has_no_class_thresholds(self) -> Suppress:
         if self.kind == "soft" and self.class_thresholds:
             raise ValueError(
                 "class_thresholds can't be used with kind: soft, which lowers scores after"
@@ -50,7 +50,7 @@ class Suppress(Section):
         return self
 
     def __hash__(self) -> int:
-        # TensorFlow hashes the configuration where a traced function has it as an argument, and
+        # TensorFlow hashes the arguments of traced functions, which include the configuration, but
         # pydantic can't hash a dictionary.
         return hash(self.model_dump_json())
 
@@ -72,8 +72,8 @@ class Ssd(BoxHead):
     kind: Literal["ssd"]
     """Kind of head."""
     layout: Literal["even", "ssd300", "ssd512"] = "even"
-    """Default boxes and feature maps. ssd300, ssd512: the paper's, for images of 300×300 or 512×512
-    and backbone ssd_vgg16. even: defined by the following keys.
+    """Default boxes and feature maps. ssd300, ssd512: as in the paper, for images of 300×300 or
+    512×512 and backbone ssd_vgg16. even: defined by the following keys.
     """
     strides: Strides = (8, 16)
     """For even: strides of the backbone's feature maps to use. Coarser maps are added, each half as
@@ -118,7 +118,7 @@ class YoloV1(BoxHead):
     kind: Literal["yolo_v1"]
     """Kind of head."""
     stride: Annotated[int, Field(ge=2)] = 64
-    """Stride of the cells in pixels, an even number; With the paper's 64, an input of 448×448 has
+    """Stride of the cells in pixels, an even number. With the paper's 64, an input of 448×448 has
     7×7 cells.
     """
     boxes: Count = 2
@@ -136,7 +136,7 @@ class AnchorHead(BoxHead):
     """
 
     @model_validator(mode="after")
-    def _given(self, info: ValidationInfo) -> Self:
+    def _has_anchors(self, info: ValidationInfo) -> Self:
         is_draft = info.context is not None and info.context["draft"]
         if not self.anchors and not is_draft:
             raise misfit(
@@ -160,7 +160,7 @@ class YoloV2(AnchorHead):
 
 class YoloV3(AnchorHead):
     """YOLOv3: anchors in every cell of several grids (Redmon and Farhadi 2018). All grids have the
-    same number of anchors; the finest grid has the smallest ones.
+    same number of anchors; the finest grid has the smallest anchors.
     """
 
     kind: Literal["yolo_v3"]
@@ -169,7 +169,7 @@ class YoloV3(AnchorHead):
     """Strides of the grids in pixels, from fine to coarse."""
 
     @model_validator(mode="after")
-    def _shared_out(self) -> YoloV3:
+    def _strides_share_anchors(self) -> YoloV3:
         _check_strides(self.strides)
         if len(self.anchors) % len(self.strides):
             raise ValueError(

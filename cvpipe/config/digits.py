@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: single ones, and scenes with boxes or masks."""
+"""scikit-learn's handwritten digits: single digits, and scenes with boxes or masks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Digits(Source):
 class DigitScenes(Source):
     """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds, with their boxes.
 
-    They are drawn when the source is opened; nothing is downloaded.
+    The scenes are drawn when the source is opened; nothing is downloaded.
     """
 
     kind: Literal["digit_scenes"]
@@ -34,7 +34,7 @@ class DigitScenes(Source):
     validation: Count = 200
     """Number of validation scenes."""
     test: Count = 400
-    """Number of test scenes. Splits don't share handwriting."""
+    """Number of test scenes. No handwritten digit is used in two splits."""
     most_digits: Count = 6
     """Largest number of digits in a scene; the smallest is 1."""
     digit_sizes: tuple[Count, Count] = (16, 48)
@@ -57,7 +57,7 @@ class DigitSceneMasks(DigitScenes):
     """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds, with masks of
     background and ten digits.
 
-    They are drawn when the source is opened; nothing is downloaded.
+    The scenes are drawn when the source is opened; nothing is downloaded.
     """
 
     masks: Literal[True] = True

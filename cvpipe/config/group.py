@@ -16,20 +16,20 @@ class Group(Section):
     """
 
     column: str | None = None
-    """A column of the source's tables, a feature of its records, or a field of its JSON: the group
-    is the value in it.
+    """A column of the source's tables, a feature of its records, or a field of its JSON files. The
+    group is the value of the image.
     """
     folder: Count | None = None
     """Level of a folder, counted from the image: 1 is the folder that contains the image, 2 is its
     parent. The group is the folder's name.
     """
     pattern: str | None = None
-    """A regular expression with one pair of parentheses, searched for in the image's file name: the
+    """A regular expression with one pair of parentheses, searched for in the image's file name. The
     group is the text in the parentheses. With '^([^_]+)_', p7_3.jpg is in the group p7.
     """
 
     @model_validator(mode="after")
-    def _one_way(self) -> Group:
+    def _has_one_key(self) -> Group:
         given = [key for key in Group.model_fields if getattr(self, key) is not None]
         if len(given) != 1:
             raise ValueError(

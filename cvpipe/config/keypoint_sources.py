@@ -20,8 +20,8 @@ class CocoKeypoints(Coco):
     """
 
     flip_pairs: tuple[FlipPair, ...] = ()
-    """Pairs of keypoints that a mirror image swaps; empty: those whose names differ only in left
-    and right, such as left_eye and right_eye.
+    """Pairs of keypoints that a mirror image swaps; empty: the pairs whose names differ only in
+    left and right, such as left_eye and right_eye.
     """
 
 
@@ -39,22 +39,22 @@ class KeypointCsv(Source):
     path: str
     """Folder or zip archive with tables and images. Relative to where the command runs."""
     train: str
-    """The table of the training split, relative to `path`; the table of all images if `test` is
-    omitted.
+    """The table of the training split, relative to `path`. If `test` is omitted, test images are
+    held out of this table.
     """
     validation: str | None = None
     """The table of the validation split; omit to hold out some training images."""
     test: str | None = None
     """The table of the test split; omit to hold out some images."""
     images: str = ""
-    """Folder that paths in the tables are relative to; itself relative to `path`."""
+    """Folder that paths in the tables are relative to. The folder is relative to `path`."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """Character that separates columns."""
     path_column: str = "0"
     """The column with the images' paths: its heading, or its position counted from 0."""
     flip_pairs: tuple[FlipPair, ...] = ()
-    """Pairs of keypoints that a mirror image swaps; empty: those whose names differ only in left
-    and right, such as left_eye and right_eye.
+    """Pairs of keypoints that a mirror image swaps; empty: the pairs whose names differ only in
+    left and right, such as left_eye and right_eye.
     """
     skeleton: tuple[FlipPair, ...] = ()
     """Pairs of keypoints that pictures connect by a line."""
@@ -91,7 +91,7 @@ class StickFigures(Source):
     """Random seed of the images."""
 
     @model_validator(mode="after")
-    def _figures_are_seen(self) -> StickFigures:
+    def _figures_are_large_enough(self) -> StickFigures:
         smallest, largest = self.heights
         if not smallest <= largest or smallest * min(self.size) < 16:
             raise ValueError(

@@ -63,15 +63,15 @@ class Csv(Source):
     Relative to where the command runs.
     """
     train: str
-    """The table of the training split, relative to `path`; without a test table, the table of all
-    images.
+    """The table of the training split, relative to `path`. If `test` is omitted, test images are
+    held out of this table.
     """
     validation: str | None = None
     """The table of the validation split; omit to hold out some training images."""
     test: str | None = None
     """The table of the test split; omit to hold out some images."""
     images: str = ""
-    """Folder that paths in the tables are relative to; itself relative to `path`."""
+    """Folder that paths in the tables are relative to. The folder is relative to `path`."""
     header: bool = True
     """True if the first row holds column headings."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
@@ -112,8 +112,8 @@ class OneHot(Source):
     Relative to where the command runs.
     """
     train: str
-    """The table of the training split, relative to `path`; without a test table, the table of all
-    images. Image paths are relative to the table's folder, or to `path`.
+    """The table of the training split, relative to `path`. If `test` is omitted, test images are
+    held out of this table. Image paths are relative to the table's folder, or to `path`.
     """
     validation: str | None = None
     """The table of the validation split; omit to hold out some training images."""

@@ -21,8 +21,8 @@ Color = Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
 
 
 class MaskFolders(Section):
-    """A folder of images, and a folder of masks with the names of their images, apart from the
-    extension.
+    """A folder of images, and a folder of masks. A mask has the name of its image, apart from
+    `mask_suffix` and the extension.
     """
 
     images: str
@@ -35,7 +35,7 @@ class MaskFolders(Section):
     """
 
     @model_validator(mode="after")
-    def _are_apart(self) -> MaskFolders:
+    def _masks_differ_from_images(self) -> MaskFolders:
         # Otherwise every image would be its own mask.
         same = PurePosixPath(self.images) == PurePosixPath(self.masks)
         if same and not self.mask_suffix:
@@ -64,7 +64,7 @@ class Masks(Source):
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     train: Annotated[tuple[MaskFolders, ...], Field(min_length=1)]
-    """The training split; all images if `test` is omitted."""
+    """The training split. If `test` is omitted, test images are held out of it."""
     validation: tuple[MaskFolders, ...] = ()
     """The validation split; omit to hold out some training images."""
     test: tuple[MaskFolders, ...] = ()
@@ -83,15 +83,15 @@ class Masks(Source):
     @property
     def by_color(self) -> bool:
         """Return True if classes are identified by color."""
-        return any(known.color for known in self.classes)
+        return any(entry.color for entry in self.classes)
 
     @model_validator(mode="after")
-    def _values_tell_classes(self) -> Masks:
-        without = [known.name for known in self.classes if not known.color]
+    def _values_identify_classes(self) -> Masks:
+        without = [entry.name for entry in self.classes if not entry.color]
         if self.by_color and without:
             raise ValueError(
-                f"the class {without[0]} has no color, but other classes have; give every class a"
-                " color, in quotes, because # begins a comment"
+                f"the class {without[0]} has no color, but other classes have one; give every"
+                " class a color, in quotes, because # begins a comment"
             )
         if self.ignore_colors and not self.by_color:
             raise ValueError(
@@ -99,11 +99,11 @@ class Masks(Source):
                 " begins a comment"
             )
         owners: dict[str, str] = {}
-        for known in self.classes if self.by_color else ():
-            first = owners.setdefault(str(known.color).upper(), known.name)
-            if first != known.name:
+        for entry in self.classes if self.by_color else ():
+            first = owners.setdefault(str(entry.color).upper(), entry.name)
+            if first != entry.name:
                 raise ValueError(
-                    f"the classes {first} and {known.name} have the same color, {known.color}"
+                    f"the classes {first} and {entry.name} have the same color, {entry.color}"
                 )
         both = [color for color in self.ignore_colors if color.upper() in owners]
         if both:
@@ -112,7 +112,7 @@ class Masks(Source):
                 " choose one of the two"
             )
         check_mask_classes(
-            [known.name for known in self.classes], () if self.by_color else self.ignore_indices
+            [entry.name for entry in self.classes], () if self.by_color else self.ignore_indices
         )
         return self
 

@@ -69,9 +69,10 @@ class Model(Section):
         ]
         | None
     ) = None
-    """Activation between layers instead of the network's own. leaky has a slope of 0.01 below 0;
-    prelu learns this slope for each channel; silu is swish. maxout takes the larger of two
-    channels, which doubles the number of filters; it only suits plain networks.
+    """Activation between layers; null: the activation that the network was published with. leaky
+    has a slope of 0.01 below 0; prelu learns this slope for each channel; silu is swish. maxout
+    takes the larger of two channels, which doubles the number of filters; it only suits plain
+    networks.
     """
     conventions: Conventions = "papers"
     """Padding and other details that papers leave open. papers: strided convolutions pad both sides
@@ -137,7 +138,7 @@ class Model(Section):
         return self
 
     @model_validator(mode="after")
-    def _deviates(self) -> Model:
+    def _gaussian_has_positive_std(self) -> Model:
         if self.initializer == "gaussian" and self.initializer_value <= 0:
             raise ValueError(
                 "with initializer: gaussian, initializer_value is a standard deviation, which must"
@@ -146,7 +147,7 @@ class Model(Section):
         return self
 
     @model_validator(mode="after")
-    def _frozen_from_something(self) -> Model:
+    def _frozen_weights_are_loaded(self) -> Model:
         keys = [("freeze", self.freeze != "none"), ("freeze_norms", self.freeze_norms)]
         for key, given in keys:
             if given and self.weights is None:
@@ -157,7 +158,7 @@ class Model(Section):
         return self
 
     @model_validator(mode="after")
-    def _thaws_what_is_frozen(self) -> Model:
+    def _unfreezing_needs_freeze(self) -> Model:
         if self.freeze_epochs is not None and self.freeze == "none":
             raise ValueError(
                 "freeze_epochs has no effect without freeze; add freeze: backbone or stages"

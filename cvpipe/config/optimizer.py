@@ -26,9 +26,9 @@ class Sgd(Descent):
     learning_rate: Positive = 0.1
     """Highest learning rate; the schedule says how it changes."""
     momentum: Share = 0.9
-    """Share of the last update that is kept. The velocity includes the learning rates of its steps.
-    PyTorch multiplies the sum of gradients by the current learning rate instead; the results differ
-    only while the learning rate changes.
+    """Share of the last update that is kept. The velocity sums gradients that were multiplied by
+    the learning rates of their steps. PyTorch sums gradients and multiplies the sum by the current
+    learning rate. The results differ only while the learning rate changes.
     """
     nesterov: bool = False
     """Look ahead before the gradient is applied (Sutskever et al. 2013)."""
@@ -58,7 +58,7 @@ class AdamW(Adam):
     kind: Literal["adamw"]  # type: ignore[assignment]
     """Kind of optimizer."""
     weight_decay: NonNegative = 0.01
-    """Share of each kernel removed at a step, times the learning rate."""
+    """Each step subtracts weight_decay × the learning rate × the kernel from each kernel."""
 
 
 class AdaGrad(Descent):
@@ -86,7 +86,7 @@ class RmsProp(Descent):
     rho: Share = 0.9
     """Decay of the average of squared gradients; PyTorch's alpha, which is 0.99 by default."""
     momentum: Share = 0.0
-    """Share of the last update that is kept, including its learning rate, as in sgd."""
+    """Share of the last update that is kept. The velocity includes learning rates, as in sgd."""
     epsilon: Positive = 1e-7
     """Added to the average, inside the square root. PyTorch adds its epsilon, 1e-8 by default, to
     the square root.
@@ -132,7 +132,7 @@ class Step(WarmedUp):
     """Factor applied to the learning rate at each of these epochs."""
 
     @model_validator(mode="after")
-    def _rising(self) -> Step:
+    def _epochs_ascend(self) -> Step:
         if list(self.at) != sorted(set(self.at)):
             raise ValueError("at must be epochs in ascending order")
         return self

@@ -75,9 +75,9 @@ class Config(Section):
         """Return the keys, with their values, that can make the loss vary from step to step for the
         same weights. Keys with false values have no such effect.
         """
-        own = NETWORKS.get(self.model.backbone)
+        network = NETWORKS.get(self.model.backbone)
         return {
-            "model.backbone": own is not None and own.random,
+            "model.backbone": network is not None and network.random,
             "augment": self.augment,
             "model.dropout": self.model.dropout,
             "model.stochastic_depth": self.model.stochastic_depth,
@@ -99,7 +99,7 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _crops_hold_the_input(self) -> Self:
+    def _crops_reach_input_size(self) -> Self:
         longest = max(self.prepare.size)
         for number, op in enumerate(self.augment):
             if isinstance(op, ShortSideCrop) and op.sides[0] < longest:
@@ -111,7 +111,7 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _keras_prepares_itself(self) -> Self:
+    def _keras_gets_raw_pixels(self) -> Self:
         if application_of(self.model.backbone) and (
             self.prepare.normalize != "given" or self.prepare.scaling != ((0.0,), (1.0,))
         ):
@@ -123,7 +123,7 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _images_are_those_of_the_weights(self) -> Self:
+    def _normalization_fits_weights(self) -> Self:
         weights, normalize = self.model.weights, self.prepare.normalize
         if normalize == "weights" and weights is None:
             raise misfit(
@@ -141,7 +141,7 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _thaws_before_the_end(self) -> Self:
+    def _unfreezes_before_the_end(self) -> Self:
         epochs = self.model.freeze_epochs
         if epochs is not None and epochs >= self.train.epochs:
             raise misfit(
@@ -152,7 +152,7 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _lbfgs_sees_one_loss(self) -> Self:
+    def _lbfgs_loss_is_repeatable(self) -> Self:
         if not any(isinstance(optimizer, Lbfgs) for optimizer in self.optimizers.values()):
             return self
         # L-BFGS needs the same loss for the same weights, and has no learning rate.

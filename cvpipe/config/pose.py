@@ -37,7 +37,7 @@ class PosePrepare(Prepare):
     resize: Literal["stretch", "letterbox"] = "stretch"
     """stretch: to `size`, ignoring the aspect ratio. letterbox: keep the aspect ratio, show the
     whole image; bars have the color of `mean`, or middle gray if `mean` comes from the training
-    set. There is no crop, which would cut off keypoints.
+    set. crop isn't available, because it would cut off keypoints.
     """
 
 
@@ -74,7 +74,7 @@ class Heatmaps(Section):
     """Channels of each transposed convolution; `model.width` multiplies them."""
 
     @model_validator(mode="after")
-    def _becomes_finer(self) -> Self:
+    def _stride_is_below_start(self) -> Self:
         if self.stride >= self.start:
             raise ValueError(
                 f"stride: {self.stride} is not below start, {self.start}: transposed convolutions"
@@ -150,7 +150,7 @@ class Pose(Config):
     """
 
     @model_validator(mode="after")
-    def _loss_is_the_heads(self) -> Self:
+    def _loss_fits_head(self) -> Self:
         head = self.model.head
         if isinstance(head, Regression) != isinstance(self.loss, RegressionLoss):
             choice = (

@@ -60,7 +60,7 @@ class Prepare(Section):
         return "model.weights" if self.normalize == "weights" else "the training set"
 
     @model_validator(mode="after")
-    def _one_value_a_channel(self) -> Prepare:
+    def _one_value_per_channel(self) -> Prepare:
         for key in ("mean", "std"):
             given = len(getattr(self, key))
             if given not in (1, self.channels):

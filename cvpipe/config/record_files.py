@@ -60,7 +60,7 @@ class TfRecordFiles(RecordFiles):
     """
 
     @model_validator(mode="after")
-    def _names_once(self) -> TfRecordFiles:
+    def _has_one_list_of_names(self) -> TfRecordFiles:
         if self.classes and self.names is not None:
             raise ValueError("classes and names both name the classes; leave out one of the two")
         return self
@@ -107,12 +107,12 @@ class TfRecordMasks(TfRecordFiles):
     Datasets.
     """
     first_value: Annotated[int, Field(ge=0)] = 0
-    """The mask's value of the first class in `classes` or in a text file of names."""
+    """Mask value of the first class in `classes` or in a text file of names."""
     ignore_indices: tuple[Index, ...] = (255,)
     """Values of the mask that are neither learned nor scored."""
 
     @model_validator(mode="after")
-    def _values_tell_classes(self) -> TfRecordMasks:
+    def _values_identify_classes(self) -> TfRecordMasks:
         if not self.classes and self.names is None:
             raise ValueError(
                 "masks don't name their values; give classes, in the order of the values, or names,"
@@ -173,11 +173,11 @@ class WebDatasetMasks(WebDatasetFiles):
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     """Class names in the order of the masks' values."""
     first_value: Annotated[int, Field(ge=0)] = 0
-    """The mask's value of the first class."""
+    """Mask value of the first class."""
     ignore_indices: tuple[Index, ...] = (255,)
     """Values of the mask that are neither learned nor scored."""
 
     @model_validator(mode="after")
-    def _values_tell_classes(self) -> WebDatasetMasks:
+    def _values_identify_classes(self) -> WebDatasetMasks:
         check_mask_classes(self.classes, self.ignore_indices, self.first_value)
         return self

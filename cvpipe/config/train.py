@@ -26,7 +26,7 @@ class Teacher(Section):
     detection, which imitates raw outputs.
     """
     weight: Probability = 0.5
-    """Weight of the distance from the teacher. The pipeline's own loss has the weight 1 −
+    """Weight of the distance from the teacher. The ordinary loss has the weight 1 −
     weight.
     """
 
@@ -35,7 +35,7 @@ class Adversarial(Section):
     """Adversarial training: learn from attacked images (Madry et al. 2018)."""
 
     epsilon: Positive
-    """Largest change of a pixel, as a share of its range, such as 0.1."""
+    """Largest change of a pixel, as a share of the range of pixel values, such as 0.1."""
     steps: Count = 7
     """Steps of the attack; each costs as much as a training step without attack."""
     step_size: Positive | None = None
@@ -185,7 +185,7 @@ class Export(Section):
     """
 
     @model_validator(mode="after")
-    def _batches_rise(self) -> Export:
+    def _batch_sizes_ascend(self) -> Export:
         if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
             raise ValueError(
                 f"batch_sizes {list(self.batch_sizes)} must be in ascending order, such as [1, 8,"

@@ -42,7 +42,7 @@ class Voc(Source):
     lists: str = "ImageSets/Main"
     """The folder of the lists train.txt (or trainval.txt), val.txt and test.txt, with the name or
     path of an image in each line. Without lists, folders named train, val and test in the folder of
-    the XML files are the splits; without those, images are held out by `data.test` and
+    the XML files are the splits; without such folders, images are held out by `data.test` and
     `data.validation`.
     """
     train: VocSplit | None = None
@@ -52,7 +52,7 @@ class Voc(Source):
     test: VocSplit | None = None
     """Folders of the test split; omit to hold out some images."""
     classes: ClassList = ()
-    """Class names in the order of their labels; empty: those found in the annotations, in
+    """Class names in the order of their labels; empty: the classes found in the annotations, in
     alphabetical order.
     """
     one_based: bool = True
@@ -61,9 +61,9 @@ class Voc(Source):
     """
     upright: bool | None = None
     """true: boxes refer to the photo rotated upright by its Exif orientation; false: to the stored
-    photo. The size in the XML file decides unless it is missing or fits both, as for squares and
-    rotations by 180°. null: the stored photo if the size fits both, the upright photo if it is
-    missing.
+    photo. Used only if the image size in the XML file is missing or fits both orientations, as for
+    square photos and rotations by 180°. null: the stored photo if the size fits both, the upright
+    photo if the size is missing.
     """
 
     @property
@@ -75,11 +75,13 @@ class Voc(Source):
     def inside(self) -> list[str]:
         """Return paths of folders, relative to `path`."""
         paths = [self.images, self.annotations, self.lists]
-        paths += [path for own in self.splits.values() for path in (own.images, own.annotations)]
+        paths += [
+            path for split in self.splits.values() for path in (split.images, split.annotations)
+        ]
         return [f"{self.root}/{path}" if self.root else path for path in paths]
 
     @model_validator(mode="after")
-    def _splits_one_way(self) -> Voc:
+    def _splits_are_given_once(self) -> Voc:
         others = self.model_fields_set & {"images", "annotations", "lists"}
         if self.splits and others:
             raise ValueError(

@@ -23,14 +23,16 @@ class Yolo(Source):
     images: str = "images"
     """Name of the folders with images, if data.yaml has no splits."""
     labels: str = "labels"
-    """Name of the folders with text files. Apart from it, a text file has the path of its image."""
+    """Name of the folders with text files. Apart from this folder and the extension, a text file
+    has the path of its image.
+    """
     names: str = "data.yaml"
     """The YAML file, relative to `path`, with the class names under `names`, and each split's
     folder or list of images under `train`, `val` and `test`. Without it, folders named train, val
     and test are the splits, and classes.txt has the class names.
     """
     classes: ClassList = ()
-    """Class names in the order of their numbers; empty: those of the file `names`."""
+    """Class names in the order of their numbers; empty: the names in the file `names`."""
     upright: bool = True
     """true: coordinates are fractions of the photo rotated upright by its Exif orientation, as in
     labelImg and Ultralytics; false: of the stored photo.

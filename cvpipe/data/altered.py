@@ -13,7 +13,7 @@ from cvpipe.data.load import decoded
 from cvpipe.data.sources.source import Source
 
 Alter = Callable[[np.ndarray, int], np.ndarray]
-"""Maps an image uint8 [H, W, C] and the number of its record to one of the same shape."""
+"""Maps an image uint8 [H, W, C] and the number of its record to an image of the same shape."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ def altered(source: Source, alter: Alter, channels: int) -> Altered:
     """Return the source with altered images.
 
     Args:
-        source: its annotations don't change.
+        source: the source of the examples, whose annotations don't change.
         alter: called from many threads.
         channels: number of channels of the images, 1 or 3. Decoded images are converted.
     """

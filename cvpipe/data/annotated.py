@@ -33,7 +33,7 @@ class Objects(NamedTuple):
 
 
 class Annotations(NamedTuple):
-    """All annotations of an image; None for kinds that it doesn't have."""
+    """All annotations of an image; None for kinds that the image doesn't have."""
 
     label: int | None = None
     """A position in the class names."""
@@ -75,7 +75,7 @@ class Annotated(NamedTuple):
     """Exif orientation of the stored image, 1…8."""
     annotations: Annotations
     file: Path | None = None
-    """Path of the file, for links; None if the image isn't a file of its own in a folder."""
+    """Path of the file, for links; None if the image isn't a separate file in a folder."""
 
 
 def to_pixels(fractions: np.ndarray, sides: np.ndarray) -> np.ndarray:

@@ -32,18 +32,22 @@ def announced(source: Source, examples: tf.data.Dataset) -> tf.data.Dataset:
         source.announce(index)
         return index
 
-    def told(index: tf.Tensor, other: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def announce_each(index: tf.Tensor, other: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         same = tf.numpy_function(announce, [index], tf.int64, stateful=False)
         return tf.ensure_shape(same, index.shape), other
 
-    blocks = examples.batch(ahead.block).map(tf.autograph.experimental.do_not_convert(told))
+    blocks = examples.batch(ahead.block).map(
+        tf.autograph.experimental.do_not_convert(announce_each)
+    )
     return blocks.prefetch(-(-ahead.examples // ahead.block)).unbatch()
 
 
 def padded_range(
     examples: int, batch_size: int, share: tuple[int, int] = (0, 1)
 ) -> tf.data.Dataset:
-    """Return (index, True if real) for each slot of a share of the batches."""
+    """Return (index, is_real) for each slot of the batches k, k + n, k + 2n …, where `share` is
+    (k, n). `is_real` is False for padding.
+    """
     first, every = share
     batches = max(-(-examples // batch_size) - first + every - 1, 0) // every
 
@@ -66,9 +70,9 @@ def load_batches(
 
     Args:
         examples: inputs of `load`; the first is the example's position in its source.
-        inputs: with a quarantine, other inputs of `load`.
-        quarantine: collects unreadable records, which become empty slots of weight 0; None fails at
-            the first.
+        inputs: with a quarantine, inputs of `load` that differ from `examples`.
+        quarantine: collects unreadable records, which become empty slots of weight 0; None raises
+            an error at the first unreadable record.
     """
     # Loading uses tf.cond for value-dependent branches. AutoGraph would only cost time, and can't
     # parse `match`.
@@ -104,7 +108,7 @@ def _padding(spec: tf.TensorSpec, field: Field) -> tf.Tensor | None:
 
 def _noting(quarantine: Quarantine) -> Callable[..., Batch]:
     """Return a function that turns an element of `readable_or_zeros` into a slot of a batch.
-    Unreadable examples are noted, and are empty with weight 0.
+    Unreadable examples are noted in the quarantine and become empty slots of weight 0.
     """
 
     def note(index: int) -> np.int64:

@@ -59,7 +59,8 @@ def check(
     Returns:
         "clean": True if there are no broken files, no leaks, no contradictions and no group in
             several splits.
-        "splits": for each, "examples", "broken" (their number), "sizes" ({"smallest", "median",
+        "splits": for each split, "examples", "broken" (their number), "sizes" ({"smallest",
+        "median",
             "largest": [H, W]}, by number of pixels; empty if nothing can be read), "kinds"
             ({"JPEG RGB": files}), and the findings of its annotations (`Tally.result`).
         "broken": a list of {"split", "record", "reason"}.
@@ -67,10 +68,10 @@ def check(
             each a list of {"split", "record", "class"}. The records of leaks are in several splits,
             those of contradictions in several classes.
         "crossing_groups": {group: {split: number of images}} of groups in several splits.
-        "near_duplicates": a list of {"records": two of them, "across_splits", "difference"}, those
-            across splits first; records with the same content count once.
-        "odd": by kind of `odd_images.MEANINGS`, a list of records. Records of "near_duplicates" and
-        "odd" also have a "position" in their split.
+        "near_duplicates": a list of {"records": two records, "across_splits", "difference"}, pairs
+        across splits first; records with the same content count once. "odd": by kind of
+        `odd_images.MEANINGS`, a list of records. Records of "near_duplicates" and "odd" also have a
+        "position" in their split.
     """
     examples = sum(map(len, splits.values()))
     digests = np.zeros([examples, 2], np.int64)
@@ -168,8 +169,8 @@ class _Looks:
 
 
 def _measured(source: Source, channels: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Yield batches with the position of their first example: "readable" bool [B], and, of readable
-    examples, "size" int32 [B, 2], "digest", "kind" and the measures of their annotations.
+    """Yield batches with the position of their first example: "readable" bool [B], and, for
+    readable examples, "size" int32 [B, 2], "digest", "kind" and the measures of their annotations.
     """
 
     def look(index: tf.Tensor) -> Example:

@@ -37,11 +37,12 @@ LARGE_IMBALANCE = 10
 MEANINGS = {
     LEAKS: (
         "leaks: the same image in several splits, so that scores look better than they are; keep it"
-        " in one"
+        " in one split"
     ),
     CONTRADICTIONS: "contradictions: the same image under several classes; keep the right one",
     REPEATED: (
-        "repeated: the same image several times in one split, where it weighs more than others"
+        "repeated: the same image several times in one split, where it weighs more than other"
+        " images"
     ),
 }
 
@@ -157,7 +158,7 @@ def contact_sheet(
 
     Boxes, masks and keypoints are drawn over the image. For labels, one example of each of several
     classes is drawn, or several examples if there is a single class. `encode` and `draw_targets`
-    are the task's.
+    are functions of the task.
     """
     # Several views of an image are only for evaluation.
     config = config.with_one_view()
@@ -193,7 +194,7 @@ def contact_sheet(
 def _some(source: Source, config: Config, encode: Encode) -> Batch:
     """Read SHEET_EXAMPLES readable examples without augmentation.
 
-    If there are several classes, all examples are of different classes. If annotations have
+    If there are several classes, each example has a different class. If annotations have
     positions, half as many examples are read, regardless of the class.
     """
     strata = source.strata()

@@ -41,11 +41,13 @@ def write_sheet(result: Mapping[str, Any], splits: Mapping[str, Source], folder:
         if found:
             title, _, explanation = meaning.partition(": ")
             shown = f"; the first {ODD} are shown" if len(found) > ODD else ""
-            own = [_picture(kind, n, record, splits) for n, record in enumerate(found[:ODD], 1)]
+            pictures = [
+                _picture(kind, n, record, splits) for n, record in enumerate(found[:ODD], 1)
+            ]
             blocks += [
                 Heading(2, title.capitalize()),
                 Text(f"{counted(len(found), 'image')}, {explanation}{shown}."),
-                Gallery(own),
+                Gallery(pictures),
             ]
     with atomic_write(folder / SHEET) as stream:
         stream.write(to_html("Images to look at", blocks).encode("utf-8", "backslashreplace"))

@@ -35,7 +35,7 @@ def decode_random_crop(
     Args:
         encoded: scalar string, the file's bytes.
         seed: int64 [2], the seed of the operation.
-        op: areas and aspects.
+        op: the ranges of areas and aspect ratios.
         size: height and width to resize to.
         channels: 1 (gray) or 3 (RGB).
 

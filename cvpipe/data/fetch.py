@@ -86,7 +86,7 @@ def _copy_installed(known: PublicSet, files: Path) -> str | None:
 
 
 def _clone(known: PublicSet, repository: Path, files: Path) -> str:
-    """Fetch one commit and put its files into a folder; return its origin for messages."""
+    """Fetch one commit and put its files into a folder; return URL and commit for messages."""
     tree = repository / "tree"
     tree.mkdir(parents=True)
     _git(known, repository, "init", "--quiet", "--bare")

@@ -20,7 +20,8 @@ def or_zeros(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor
     `Dataset.map` and in a SavedModel; `load` must return tensors of known rank. TensorFlow prepares
     `load` again for each call, which may take longer than decoding a small image. With op
     determinism, tf.data also loads examples one at a time if their function contains this guard.
-    `each_or_zeros` and `readable_or_zeros` avoid the former, `loaded_or_zeros` both.
+    `each_or_zeros` prepares `load` once for a batch. `loaded_or_zeros` and `readable_or_zeros` have
+    neither cost.
     """
     # TensorFlow can catch graph errors only inside a Dataset.
     tried = _single(args).map(
@@ -92,8 +93,8 @@ def loaded_or_zeros(
         parallel: examples that are loaded at once.
 
     Returns:
-        (result, bool scalar: False for a failed example) for each example, then failed ones without
-        end.
+        (result, bool scalar: False for a failed example) for each example, then an endless number
+        of failed examples.
     """
 
     def numbered(number: tf.Tensor, example: Any) -> tuple[tf.Tensor, Any]:
@@ -129,7 +130,9 @@ def _survivors(
     place = tf.tensor_scatter_nd_update(
         tf.fill([count + 1], loaded_count), numbers[:, tf.newaxis], tf.range(loaded_count + 1)
     )[:count]
-    return tf.nest.map_structure(lambda own: tf.gather(own, place), results), place < loaded_count
+    return tf.nest.map_structure(
+        lambda result: tf.gather(result, place), results
+    ), place < loaded_count
 
 
 def _single(element: Any) -> tf.data.Dataset:

@@ -63,7 +63,7 @@ def stored_size(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
             pixels or more than MAX_PIXELS.
     """
     sizes = [_jpeg_size, _png_size, _bmp_size, _webp_size]
-    size = choose(file_format, [noinline_branch(partial(own, encoded)) for own in sizes])
+    size = choose(file_format, [noinline_branch(partial(read, encoded)) for read in sizes])
     size = tf.ensure_shape(size, [2])
     with tf.control_dependencies([size_allowed(size[0], size[1])]):
         return tf.identity(size)
@@ -75,7 +75,7 @@ def size_allowed(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
     allowed = (height > 0) & (width > 0) & (pixels <= MAX_PIXELS)
     return tf.debugging.Assert(
         allowed,
-        ["the header says", width, "x", height, f"pixels; allowed are 1 to {MAX_PIXELS:,} in all"],
+        ["the header says", width, "x", height, f"pixels, but 1 to {MAX_PIXELS:,} are allowed"],
     )
 
 

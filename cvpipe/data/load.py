@@ -80,8 +80,8 @@ def readable_partners(
         parallel: partners that are decoded at once.
 
     Returns:
-        (index, epoch, partners) for each example; partners int64 [P], positions in the source. One
-        that can't be read is replaced by the example itself.
+        (index, epoch, partners) for each example; partners int64 [P], positions in the source. A
+        partner that can't be read is replaced by the example itself.
     """
     most, channels = most_partners(config.augment), config.prepare.channels
 
@@ -92,7 +92,7 @@ def readable_partners(
         return tf.data.Dataset.from_tensor_slices((found, is_read))
 
     def look(partner: tf.Tensor, is_read: tf.Tensor) -> tf.Tensor:
-        # The number of values depends on all pixels having been decoded.
+        # To return its number of values, the image must be decoded completely.
         decode = noinline_branch(
             lambda: tf.size(decoded(source.read(partner), channels)["image"], tf.int64)
         )
@@ -147,8 +147,8 @@ def _loaded(
 
 
 def decoded(example: Example, channels: int) -> Example:
-    """Return an example of `Source.read` with its decoded image, uint8 [H, W, `channels`], and with
-    annotations that are upright as it is.
+    """Return an example of `Source.read` with its decoded upright image, uint8 [H, W, `channels`],
+    and with annotations of the upright image.
     """
     image = checked(example, _image(example, channels))
     example = upright(example, lambda: _extent(image))

@@ -92,9 +92,9 @@ def _candidates(spectra: np.ndarray) -> np.ndarray:
     if neighbors < 1:
         return np.zeros((0, 2), np.int64)
     near = cKDTree(spectra).query(spectra, k=neighbors + 1, workers=-1)[1]
-    own = np.repeat(np.arange(len(spectra)), neighbors + 1)
-    pairs = np.sort(np.stack([own, near.reshape(-1)], axis=1), axis=1)
-    # The nearest neighbor of an image is the image itself, or an identical one.
+    image = np.repeat(np.arange(len(spectra)), neighbors + 1)
+    pairs = np.sort(np.stack([image, near.reshape(-1)], axis=1), axis=1)
+    # The nearest neighbor of an image is the image itself or an identical image.
     unique: np.ndarray = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
     return unique
 
@@ -116,15 +116,16 @@ def _spectra(thumbnails: np.ndarray, shown: np.ndarray) -> np.ndarray:
 def _medians(pairs: np.ndarray, difference: np.ndarray, images: int) -> np.ndarray:
     """Return the median difference of each image to its candidates, float64 [images].
 
-    It is infinity for images with fewer than three candidates, which aren't representative.
+    It is infinity for images with fewer than three candidates, because so few aren't
+    representative.
     """
-    image, own = pairs.T.reshape(-1), np.tile(difference, 2)
-    order = np.lexsort((own, image))
-    image, own = image[order], own[order]
+    image, values = pairs.T.reshape(-1), np.tile(difference, 2)
+    order = np.lexsort((values, image))
+    image, values = image[order], values[order]
     first = np.searchsorted(image, np.arange(images))
     count = np.bincount(image, minlength=images)
-    middle = np.minimum(first + count // 2, len(own) - 1)
-    return np.where(count >= 3, own[middle], np.inf)
+    middle = np.minimum(first + count // 2, len(values) - 1)
+    return np.where(count >= 3, values[middle], np.inf)
 
 
 def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -133,7 +134,7 @@ def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     The lower of two correlations is used: that of the thumbnails and that of their details.
     """
-    one, other = (_normalized(own.astype(np.float64)) for own in (first, second))
+    one, other = (_normalized(each.astype(np.float64)) for each in (first, second))
     moves = np.zeros((len(one), 4))
     for _ in range(STEPS):
         moves = np.clip(moves + _better(_moved(one, moves), other), -0.25, 0.25)
@@ -144,7 +145,7 @@ def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _better(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return a change of the moves, float64 [P, 4], that aligns `one` better with `other`."""
     grid = np.linspace(-1, 1, SIDE)
-    by_row, by_column = (own * (SIDE - 1) / 2 for own in np.gradient(one, axis=(1, 2)))
+    by_row, by_column = (each * (SIDE - 1) / 2 for each in np.gradient(one, axis=(1, 2)))
     slopes = np.stack([by_row, by_row * grid[:, np.newaxis], by_column, by_column * grid], axis=-1)
     slopes = _inner(slopes).reshape(len(one), -1, 4)
     left = _inner(other - one).reshape(len(one), -1, 1)
@@ -166,7 +167,7 @@ def _moved(images: np.ndarray, moves: np.ndarray) -> np.ndarray:
     for shift, growth in (moves[:, :2].T, moves[:, 2:].T):
         place = (grid * (1 + growth[:, np.newaxis]) + shift[:, np.newaxis] + 1) / 2 * (SIDE - 1)
         place = np.clip(place, 0, SIDE - 1)
-        # A bilinear weight for every pixel: 1 at its place, 0 a pixel away.
+        # Bilinear weights of all pixels: 1 at the place, 0 at a distance of a pixel or more.
         weights.append(np.maximum(1 - np.abs(place[..., np.newaxis] - np.arange(SIDE)), 0))
     rows, columns = weights
     return _normalized(rows @ images @ columns.transpose(0, 2, 1))
@@ -178,8 +179,8 @@ def _normalized(images: np.ndarray) -> np.ndarray:
 
 
 def _softened(images: np.ndarray) -> np.ndarray:
-    """Blur with the kernel (1, 2, 1), so that it matters less that one image was resized more often
-    and is blurrier.
+    """Blur with the kernel (1, 2, 1), so that it matters less if one image is blurrier than the
+    other, for example because it was resized more often.
     """
     around = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = around[:, :-2] + 2 * around[:, 1:-1] + around[:, 2:]
@@ -201,8 +202,8 @@ def _inner(images: np.ndarray) -> np.ndarray:
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    one, other = (_inner(own) for own in (one, other))
-    one, other = (own - own.mean(axis=(1, 2), keepdims=True) for own in (one, other))
+    one, other = (_inner(each) for each in (one, other))
+    one, other = (each - each.mean(axis=(1, 2), keepdims=True) for each in (one, other))
     spread = np.sqrt((one**2).sum(axis=(1, 2)) * (other**2).sum(axis=(1, 2)))
     correlation: np.ndarray = (one * other).sum(axis=(1, 2)) / np.maximum(spread, 1e-9)
     return correlation

@@ -11,8 +11,8 @@ import tensorflow as tf
 from cvpipe.data.look_alikes import LEAST_CONTRAST, SIDE
 
 SHARPNESS_SIDE = 256
-"""Longest side, in pixels, at which sharpness is measured. Larger images are reduced to it, as when
-a person looks at them.
+"""Longest side, in pixels, at which sharpness is measured. Larger images are reduced to this size,
+at which a person would look at them.
 """
 DARK, BRIGHT = 0.2, 0.85
 """An image is dark if 95% of its pixels are below DARK, and bright if 95% are above BRIGHT, on a
@@ -50,7 +50,7 @@ def measure_image(image: tf.Tensor) -> dict[str, tf.Tensor]:
     # with the contrast.
     middle = seen[1:-1, 1:-1]
     around = seen[:-2, 1:-1] + seen[2:, 1:-1] + seen[1:-1, :-2] + seen[1:-1, 2:]
-    details, contrast = (tf.math.reduce_std(own) for own in (4 * middle - around, seen))
+    details, contrast = (tf.math.reduce_std(values) for values in (4 * middle - around, seen))
     return {
         "thumbnail": tf.cast(tf.clip_by_value(tf.round(small[..., 0]), 0, 255), tf.uint8),
         "sharpness": tf.math.divide_no_nan(details, contrast),

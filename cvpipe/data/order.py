@@ -20,8 +20,8 @@ def batch_order(
     """Return the examples of one global batch.
 
     Every epoch is a permutation of all examples; a batch that crosses the end of an epoch continues
-    with the next epoch. Each position of the permutation is computed on its own (a Feistel cipher
-    on 0…N−1), so nothing is stored or shuffled.
+    with the next epoch. Each position of the permutation is computed independently (by a Feistel
+    cipher on 0…N−1), so nothing is stored or shuffled.
 
     With blocks, 0…N−1 is a ring that is cut at a random place in each epoch and then divided into
     blocks. The epoch is a permutation of the blocks; examples within a block stay in order. The

@@ -31,6 +31,6 @@ class PlainFirst:
                     done += 1
                 return
             except tf.errors.OpError:
-                # The next pass will meet the same record, so it is guarded from the start.
+                # The next pass will meet the same record, so that pass is guarded from the start.
                 self._guarded = self._make_guarded()
         yield from self._guarded.skip(done)

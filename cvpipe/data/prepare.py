@@ -111,7 +111,7 @@ def restore_rows(
         values: float32 [h, w, K], a map that covers the network's input.
         extent: int32 [2], the image's height and width.
         begin: int32 scalar, the first row of the image.
-        rows: number of rows; those beyond the image are undefined.
+        rows: number of rows; rows beyond the image are undefined.
         config: size and resizing, "stretch" or "letterbox".
 
     Returns:
@@ -131,7 +131,7 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
 
     "mirrored" adds the mirror image of the result of `prepare`. "center" takes the center crop of
     the image resized to each of `test_time.sides`; "ten" adds the corners, and mirrors all five
-    (Krizhevsky et al. 2012, section 4.1), at several sizes as He et al. 2015, section 3.4.
+    (Krizhevsky et al. 2012, section 4.1), at several sizes as in He et al. 2015, section 3.4.
 
     Args:
         image: uint8 [any height, any width, C].
@@ -165,7 +165,7 @@ def whole_images(config: Prepare) -> Prepare:
 
 def input_spec(config: Config) -> tf.TensorSpec:
     """Return the spec of a batch from `prepare_views`: float32 [B, H, W, C], or [B, V, H, W, C] if
-    V > 1; uint8 [B, any, any, C] for images of their own size.
+    V > 1; uint8 [B, any, any, C] for images that keep their size.
     """
     if config.prepare.keeps_size:
         return tf.TensorSpec([None, None, None, config.prepare.channels], tf.uint8, "image")
@@ -215,8 +215,8 @@ def normalize(image: tf.Tensor, config: Prepare) -> tf.Tensor:
         for values in config.scaling
     )
     shape = [*image.shape[:-3], *config.size, config.channels]
-    # Computed on whole rows, because TensorFlow is several times slower if the last dimension is a
-    # single pixel.
+    # Compute on whole rows: TensorFlow is several times slower if the last dimension is a single
+    # pixel.
     rows = tf.reshape(tf.cast(image, tf.float32), [*shape[:-2], config.size[1] * config.channels])
     normalized = rows * np.tile(1 / (255 * std), config.size[1]) - np.tile(
         mean / std, config.size[1]
@@ -282,7 +282,7 @@ def _shown(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tens
     throughout, so no platform rounds differently.
     """
     height, width = tf.unstack(tf.cast(extent, tf.int64), axis=-1)
-    # The side that is longer relative to the input's fills the input.
+    # The side that is longer, relative to the same side of the input, fills the input.
     by_height = height * size[1] >= width * size[0]
     high = tf.where(
         by_height, tf.constant(size[0], tf.int64), (2 * height * size[1] + width) // (2 * width)

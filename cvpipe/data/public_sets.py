@@ -19,7 +19,7 @@ class Installed(NamedTuple):
     package: str
     folder: str
     digest: str
-    """Checksum of its files, as `PublicSet.digest`."""
+    """Checksum of the files, computed like `PublicSet.digest`."""
 
 
 class PublicSet(NamedTuple):
@@ -37,7 +37,7 @@ class PublicSet(NamedTuple):
     folder: str = ""
     """Folder of the repository that becomes the data set; files outside it keep their paths."""
     choose: Callable[[Path], Iterator[str]] | None = None
-    """Given a folder with `paths`, adds lists and yields further files to fetch."""
+    """Writes lists into a folder with `paths`, and yields further files to fetch."""
     installed: Installed | None = None
 
     @property
@@ -101,7 +101,7 @@ PUBLIC_SETS = {
         ),
     ),
     "grocery16": PublicSet(
-        title="Grocery Store (Klasson et al. 2019): 960 photos on shelves, 16 of its classes",
+        title="Grocery Store (Klasson et al. 2019): 960 photos of groceries, 16 of 81 classes",
         size="22 MB",
         license="MIT, © 2019 Marcus Klasson",
         url="https://github.com/marcusklasson/GroceryStoreDataset",

@@ -76,7 +76,9 @@ def _decode(example: Example) -> tf.Tensor:
 
 
 def _add_row(file: Path, row: dict[str, str]) -> None:
-    """Append a row unless the file has it. A last line that a crash truncated is ended first."""
+    """Append a row unless the file has it. If a crash truncated the last line, a line break is
+    added first.
+    """
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     line = json.dumps(row)
     if line not in text.splitlines():
@@ -99,9 +101,9 @@ def why_unreadable(source: Source, index: int) -> str:
     try:
         _decode(example)
     except tf.errors.OpError as error:
-        said = re.search(r"assertion failed: \[(.*)\]", error.message)
-        if said:
-            return said[1].replace("] [", " ")
+        match = re.search(r"assertion failed: \[(.*)\]", error.message)
+        if match:
+            return match[1].replace("] [", " ")
         kind = next(
             name
             for name, beginning in FORMATS.items()

@@ -37,10 +37,11 @@ def read_examples(
     epoch: int | None = None,
     fields: Fields | None = None,
 ) -> Batch:
-    """Return some examples as one batch of arrays, for display; unreadable ones are left out.
+    """Return some examples as one batch of arrays, for display. Unreadable examples are left out.
 
     Args:
-        indices: int [N], positions in the source; "index" in the batch has the readable ones.
+        indices: int [N], positions in the source; "index" in the batch has the positions of the
+            readable examples.
         epoch: augment as training does in this epoch, counted from 0; None prepares as evaluation
             does.
     """

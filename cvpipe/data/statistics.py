@@ -35,8 +35,8 @@ def normalization(batches: Iterable[np.ndarray], config: Prepare) -> dict[str, n
         channels: "mean" and "scale" (1 / standard deviation), float32 [C].
         image: "mean", float32 [H, W, C].
         pca, zca: "mean" and "matrix", float32 [D, D]. x·matrix has uncorrelated components
-            of variance about 1. For pca, they are ordered by falling variance before scaling. zca
-            is the whitening that changes x least (Bell and Sejnowski 1997, Krizhevsky 2009).
+            of variance about 1. For pca, they are ordered by decreasing variance before scaling.
+            zca is the whitening that changes x least (Bell and Sejnowski 1997, Krizhevsky 2009).
     """
     shape = (*config.size, config.channels)
     if config.normalize == "channels":

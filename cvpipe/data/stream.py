@@ -75,8 +75,8 @@ def training_batches(
 
     def order(step: tf.Tensor) -> tf.data.Dataset:
         index, epoch = batch_examples(source, step, seed=config.seed, batch_size=batch_size)
-        own = slice(first_shard * share, (first_shard + own_shards) * share)
-        return tf.data.Dataset.from_tensor_slices((index[own], epoch[own]))
+        chosen = slice(first_shard * share, (first_shard + own_shards) * share)
+        return tf.data.Dataset.from_tensor_slices((index[chosen], epoch[chosen]))
 
     def load(index: tf.Tensor, epoch: tf.Tensor, partners: tf.Tensor | None = None) -> Batch:
         loaded = training_example(source, index, epoch, config, encode, colors, partners)
@@ -110,7 +110,8 @@ def evaluation_batches(
     weight 0.
 
     Args:
-        quarantine: collects unreadable records; None fails at the first.
+        quarantine: collects unreadable records; None raises an error at the first unreadable
+            record.
         share: (k, n) gives every nth batch, from batch k on.
     """
 

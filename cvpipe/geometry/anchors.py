@@ -25,7 +25,7 @@ def find_anchors(
         k: number of anchors, at least 1.
         seed: the same seed gives the same anchors.
         restarts: number of runs from different k-means++ starts (Arthur and Vassilvitskii 2007);
-            the best one is returned.
+            the best result is returned.
 
     Returns:
         float32 [k, 2], heights and widths in order of increasing area, and the mean IoU of the

@@ -1,7 +1,8 @@
 """Boxes: areas, intersections, IoU and its variants, conversions.
 
-A box is float32 [ymin, xmin, ymax, xmax], normalized or in pixels; all arguments of a function
-share a unit.
+A box is float32 [ymin, xmin, ymax, xmax], normalized or in pixels; all arguments of a function have
+the same unit.
+
 Dimensions: ... any leading dimensions, N and M boxes.
 """
 
@@ -167,7 +168,7 @@ def _intersection(a: Sides, b: Sides) -> tf.Tensor:
 
 
 def _overlap(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return IoU and union [...], box by box."""
+    """Return IoU and union [...] of corresponding boxes."""
     sides_a, sides_b = tf.unstack(a, axis=-1), tf.unstack(b, axis=-1)
     shared = _intersection(sides_a, sides_b)
     union = _area(sides_a) + _area(sides_b) - shared

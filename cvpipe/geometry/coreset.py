@@ -18,14 +18,14 @@ def greedy_coreset(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Choose points greedily, each the farthest from all chosen before (Gonzalez 1985; Roth et al.
     2022, PatchCore, algorithm 1). The largest distance of a point from the coreset is at most twice
-    that of the best coreset of this size.
+    as large as for the best coreset of this size.
 
     Deterministic: starts with the first eligible point, and takes the first of equally far points.
     The graph is static: its operations don't depend on the points.
 
     Args:
         points: float32 [N, C].
-        eligible: bool [N]; others are neither chosen nor covered.
+        eligible: bool [N]; points that aren't eligible are neither chosen nor covered.
         count: number of points to choose.
 
     Returns:
@@ -49,7 +49,7 @@ def greedy_coreset(
         farthest = tf.argmax(nearest, output_type=tf.int32)
         chosen = chosen.write(number, farthest)
         valid = valid.write(number, nearest[farthest] > same)
-        # Computing products with one point is three times as fast as differences from it.
+        # Products with one point are computed three times as fast as differences from the point.
         products = tf.linalg.matvec(points, points[farthest])
         distance = tf.maximum(lengths - 2 * products + lengths[farthest], 0.0)
         nearest = tf.where(places == farthest, 0.0, tf.minimum(nearest, distance))

@@ -25,7 +25,9 @@ class Layer:
     next_scale: float
     """s_(k+1), the scale of the next layer. A second square has the side √(s_k s_(k+1))."""
     aspects: tuple[float, ...]
-    """Aspect ratios (width / height) other than 1. Each adds two boxes: itself and its inverse."""
+    """Aspect ratios (width / height) other than 1. Each ratio adds two boxes: one with the ratio,
+    and one with its inverse.
+    """
     step: tuple[float, float] | None = None
     """Distance between neighboring cells, down and across; None if the cells divide the image
     evenly.

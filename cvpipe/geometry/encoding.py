@@ -117,8 +117,8 @@ def encode_yolo1(boxes: tf.Tensor, cells: tf.Tensor, grid: tuple[int, int]) -> t
         grid: H, W.
 
     Returns:
-        float32 [..., 4]: y and x within the cell, the square roots of height and width as fractions
-        of the image; all in [0, 1].
+        float32 [..., 4]: y and x within the cell, and the square roots of height and width as
+        fractions of the image; all in [0, 1].
     """
     middle, size = tf.split(to_centers(boxes), 2, axis=-1)
     inside = middle * tf.cast(grid, middle.dtype) - tf.cast(cells, middle.dtype)

@@ -62,8 +62,8 @@ def peaks(heatmaps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def mean_places(heatmaps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the mean position, [B, P, 2], under the softmax over each map's cells, and its largest
-    probability, [B, P] (Sun et al. 2018, integral regression).
+    """Return the mean position, [B, P, 2], under the softmax over each map's cells, and the
+    softmax's largest probability, [B, P] (Sun et al. 2018, integral regression).
 
     Args:
         heatmaps: float32 [B, h, w, P].

@@ -89,12 +89,12 @@ def hard_negatives(
     available = tf.math.count_nonzero(eligible, axis=1, dtype=tf.int32)
     count = tf.minimum(tf.maximum(wanted, minimum), available)[:, tf.newaxis]
     value = tf.where(eligible, loss, -1)
-    falling = tf.sort(value, axis=1, direction="DESCENDING")
-    last = tf.gather(falling, tf.maximum(count - 1, 0), axis=1, batch_dims=1)
+    descending = tf.sort(value, axis=1, direction="DESCENDING")
+    last = tf.gather(descending, tf.maximum(count - 1, 0), axis=1, batch_dims=1)
     above = value > last
-    level = eligible & (value == last)
-    left = count - tf.math.count_nonzero(above, axis=1, keepdims=True, dtype=tf.int32)
-    return (count > 0) & (above | level & (tf.cumsum(tf.cast(level, tf.int32), axis=1) <= left))
+    tied = eligible & (value == last)
+    remaining = count - tf.math.count_nonzero(above, axis=1, keepdims=True, dtype=tf.int32)
+    return (count > 0) & (above | tied & (tf.cumsum(tf.cast(tied, tf.int32), axis=1) <= remaining))
 
 
 def _used(is_filled: tf.Tensor) -> tf.Tensor:
@@ -120,7 +120,7 @@ def _best(
         slot: tf.Tensor, best: tf.Tensor, index: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
         of_slot = overlap(slot)
-        first, most = _first_of_most(of_slot)
+        first, most = _first_maximum(of_slot)
         return (
             slot + 1,
             tf.maximum(best, of_slot),
@@ -146,16 +146,16 @@ def _assign_own_boxes(
     """
     columns = tf.range(tf.shape(choice)[1])
 
-    def ask_again(
+    def propose_again(
         choice: tf.Tensor, gain: tf.Tensor, beaten: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        def ask(
+        def propose(
             slot: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            asks = beaten[:, slot, tf.newaxis] & (columns == slot)
+            proposes = beaten[:, slot, tf.newaxis] & (columns == slot)
             first, most = tf.cond(
-                tf.reduce_any(asks),
-                lambda: _first_of_most(
+                tf.reduce_any(proposes),
+                lambda: _first_maximum(
                     _after_choice(
                         overlap(slot), choice[:, slot, tf.newaxis], gain[:, slot, tf.newaxis]
                     )
@@ -164,15 +164,17 @@ def _assign_own_boxes(
             )
             return (
                 slot + 1,
-                tf.where(asks, first[:, tf.newaxis], choice),
-                tf.where(asks, most[:, tf.newaxis], gain),
+                tf.where(proposes, first[:, tf.newaxis], choice),
+                tf.where(proposes, most[:, tf.newaxis], gain),
             )
 
-        _, choice, gain = tf.while_loop(lambda slot, *_: slot < used, ask, (0, choice, gain))
+        _, choice, gain = tf.while_loop(lambda slot, *_: slot < used, propose, (0, choice, gain))
         return choice, gain, _is_beaten(choice, gain)
 
     start = (choice, gain, _is_beaten(choice, gain))
-    return tf.while_loop(lambda choice, gain, beaten: tf.reduce_any(beaten), ask_again, start)[0]
+    return tf.while_loop(lambda choice, gain, beaten: tf.reduce_any(beaten), propose_again, start)[
+        0
+    ]
 
 
 def _write_own_boxes(index: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
@@ -192,7 +194,7 @@ def _write_own_boxes(index: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     return tf.reshape(written, [images, defaults + 1])[:, :-1]
 
 
-def _first_of_most(overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _first_maximum(overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the position of the largest IoU in each row of [B, D], int32 [B], −1 where all are 0;
     and that IoU.
     """

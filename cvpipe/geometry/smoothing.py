@@ -11,7 +11,8 @@ REACH = 4.0
 
 def smooth(maps: tf.Tensor, sigma: float) -> tf.Tensor:
     """Smooth maps, float32 [B, H, W, 1] of known H and W, by a Gaussian with a standard deviation
-    of `sigma` pixels; the border is mirrored, including the edge pixel. 0: no smoothing.
+    of `sigma` pixels; the border is mirrored, including the edge pixel. With a `sigma` of 0 the
+    maps are returned unchanged.
     """
     if sigma == 0:
         return maps
@@ -23,7 +24,7 @@ def smooth(maps: tf.Tensor, sigma: float) -> tf.Tensor:
         kernel = (weights / weights.sum()).astype(np.float32)
         shape = [1, 1, 1, 1]
         shape[axis - 1] = len(kernel)
-        around = [[radius, radius] if own == axis else [0, 0] for own in range(4)]
+        around = [[radius, radius] if dimension == axis else [0, 0] for dimension in range(4)]
         padded = tf.pad(maps, around, "SYMMETRIC")
         maps = tf.nn.conv2d(padded, kernel.reshape(shape), 1, "VALID")
     return maps

@@ -152,12 +152,18 @@ def _choose(
         begin: tf.Tensor, chosen: tf.Tensor, count: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         numbers, place = begin + tf.range(BLOCK), tf.maximum(chosen, 0)
-        here, own, scores = (tf.gather(x, numbers, axis=1) for x in (boxes, groups, value))
-        taken, their = (tf.gather(x, place, axis=1, batch_dims=1) for x in (boxes, groups))
-        dropped = tf.reduce_any(
-            _drops(taken, their, here, own, iou_threshold) & (chosen >= 0)[..., tf.newaxis], axis=1
+        block, block_groups, scores = (
+            tf.gather(x, numbers, axis=1) for x in (boxes, groups, value)
         )
-        kept = _keep((scores > 0) & ~dropped, _drops(here, own, here, own, iou_threshold))
+        taken, taken_groups = (tf.gather(x, place, axis=1, batch_dims=1) for x in (boxes, groups))
+        dropped = tf.reduce_any(
+            _drops(taken, taken_groups, block, block_groups, iou_threshold)
+            & (chosen >= 0)[..., tf.newaxis],
+            axis=1,
+        )
+        kept = _keep(
+            (scores > 0) & ~dropped, _drops(block, block_groups, block, block_groups, iou_threshold)
+        )
         slot = tf.where(
             kept, count[:, tf.newaxis] + tf.cumsum(tf.cast(kept, tf.int32), axis=1) - 1, slots
         )

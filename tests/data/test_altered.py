@@ -28,30 +28,35 @@ def source() -> Source:
     return open_splits(small_config().data)["test"].subset(np.array([5, 3, 40]))
 
 
-def test_images_are_altered_by_their_record_and_nothing_else_changes(source: Source) -> None:
-    own = altered(source, brighter, 1)
-    assert len(own) == 3 and own.digest() == source.digest() and own.classes == source.classes
+def test_only_the_images_are_altered_as_a_function_of_image_and_record(source: Source) -> None:
+    changed = altered(source, brighter, 1)
+    assert (
+        len(changed) == 3
+        and changed.digest() == source.digest()
+        and changed.classes == source.classes
+    )
     for index in range(3):
-        before, after = (one.read(tf.constant(index, tf.int64)) for one in (source, own))
+        before, after = (one.read(tf.constant(index, tf.int64)) for one in (source, changed))
         expected = brighter(before["image"].numpy(), int(source.records[index]))
         np.testing.assert_array_equal(after["image"], expected)
         assert after["label"] == before["label"]
 
 
-def test_a_subset_has_the_same_images(source: Source) -> None:
-    own = altered(source, brighter, 1)
-    some = own.subset(np.array([2, 0]))
+def test_a_subset_of_an_altered_source_has_the_same_images(source: Source) -> None:
+    changed = altered(source, brighter, 1)
+    some = changed.subset(np.array([2, 0]))
     np.testing.assert_array_equal(
-        some.read(tf.constant(0, tf.int64))["image"], own.read(tf.constant(2, tf.int64))["image"]
+        some.read(tf.constant(0, tf.int64))["image"],
+        changed.read(tf.constant(2, tf.int64))["image"],
     )
 
 
 def test_evaluation_and_artifacts_get_the_altered_images(source: Source) -> None:
-    config, own = small_config("train.batch_size=3"), altered(source, brighter, 1)
-    [batch] = evaluation_batches(own, config, encode, None, 3)
-    [encoded] = encoded_batches(own, config, encode, 3)
+    config, changed = small_config("train.batch_size=3"), altered(source, brighter, 1)
+    [batch] = evaluation_batches(changed, config, encode, None, 3)
+    [encoded] = encoded_batches(changed, config, encode, 3)
     for index in range(3):
-        image = own.read(tf.constant(index, tf.int64))["image"]
+        image = changed.read(tf.constant(index, tf.int64))["image"]
         np.testing.assert_array_equal(tf.io.decode_png(encoded["bytes"][index]), image)
     np.testing.assert_array_equal(batch["targets"]["label"], encoded["targets"]["label"])
     [plain] = evaluation_batches(source, config, encode, None, 3)
@@ -69,8 +74,8 @@ def test_annotations_of_rotated_photos_are_upright_as_the_image(tmp_path: Path) 
     (tmp_path / "labels" / "a.txt").write_text(f"0 {30 / 40} {8 / 24} {12 / 40} {8 / 24}")
     plain = yolo(Yolo(kind="yolo", path=str(tmp_path), classes=("x",)))["all"]
     first = tf.constant(0, tf.int64)
-    own = altered(plain, lambda image, record: image, 3)
-    example = tf.function(own.read)(first)
+    unchanged = altered(plain, lambda image, record: image, 3)
+    example = tf.function(unchanged.read)(first)
     extent = tf.shape(example["image"])[:2]
     assert extent.numpy().tolist() == [40, 24]
     expected = upright(plain.read(first), lambda: extent)["boxes"]

@@ -51,22 +51,22 @@ def test_every_epoch_is_a_permutation_for_any_block_size(examples: int, block: i
         assert sorted(epoch) == list(range(examples))
 
 
-def test_neighbors_stay_together_and_blocks_differ_from_epoch_to_epoch() -> None:
+def test_neighbors_stay_together_and_each_epoch_has_different_blocks() -> None:
     examples, block = 1_003, 8
     seen = set()
     for epoch in epochs(examples, block, 6):
         steps = np.diff(epoch) % examples
-        # Within a block, each number is followed by the next one.
+        # Within a block, each number is followed by the next number.
         ends = np.flatnonzero(steps != 1)
         assert (ends % block == block - 1).all() and len(ends) > examples / block * 0.9
         blocks = epoch[: examples // block * block].reshape(-1, block)
-        seen |= {frozenset(own) for own in blocks.tolist()}
+        seen |= {frozenset(each) for each in blocks.tolist()}
         # The blocks are far from sorted.
         assert abs(np.corrcoef(blocks[:, 0], np.arange(len(blocks)))[0, 1]) < 0.3
     assert len(seen) > 4 * (examples // block)
 
 
-def test_batches_cut_one_endless_order() -> None:
+def test_batches_are_consecutive_parts_of_one_infinite_order() -> None:
     def joined(batch_size: int) -> np.ndarray:
         return np.concatenate(
             [
@@ -80,7 +80,7 @@ def test_batches_cut_one_endless_order() -> None:
     np.testing.assert_array_equal(joined(6), joined(10))
 
 
-def test_a_fixed_order_is_one_permutation_in_parts() -> None:
+def test_parts_of_a_fixed_order_form_one_permutation() -> None:
     whole = fixed_order(1_000, 0, 1_000)
     assert sorted(whole) == list(range(1_000))
     np.testing.assert_array_equal(whole[300:450], fixed_order(1_000, 300, 450))
@@ -104,7 +104,7 @@ def mixed(count: int, block: int) -> tuple[Source, list[np.ndarray]]:
     )
 
 
-def test_blocks_are_neighboring_records_in_any_order_of_examples() -> None:
+def test_blocks_are_neighboring_records_even_if_examples_are_in_another_order() -> None:
     source, _ = mixed(100, 5)
     index, epoch = batch_examples(source, tf.constant(0, tf.int64), seed=0, batch_size=100)
     assert sorted(index.numpy()) == list(range(100)) and not epoch.numpy().any()
@@ -112,7 +112,7 @@ def test_blocks_are_neighboring_records_in_any_order_of_examples() -> None:
     assert ((np.diff(records, axis=1) % 100) == 1).all()
 
 
-def test_a_stream_announces_the_examples_it_reads_within_the_limit() -> None:
+def test_a_stream_announces_the_examples_that_it_reads() -> None:
     source, announced = mixed(60, 4)
     config = small_config("train.batch_size=8", "prepare.size=[8, 8]")
     batches = training_batches(source, config, encode, None, first_step=3, last_step=6)
@@ -135,7 +135,7 @@ def test_packed_data_read_ahead_trains_on_the_same_examples(
     order = dataclasses.replace(
         plain, ahead=ReadAhead(keys["block"], keys["ahead"], lambda records: None)
     )
-    # The plain source in the order of the packed one's records.
+    # The plain source in the order of the packed source's records.
     [first, second] = (
         list(
             training_batches(
@@ -153,7 +153,7 @@ def test_packed_data_read_ahead_trains_on_the_same_examples(
             assert plain.read(tf.constant(index, tf.int64))["label"] == label
 
 
-def test_neighbors_are_read_by_one_request_and_what_fails_is_read_alone(
+def test_neighbors_are_read_by_one_request_and_records_of_a_failed_request_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     requests: list[tuple[str, int, int]] = []
@@ -171,7 +171,8 @@ def test_neighbors_are_read_by_one_request_and_what_fails_is_read_alone(
     ranges = np.stack([np.arange(10), np.arange(10) + 1], axis=1)
     checksums = np.array([zlib.crc32(bytes([n % 10])) for n in range(20)], np.uint32)
     reader = Shards(["a", "b"], [ranges, ranges], checksums, {3: "was missing"}, 20)
-    # A gap of two records, between 1 and 4, is read too; one of three, between 4 and 8, isn't.
+    # A gap of two records, between 1 and 4, is read, too. A gap of three records, between 4 and 8,
+    # isn't.
     reader.announce(np.array([8, 12, 9, 10, 11, 4, 1]))
     assert [reader.read(record) for record in (4, 12, 9)] == [b"\4", b"\2", b"\x09"]
     assert sorted(requests) == [("a", 1, 5), ("a", 8, 10), ("b", 0, 3)]

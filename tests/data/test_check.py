@@ -57,7 +57,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_a_sound_data_set_is_clean_and_counted(photos: Path) -> None:
+def test_a_data_set_without_faults_is_clean_and_its_images_are_counted(photos: Path) -> None:
     result = check(opened(photos), 3)
     assert result["clean"]
     assert not result["broken"] + result["leaks"] + result["contradictions"] + result["repeated"]
@@ -92,7 +92,7 @@ def test_every_broken_file_is_named_once_with_its_reason(tmp_path: Path) -> None
     assert result["splits"]["all"]["kinds"] == {"PNG RGB": 1}
 
 
-def test_what_is_only_broken_has_no_sizes(tmp_path: Path) -> None:
+def test_a_split_of_broken_files_has_no_sizes(tmp_path: Path) -> None:
     write_classes(tmp_path, {"a": [b"", b""], "b": [b"x"]})
     result = check(opened(tmp_path), 3)
     assert result["splits"]["all"]["sizes"] == {} and len(result["broken"]) == 3
@@ -105,8 +105,8 @@ def test_duplicates_are_those_that_a_comparison_of_all_pairs_finds(tmp_path: Pat
     contents = [png(seed) for seed in range(12)]
     placed: dict[tuple[str, str, str], bytes] = {}
     for split, name in product(("train", "test"), "ab"):
-        own = [contents[n] for n in random.integers(0, len(contents), 6)]
-        for file, content in zip(write_classes(tmp_path / split, {name: own}), own):
+        chosen = [contents[n] for n in random.integers(0, len(contents), 6)]
+        for file, content in zip(write_classes(tmp_path / split, {name: chosen}), chosen):
             placed[split, name, str(file)] = content
     result = check(opened(tmp_path), 3)
     expected: dict[str, set[frozenset[str]]] = {
@@ -137,7 +137,7 @@ def test_duplicates_are_those_that_a_comparison_of_all_pairs_finds(tmp_path: Pat
 
 
 def arrays(images: np.ndarray, labels: list[int]) -> Source:
-    """Images uint8 [N, H, W, C] of two classes, as a source that holds arrays."""
+    """Return a source of arrays of two classes, from images uint8 [N, H, W, C]."""
     held = in_memory(images)
 
     def read(record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -161,7 +161,8 @@ def test_leaks_and_contradictions_are_faults_and_repetitions_are_not(
 ) -> None:
     different = noise(4 * 3, 3, 1).reshape(4, 3, 3, 1)
     sources = [
-        arrays(different[own], ["xy".index(name) for name in names]) for own, names in (train, test)
+        arrays(different[each], ["xy".index(name) for name in names])
+        for each, names in (train, test)
     ]
     result = check(dict(zip(("train", "test"), sources)), 1)
     assert {kind for kind in ("leaks", "contradictions", "repeated") if result[kind]} == faults
@@ -183,7 +184,9 @@ def test_arrays_are_compared_by_shape_and_pixels() -> None:
     assert result["clean"] and result["splits"]["train"]["kinds"] == {"array gray": 3}
 
 
-def test_imbalance_is_the_largest_class_over_the_smallest_that_has_images(tmp_path: Path) -> None:
+def test_imbalance_is_the_size_of_the_largest_class_over_the_smallest_nonempty_class(
+    tmp_path: Path,
+) -> None:
     write_classes(
         tmp_path / "train",
         {"a": [png(n) for n in range(12)], "b": [png(20)], "c": [png(30), png(31)]},
@@ -202,7 +205,7 @@ def test_imbalance_is_the_largest_class_over_the_smallest_that_has_images(tmp_pa
     assert "  class 'c' has no image here" in lines
 
 
-def test_the_first_few_of_many_are_printed_and_all_are_written(tmp_path: Path) -> None:
+def test_a_few_findings_are_printed_and_all_are_written(tmp_path: Path) -> None:
     write_classes(tmp_path / "photos", {"a": [b""] * 20, "b": [png(1), png(1)]})
     result = check(opened(tmp_path / "photos"), 3)
     lines = summary(result)
@@ -229,14 +232,14 @@ def test_a_name_that_is_not_utf_8_can_be_printed_and_written(tmp_path: Path) -> 
     assert json.loads((tmp_path / "broken.jsonl").read_text())["record"].endswith("b\udcff.jpg")
 
 
-def test_the_watch_hears_of_every_example_at_last() -> None:
-    heard: list[tuple[int, int]] = []
+def test_the_last_call_of_the_callback_has_the_number_of_all_examples() -> None:
+    calls: list[tuple[int, int]] = []
     check(
         {"all": digits(Digits(kind="digits"))["all"].subset(np.arange(100))},
         1,
-        lambda done, examples: heard.append((done, examples)),
+        lambda done, examples: calls.append((done, examples)),
     )
-    assert heard[-1] == (100, 100) and heard == sorted(heard)
+    assert calls[-1] == (100, 100) and calls == sorted(calls)
 
 
 def sheet_config(*overrides: str) -> Config:
@@ -373,9 +376,7 @@ def test_the_command_exits_with_1_when_something_is_wrong_and_changes_no_file(
     assert {file: file.read_bytes() for file in photos.rglob("*.jpg")} == before
 
 
-def test_the_command_takes_no_folder_that_holds_something_else(
-    cvpipe: Cvpipe, tmp_path: Path
-) -> None:
+def test_the_command_refuses_a_folder_with_other_content(cvpipe: Cvpipe, tmp_path: Path) -> None:
     (tmp_path / "report.md").write_text("mine")
     code, out, err = cvpipe(
         "data", "check", ROOT / "pipelines" / "classification" / "digits.yaml", "--to", tmp_path

@@ -85,7 +85,7 @@ def test_pixels_of_scenes_are_those_of_their_masks() -> None:
     assert any("times the pixels of the smallest" in line for line in summary(result))
 
 
-def test_a_mask_of_another_size_makes_its_image_a_broken_one(tmp_path: Path) -> None:
+def test_a_mask_of_another_size_makes_its_image_broken(tmp_path: Path) -> None:
     drawn = [mask([0, 1, 2]), mask([0, 1, 2]), mask([2, 1, 0])]
     photos = [encode(noise(1, 3, seed=n), "PNG") for n in range(2)] + [encode(noise(2, 3), "PNG")]
     result = check(opened(tmp_path, drawn, photos), 3)

@@ -1,4 +1,4 @@
-"""Guards decoding of a crop alone: pixels and errors are those of cropping the whole image."""
+"""Guards decoding of only a crop: the result equals a crop of the whole decoded image."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def both_ways(
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", WITHOUT_SHARED_CHROMA)
-def test_the_pixels_are_those_of_the_whole_image_to_the_bit(name: str, channels: int) -> None:
+def test_the_pixels_equal_a_crop_of_the_whole_image_exactly(name: str, channels: int) -> None:
     alone, whole = both_ways(WITHOUT_SHARED_CHROMA[name], channels=channels)
     assert alone.dtype == np.float32
     np.testing.assert_array_equal(alone, whole)
@@ -108,12 +108,14 @@ def test_the_pixels_are_those_of_the_whole_image_to_the_bit(name: str, channels:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", DECODED_WHOLE)
-def test_what_no_window_can_be_decoded_of_is_decoded_whole(name: str, channels: int) -> None:
+def test_a_file_whose_window_cannot_be_decoded_alone_is_decoded_whole(
+    name: str, channels: int
+) -> None:
     np.testing.assert_array_equal(*both_ways(DECODED_WHOLE[name], channels=channels))
 
 
 @pytest.mark.parametrize("subsampling", [1, 2])
-def test_where_pixels_share_chroma_only_the_first_and_last_columns_differ(subsampling: int) -> None:
+def test_if_pixels_share_chroma_only_the_first_and_last_columns_differ(subsampling: int) -> None:
     file = encode(PHOTO, "JPEG", subsampling=subsampling, quality=90)
     # Crops that need no resizing, so that their columns are columns of the image.
     op = RandomResizedCrop(
@@ -127,7 +129,9 @@ def test_where_pixels_share_chroma_only_the_first_and_last_columns_differ(subsam
 
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("reduction", [8, *soaked(2, 4)])
-def test_a_reduced_crop_looks_like_the_whole_one(reduction: int, orientation: int) -> None:
+def test_a_crop_decoded_at_a_reduced_size_looks_like_the_full_crop(
+    reduction: int, orientation: int
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     size = (301 // 2 // reduction, 257 // 2 // reduction)
@@ -138,7 +142,7 @@ def test_a_reduced_crop_looks_like_the_whole_one(reduction: int, orientation: in
     assert abs(alone - whole).mean() < 2.5 and abs(alone - whole).max() < 16
 
 
-def test_a_crop_is_reduced_only_while_it_has_the_pixels_that_are_seen() -> None:
+def test_a_crop_is_reduced_only_if_it_keeps_enough_pixels() -> None:
     # One pixel less than twice the size in one direction, so the crop isn't reduced.
     op = RandomResizedCrop(op="random_resized_crop", area=(1.0, 1.0), aspect=(80 / 79,) * 2)
     file = encode(noise(79, 80), "JPEG", subsampling=0)
@@ -190,7 +194,6 @@ def test_a_bad_file_fails_wherever_its_crop_is(channels: int) -> None:
 
 
 # -- in the stream
-# ------------------------------------------------------------------------------------------
 
 
 def write_photos(path: Path) -> list[Path]:
@@ -224,7 +227,7 @@ def batch_of(path: Path, *augment: str, quarantine: bool = False) -> tuple[dict[
     return tf.nest.map_structure(lambda values: values[order], batch), len(bad)
 
 
-def test_operations_after_the_crop_draw_the_same_numbers_as_after_any_crop(tmp_path: Path) -> None:
+def test_operations_after_the_crop_draw_the_usual_random_numbers(tmp_path: Path) -> None:
     write_photos(tmp_path)
     crop, jitter = "{op: random_resized_crop}", "{op: color_jitter, brightness: 0.5}"
     cropped, flipped = (
@@ -236,7 +239,7 @@ def test_operations_after_the_crop_draw_the_same_numbers_as_after_any_crop(tmp_p
     assert np.logical_xor(mirrored, same).all() and any(mirrored) and any(same)
 
 
-def test_the_stream_shows_the_crops_of_the_decoded_images(tmp_path: Path) -> None:
+def test_the_stream_yields_the_crops_of_the_decoded_images(tmp_path: Path) -> None:
     files = write_photos(tmp_path)
     shown, _ = batch_of(tmp_path, "{op: random_resized_crop}")
     for index, file in enumerate(files):

@@ -127,7 +127,7 @@ def test_lossless_files_have_the_pixels_that_pil_finds(
 
 
 @pytest.mark.parametrize("name", LOSSY)
-def test_lossy_files_have_the_pixels_that_pil_finds_to_rounding(
+def test_lossy_files_have_the_pixels_that_pil_finds_except_for_rounding(
     name: str, channels: int, in_graph: dict[str, np.ndarray]
 ) -> None:
     expected = by_pil(LOSSY[name], channels)
@@ -176,12 +176,12 @@ def test_the_same_pixels_have_the_same_gray_in_every_format() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_is_no_valid_image_is_refused(name: str, channels: int) -> None:
+def test_a_file_that_is_not_a_valid_image_is_refused(name: str, channels: int) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         eagerly(BAD[name], channels)
 
 
-def test_a_file_that_is_no_valid_image_is_refused_in_a_graph(channels: int) -> None:
+def test_a_file_that_is_not_a_valid_image_is_refused_in_a_graph(channels: int) -> None:
     decoded = tf.data.Dataset.from_tensor_slices(list(BAD.values())).map(
         lambda encoded: decode_image(encoded, channels)
     )
@@ -209,9 +209,9 @@ NARROW = {
 
 
 @pytest.mark.parametrize("name", NARROW)
-def test_a_bmp_of_other_pixels_is_refused_by_name(name: str, channels: int) -> None:
-    encoded, said = NARROW[name]
-    with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+def test_the_error_of_an_unsupported_bmp_names_its_kind(name: str, channels: int) -> None:
+    encoded, message = NARROW[name]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         eagerly(encoded, channels)
 
 
@@ -225,7 +225,9 @@ def test_a_header_that_claims_too_many_pixels_is_refused_for_that(name: str) -> 
 
 
 @pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
-def test_every_header_is_read_to_the_pixel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exact_size_is_read_from_every_header(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoded = {**LOSSLESS, **LOSSY}[name]
     height, width, _ = by_pil(encoded, 3).shape
     monkeypatch.setattr(header, "MAX_PIXELS", height * width)
@@ -259,7 +261,7 @@ def test_a_file_with_too_many_bytes_is_refused_before_its_header_is_read(
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (-5, 5), (2**31 - 1, 2**31 - 1), (5, -(2**31))])
-def test_sizes_that_make_no_sense_are_refused(size: tuple[int, int]) -> None:
+def test_impossible_sizes_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="the header says"):
         eagerly(claiming(LOSSLESS["BMP"], *size), 3)
 

@@ -1,4 +1,4 @@
-"""Guards public data sets: fetched from a repository at one commit, whole and unchanged, or not at
+"""Guards public data sets: they are fetched from one commit of a repository, completely or not at
 all.
 """
 
@@ -33,8 +33,8 @@ def git(folder: Path, *words: str) -> str:
 
 
 def committed(folder: Path) -> str:
-    """Make a folder a repository of two commits, the second changing each file; return the
-    first.
+    """Turn a folder into a repository of two commits, the second of which changes each file; return
+    the first.
     """
     git(folder, "init", "--quiet")
     git(folder, "config", "uploadpack.allowFilter", "true")
@@ -48,7 +48,7 @@ def committed(folder: Path) -> str:
 
 
 def upstream(known: PublicSet, folder: Path) -> str:
-    """Make a repository with files at the paths of a data set's; return its first commit."""
+    """Make a repository with files at the paths of a data set; return its first commit."""
     for path in [*known.paths, "elsewhere/unused.bin"]:
         file = folder / path
         file = file if file.suffix or file.name == "LICENSE" else file / "images/1.jpg"
@@ -104,7 +104,7 @@ def expected_files(known: PublicSet, folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_a_data_set_is_the_files_of_one_commit_in_its_folder(
+def test_a_data_set_consists_of_the_files_of_one_commit(
     name: str, place: Path, tmp_path: Path, listed: Callable[..., PublicSet]
 ) -> None:
     commit = upstream(PUBLIC_SETS[name], tmp_path / "upstream")
@@ -175,7 +175,7 @@ def fetched_digest(name: str) -> str:
 
 
 @pytest.mark.parametrize("step", ["_check_out", "digest", "copy"])
-def test_an_interrupted_copy_is_made_anew(
+def test_an_interrupted_copy_is_repeated(
     step: str, bccd: PublicSet, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*arguments: object) -> None:
@@ -230,7 +230,7 @@ def test_a_repository_that_git_cannot_reach_is_an_error(
     assert "/nowhere/at/all" in capfd.readouterr().err and not any(place.iterdir())
 
 
-def test_a_checksum_is_what_the_shell_commands_of_its_description_print(tmp_path: Path) -> None:
+def test_a_checksum_is_the_output_of_the_documented_shell_commands(tmp_path: Path) -> None:
     for name in ("b", "a/x y", "a.txt", "é"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -242,12 +242,12 @@ def test_a_checksum_is_what_the_shell_commands_of_its_description_print(tmp_path
     assert done.stdout.split()[0] == digest(tmp_path)
 
 
-def test_an_unknown_name_is_an_error_with_the_nearest() -> None:
+def test_the_error_of_an_unknown_name_suggests_a_similar_name() -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'bccd'\? known: fashion-mnist, "):
         fetch("bcd")
 
 
-def test_the_command_lists_data_sets_and_names_the_place_of_one(
+def test_the_command_lists_data_sets_and_prints_the_path_of_a_fetched_one(
     bccd: PublicSet, place: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
     code, out, _ = cvpipe("data", "fetch")
@@ -267,7 +267,7 @@ def test_the_error_about_an_absent_data_set_says_how_to_fetch_it(
         open_files(path)
 
 
-def test_paths_below_data_are_looked_for_in_the_folder_that_the_variable_names(
+def test_paths_below_data_are_searched_in_the_folder_of_the_environment_variable(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Guards the guards against errors: an error loses its own element, and no other."""
+"""Guards the handling of errors in data sets: an error loses only the element that causes it."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def expected(numbers: list[int]) -> tuple[list[list[int]], list[int], list[bool]
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 4])
-def test_in_a_batch_every_pattern_of_errors_is_answered(length: int) -> None:
+def test_every_pattern_of_errors_in_a_batch_is_handled(length: int) -> None:
     for numbers in itertools.product([3, 4, 5], repeat=length):
-        (tens, own), good = load_each(tf.constant(numbers, tf.int64, [length]))
+        (tens, ones), good = load_each(tf.constant(numbers, tf.int64, [length]))
         wide, single, are_good = expected(list(numbers))
         assert tens.numpy().tolist() == wide and tens.shape == (length, 2)
-        assert own.numpy().tolist() == single and good.numpy().tolist() == are_good
+        assert ones.numpy().tolist() == single and good.numpy().tolist() == are_good
 
 
-def test_a_batch_without_errors_is_as_it_was_loaded_alone() -> None:
+def test_a_batch_without_errors_is_unchanged() -> None:
     numbers = [3, 6, 9, 12] * 8
     (tens, _), good = load_each(tf.constant(numbers, tf.int64))
     assert good.numpy().all()
@@ -54,14 +54,14 @@ def test_in_a_stream_every_example_keeps_its_place(numbers: list[int], parallel:
     assert [int(number) for number, _, _ in found] == numbers
     wide, single, are_good = expected(numbers)
     assert [tens.tolist() for _, (tens, _), _ in found] == wide
-    assert [int(own) for _, (_, own), _ in found] == single
+    assert [int(each) for _, (_, each), _ in found] == single
     assert [bool(good) for _, _, good in found] == are_good
 
 
-def test_alone_an_error_gives_zeros_of_the_right_shapes() -> None:
+def test_an_error_of_a_single_element_gives_zeros_of_the_right_shapes() -> None:
     guarded = tf.function(lambda number: or_zeros(load, number), autograph=False)
     for number in (3, 4):
-        (tens, own), good = guarded(tf.constant(number, tf.int64))
+        (tens, ones), good = guarded(tf.constant(number, tf.int64))
         wide, single, are_good = expected([number])
-        assert [tens.numpy().tolist()] == wide and [int(own)] == single
+        assert [tens.numpy().tolist()] == wide and [int(ones)] == single
         assert [bool(good)] == are_good

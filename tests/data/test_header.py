@@ -39,7 +39,7 @@ def test_the_upright_extent_is_that_of_the_decoded_image(kind: str, orientation:
     assert upright_extent(encoded).numpy().tolist() == [*decode_image(encoded, 3).shape[:2]]
 
 
-def test_pixels_that_are_missing_dont_hide_the_size() -> None:
+def test_the_size_is_read_even_if_pixels_are_missing() -> None:
     encoded = FILES["PNG"][:60]
     assert upright_extent(tf.constant(encoded)).numpy().tolist() == [5, 7]
     with pytest.raises(tf.errors.InvalidArgumentError):

@@ -41,7 +41,7 @@ def names(config: Config, split: str) -> set[str]:
     return set(open_splits(config.data)[split].names())
 
 
-def test_added_images_push_some_out_of_training_which_are_counted_and_named(
+def test_training_images_that_move_into_the_test_split_are_counted_and_named(
     config: Config, tmp_path: Path
 ) -> None:
     known, trained = known_of(config), names(config, "train")
@@ -57,7 +57,9 @@ def test_added_images_push_some_out_of_training_which_are_counted_and_named(
     assert "--set data.test=SHARE" in str(error.value)
 
 
-def test_holding_out_less_leaves_out_what_was_trained_on(config: Config, tmp_path: Path) -> None:
+def test_a_smaller_test_share_can_exclude_all_training_images(
+    config: Config, tmp_path: Path
+) -> None:
     known, trained = known_of(config), names(config, "train")
     photos(tmp_path / "photos", 60, first=40)
     shares = [0.2, 0.15, 0.1, 0.05]
@@ -79,7 +81,7 @@ def test_images_added_to_a_separate_split_are_scored(
     assert "images or annotations of the test split changed" in caplog.text
 
 
-def test_removed_images_leave_the_others_to_be_scored(config: Config, tmp_path: Path) -> None:
+def test_after_images_were_removed_the_others_are_scored(config: Config, tmp_path: Path) -> None:
     known = known_of(config)
     for name in sorted(names(config, "train"))[:2]:
         (tmp_path / "photos" / name).unlink()
@@ -105,7 +107,7 @@ def test_images_that_changed_their_class_are_refused(config: Config, tmp_path: P
         open_split(config, "test", known)
 
 
-def test_the_training_split_and_answers_that_are_only_compared_are_never_refused(
+def test_the_training_split_and_unscored_splits_are_never_refused(
     config: Config, tmp_path: Path
 ) -> None:
     known = known_of(config)
@@ -122,7 +124,7 @@ def test_the_same_data_elsewhere_is_known(config: Config, tmp_path: Path) -> Non
     assert open_split(moved, "test", known).digest() == known["digests"]["test"]
 
 
-def test_each_example_has_a_fingerprint_of_its_own(config: Config) -> None:
+def test_each_example_has_a_distinct_digest(config: Config) -> None:
     train = open_splits(config.data)["train"]
     assert train.digests.dtype == np.uint64 and len(set(train.digests.tolist())) == len(train)
     some = train.subset(np.array([5, 2]))

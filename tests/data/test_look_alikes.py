@@ -61,7 +61,7 @@ def thumbnail(photo: Photo) -> np.ndarray:
     return np.asarray(photo.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def test_copies_are_found_among_many_and_nothing_else_is() -> None:
+def test_copies_are_found_among_many_images_and_nothing_else_is() -> None:
     photos = [cloudy(seed) for seed in range(60)]
     copies = [copy(photos[n]) for n, copy in enumerate(COPIES)]
     thumbnails = np.stack([thumbnail(photo) for photo in (*photos, *copies)])
@@ -106,11 +106,11 @@ def test_a_check_shows_copies_across_splits_and_odd_images(photos: Path, tmp_pat
     assert result["clean"]
     assert all(pair["across_splits"] for pair in result["near_duplicates"])
     pairs = [
-        {Path(own["record"]).stem for own in one["records"]} for one in result["near_duplicates"]
+        {Path(each["record"]).stem for each in one["records"]} for one in result["near_duplicates"]
     ]
     assert sorted(map(sorted, pairs)) == [[f"{n}", f"copy-{n}"] for n in range(4)]
     odd = {
-        kind: [Path(own["record"]).stem for own in found] for kind, found in result["odd"].items()
+        kind: [Path(each["record"]).stem for each in found] for kind, found in result["odd"].items()
     }
     assert odd == {
         "dark": ["dark"],
@@ -125,7 +125,7 @@ def test_a_check_shows_copies_across_splits_and_odd_images(photos: Path, tmp_pat
     assert "copy-3.png (test, a)" in page
 
 
-def test_of_the_digits_only_two_fours_of_one_hand_are_near_duplicates() -> None:
+def test_only_two_of_the_digits_are_near_duplicates() -> None:
     # Inspected by eye: the two images have the same strokes, one pixel apart.
     seen: list[tuple[int, int]] = []
     result = check(
@@ -135,7 +135,7 @@ def test_of_the_digits_only_two_fours_of_one_hand_are_near_duplicates() -> None:
     )
     done, total = zip(*seen, strict=True)
     assert sorted(set(done)) == list(done) and set(total) == {done[-1]}
-    pairs = [[own["record"] for own in pair["records"]] for pair in result["near_duplicates"]]
+    pairs = [[each["record"] for each in pair["records"]] for pair in result["near_duplicates"]]
     assert pairs == [["digits[198]", "digits[238]"]]
 
 
@@ -144,11 +144,11 @@ def test_of_the_digits_only_two_fours_of_one_hand_are_near_duplicates() -> None:
 def test_planted_copies_of_photos_are_all_found(name: str, public_data: FindData) -> None:
     random = np.random.default_rng(0)
     with zipfile.ZipFile(public_data(name)) as archive:
-        names = [own for own in sorted(archive.namelist()) if own.endswith((".jpg", ".jpeg"))]
+        names = [each for each in sorted(archive.namelist()) if each.endswith((".jpg", ".jpeg"))]
         chosen = random.permutation(len(names))[:160]
         photos = [Image.open(io.BytesIO(archive.read(names[n]))).convert("RGB") for n in chosen]
     copies = [(n, copy(photos[n])) for n in range(80) for copy in COPIES]
-    thumbnails = np.stack([thumbnail(own) for own in (*photos, *(copy for _, copy in copies))])
+    thumbnails = np.stack([thumbnail(each) for each in (*photos, *(copy for _, copy in copies))])
     for start in range(len(COPIES)):
         kept = np.concatenate([np.arange(160), np.arange(160 + start, len(thumbnails), 4)])
         found = near_duplicates(thumbnails, kept)

@@ -1,4 +1,4 @@
-"""Guards the order of examples: permutations that depend on (seed, step) alone."""
+"""Guards the order of examples: permutations that depend only on (seed, step)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_batch_may_hold_several_epochs_of_any_length() -> None:
             assert sorted(epoch) == list(range(examples)), examples
 
 
-def test_the_batch_size_cuts_one_endless_order() -> None:
+def test_batches_of_any_size_are_parts_of_one_infinite_order() -> None:
     np.testing.assert_array_equal(order(20, 4, 0, 15)[0].ravel(), order(20, 6, 0, 10)[0].ravel())
 
 
@@ -57,7 +57,7 @@ def test_seeds_differ() -> None:
 
 
 @pytest.mark.parametrize("first", [1, 7, 19])
-def test_a_step_has_the_same_batch_wherever_the_range_starts(first: int) -> None:
+def test_a_batch_does_not_depend_on_the_first_step_of_the_range(first: int) -> None:
     for whole, rest in zip(order(11, 4, 0, 20), order(11, 4, first, 20)):
         np.testing.assert_array_equal(whole[first:], rest)
 
@@ -70,7 +70,7 @@ def test_eager_and_graph_agree() -> None:
 
 
 @pytest.mark.parametrize("examples", [3, *soaked(2, 10)])
-def test_every_example_is_as_often_at_every_position(examples: int) -> None:
+def test_every_example_is_equally_often_at_every_position(examples: int) -> None:
     epochs = 600
     index, _ = batch_order(
         tf.constant(0, tf.int64), seed=0, examples=examples, batch_size=epochs * examples
@@ -102,7 +102,7 @@ def test_successive_examples_are_independent() -> None:
     assert abs(chi_square - 255) < 5 * np.sqrt(2 * 255)
 
 
-def test_a_million_examples_need_no_table() -> None:
+def test_a_million_examples_are_ordered_without_duplicates() -> None:
     index, epoch = batch_order(
         tf.constant(10**6, tf.int64), seed=0, examples=1_281_167, batch_size=256
     )
@@ -111,7 +111,7 @@ def test_a_million_examples_need_no_table() -> None:
     assert set(epoch.numpy()) == {256 * 10**6 // 1_281_167}
 
 
-def test_every_example_of_every_epoch_has_its_own_randomness() -> None:
+def test_every_example_of_every_epoch_has_different_seeds() -> None:
     epochs, indices = (
         tf.constant(grid.ravel(), tf.int64) for grid in np.meshgrid(np.arange(20), np.arange(50))
     )
@@ -123,7 +123,7 @@ def test_every_example_of_every_epoch_has_its_own_randomness() -> None:
     assert len(set(keys)) == 3 * 20 * 50 * 3
 
 
-def test_keys_stay_apart_up_to_the_limits_they_promise() -> None:
+def test_keys_differ_up_to_the_documented_limits() -> None:
     largest = example_seed(
         2**31 - 1, tf.constant(2**32 - 1, tf.int64), tf.constant(2**56 - 1, tf.int64)
     ).numpy()

@@ -1,4 +1,4 @@
-"""Guards Exif orientation: photos are rotated as by Pillow, and odd headers do no harm."""
+"""Guards Exif orientation: photos are rotated as by Pillow, and invalid headers are ignored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def photo(orientation: int | None, **options: object) -> bytes:
     exif = Image.Exif()
     if orientation is not None:
         exif[ORIENTATION] = orientation
-    exif[0x010E] = "a description that lies before it"
+    exif[0x010E] = "an entry before the orientation"
     Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0, exif=exif, **options)
     return file.getvalue()
 
@@ -52,7 +52,7 @@ def in_other_byte_order(jpeg: bytes) -> bytes:
 
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_is_turned_as_pillow_does(orientation: int, graph: bool) -> None:
+def test_every_orientation_is_rotated_as_by_pillow(orientation: int, graph: bool) -> None:
     encoded = photo(orientation)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))))
     if graph:
@@ -82,7 +82,7 @@ def test_boxes_turn_with_their_image(orientation: int, graph: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
-def test_other_formats_are_not_rotated(kind: str) -> None:
+def test_files_without_exif_are_not_rotated(kind: str) -> None:
     assert int(stored_orientation(tf.constant(encode(noise(4, 4), kind)))) == 1
 
 
@@ -93,7 +93,7 @@ def test_both_byte_orders_are_understood(orientation: int) -> None:
     assert int(exif_orientation(tf.constant(encoded))) == orientation
 
 
-def test_other_segments_before_it_are_passed_over() -> None:
+def test_other_segments_before_exif_are_skipped() -> None:
     encoded = photo(6)
     xmp = b"http://ns.adobe.com/xap/1.0/\0<x/>"
     segment = b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp
@@ -158,7 +158,7 @@ def test_any_integer_type_and_byte_order_is_understood_in_every_format(
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("kind", [2, 5, 7, 12])
-def test_an_orientation_that_is_no_integer_is_ignored(container: str, kind: int) -> None:
+def test_an_orientation_that_is_not_an_integer_is_ignored(container: str, kind: int) -> None:
     name, prefix, options = CONTAINERS[container]
     content = bytearray(tiff(3, 6, "II"))
     content[12:14] = struct.pack("<H", kind)
@@ -168,7 +168,7 @@ def test_an_orientation_that_is_no_integer_is_ignored(container: str, kind: int)
 
 @pytest.mark.parametrize("container", ["PNG", "WebP", "WebP lossy"])
 @pytest.mark.parametrize("orientation", [3, 5, 8])
-def test_other_formats_are_turned_as_pillow_does(container: str, orientation: int) -> None:
+def test_other_formats_are_rotated_as_by_pillow(container: str, orientation: int) -> None:
     name, prefix, options = CONTAINERS[container]
     encoded = encode(noise(6, 9), name, exif=prefix + tiff(3, orientation, "MM"), **options)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))))
@@ -176,7 +176,7 @@ def test_other_formats_are_turned_as_pillow_does(container: str, orientation: in
     assert given.shape == expected.shape and np.abs(given.astype(int) - expected).max() <= 2
 
 
-def test_exif_behind_the_pixels_of_a_png_counts() -> None:
+def test_exif_after_the_pixels_of_a_png_is_read() -> None:
     encoded = encode(noise(3, 5), "PNG")
     with_exif = encoded[:-12] + chunk(b"eXIf", tiff(3, 6, "II")) + encoded[-12:]
     assert int(stored_orientation(tf.constant(with_exif))) == 6

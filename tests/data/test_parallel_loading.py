@@ -141,7 +141,7 @@ def test_two_examples_are_loaded_at_once(name: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("index", [-1, 0, 1, 2, 7])
-def test_choose_takes_the_branch_that_switch_case_takes(index: int) -> None:
+def test_choose_calls_the_same_branch_as_switch_case(index: int) -> None:
     branches = [lambda n=n: tf.constant(n) for n in range(3)]
     in_graph = tf.function(lambda given: choose(given, branches), autograph=False)
     wanted = int(tf.switch_case(tf.constant(index), branches))

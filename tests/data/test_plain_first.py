@@ -1,4 +1,6 @@
-"""Guards batches read unguarded until a bad record: no example is lost or repeated."""
+"""Guards PlainFirst: after the first bad record it continues guarded, without lost or repeated
+examples.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -26,12 +28,12 @@ def never() -> tf.data.Dataset:
     raise AssertionError("guarded though every record can be read")
 
 
-def test_readable_records_are_never_guarded_however_often_they_are_read() -> None:
+def test_readable_records_are_never_guarded_even_if_read_repeatedly() -> None:
     batches = PlainFirst(squares(bad=9, guarded=False), never)
     assert read(batches) == read(batches) == [0, 1, 4, 9, 16, 25]
 
 
-def test_the_batch_of_a_bad_record_and_those_after_it_are_guarded_and_none_is_met_twice() -> None:
+def test_batches_from_that_of_a_bad_record_on_are_guarded_and_none_is_repeated() -> None:
     for bad in range(6):
         made = []
 

@@ -87,7 +87,7 @@ def in_map(image: np.ndarray, options: Prepare) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("resize", RESIZES)
-def test_resizing_is_the_weighted_mean_of_the_pixels_around(
+def test_resized_pixels_are_weighted_means_of_source_pixels(
     resize: str, shape: tuple[int, int]
 ) -> None:
     image, options = noise(*shape), config(resize=resize)
@@ -122,7 +122,7 @@ def test_a_letterbox_shows_everything_between_bars_of_the_mean(
     np.testing.assert_allclose(np.delete(white, [3, 4, 5], 0), gray, atol=1e-6)
 
 
-def test_every_channel_of_a_letterbox_is_filled_with_its_own_mean() -> None:
+def test_a_letterbox_is_filled_with_the_mean_of_each_channel() -> None:
     box = config(size=(4, 8), resize="letterbox", mean=(0.1, 0.2, 0.3), std=(1.0,))
     np.testing.assert_allclose(prepare(noise(4, 4), box)[:, :2], np.zeros([4, 2, 3]), atol=1e-6)
 
@@ -146,7 +146,7 @@ def test_images_of_the_right_size_are_only_normalized(resize: str, channels: int
     np.testing.assert_allclose(prepare(image, options), (image / 255 - 0.4) / 0.3, atol=1e-6)
 
 
-def test_every_channel_has_its_own_mean_and_std() -> None:
+def test_each_channel_is_normalized_by_its_mean_and_std() -> None:
     image, options = noise(8, 10), config(mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
     np.testing.assert_allclose(
         prepare(image, options), (image / 255 - [0.1, 0.2, 0.3]) / [0.5, 1, 2], atol=1e-6
@@ -183,7 +183,9 @@ def test_the_shape_is_fixed_inside_a_graph(resize: str) -> None:
         ((0.0,), (1.0,)),
     ],
 )
-def test_restored_pixels_are_the_pixels(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+def test_restored_pixels_equal_the_original_pixels(
+    mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
     every_value = np.stack([np.arange(256, dtype=np.uint8).reshape(16, 16)] * 3, -1)
     options = config(size=(16, 16), mean=mean, std=std)
     restored = restore_pixels(prepare(every_value, options)[tf.newaxis], options)
@@ -197,14 +199,13 @@ def test_restored_pixels_stay_in_range() -> None:
 
 
 # -- boxes
-# --------------------------------------------------------------------------------------------------
 
 EXTENTS = [*SHAPES, (1, 5_000), (5_000, 1), (480, 640), (10_000_000, 1)]
 
 
 @pytest.mark.parametrize("shape", EXTENTS)
 @pytest.mark.parametrize("resize", RESIZES)
-def test_boxes_come_back_from_the_networks_input(resize: str, shape: tuple[int, int]) -> None:
+def test_restored_boxes_equal_the_original_boxes(resize: str, shape: tuple[int, int]) -> None:
     corners = (
         np.sort(np.random.default_rng(0).uniform(0, 1, (50, 2, 2)), 1)
         .reshape(50, 4)
@@ -239,7 +240,7 @@ def test_a_box_is_placed_where_its_pixels_are(resize: str, shape: tuple[int, int
 
 
 @pytest.mark.parametrize("resize", RESIZES)
-def test_boxes_of_a_batch_of_images_are_placed_as_one_by_one(resize: str) -> None:
+def test_boxes_of_a_batch_are_placed_as_those_of_single_images(resize: str) -> None:
     options, extents = config(resize=resize), np.array([(20, 30), (7, 3), (8, 10)])
     boxes = np.random.default_rng(0).uniform(0, 1, (3, 5, 4)).astype(np.float32)
     for function in (place_boxes, restore_boxes):
@@ -249,7 +250,6 @@ def test_boxes_of_a_batch_of_images_are_placed_as_one_by_one(resize: str) -> Non
 
 
 # -- views
-# --------------------------------------------------------------------------------------------------
 
 
 def views_of(image: np.ndarray, views: str, *sides: int) -> np.ndarray:
@@ -301,7 +301,7 @@ def test_one_center_view_is_an_image_without_views() -> None:
     assert views_of(image, "center", 16, 20).shape == (2, 8, 10, 3)
 
 
-def test_views_need_images_that_hold_the_input() -> None:
+def test_views_must_be_at_least_as_large_as_the_input() -> None:
     with pytest.raises(
         ConfigError,
         match="test_time.sides must be lengths of at least 10, the longer side of prepare.size",

@@ -42,7 +42,7 @@ REASONS = {
     "truncated WebP": DAMAGED.format("WebP"),
     "truncated WebP header": NO_IMAGE,
     "other RIFF": NO_IMAGE,
-    "huge PNG": "the header says 20000 x 20000 pixels; allowed are 1 to 100,000,000 in all",
+    "huge PNG": "the header says 20000 x 20000 pixels, but 1 to 100,000,000 are allowed",
     "GIF": NO_IMAGE,
     "TIFF": NO_IMAGE,
 }
@@ -58,7 +58,7 @@ def test_every_kind_of_bad_file_has_an_expected_reason() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_the_reason_is_a_sentence_for_people(
+def test_the_reason_of_each_kind_of_bad_file_is_logged(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, [file] = make(tmp_path, [BAD[name]])
@@ -115,13 +115,13 @@ def test_a_table_with_bad_files_is_opened_and_each_is_named_when_it_is_read(
     assert quarantine.names == {
         source.name(0): "the file is missing",
         source.name(2): NO_IMAGE,
-        source.name(4): "the header says 20000 x 20000 pixels; allowed are 1 to 100,000,000 in all",
+        source.name(4): "the header says 20000 x 20000 pixels, but 1 to 100,000,000 are allowed",
     }
     with pytest.raises(DataError, match=r"3 of the train split's 5 records can't be read \(60.0%"):
         quarantine.check()
 
 
-def test_a_file_that_became_a_folder_has_a_reason_too(tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_by_a_folder_has_a_reason(tmp_path: Path) -> None:
     source, [file] = make(tmp_path, [JPEG])
     file.unlink()
     file.mkdir()
@@ -130,7 +130,7 @@ def test_a_file_that_became_a_folder_has_a_reason_too(tmp_path: Path) -> None:
     assert quarantine.names[str(file)].startswith("the file can't be read")
 
 
-def test_a_record_readable_at_the_next_try_has_its_own_reason(tmp_path: Path) -> None:
+def test_a_record_that_is_readable_on_the_second_try_has_a_reason(tmp_path: Path) -> None:
     for source in (make(tmp_path, [JPEG])[0], digits(Digits(kind="digits"))["all"]):
         quarantine = Quarantine(source, "train", 1.0)
         quarantine.note(0)
@@ -150,7 +150,7 @@ def test_a_record_is_counted_and_written_once(tmp_path: Path) -> None:
     ]
 
 
-def test_what_was_noted_before_counts_again_only_if_it_is_still_bad_and_is_not_written_twice(
+def test_after_a_restart_a_bad_record_is_counted_again_but_not_written_twice(
     tmp_path: Path,
 ) -> None:
     source, files = make(tmp_path, [b"", b"text", JPEG])
@@ -220,7 +220,7 @@ def test_an_error_without_a_file_names_no_file(tmp_path: Path) -> None:
         quarantine.check()
 
 
-def test_notes_from_many_threads_are_all_kept_whole(tmp_path: Path) -> None:
+def test_concurrent_notes_are_all_written_completely(tmp_path: Path) -> None:
     source, files = make(tmp_path, [b""] * 40)
     file = tmp_path / "quarantine.jsonl"
     quarantine = Quarantine(source, "train", 1.0, file)

@@ -33,7 +33,7 @@ def whitened(images: np.ndarray, found: dict[str, np.ndarray]) -> np.ndarray:
     return (images - found["mean"]).reshape(len(images), -1) @ found["matrix"]
 
 
-def test_channels_get_their_own_mean_and_deviation(images: np.ndarray) -> None:
+def test_each_channel_has_a_mean_and_a_standard_deviation(images: np.ndarray) -> None:
     found = normalization(batches(images, 64), config("channels"))
     np.testing.assert_allclose(found["mean"], images.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(found["scale"], 1 / images.std((0, 1, 2)), rtol=1e-5)
@@ -62,7 +62,7 @@ def test_whitening_leaves_uncorrelated_values_of_variance_one(
     np.testing.assert_allclose(covariance, np.eye(60), atol=2e-2)
 
 
-def test_epsilon_holds_back_what_hardly_varies(images: np.ndarray) -> None:
+def test_epsilon_limits_the_scale_of_components_that_hardly_vary(images: np.ndarray) -> None:
     variances = np.sort(
         np.linalg.eigvalsh(np.cov(images.reshape(200, -1), rowvar=False, bias=True))
     )[::-1]
@@ -72,20 +72,22 @@ def test_epsilon_holds_back_what_hardly_varies(images: np.ndarray) -> None:
     )
 
 
-def test_zca_turns_nothing(images: np.ndarray) -> None:
+def test_the_matrix_of_zca_is_symmetric_and_positive_definite(images: np.ndarray) -> None:
     matrix = normalization([images], config("zca"))["matrix"]
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-5)
     assert (np.linalg.eigvalsh(matrix.astype(np.float64)) > 0).all()
 
 
 @pytest.mark.parametrize("kind", ["channels", "image", "pca", "zca"])
-def test_how_images_come_in_batches_does_not_matter(images: np.ndarray, kind: str) -> None:
+def test_statistics_do_not_depend_on_the_division_into_batches(
+    images: np.ndarray, kind: str
+) -> None:
     whole, parts = (normalization(batches(images, size), config(kind)) for size in (200, 33))
     for name, value in whole.items():
         np.testing.assert_allclose(abs(parts[name]), abs(value), rtol=1e-3, atol=1e-3)
 
 
-def test_colors_have_the_components_of_their_covariance(images: np.ndarray) -> None:
+def test_color_components_are_those_of_the_covariance_matrix(images: np.ndarray) -> None:
     values, vectors = color_components(batches(images, 50))
     covariance = np.cov(images.reshape(-1, 3), rowvar=False, bias=True)
     np.testing.assert_allclose(
@@ -94,7 +96,7 @@ def test_colors_have_the_components_of_their_covariance(images: np.ndarray) -> N
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-6)
 
 
-def test_a_spread_begins_and_ends_with_the_set() -> None:
+def test_evenly_spaced_positions_include_the_first_and_the_last() -> None:
     np.testing.assert_array_equal(evenly_spaced(5, 10), np.arange(5))
     some = evenly_spaced(1000, 10)
     assert len(some) == 10 and some[0] == 0 and some[-1] == 999

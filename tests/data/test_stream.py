@@ -112,7 +112,6 @@ def assert_same(first: Any, second: Any) -> None:
 
 
 # -- training
-# -----------------------------------------------------------------------------------------------
 
 
 def test_batches_have_fixed_shapes(source: Source) -> None:
@@ -136,7 +135,7 @@ def test_every_epoch_shows_every_example_once_with_its_label(source: Source) -> 
     np.testing.assert_array_equal(whole["weight"], np.ones(3 * EXAMPLES))
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_others(source: Source) -> None:
+def test_the_same_seed_gives_the_same_bits_and_another_seed_different_bits(source: Source) -> None:
     first, again, other = (
         joined(train(source, pipeline(f"train.batch_size={EXAMPLES}", f"seed={seed}"), last=1))
         for seed in (5, 5, 6)
@@ -152,12 +151,12 @@ def test_an_example_looks_different_in_every_epoch(source: Source) -> None:
     assert len({image.tobytes() for image in whole["image"]}) == 4 * EXAMPLES
 
 
-def test_starting_at_a_step_is_skipping_what_comes_before(arrays: Source) -> None:
+def test_starting_at_a_step_equals_skipping_earlier_steps(arrays: Source) -> None:
     assert_same(train(arrays, pipeline(), first=2), train(arrays, pipeline())[2:])
 
 
 @pytest.mark.parametrize("shards", [2, 4])
-def test_the_shards_of_a_batch_are_the_batch(arrays: Source, shards: int) -> None:
+def test_the_shards_of_a_batch_together_equal_the_batch(arrays: Source, shards: int) -> None:
     whole = train(arrays, pipeline())
     parts = [train(arrays, pipeline(), shards=shards, first_shard=shard) for shard in range(shards)]
     assert parts[0][0]["image"].shape[0] == 8 // shards
@@ -165,7 +164,7 @@ def test_the_shards_of_a_batch_are_the_batch(arrays: Source, shards: int) -> Non
         assert_same(joined([part[step] for part in parts]), batch)
 
 
-def test_a_worker_with_two_of_four_replicas_gets_their_shards_in_turn(arrays: Source) -> None:
+def test_a_worker_with_two_of_four_replicas_gets_the_shards_of_both_in_turn(arrays: Source) -> None:
     both = train(arrays, pipeline(), last=2, shards=4, first_shard=2, own_shards=2)
     third, fourth = (
         train(arrays, pipeline(), last=2, shards=4, first_shard=shard) for shard in (2, 3)
@@ -179,18 +178,17 @@ def test_guarding_good_records_changes_no_bit(source: Source) -> None:
     assert len(quarantine) == 0
 
 
-def test_without_augmentation_training_shows_what_evaluation_shows(source: Source) -> None:
+def test_without_augmentation_training_yields_the_images_of_evaluation(source: Source) -> None:
     config = pipeline("augment=[]")
     shown, evaluated = joined(train(source, config)), evaluate(source, config)
     np.testing.assert_array_equal(shown["image"], evaluated["image"][shown["index"]])
 
 
 # -- evaluation
-# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("examples, batch_size", [(11, 4), (3, 8), (8, 4), (1, 1), (5, 1)])
-def test_evaluation_covers_every_example_once_and_fills_up_with_weight_0(
+def test_evaluation_covers_every_example_once_and_pads_with_weight_0(
     arrays: Source, examples: int, batch_size: int
 ) -> None:
     part = arrays.subset(np.arange(examples))
@@ -201,9 +199,7 @@ def test_evaluation_covers_every_example_once_and_fills_up_with_weight_0(
     np.testing.assert_array_equal(whole["targets"]["label"][:examples], labels_of(part))
 
 
-def test_evaluation_shows_files_decoded_and_prepared_and_nothing_else(
-    source: Source, files: list[Path]
-) -> None:
+def test_evaluation_only_decodes_and_prepares_files(source: Source, files: list[Path]) -> None:
     config = pipeline("prepare.resize=crop")
     for file, image in zip(files, evaluate(source, config)["image"]):
         expected = prepare(decode_image(tf.constant(file.read_bytes()), 3), config.prepare)
@@ -247,7 +243,6 @@ def test_rgb_arrays_become_gray_if_the_pipeline_says_so() -> None:
 
 
 # -- bad records
-# --------------------------------------------------------------------------------------------
 
 
 def with_masks(sizes: list[tuple[int, int]], sizes_of_masks: list[tuple[int, int]]) -> Source:
@@ -289,7 +284,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("how", ["deleted", *soaked("empty", "truncated JPEG")])
-def test_a_bad_record_keeps_its_slot_and_touches_no_other(
+def test_a_bad_record_keeps_its_position_and_changes_no_other_example(
     source: Source, files: list[Path], how: str, good: tuple[Any, Any]
 ) -> None:
     bad, quarantine = 6, Quarantine(source, "train", 1.0)
@@ -312,7 +307,7 @@ def test_a_bad_record_keeps_its_slot_and_touches_no_other(
     assert list(quarantine.names) == [str(files[bad])]
 
 
-def test_a_bad_last_record_is_counted_once_however_often_it_fills_up(
+def test_a_bad_last_record_is_counted_once_even_if_repeated_as_padding(
     source: Source, files: list[Path]
 ) -> None:
     spoil(files[-1], "garbage")
@@ -322,7 +317,7 @@ def test_a_bad_last_record_is_counted_once_however_often_it_fills_up(
     assert len(quarantine) == 1
 
 
-def test_nothing_but_bad_records_is_a_stream_of_weight_0(source: Source, files: list[Path]) -> None:
+def test_a_stream_of_only_bad_records_has_weight_0(source: Source, files: list[Path]) -> None:
     for file in files:
         spoil(file, "text")
     quarantine = Quarantine(source, "test", 1.0)
@@ -341,7 +336,7 @@ def test_an_unguarded_stream_fails_at_a_bad_record(
         train(source, pipeline())
 
 
-def test_an_unreadable_file_is_encoded_as_nothing_and_keeps_its_weight(
+def test_a_missing_file_has_empty_bytes_and_keeps_its_weight(
     source: Source, files: list[Path]
 ) -> None:
     spoil(files[6], "deleted")
@@ -352,7 +347,7 @@ def test_an_unreadable_file_is_encoded_as_nothing_and_keeps_its_weight(
     assert [encoded["bytes"][n] == files[n].read_bytes() for n in (5, 8)] == [True, True]
 
 
-def test_a_mask_of_another_size_makes_a_bad_record_of_its_image_encoded_or_not() -> None:
+def test_a_mask_of_another_size_makes_a_bad_record_in_both_kinds_of_batches() -> None:
     sizes = [(20, 30), (30, 20), (25, 25), (9, 40), (40, 9)]
     source = with_masks(sizes, [(20, 30), (30, 19), (25, 25), (40, 9), (40, 9)])
     config, quarantine = segmenter(), Quarantine(source, "test", 1.0)
@@ -370,13 +365,12 @@ def test_a_mask_of_another_size_makes_a_bad_record_of_its_image_encoded_or_not()
 
 
 # -- images answered in tiles
-# -------------------------------------------------------------------------------
 
 TILES = "prepare={size: [16, 12], resize: tile, overlap: 4, normalize: channels}"
 WHOLE = [(30, 40), (16, 12), (50, 20)]
 
 
-def test_what_is_measured_of_images_for_tiles_is_that_of_whole_images() -> None:
+def test_statistics_of_images_for_tiles_are_those_of_whole_images() -> None:
     source, config = with_masks(WHOLE, WHOLE), segmenter(TILES)
     shown = np.concatenate(list(plain_images(source, config.prepare, np.arange(3))))
     stretched = config.with_one_view().prepare
@@ -389,7 +383,7 @@ def test_what_is_measured_of_images_for_tiles_is_that_of_whole_images() -> None:
     np.testing.assert_allclose(found["mean"], shown.mean((0, 1, 2)), rtol=1e-4)
 
 
-def test_training_for_tiles_shows_crops_with_other_operations_before_and_after() -> None:
+def test_training_for_tiles_yields_crops_with_any_other_operations() -> None:
     ops = (
         "expand",
         "scale_crop",
@@ -419,7 +413,6 @@ def test_training_for_tiles_shows_crops_with_other_operations_before_and_after()
 
 
 # -- mixing
-# -------------------------------------------------------------------------------------------------
 
 
 def test_mixed_batches_do_not_depend_on_the_number_of_shards(source: Source) -> None:

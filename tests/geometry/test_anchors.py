@@ -16,14 +16,14 @@ def sizes(seed: int = 0, each: int = 60) -> np.ndarray:
     return np.concatenate([group * random.uniform(0.9, 1.1, (each, 2)) for group in GROUPS])
 
 
-def test_groups_of_sizes_are_found_again_sorted_by_area() -> None:
+def test_groups_of_sizes_are_found_sorted_by_area() -> None:
     anchors, fit = find_anchors(sizes(), 3)
     assert anchors.dtype == np.float32
     np.testing.assert_allclose(anchors, GROUPS, rtol=0.03)
     assert fit == pytest.approx(size_iou(sizes(), anchors).max(1).mean(), abs=1e-6)
 
 
-def test_the_same_seed_gives_the_same_anchors_and_more_restarts_never_worse_ones() -> None:
+def test_the_same_seed_gives_the_same_anchors_and_more_restarts_are_never_worse() -> None:
     first, again = find_anchors(sizes(), 5, seed=3), find_anchors(sizes(), 5, seed=3)
     np.testing.assert_array_equal(first[0], again[0])
     assert find_anchors(sizes(), 5, seed=3, restarts=1)[1] <= first[1]
@@ -35,12 +35,12 @@ def test_more_anchors_fit_better() -> None:
     assert find_anchors(np.unique(sizes()[:4], axis=0), 4)[1] == pytest.approx(1)
 
 
-def test_iou_of_sizes_is_that_of_boxes_with_one_center() -> None:
+def test_iou_of_sizes_equals_that_of_concentric_boxes() -> None:
     np.testing.assert_allclose(
         size_iou([[0.2, 0.4]], [[0.2, 0.4], [0.4, 0.2], [0.1, 0.1]]), [[1, 1 / 3, 0.125]]
     )
 
 
-def test_too_few_sizes_are_refused_and_those_of_no_area_dont_count() -> None:
+def test_too_few_different_sizes_are_refused() -> None:
     with pytest.raises(DataError, match="3 anchors.*only 2 different sizes"):
         find_anchors([[0.1, 0.1], [0.1, 0.1], [0.2, 0.3], [0, 0.5]], 3)

@@ -45,7 +45,7 @@ def test_pairwise_iou_equals_its_definition_for_every_pair() -> None:
 
 
 @pytest.mark.parametrize("name", ["giou", "diou", "ciou"])
-def test_overlaps_of_box_by_box_equal_the_papers(name: str) -> None:
+def test_overlaps_of_corresponding_boxes_equal_the_equations_of_the_papers(name: str) -> None:
     a, b = some_boxes(2, 40), some_boxes(3, 40)
     given = getattr(geometry, name)(a, b)
     np.testing.assert_allclose(given, [by_hand(p, q)[name] for p, q in zip(a, b)], atol=1e-5)
@@ -77,7 +77,7 @@ def test_gradients_are_finite_for_degenerate_boxes(name: str) -> None:
     assert all(np.isfinite(gradient).all() for gradient in tape.gradient(overlap, [a, b]))
 
 
-def test_the_weight_of_cious_aspect_has_no_gradient() -> None:
+def test_the_weight_alpha_of_ciou_has_no_gradient() -> None:
     a, b = tf.constant([0.1, 0.1, 0.5, 0.9]), tf.constant([0.2, 0.2, 0.8, 0.6])
     with tf.GradientTape() as tape:
         tape.watch(a)
@@ -86,17 +86,20 @@ def test_the_weight_of_cious_aspect_has_no_gradient() -> None:
     v = 4 / math.pi**2 * (math.atan(2) - math.atan(2 / 3)) ** 2
     alpha = v / (1 - parts["iou"] + v)
 
-    def held(values: np.ndarray) -> float:
+    def with_constant_alpha(values: np.ndarray) -> float:
         moved = by_hand(values, b.numpy())
         angle = math.atan((values[3] - values[1]) / (values[2] - values[0]))
         return moved["diou"] - alpha * 4 / math.pi**2 * (angle - math.atan(2 / 3)) ** 2
 
     steps = 1e-5 * np.eye(4)
-    expected = [(held(a.numpy() + step) - held(a.numpy() - step)) / 2e-5 for step in steps]
+    expected = [
+        (with_constant_alpha(a.numpy() + step) - with_constant_alpha(a.numpy() - step)) / 2e-5
+        for step in steps
+    ]
     np.testing.assert_allclose(tape.gradient(given, a), expected, atol=1e-3)
 
 
-def test_centers_and_corners_turn_into_each_other() -> None:
+def test_centers_and_corners_are_converted_into_each_other() -> None:
     corners = some_boxes(4, 3, 6)
     centers = geometry.to_centers(corners)
     np.testing.assert_allclose(geometry.to_corners(centers), corners, atol=1e-6)

@@ -19,7 +19,7 @@ def brute_force(points: np.ndarray, count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("far", [0.0, 1e3])
-def test_the_points_are_those_of_brute_force(far: float) -> None:
+def test_the_chosen_points_are_those_of_brute_force(far: float) -> None:
     points = np.random.default_rng(0).normal(size=(80, 5)) + far
     chosen, valid = greedy_coreset(tf.constant(points, tf.float32), tf.ones(80, tf.bool), 25)
     assert chosen.numpy().tolist() == brute_force(points, 25) and valid.numpy().all()

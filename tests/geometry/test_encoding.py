@@ -20,7 +20,7 @@ def some_boxes(seed: int, *shape: int) -> np.ndarray:
     return np.concatenate([low, high + 0.005], -1).astype(np.float32)
 
 
-def test_ssd_offsets_equal_the_paper_and_turn_back_into_the_boxes() -> None:
+def test_ssd_offsets_equal_the_paper_and_decode_to_the_boxes() -> None:
     defaults = default_boxes(layers_for([GRID], 0.2, 0.5))
     boxes = some_boxes(0, 3, len(defaults))
     offsets = encoding.encode_ssd(boxes, defaults)
@@ -35,7 +35,7 @@ def test_ssd_offsets_equal_the_paper_and_turn_back_into_the_boxes() -> None:
     np.testing.assert_allclose(encoding.decode_ssd(offsets, defaults), boxes, atol=1e-5)
 
 
-def test_a_default_box_is_its_own_prediction_of_zeros() -> None:
+def test_offsets_of_zero_decode_to_the_default_box() -> None:
     defaults = default_boxes(layers_for([GRID], 0.2, 0.5))
     np.testing.assert_allclose(
         to_centers(encoding.decode_ssd(tf.zeros([1, *defaults.shape]), defaults))[0],
@@ -44,7 +44,7 @@ def test_a_default_box_is_its_own_prediction_of_zeros() -> None:
     )
 
 
-def test_yolo_targets_turn_back_into_the_boxes_in_their_cells() -> None:
+def test_yolo_targets_decode_to_the_boxes_in_their_cells() -> None:
     anchors = np.float32([[0.1, 0.3], [0.5, 0.2]])
     boxes = some_boxes(1, 5)
     cells = encoding.cells_of(boxes, GRID).numpy()
@@ -65,7 +65,7 @@ def test_a_yolo_prediction_of_zeros_is_the_anchor_in_the_middle_of_its_cell() ->
     np.testing.assert_allclose(boxes[2, 5, 0], [2.5 / 4, 5.5 / 6, 0.1, 0.3], atol=1e-6)
 
 
-def test_yolov1_targets_turn_back_into_the_boxes_and_hold_roots_of_sizes() -> None:
+def test_yolov1_targets_decode_to_the_boxes_and_contain_roots_of_sizes() -> None:
     boxes = some_boxes(2, 5)
     cells = encoding.cells_of(boxes, GRID).numpy()
     targets = encoding.encode_yolo1(boxes, cells, GRID).numpy()
@@ -85,13 +85,13 @@ def test_centers_at_the_far_border_belong_to_the_last_cell() -> None:
 
 
 @pytest.mark.parametrize("size", [1e4, -1e4])
-def test_wild_outputs_decode_to_finite_boxes(size: float) -> None:
+def test_extreme_outputs_decode_to_finite_boxes(size: float) -> None:
     defaults = default_boxes(layers_for([GRID], 0.2, 0.5))
     assert np.isfinite(encoding.decode_ssd(tf.fill([1, len(defaults), 4], size), defaults)).all()
     assert np.isfinite(encoding.decode_yolo(tf.fill([1, *GRID, 1, 4], size), [[0.1, 0.2]])).all()
 
 
-def test_boxes_of_no_area_encode_to_finite_numbers() -> None:
+def test_empty_boxes_encode_to_finite_numbers() -> None:
     boxes = np.full((1, 4), 0.5, np.float32)
     assert np.isfinite(encoding.encode_ssd(boxes, np.float32([[0.5, 0.5, 0.1, 0.1]]))).all()
     assert np.isfinite(encoding.encode_yolo(boxes, [[2, 3]], np.float32([[0.1, 0.1]]), GRID)).all()

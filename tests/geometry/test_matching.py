@@ -91,7 +91,7 @@ def test_matching_equals_brute_force_with_many_ties_and_crowds(
         np.testing.assert_array_equal(given, expected)
 
 
-def test_objects_that_all_want_the_same_box_get_one_each() -> None:
+def test_objects_that_all_overlap_the_same_box_most_get_different_boxes() -> None:
     random = np.random.default_rng(0)
     defaults = on_grid(random, 12)
     boxes = np.broadcast_to(np.float32([0.1, 0.1, 0.9, 0.9]), (2, 8, 4))
@@ -122,7 +122,7 @@ def test_every_object_in_an_image_has_a_box_of_ssd300() -> None:
     assert all(set(image) >= set(range(30)) for image in given)
 
 
-def test_no_objects_and_objects_of_no_area_are_all_background() -> None:
+def test_without_objects_of_an_area_all_boxes_are_background() -> None:
     defaults = to_corners(default_boxes(layers_for([(4, 4)], 0.3, 0.6)))
     boxes, crowd = np.zeros((2, 3, 4), np.float32), np.zeros((2, 3), bool)
     labels = np.int32([[-1, -1, -1], [0, 1, -1]])
@@ -138,7 +138,7 @@ def test_a_crowd_region_is_never_positive_and_an_object_inside_it_is() -> None:
     assert alone.numpy().tolist() == [[IN_CROWD, UNMATCHED, UNMATCHED]]
 
 
-def test_matching_is_allowed_where_operations_must_be_deterministic() -> None:
+def test_matching_runs_with_op_determinism() -> None:
     defaults, boxes, labels, crowd = scenes(0)
     before = match(defaults, boxes, labels, crowd)
     tf.config.experimental.enable_op_determinism()
@@ -171,7 +171,7 @@ def test_mining_equals_brute_force_with_ties(minimum: int, jit_compile: bool) ->
     )
 
 
-def test_an_image_without_objects_gives_no_negatives_unless_asked() -> None:
+def test_an_image_without_objects_gives_no_negatives_unless_a_minimum_is_set() -> None:
     loss, positive = np.float32([[3, 1, 2]]), np.zeros((1, 3), bool)
     assert not hard_negatives(loss, positive, ~positive).numpy().any()
     assert hard_negatives(loss, positive, ~positive, minimum=2).numpy().tolist() == [

@@ -29,7 +29,7 @@ def test_a_canvas_shows_a_part_of_the_resized_image_and_zeros_around_it() -> Non
     assert not placed[:3].numpy().any() and not placed[15:].numpy().any()
 
 
-def test_a_cover_is_pasted_with_its_corner_where_asked_for() -> None:
+def test_a_cover_is_pasted_with_its_corner_at_the_given_position() -> None:
     image, cover = noise(7, 9), noise(3, 4, seed=1)
     expected = image.copy()
     expected[2:5, 5:9] = cover

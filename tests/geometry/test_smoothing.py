@@ -14,11 +14,11 @@ from cvpipe.geometry.smoothing import smooth
 def test_maps_are_smoothed_as_scipy_does(sigma: float) -> None:
     maps = np.random.default_rng(0).random((2, 20, 33, 1)).astype(np.float32)
     found = smooth(tf.constant(maps), sigma)
-    for image, own in zip(maps, found, strict=True):
-        np.testing.assert_allclose(own[..., 0], gaussian_filter(image[..., 0], sigma), atol=1e-6)
+    for image, each in zip(maps, found, strict=True):
+        np.testing.assert_allclose(each[..., 0], gaussian_filter(image[..., 0], sigma), atol=1e-6)
 
 
-def test_a_sigma_of_0_changes_nothing_and_a_large_one_keeps_the_mean_of_a_small_map() -> None:
+def test_a_sigma_of_0_changes_nothing_and_a_large_sigma_keeps_the_mean() -> None:
     maps = tf.random.stateless_uniform([1, 6, 4, 1], [1, 2])
     assert smooth(maps, 0.0) is maps
     flat = smooth(tf.ones([1, 6, 4, 1]), 30.0)

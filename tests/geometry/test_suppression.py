@@ -122,9 +122,14 @@ def check(
     given = COMPILED[jit](kind, candidates)(
         boxes, scores, tf.constant(score), tf.constant(iou), tf.constant(most)
     )
-    own = boxes if boxes.ndim == 4 else np.repeat(boxes[:, :, np.newaxis], scores.shape[2], 2)
+    boxes_of_classes = (
+        boxes if boxes.ndim == 4 else np.repeat(boxes[:, :, np.newaxis], scores.shape[2], 2)
+    )
     expected = padded(
-        [by_hand(*image, kind, score, iou, most, candidates) for image in zip(own, scores)]
+        [
+            by_hand(*image, kind, score, iou, most, candidates)
+            for image in zip(boxes_of_classes, scores)
+        ]
     )
     assert {name: value.dtype for name, value in given.items()} == {
         name: value.dtype for name, value in expected.items()
@@ -149,13 +154,13 @@ def test_suppression_equals_brute_force(kind: str, jit: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["classwise", "agnostic", "soft"])
-def test_fewer_candidates_are_the_highest_scores_over_boxes_and_classes(kind: str) -> None:
+def test_candidates_have_the_highest_scores_of_all_boxes_and_classes(kind: str) -> None:
     for name in ("random", "ties", "one score"):
         check(*scene(name), kind, 0.0, 0.5, SLOTS, 9, False)
 
 
 @pytest.mark.parametrize("kind", ["classwise", "soft"])
-def test_each_class_may_have_its_own_boxes(kind: str) -> None:
+def test_classes_may_have_separate_boxes(kind: str) -> None:
     random = np.random.default_rng(1)
     check(
         random_boxes(random, 3, 20, 4),
@@ -192,7 +197,7 @@ def test_suppression_of_a_batch_equals_that_of_its_images() -> None:
             np.testing.assert_array_equal(value[n], alone[name][0])
 
 
-def test_the_answer_equals_tensorflows_own_suppression() -> None:
+def test_the_result_equals_that_of_tensorflows_suppression() -> None:
     random = np.random.default_rng(5)
     low = random.random((2, 200, 2), np.float32)
     boxes = np.concatenate([low, low + random.uniform(0.05, 0.4, (2, 200, 2))], -1).astype(
@@ -217,7 +222,7 @@ def test_the_answer_equals_tensorflows_own_suppression() -> None:
     np.testing.assert_array_equal(given["classes"], theirs.nmsed_classes)
 
 
-def test_suppression_runs_where_the_number_of_images_is_open() -> None:
+def test_suppression_runs_with_an_unknown_number_of_images() -> None:
     boxes, scores = scene("random")
     run = tf.function(
         lambda b, s: suppress(

@@ -1,4 +1,4 @@
-"""Guards overlapping tiles: joined again they are the image, whatever its size."""
+"""Guards overlapping tiles: joined tiles equal the image for images of any size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_tiles_reach_the_end_and_the_last_is_needed(overlap: int) -> None:
         assert count == 1 or (count - 2) * (16 - overlap) + 16 < length
 
 
-def test_the_outermost_pixels_of_a_tile_dont_count_and_weights_are_symmetric() -> None:
+def test_the_outermost_pixels_of_a_tile_have_weight_0_and_weights_are_symmetric() -> None:
     weight = fade_in(8).numpy()
     assert (weight[:2] == 0).all() and (weight[-2:] == 1).all() and (np.diff(weight) >= 0).all()
     np.testing.assert_allclose(weight + weight[::-1], 1, atol=1e-6)
@@ -27,7 +27,7 @@ def test_the_outermost_pixels_of_a_tile_dont_count_and_weights_are_symmetric() -
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("overlap", [0, 4, 8])
-def test_tiles_of_a_map_are_the_map(size: tuple[int, int], overlap: int) -> None:
+def test_joined_tiles_of_a_map_equal_the_map(size: tuple[int, int], overlap: int) -> None:
     tile, step = 16, 16 - overlap
     whole = np.random.default_rng(0).uniform(size=(*size, 3)).astype(np.float32)
     rows, columns = (int(tiles_along(length, tile, overlap)) for length in size)
@@ -63,7 +63,7 @@ def test_tiles_of_a_map_are_the_map(size: tuple[int, int], overlap: int) -> None
     np.testing.assert_allclose(sums, whole.sum((0, 1), np.float64), rtol=1e-5)
 
 
-def test_where_tiles_differ_they_fade_into_each_other() -> None:
+def test_tiles_that_differ_fade_into_each_other() -> None:
     tiles = tf.stack([tf.zeros([2, 16, 1]), tf.ones([2, 16, 1])])
     row = join_row(tiles, 8).numpy()[0, :, 0]
     np.testing.assert_array_equal(row, [0] * 8 + fade_in(8).numpy().tolist() + [1] * 8)

@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 from cvpipe.config.augment.augmentation import Fill
 from cvpipe.geometry.warp import rotation, sample, shearing, translation, warp
 
-# SciPy's names of our fills outside the image.
+# SciPy's names for cvpipe's modes of filling pixels outside the image.
 MODES = {"constant": "grid-constant", "reflect": "reflect", "nearest": "nearest"}
 TRANSFORMS = {
     "turned": rotation(0.7, 9, 7),
@@ -123,7 +123,7 @@ def test_the_identity_changes_no_pixel(transform: tf.Tensor) -> None:
 
 
 @pytest.mark.parametrize("down, right", [(2, 1), (-1, 3), (0, -2), (9, 0)])
-def test_whole_pixels_are_a_shift(down: int, right: int) -> None:
+def test_a_translation_by_whole_pixels_only_shifts_the_image(down: int, right: int) -> None:
     image = noise(6, 5)
     padded = np.pad(image, [(9, 9), (9, 9), (0, 0)])
     expected = padded[9 - down : 15 - down, 9 - right : 14 - right]
@@ -157,7 +157,7 @@ def test_a_shear_of_45_degrees_moves_each_line_a_pixel_more() -> None:
         np.testing.assert_allclose(slanted[row], expected, atol=1e-3)
 
 
-def test_known_shapes_stay_known_and_unknown_ones_work() -> None:
+def test_known_shapes_stay_known_and_unknown_shapes_work() -> None:
     known = tf.data.Dataset.from_tensors(noise(6, 5)).map(
         lambda image: warp(image, translation(1, 0), "nearest")
     )

@@ -56,7 +56,7 @@ def test_a_chunk_has_whole_batches() -> None:
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--workers", "2"], "--workers 2: is the number of workers for --ray; add --ray"),
+        (["--workers", "2"], "--workers 2: only --ray uses workers; add --ray"),
         (["--ray", "--workers", "0"], "--workers 0: give 1 or more"),
         (["--ray"], "pip install 'cvpipe[ray]'"),
     ],

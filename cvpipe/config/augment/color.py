@@ -1,4 +1,4 @@
-"""Changes of colors, and covered regions."""
+"""Augmentations that change colors or cover regions."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Erase(Augmentation):
 
 
 class Cutout(Augmentation):
-    """Cover a square around a random pixel; it may extend beyond the image (DeVries and Taylor
-    2017).
+    """Cover a square around a random pixel. The square may extend beyond the image (DeVries and
+    Taylor 2017).
     """
 
     op: Literal["cutout"]

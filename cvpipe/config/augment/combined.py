@@ -1,4 +1,4 @@
-"""Combinations of several images."""
+"""Augmentations that combine several images."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class ScaleJitter(Augmentation):
     scale: Range = (0.5, 2.0)
     """Smallest and largest factor; halving is as likely as doubling."""
     aspect: Range = (0.75, 4 / 3)
-    """Smallest and largest change of width / height."""
+    """Smallest and largest factor applied to width / height."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ScaleJitter:

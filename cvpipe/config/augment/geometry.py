@@ -27,7 +27,7 @@ class Rotate(Augmentation):
     op: Literal["rotate"]
     """Kind of operation."""
     degrees: Degrees = 15.0
-    """Largest angle, either way."""
+    """Largest angle in either direction."""
     fill: Fill = "constant"
     """Values for pixels from outside the image: zeros (constant), its mirror image (reflect), or
     the nearest edge pixel (nearest).
@@ -40,7 +40,7 @@ class Translate(Augmentation):
     op: Literal["translate"]
     """Kind of operation."""
     share: Probability = 0.1
-    """Largest distance either way, as a share of height and of width."""
+    """Largest distance in either direction, as a share of height and of width."""
     fill: Fill = "constant"
     """Values for pixels from outside the image: zeros (constant), its mirror image (reflect), or
     the nearest edge pixel (nearest).
@@ -53,7 +53,7 @@ class Shear(Augmentation):
     op: Literal["shear"]
     """Kind of operation."""
     degrees: Annotated[float, Field(ge=0, le=60)] = 10.0
-    """Largest angle, either way."""
+    """Largest angle in either direction."""
     fill: Fill = "constant"
     """Values for pixels from outside the image: zeros (constant), its mirror image (reflect), or
     the nearest edge pixel (nearest).
@@ -68,7 +68,7 @@ class Lens(Augmentation):
     op: Literal["lens"]
     """Kind of operation."""
     strength: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    """Largest change of scale at the corners, as a share, either way."""
+    """Largest increase or decrease of the scale at the corners, as a share."""
     fill: Fill = "constant"
     """Values for pixels from outside the image: zeros (constant), its mirror image (reflect), or
     the nearest edge pixel (nearest).
@@ -87,9 +87,10 @@ class Elastic(Augmentation):
     shorter side (U-Net: 10 of 512 pixels).
     """
     points: Annotated[int, Field(ge=2, le=32)] = 3
-    """Number of grid points along each side; fewer are smoother.
+    """Number of grid points along each side. Fewer points give a smoother deformation.
 
-    If the displacements of adjacent points differ by more than their distance, the image folds.
+    If the displacements of adjacent points differ by more than the distance between the points, the
+    image folds.
     """
     fill: Fill = "constant"
     """Values for pixels from outside the image: zeros (constant), its mirror image (reflect), or

@@ -67,7 +67,7 @@ def image_checks(
 
 
 def checked(example: Example, image: tf.Tensor) -> tf.Tensor:
-    """Return the image; fails if an annotation doesn't fit it. Graph code."""
+    """Return the image; fail if an annotation doesn't fit it. Graph code."""
     checks = image_checks(example, lambda: image, lambda: tf.shape(image)[:2])
     if not checks:
         return image

@@ -50,8 +50,8 @@ class Tally:
     def result(self) -> dict[str, Any]:
         """Return findings by name, for JSON.
 
-        The report shows these, if present: "classes" ({name: count}), "imbalance" (the largest
-        count over the smallest one above 0), "counted" (the unit of the imbalance, such as
+        The report shows these findings, if present: "classes" ({name: count}), "imbalance" (the
+        largest count over the smallest one above 0), "counted" (the unit of the imbalance, such as
         "images") and "notes" (lines of text).
         """
         return {}
@@ -61,7 +61,7 @@ class Annotation(abc.ABC):
     """One kind of annotation, for all records of a source."""
 
     keys: ClassVar[tuple[str, ...]]
-    """Names of its tensors in an example."""
+    """Names of the kind's tensors in an example."""
     placed: ClassVar[tuple[str, ...]] = ()
     """Tensors with positions in the image, which move with it."""
     per_object: ClassVar[tuple[str, ...]] = ()
@@ -71,7 +71,7 @@ class Annotation(abc.ABC):
     unlearnable: ClassVar[str] = "nothing is annotated"
     """Reason given in the error message if `learnable` returns 0 for the training split."""
     faults: Faults = MappingProxyType({})
-    """Mistakes in the files."""
+    """Mistakes in the annotation files."""
 
     # Methods on the annotation of a source.
 
@@ -160,7 +160,7 @@ class Annotation(abc.ABC):
 
         Args:
             example: as its source reads it.
-            orientation: int32 scalar in 1…8, the Exif orientation; 1 if nothing is to change.
+            orientation: int32 scalar in 1…8, the Exif orientation; 1 if nothing changes.
             extent: int32 [2], height and width of the upright image.
         """
         return {}
@@ -193,7 +193,7 @@ class Annotation(abc.ABC):
             example: the example before the move.
             size: int32 [2], height and width of the image after the move.
             scale, offset: float64 [2], vertical and horizontal. The point p, in fractions of the
-                old image, moves to p × scale + offset, in fractions of the new one.
+                old image, moves to p × scale + offset, in fractions of the new image.
         """
         raise NotImplementedError
 

@@ -99,8 +99,8 @@ class Boxes(Annotation):
 
     def describe(self, record: int, read_record: Reader, facts: Facts) -> str:
         counts = Counter(facts.class_names[label] for label in self.labels[self.rows(record)])
-        said = [f"{counts[name]} {name}" for name in facts.class_names if counts[name]]
-        return ", ".join(said) or "nothing"
+        shown = [f"{counts[name]} {name}" for name in facts.class_names if counts[name]]
+        return ", ".join(shown) or "nothing"
 
     def read(self, record: tf.Tensor) -> Example:
         starts, columns, frames = self._tensors
@@ -137,12 +137,12 @@ class Boxes(Annotation):
         excess = np.flatnonzero(counts > objects)
         if not len(excess):
             return self
-        turn = np.arange(len(self.labels)) - np.repeat(self.starts[:-1], counts)
+        position = np.arange(len(self.labels)) - np.repeat(self.starts[:-1], counts)
         faults = {
             name_record(int(record)): {EXCESS: int(counts[record]) - objects} for record in excess
         }
         return dataclasses.replace(
-            self.keep(turn < objects), faults=sum_of_faults([self.faults, faults])
+            self.keep(position < objects), faults=sum_of_faults([self.faults, faults])
         )
 
     @classmethod
@@ -175,12 +175,12 @@ class Boxes(Annotation):
     def upright(example: Example, orientation: tf.Tensor, extent: tf.Tensor) -> Example:
         turned = {"boxes": upright_boxes(example["boxes"], orientation)}
         if "frame_size" in example:
-            stated, own = (
+            stated_area, image_area = (
                 tf.reduce_prod(tf.cast(size, tf.float32))
                 for size in (example["frame_size"], extent)
             )
-            is_known = (example["area"] >= 0) & (stated > 0)
-            scaled = example["area"] * tf.math.divide_no_nan(own, stated)
+            is_known = (example["area"] >= 0) & (stated_area > 0)
+            scaled = example["area"] * tf.math.divide_no_nan(image_area, stated_area)
             turned["area"] = tf.where(is_known, scaled, example["area"])
         return turned
 
@@ -221,7 +221,7 @@ class Boxes(Annotation):
 
 
 def upright_boxes(boxes: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Rotate and mirror boxes as `orientation.upright` does their image.
+    """Rotate and mirror boxes in the same way as `orientation.upright` changes their image.
 
     Args:
         boxes: float32 [n, 4], ymin, xmin, ymax, xmax as fractions of the stored image.

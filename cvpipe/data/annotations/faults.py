@@ -33,11 +33,11 @@ def faults_in_words(faults: Faults) -> str:
     total = Counter[str]()
     for counts in faults.values():
         total.update(counts)
-    said = "; ".join(f"{count:,} {fault}" for fault, count in total.most_common())
+    summary = "; ".join(f"{count:,} {fault}" for fault, count in total.most_common())
     # A single fault need not be repeated for each file.
     files = [
         f"{file} ({', '.join(f'{n} {fault}' if len(total) > 1 else f'{n}' for fault, n in found)})"
         for file, found in sorted((file, counts.items()) for file, counts in faults.items())
     ]
     more = f" and {len(files) - _SHOWN:,} more files" if len(files) > _SHOWN else ""
-    return f"of the annotated objects {said}: {', '.join(files[:_SHOWN])}{more}"
+    return f"of the annotated objects {summary}: {', '.join(files[:_SHOWN])}{more}"

@@ -3,9 +3,9 @@
 Some labeling tools rotate a photo by its Exif orientation before people draw on it, others don't.
 The image size stated in the annotation file shows which of the two applies. An example has
 "frame_size" int64 [2], the stated height and width, or 0 if they aren't stated. "frame_upright",
-bool, is True if coordinates refer to the upright photo. It is used if no size is stated, or if the
-size fits both frames, as with squares and rotations by 180°. Only aspect ratios are compared,
-because annotations may have been made on an enlarged or reduced copy.
+bool, is True if coordinates refer to the upright photo. `frame_upright` is used if no size is
+stated, or if the size fits both frames, as with squares and rotations by 180°. Only aspect ratios
+are compared, because annotations may have been made on an enlarged or reduced copy.
 
 Dimensions: R records.
 """
@@ -47,7 +47,7 @@ class Frames(NamedTuple):
 
 
 def make_frames(sizes: np.ndarray, upright: np.ndarray | bool) -> Frames:
-    """Return frames of the stated sizes, [R, 2]; any numbers are allowed."""
+    """Return frames of the stated sizes, [R, 2], rounded and clipped to valid values."""
     sides = np.clip(np.round(np.asarray(sizes, np.float64)), 0, _LARGEST_SIDE)
     sides = sides.reshape(-1, 2).astype(np.int64)
     return Frames(sides, np.broadcast_to(np.asarray(upright, bool), len(sides)))
@@ -105,8 +105,8 @@ def frame_check(example: Example, extent: tf.Tensor) -> tf.Operation:
     # Rounding the sides of a reduced copy to whole pixels may change one of them by a pixel.
     tolerance = tf.maximum(tf.reduce_sum(stated), tf.cast(tf.reduce_sum(extent), tf.int64))
     fits = tf.reduce_min(_misfits(example, extent, orientation)) <= tolerance
-    said = ["the image has", extent[1], "x", extent[0], "pixels, but its annotations are for an"]
-    return tf.debugging.Assert(fits, [*said, "image of", stated[1], "x", stated[0], "pixels"])
+    found = ["the image has", extent[1], "x", extent[0], "pixels, but its annotations are for an"]
+    return tf.debugging.Assert(fits, [*found, "image of", stated[1], "x", stated[0], "pixels"])
 
 
 def _misfits(

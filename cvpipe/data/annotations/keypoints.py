@@ -222,12 +222,12 @@ class _Points(Tally):
             for name, v, h, m in zip(self._names, visible, hidden, missing, strict=True)
         }
         rows = ", ".join(
-            f"{name} {own['visible']} visible, {own['hidden']} hidden"
-            for name, own in found.items()
+            f"{name} {counts['visible']} visible, {counts['hidden']} hidden"
+            for name, counts in found.items()
         )
         never = [
             f"the keypoint '{name}' is annotated nowhere: it can't be learned"
-            for name, own in found.items()
-            if own["visible"] + own["hidden"] == 0
+            for name, counts in found.items()
+            if counts["visible"] + counts["hidden"] == 0
         ]
         return {"keypoints": found, "notes": [f"points   {rows}", *never]}

@@ -96,7 +96,7 @@ class Mask(Annotation):
     @classmethod
     def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Mask:
         counts = [part.objects for part in parts if part.objects is not None]
-        firsts = [own[:size] for own, size in zip(counts, sizes, strict=False)]
+        firsts = [count[:size] for count, size in zip(counts, sizes, strict=False)]
         return Mask(
             join_frames([part.frames for part in parts], sizes, upright=True),
             sum_of_faults([part.faults for part in parts]),
@@ -225,7 +225,7 @@ class _Pixels(Tally):
             f"class '{name}' is in only {count} of {self._images} images: add images of it, or its"
             " score will be unreliable"
             for name, count in found["classes"].items()
-            # A class in every image isn't rare: the split is small.
+            # A class that is in every image isn't rare; the split is just small.
             if 0 < count < min(FEW_IMAGES, self._images)
         ]
         empty = (
@@ -250,9 +250,9 @@ def _same_size(mask: tf.Tensor, image: tf.Tensor, unless: tf.Tensor | bool = Fal
     """
     (h, w), (height, width) = (tf.unstack(tf.shape(each)[:2]) for each in (mask, image))
     on_its_side = (h == width) & (w == height) & (h != w)
-    said = [w, "x", h, "pixels, and its image", width, "x", height]
+    sizes = [w, "x", h, "pixels, and its image", width, "x", height]
     turned_alike = tf.debugging.Assert(
-        ~on_its_side | unless, ["the mask is", *said, "when upright: rotate the mask, too"]
+        ~on_its_side | unless, ["the mask is", *sizes, "when upright: rotate the mask, too"]
     )
     with tf.control_dependencies([turned_alike]):
-        return tf.debugging.Assert((h == height) & (w == width) | unless, ["the mask is", *said])
+        return tf.debugging.Assert((h == height) & (w == width) | unless, ["the mask is", *sizes])

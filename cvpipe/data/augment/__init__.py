@@ -52,7 +52,7 @@ class Surroundings(NamedTuple):
     colors: tuple[np.ndarray, np.ndarray] | None
     """Eigenvalues [C] and eigenvectors [C, C], in columns, of the training set's colors."""
     partner: Callable[[int], Example] | None
-    """Function that reads another example, by a number 0, 1, …"""
+    """Reads another example, given its number 0, 1, …"""
 
 
 Operation = Callable[[Example, tf.Tensor, Any, Surroundings], Example]
@@ -151,11 +151,11 @@ def _joining(operation: Operation) -> Operation:
     """
 
     def apply(example: Example, seed: tf.Tensor, op: Any, around: Surroundings) -> Example:
-        is_applied, own = _is_applied(seed, op), tf.random.split(seed)[1]
+        is_applied, operation_seed = _is_applied(seed, op), tf.random.split(seed)[1]
         example = {**example, "image": tf.cast(example["image"], tf.float32)}
 
         def join() -> Example:
-            joined = operation(example, own, op, around)
+            joined = operation(example, operation_seed, op, around)
             # Both branches must return the same static shapes.
             shape = [None, None, example["image"].shape[-1]]
             return {**joined, "image": tf.ensure_shape(joined["image"], shape)}

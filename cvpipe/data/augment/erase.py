@@ -13,8 +13,8 @@ def erase(example: Example, seed: tf.Tensor, op: Erase) -> Example:
     """Cover a random rectangle with the given probability (random erasing, Zhong et al. 2017,
     algorithm 1).
 
-    Areas are uniform. Aspect ratios are log-uniform over the part of `op.aspect` with which the
-    rectangle fits into the image; if no ratio fits, the nearest one is taken. "image" is uint8 or
+    Areas are uniform. Aspect ratios are log-uniform over the part of `op.aspect` for which the
+    rectangle fits into the image; if no ratio fits, the nearest ratio is taken. "image" is uint8 or
     float32 [H, W, C] in 0…255 and keeps its type.
     """
     image = example["image"]

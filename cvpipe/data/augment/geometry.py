@@ -119,7 +119,7 @@ def short_side_crop(
     side = tf.floor(_between(op.sides[0], op.sides[1] + 1, draws[0]))
     resized = tf.round(extent * side / tf.reduce_min(extent))
     corner = tf.floor(draws[1:] * (resized - size + 1))
-    # As tf.image.resize with antialias=True, but only the crop is computed.
+    # Like tf.image.resize with antialias=True, but only the crop is computed.
     crop = resize_and_place(image, size, resized / extent, -corner)
     return cropped(
         example, tf.ensure_shape(crop, [*size, image.shape[-1]]), resized, corner, tf.constant(size)
@@ -135,8 +135,8 @@ def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
 
 
 def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
-    """Move by distances uniform in ±`op.share` of height and width, in fractions of a pixel.
-    "image" becomes float32.
+    """Move by distances uniform in ±`op.share` of height and width. Distances may be fractions of a
+    pixel. "image" becomes float32.
     """
     image = example["image"]
     reach = op.share * tf.cast(tf.shape(image)[:2], tf.float32)

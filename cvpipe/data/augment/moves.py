@@ -43,7 +43,7 @@ def moved(
         example: the example before the change.
         image: the new image, of any size.
         scale, offset: [2], vertical and horizontal. The point p, in fractions of the old image,
-            moves to p × scale + offset, in fractions of the new one.
+            moves to p × scale + offset, in fractions of the new image.
         drop: False keeps objects that are no longer visible.
     """
     scale, offset = tf.cast(scale, tf.float64), tf.cast(offset, tf.float64)

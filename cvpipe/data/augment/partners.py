@@ -30,7 +30,7 @@ def mosaic(examples: Sequence[Example], seed: tf.Tensor, size: tuple[int, int]) 
     dropped.
 
     Args:
-        examples: four: top left, top right, bottom left, bottom right.
+        examples: the four examples, in the order top left, top right, bottom left, bottom right.
         size: height and width of the mosaic.
 
     Returns:
@@ -90,13 +90,13 @@ def object_mixup(
         of both.
     """
     share = tf.cast(beta(seed, alpha), tf.float32)
-    extents = [tf.shape(one["image"])[:2] for one in (example, partner)]
+    extents = [tf.shape(each["image"])[:2] for each in (example, partner)]
     canvas = tf.maximum(*extents)
     padded = []
-    for one, extent in zip((example, partner), extents, strict=True):
+    for each, extent in zip((example, partner), extents, strict=True):
         below, right = tf.unstack(canvas - extent)
-        image = tf.pad(tf.cast(one["image"], tf.float32), [[0, below], [0, right], [0, 0]])
-        padded.append(moved(one, image, extent / canvas, tf.zeros([2])))
+        image = tf.pad(tf.cast(each["image"], tf.float32), [[0, below], [0, right], [0, 0]])
+        padded.append(moved(each, image, extent / canvas, tf.zeros([2])))
     image = share * padded[0]["image"] + (1 - share) * padded[1]["image"]
     return {
         **example,
@@ -116,7 +116,7 @@ def _quarter(
     image = tf.cast(example["image"], tf.float32)
     extent = tf.cast(tf.shape(image)[:2], tf.float32)
     quarter = tf.where(is_far == 1, size - center, center)
-    # The first quarter ends at the center, the second begins there.
+    # The upper or left quarter ends at the center. The lower or right quarter begins there.
     resized = extent * tf.reduce_max(tf.cast(quarter, tf.float32) / extent)
     begin = tf.where(is_far == 1, 0.0, tf.cast(quarter, tf.float32) - resized)
     shown = tf.clip_by_value(resize_and_place(image, quarter, resized / extent, begin), 0, 255)

@@ -87,8 +87,9 @@ def amount(operation: Operation, level: float) -> float:
     Args:
         operation: one of `cvpipe.data.augment.operations`.
         level: 0…10, or up to 30 with RandAugment: level 20 rotates twice as far as level 10. Only
-            translations don't grow beyond level 10, which moves by almost half of the image; in the
-            authors' code, level 28 moves images of 600 pixels only slightly further.
+            translations don't grow beyond level 10, at which they move the image by almost half of
+            its side; in the authors' code, level 28 moves images of 600 pixels only slightly
+            further.
     """
     low, high = RANGES.get(operation, (0.0, 0.0))
     if operation in (translate_x, translate_y):

@@ -19,8 +19,8 @@ def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int
 
     Factors are log-uniform. A resized image smaller than the crop is placed at random on a
     background of its mean color; the border of a mask is IGNORED. With probability `op.balance`, a
-    class is drawn uniformly among those in the mask, then one of its pixels; the crop has this
-    pixel in its middle half, or as near to it as the image's edges allow.
+    class is drawn uniformly among those in the mask, then one of its pixels; this pixel lies in the
+    middle half of the crop, or as near to the middle half as the image's edges allow.
     """
     image, extent = example["image"], tf.cast(tf.shape(example["image"])[:2], tf.float64)
     # Class and pixel need their own seed, because a seed always draws the same numbers.
@@ -70,7 +70,7 @@ def _resized_crop(
     """Crop `size` at `corner` from an image resized to `resized`, pixels [2] each. Returns float32
     [*size, C].
     """
-    # As tf.image.resize with antialias=True, but only the crop is computed.
+    # Like tf.image.resize with antialias=True, but only the crop is computed.
     extent = tf.cast(tf.shape(image)[:2], tf.float64)
     crop = resize_and_place(image, size, resized / extent, -corner)
 

@@ -36,13 +36,13 @@ def find(place: Place) -> Iterator[Found]:
     """Yield the tasks that COCO files can be used for."""
     files = [found for name in _candidates(place) if (found := _open(place, name))]
     by_task: dict[str, list[_File]] = {}
-    for own in files:
-        for task in _tasks(own.content):
-            by_task.setdefault(task, []).append(own)
+    for each in files:
+        for task in _tasks(each.content):
+            by_task.setdefault(task, []).append(each)
     for task in sorted(by_task, key=(POSE, DETECTION, SEGMENTATION).index):
         family = _family(by_task[task], task)
-        splits = one_a_split(place, [own.name for own in family], "COCO's instances")
-        known = {own.name: own for own in family}
+        splits = one_a_split(place, [each.name for each in family], "COCO's instances")
+        known = {each.name: each for each in family}
         source: dict[str, Any] = {"kind": "coco", "path": place.path}
         for split, name in splits.items():
             source[split] = {"annotations": place.key(name)}
@@ -50,8 +50,8 @@ def find(place: Place) -> Iterator[Found]:
                 source[split]["images"] = key
         if task == SEGMENTATION:
             source["masks"] = True
-        number = sum(len(own.content["images"]) for own in family)
-        names = " and ".join(place.key(own.name) for own in family)
+        number = sum(len(each.content["images"]) for each in family)
+        names = " and ".join(place.key(each.name) for each in family)
         what = {POSE: "keypoints", DETECTION: "boxes", SEGMENTATION: "outlines"}[task]
         verb = "lists" if len(family) == 1 else "list"
         why = f"{names} {verb} {counted(number, 'image')} with {what} in COCO's JSON"
@@ -59,8 +59,8 @@ def find(place: Place) -> Iterator[Found]:
 
 
 def _candidates(place: Place) -> list[str]:
-    """Return the JSON files that may be COCO's. If there are many, leave out those named after
-    images, which belong to another format.
+    """Return the JSON files that may be COCO's. If there are many, leave out files that are named
+    like an image, because they belong to another format.
     """
     names = place.ending(".json")
     return names if len(names) < 50 else [name for name in names if stem(name) not in place.by_stem]
@@ -96,7 +96,7 @@ def _tasks(content: Mapping[str, Any]) -> Iterator[str]:
         yield POSE
     if any(row.get("bbox") for row in rows):
         yield DETECTION
-    # Some tools also write the four corners of a box as an outline.
+    # Detection is yielded first, because some tools write the four corners of a box as an outline.
     if any(_is_outline(row.get("segmentation")) for row in rows):
         yield SEGMENTATION
 
@@ -115,10 +115,10 @@ def _family(files: list[_File], task: str) -> list[_File]:
     COCO itself has several families, such as instances and keypoints.
     """
     families: dict[str, list[_File]] = {}
-    for own in files:
-        families.setdefault(without_split(own.name), []).append(own)
+    for each in files:
+        families.setdefault(without_split(each.name), []).append(each)
     word = "keypoints" if task == POSE else "instances"
     preferred = [
-        own for own in families.values() if word in PurePosixPath(own[0].name).name.lower()
+        each for each in families.values() if word in PurePosixPath(each[0].name).name.lower()
     ]
     return preferred[0] if preferred else files

@@ -57,7 +57,7 @@ def find(place: Place) -> Iterator[Found]:
     if points:
         yield _found(place, points, POSE, {"kind": "keypoint_csv"}, "keypoints", ())
         return
-    tables = [own for own in tables if not _is_of_objects(own) and not is_one_hot(own)]
+    tables = [each for each in tables if not _is_of_objects(each) and not is_one_hot(each)]
     if not tables:
         return
     # All tables have the same columns; the largest is the most informative.
@@ -77,7 +77,7 @@ def find(place: Place) -> Iterator[Found]:
             f"Labels are read from column {table.column(at)}; {' and '.join(others)} may hold"
             " labels, too: choose with data.source.label_column"
         )
-    labels = {label for own in tables for label in own.cells(at)}
+    labels = {label for each in tables for label in each.cells(at)}
     if names := _names(place, table, labels):
         source["names"] = names
     yield _found(place, tables, CLASSIFICATION, source, "a label", tuple(remarks))
@@ -92,12 +92,12 @@ def _found(
     remarks: tuple[str, ...],
 ) -> Found:
     splits = one_a_split(place, [table.name for table in tables], "tables of images")
-    table = next(own for own in tables if own.name == splits["train"])
-    folders = {own.images for own in tables}
+    table = next(each for each in tables if each.name == splits["train"])
+    folders = {each.images for each in tables}
     if len(folders) > 1:
         raise DataError(
-            f"{place.path}: the paths in {' and '.join(own.name for own in tables)} are relative to"
-            " different folders; make them relative to one folder"
+            f"{place.path}: the paths in {' and '.join(each.name for each in tables)} are relative"
+            " to different folders; make them relative to one folder"
         )
     values: dict[str, Any] = {"kind": source["kind"], "path": place.path}
     values |= {split: place.key(splits[split]) for split in SPLITS if split in splits}
@@ -108,7 +108,7 @@ def _found(
     if table.column(table.path_at) != "0" and table.path_at:
         values["path_column"] = table.column(table.path_at)
     names = " and ".join(values[split] for split in SPLITS if split in splits)
-    number = sum(len(own.rows) for own in tables)
+    number = sum(len(each.rows) for each in tables)
     why = f"{names} {'name' if len(splits) > 1 else 'names'} {counted(number, 'image')} with {what}"
     return Found(task, {**values, **source}, why, ANNOTATED, remarks)
 
@@ -168,7 +168,9 @@ def _label_at(table: Table) -> int | None:
 
 
 def is_one_hot(table: Table) -> bool:
-    """Return True if there are two or more columns besides the path's, all of ones and zeros."""
+    """Return True if a table has two or more columns besides the column of paths, and they
+    contain only 0 and 1.
+    """
     width = len(table.headings or ())
     others = [at for at in range(width) if at != table.path_at]
     return len(others) > 1 and all(set(table.cells(at)) <= {"0", "1"} for at in others)
@@ -182,8 +184,8 @@ def _is_of_objects(table: Table) -> bool:
 
 
 def _repeating(table: Table) -> list[int]:
-    """Return columns with at least two different values, which occur in two rows or more on
-    average.
+    """Return columns with at least two different values, each of which occurs in two or more rows
+    on average.
     """
     width = min(len(row) for row in table.rows)
     kinds = {at: set(table.cells(at)) for at in range(width) if at != table.path_at}

@@ -98,8 +98,8 @@ class Place:
         """Return the folder that most of the image paths are relative to, and the number of these
         paths.
 
-        Of several equally good folders, the one for the split `wanted` is chosen, else the one
-        closest to the file `beside`, which contains the paths.
+        Of several equally good folders, the folder for the split `wanted` is chosen, else the
+        folder closest to the file `beside`, which contains the paths.
         """
         counts: Counter[str] = Counter()
         for path in paths:

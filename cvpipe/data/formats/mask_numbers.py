@@ -1,4 +1,4 @@
-"""Values of masks in records, and names for them if no file names them."""
+"""Values of masks in records, and class names for values that have no name in any file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cvpipe.errors import DataError
 
 # The default of ignore_indices.
 IGNORED_VALUE = 255
-_LOOKED_AT = 50
+_MOST_MASKS = 50
 
 
 def mask_numbers(contents: Sequence[bytes]) -> list[int] | None:
-    """Return the values of some encoded masks, sorted, without the ignored one; None if a mask has
+    """Return the values of some encoded masks, sorted, without IGNORED_VALUE; None if a mask has
     colors.
 
     Raises:
@@ -26,7 +26,7 @@ def mask_numbers(contents: Sequence[bytes]) -> list[int] | None:
     found: set[int] = set()
     fault: DataError | None = None
     decoded = 0
-    for content in some(contents, _LOOKED_AT):
+    for content in some(contents, _MOST_MASKS):
         try:
             picture = open_mask(content)
         except DataError as error:

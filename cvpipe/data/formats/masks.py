@@ -1,6 +1,6 @@
 """Masks named after their images, as CVAT, Roboflow and Supervisely write them.
 
-They are in another folder, or in the same folder with a suffix.
+Masks are in another folder than the images, or in the same folder with a suffix.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ SUFFIXES = ("_mask", "-mask", ".mask", "_seg", "_gt", "_label", "_labels", "_seg
 # A picture with more different values is taken for a photo.
 _MOST_VALUES = 64
 # Largest number of masks to inspect; one takes about 10 ms.
-_LOOKED_AT = 300
-_FIRST_LOOKED_AT = 5
+_MOST_MASKS = 300
+# Number of masks to inspect in the check whether pictures are masks.
+_FEW_MASKS = 5
 _SPLITS = ("train", "validation", "test")
 _IGNORED = (["unlabeled"], ["unlabelled"], ["ignore"], ["ignored"], ["void"])
 # Black with a smaller share of the pixels, beside other colors, is unlabeled area, not a class.
@@ -64,7 +65,7 @@ def find(place: Place) -> Iterator[Found]:
     if not pairs:
         return
     masks = [name for pair in pairs for name in pair.files]
-    looked = some(masks, _LOOKED_AT)
+    looked = some(masks, _MOST_MASKS)
     values = _values(place, looked)
     if values is None:
         place.near.append(
@@ -92,21 +93,21 @@ def _pairs(place: Place) -> Iterator[_Pair]:
         folders.setdefault(posixpath.dirname(name), {})[stem(name)] = name
     for folder, stems in folders.items():
         for suffix in SUFFIXES:
-            own = [n for s, n in stems.items() if s.removesuffix(suffix) in stems.keys() - {s}]
-            if own:
-                yield _Pair(folder, folder, suffix, own)
+            files = [n for s, n in stems.items() if s.removesuffix(suffix) in stems.keys() - {s}]
+            if files:
+                yield _Pair(folder, folder, suffix, files)
     for (a, in_a), (b, in_b) in itertools.permutations(folders.items(), 2):
         # Instance masks have no classes.
         if "SegmentationObject" in b.split("/") or not _go_together(a, b):
             continue
         for suffix in ("", *SUFFIXES):
-            own = [
+            files = [
                 n
                 for s, n in in_b.items()
                 if s.endswith(suffix) and s[: len(s) - len(suffix)] in in_a
             ]
-            if own and len(own) >= 0.5 * len(in_b):
-                yield _Pair(a, b, suffix, own)
+            if files and len(files) >= 0.5 * len(in_b):
+                yield _Pair(a, b, suffix, files)
                 break
 
 
@@ -118,7 +119,7 @@ def _go_together(a: str, b: str) -> bool:
 
 def _named_after(place: Place, pair: _Pair) -> list[str]:
     """Return the images that some of the pair's masks belong to."""
-    stems = {stem(name) for name in some(pair.files, _FIRST_LOOKED_AT)}
+    stems = {stem(name) for name in some(pair.files, _FEW_MASKS)}
     return [
         image
         for image in place.images
@@ -128,7 +129,7 @@ def _named_after(place: Place, pair: _Pair) -> list[str]:
 
 def _are_masks(place: Place, pair: _Pair, kinds: Callable[[str], int]) -> bool:
     """Return True if the pictures have few colors, unlike the images with the same names."""
-    masks = some(pair.files, _FIRST_LOOKED_AT)
+    masks = some(pair.files, _FEW_MASKS)
     if any(name.lower().endswith((".jpg", ".jpeg")) for name in masks):
         return False
     known = [number for number in map(kinds, masks) if number]
@@ -224,8 +225,8 @@ def _classes(place: Place, values: _Values) -> tuple[dict[str, Any], list[str]]:
     if ignored:
         keys["ignore_colors"] = ignored
     unnamed = [color for color in shares if color not in named and color not in ignored]
-    told = where and any(row["color"] in named for row in classes)
-    remarks = [f"{where} names the classes"] if told else []
+    is_used = where and any(row["color"] in named for row in classes)
+    remarks = [f"{where} names the classes"] if is_used else []
     if unnamed:
         shown = ", ".join(f"{color} {shares[color]:.1%}" for color in unnamed[:8])
         remarks.append(
@@ -240,12 +241,14 @@ def _is_stray(color: str, named: Mapping[Any, str], shares: Mapping[str, float])
 
 
 def _named(place: Place, by_color: bool) -> tuple[dict[Any, str], str]:
-    """Return the class names by value or color, and the path of the file with them."""
+    """Return the class names by value or color, and the path of the file that names them."""
     for name in place.files.names():
         last = posixpath.basename(name)
         text = place.text(name) if last in _READERS else None
         found = _READERS[last](text) if text else {}
-        wanted = {value: own for value, own in found.items() if isinstance(value, str) == by_color}
+        wanted = {
+            value: label for value, label in found.items() if isinstance(value, str) == by_color
+        }
         if wanted:
             return wanted, place.key(name)
     return {}, ""

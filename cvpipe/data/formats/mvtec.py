@@ -38,9 +38,9 @@ def find(place: Place) -> Iterator[Found]:
         defects = sorted(tested - {GOOD})
         why = (
             f"{place.key(posixpath.join(root, TRAIN))} has only the folder {GOOD}, and {TEST}"
-            f" beside it {counted(len(defects), 'kind')} of defects"
+            f" beside it has {counted(len(defects), 'kind')} of defects"
         )
-        others = [f"{place.key_or_nothing(own)}" for own in roots if own != root]
+        others = [f"{place.key_or_nothing(other)}" for other in roots if other != root]
         remarks = (
             (f"There are more folders of this layout: {', '.join(others[:5])}",) if others else ()
         )

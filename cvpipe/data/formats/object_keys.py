@@ -13,12 +13,12 @@ LABELS = ("label", "labels", "class", "category", "target", "fine_label", "coars
 OBJECTS = ("objects", "annotations", "object")
 _BOXES = ("bbox", "bboxes", "box", "boxes")
 _CATEGORIES = ("category", "categories", "label", "labels", "class", "category_id", "class_id")
-# Number of objects to look at to find the meaning of a box's four numbers.
-_LOOKED_AT = 200
+# Largest number of examples to inspect for the meaning of a box's four numbers.
+_MOST_EXAMPLES = 200
 
 
 def first_of(wanted: Sequence[str], known: Sequence[str]) -> str | None:
-    """Return the first wanted name that is known; None if none is."""
+    """Return the first wanted name that is known; None if no name is known."""
     return next((name for name in wanted if name in known), None)
 
 
@@ -55,13 +55,13 @@ def _form(
     """Return the keys for the meaning of a box's four numbers.
 
     The last two are taken for width and height. They are taken for right and bottom if more than
-    10% of the boxes would otherwise extend beyond their images, and over 90% of them exceed left
-    and top.
+    10% of the boxes would otherwise extend beyond their images, and if they exceed left and top in
+    more than 90% of the boxes.
     """
     with_boxes = [number for number, row in enumerate(rows) if _boxes(row, box)]
     found = [
         (given, size)
-        for at in evenly_spaced(len(with_boxes), _LOOKED_AT)
+        for at in evenly_spaced(len(with_boxes), _MOST_EXAMPLES)
         if (size := size_of(with_boxes[at]))
         for given in _boxes(rows[with_boxes[at]], box)
     ]

@@ -21,6 +21,6 @@ def find(place: Place) -> Iterator[Found]:
     source |= {split: place.key(name) for split, name in splits.items()}
     if table.path_at:
         source["path_column"] = table.column(table.path_at)
-    number = sum(len(own.rows) for own in tables.values())
+    number = sum(len(each.rows) for each in tables.values())
     why = f"{' and '.join(map(place.key, splits.values()))} has a column per class for"
     yield Found(CLASSIFICATION, source, f"{why} {counted(number, 'image')}", ANNOTATED)

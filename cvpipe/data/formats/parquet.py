@@ -40,16 +40,16 @@ def find(place: Place) -> Iterator[Found]:
         sizes = partial(size_of, images, upright=True)
         keys = object_keys(table.column(objects), sizes)
     if objects and keys is not None:
-        own = {} if objects == "objects" else {"objects": objects}
+        key = {} if objects == "objects" else {"objects": objects}
         text = f"{why} of images and one of objects"
-        yield Found(DETECTION, {**source, **own, **keys}, text, ANNOTATED)
+        yield Found(DETECTION, {**source, **key, **keys}, text, ANNOTATED)
     # Metadata of the `datasets` library has precedence over column names.
-    told = [name for name in columns if class_names(table.features, name) and name not in OBJECTS]
-    label = next(iter(told), None) or first_of(LABELS, columns)
+    named = [name for name in columns if class_names(table.features, name) and name not in OBJECTS]
+    label = next(iter(named), None) or first_of(LABELS, columns)
     if label:
-        own = {} if label == "label" else {"label": label}
+        key = {} if label == "label" else {"label": label}
         text = f"{why} of images and '{label}', a class"
-        yield Found(CLASSIFICATION, {**source, **own}, text, ANNOTATED)
+        yield Found(CLASSIFICATION, {**source, **key}, text, ANNOTATED)
 
 
 def _image_column(table: Table) -> str | None:

@@ -64,23 +64,23 @@ def find(place: Place) -> Iterator[Found]:
     why += f" with '{image}'"
     for box, label in _BOXES.items():
         if {box, f"{box}/{SIDES[0]}"} & seen.features:
-            own = {} if box == "image/object/bbox" else {"label": label, "box": box}
+            keys = {} if box == "image/object/bbox" else {"label": label, "box": box}
             names_of, remarks = _names(place, seen, label, "first_label")
             text = f"{why} and boxes in '{box}'"
-            yield Found(DETECTION, {**source, **own, **names_of}, text, ANNOTATED, remarks)
+            yield Found(DETECTION, {**source, **keys, **names_of}, text, ANNOTATED, remarks)
             break
     mask = next((name for name in _MASKS if name in seen.features), None)
     if mask:
-        own = {} if mask == _MASKS[0] else {"mask": mask}
+        keys = {} if mask == _MASKS[0] else {"mask": mask}
         classes, remarks = _mask_classes(place, seen, mask)
         text = f"{why} and masks in '{mask}'"
-        yield Found(SEGMENTATION, {**source, **own, **classes}, text, ANNOTATED, remarks)
+        yield Found(SEGMENTATION, {**source, **keys, **classes}, text, ANNOTATED, remarks)
     label = next((name for name in _LABELS if name in seen.features), "")
     if label:
-        own = {} if label == "image/class/label" else {"label": label}
+        keys = {} if label == "image/class/label" else {"label": label}
         names_of, remarks = _names(place, seen, label, "first_label")
         text = f"{why} and '{label}', a class"
-        yield Found(CLASSIFICATION, {**source, **own, **names_of}, text, ANNOTATED, remarks)
+        yield Found(CLASSIFICATION, {**source, **keys, **names_of}, text, ANNOTATED, remarks)
 
 
 def _look(place: Place, names: Sequence[str]) -> _Seen | None:
@@ -116,7 +116,9 @@ def _names(
             except DataError as error:
                 place.near.append(str(error))
                 break
-            named = {own.decode("utf-8", "replace") for own in texts if isinstance(own, bytes)}
+            named = {
+                label.decode("utf-8", "replace") for label in texts if isinstance(label, bytes)
+            }
             if numbers <= known.names.keys() and (numbers or named <= known.numbers.keys()):
                 begins = {first_key: 1} if first and not name.endswith(".pbtxt") else {}
                 remark = f"{place.key(name)} names the classes"
@@ -130,10 +132,10 @@ def _names(
 def _label_maps(place: Place, feature: str) -> list[str]:
     """Return files that may name the classes, the likeliest first."""
     names = place.files.names()
-    own = f"{feature.replace('/', '-')}.labels.txt"
+    labels_file = f"{feature.replace('/', '-')}.labels.txt"
     last = [posixpath.basename(name).lower() for name in names]
     maps = [name for name in names if name.endswith(".pbtxt")]
-    for wanted in (own, *_NAMES):
+    for wanted in (labels_file, *_NAMES):
         maps += [name for name, other in zip(names, last, strict=True) if other == wanted]
     return maps
 

@@ -21,20 +21,21 @@ def find_projects(
 
     Args:
         place: the folder or archive.
-        kind: kind of source that reads them.
-        tool: its name, such as "VIA's".
-        paths_in: returns the image paths in a file's content; none for another tool's file.
+        kind: kind of source that reads the files.
+        tool: name of the tool for messages, such as "VIA's".
+        paths_in: returns the image paths in a file's content; an empty list for another tool's
+            file.
     """
     names = place.ending(".json")
     names = names if len(names) < _MOST else [n for n in names if stem(n) not in place.by_stem]
-    paths = {name: own for name in names if (own := paths_in(_read(place, name)))}
+    paths = {name: listed for name in names if (listed := paths_in(_read(place, name)))}
     if not paths:
         return
-    every = [path for own in paths.values() for path in own]
+    every = [path for listed in paths.values() for path in listed]
     if not any(
         find_image(place.files, path, posixpath.dirname(name), place.by_last)
-        for name, own in paths.items()
-        for path in some(own)
+        for name, listed in paths.items()
+        for path in some(listed)
     ):
         place.near.append(
             f"{next(iter(paths))} is {tool} JSON of {counted(len(every), 'image')} such as"

@@ -52,18 +52,18 @@ def find(place: Place) -> Iterator[Found]:
     masks = _masks(place, samples, records)
     if masks is not None:
         mask, values = masks
-        own = {} if mask == "seg.png" else {"mask": mask}
+        more = {} if mask == "seg.png" else {"mask": mask}
         classes, remarks = numbered_classes(values)
         text = f"{why} masks in .{mask} files with the same names"
-        yield Found(SEGMENTATION, {**source, **own, **classes}, text, ANNOTATED, remarks)
+        yield Found(SEGMENTATION, {**source, **more, **classes}, text, ANNOTATED, remarks)
     if any("cls" in samples.samples[n].files for n in records):
         yield Found(CLASSIFICATION, source, f"{why} .cls files with the same names", ANNOTATED)
     elif label := first_of(LABELS, [key for row in rows if isinstance(row, dict) for key in row]):
-        own = {"annotations": _JSON}
-        own |= {} if label == "label" else {"label": label}
+        more = {"annotations": _JSON}
+        more |= {} if label == "label" else {"label": label}
         if any(isinstance(row.get(label), int | str) for row in rows if isinstance(row, dict)):
             text = f"{why} .json files with the same names and '{label}', a class"
-            yield Found(CLASSIFICATION, {**source, **own}, text, ANNOTATED)
+            yield Found(CLASSIFICATION, {**source, **more}, text, ANNOTATED)
     elif keys is None and masks is None:
         seen = sorted({name for n in records for name in samples.samples[n].files})
         place.near.append(
@@ -74,21 +74,21 @@ def find(place: Place) -> Iterator[Found]:
 def _masks(place: Place, samples: Samples, records: list[int]) -> tuple[str, list[int]] | None:
     """Return the extension of the masks and their values; None if there are none."""
     for extension in (*_MASKS, _PNG):
-        own = [
+        chosen = [
             n
             for n in records
             if extension in samples.samples[n].files and samples.extension(n, _IMAGES) != extension
         ]
-        if not own:
+        if not chosen:
             continue
         try:
-            values = mask_numbers([samples.read(n, extension) for n in own])
+            values = mask_numbers([samples.read(n, extension) for n in chosen])
         except DataError as error:
-            place.near.append(f"{samples.place(own[0], extension)}: {error}")
+            place.near.append(f"{samples.place(chosen[0], extension)}: {error}")
             continue
         if values is None:
             place.near.append(
-                f"{samples.place(own[0], extension)} has colors; masks of WebDataset are read by"
+                f"{samples.place(chosen[0], extension)} has colors; masks of WebDataset are read by"
                 " values"
             )
         elif extension != _PNG or len(values) <= _MOST_VALUES:

@@ -69,21 +69,21 @@ def _data_yaml(place: Place) -> str | None:
 
 
 def _classes(place: Place, texts: list[str]) -> tuple[set[int], bool]:
-    """Return the class ids in the text files, and True if some lines are polygons; no ids unless
-    most files have YOLO's lines.
+    """Return the class ids in the text files, and True if some lines are polygons; an empty set
+    unless most files have YOLO's lines.
     """
     numbers, polygons, sound, looked = set[int](), False, 0, 0
-    # Read all text files, or a sample of very many: without class names, the largest id determines
-    # the number of classes.
+    # Read all text files unless there are very many, because without class names the largest id
+    # determines the number of classes.
     for name in texts if len(texts) < 20_000 else some(texts):
         lines = [line.split() for line in (place.text(name) or "").splitlines() if line.strip()]
         if not lines:
             continue
         looked += 1
-        own = [_class_of(cells) for cells in lines]
-        if all(number is not None for number in own):
+        ids = [_class_of(cells) for cells in lines]
+        if all(number is not None for number in ids):
             sound += 1
-            numbers.update(number for number in own if number is not None)
+            numbers.update(number for number in ids if number is not None)
             polygons |= any(len(cells) > 6 and len(cells) % 2 for cells in lines)
     return (numbers, polygons) if 2 * sound > looked else (set(), False)
 

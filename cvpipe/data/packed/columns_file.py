@@ -49,8 +49,8 @@ def join_names(parts: Sequence[Names]) -> Names:
     return Names(np.concatenate([part.letters for part in parts]), np.concatenate(ends))
 
 
-class Beside(NamedTuple):
-    """All data on the records of a shard except their images."""
+class ColumnsFile(NamedTuple):
+    """Content of a columns file: all data on the records of a shard except their images."""
 
     columns: Columns
     """Annotations."""
@@ -74,32 +74,32 @@ class Beside(NamedTuple):
     """Size of the ArrayRecord file."""
 
 
-def to_bytes(beside: Beside) -> bytes:
+def to_bytes(columns_file: ColumnsFile) -> bytes:
     """Serialize to the content of a columns file. Deterministic."""
     about = {
-        "sha256": beside.sha256,
-        "bytes": beside.bytes,
-        "faults": {str(number): reason for number, reason in sorted(beside.faults.items())},
+        "sha256": columns_file.sha256,
+        "bytes": columns_file.bytes,
+        "faults": {str(number): reason for number, reason in sorted(columns_file.faults.items())},
     }
     file = io.BytesIO()
     np.savez_compressed(
         file,
         allow_pickle=False,
-        **{_RECORDS + name: array for name, array in beside.columns.records.items()},
-        **{_OBJECTS + name: array for name, array in beside.columns.objects.items()},
-        starts=beside.columns.starts,
-        positions=beside.positions,
-        checksums=beside.checksums,
-        digests=beside.digests,
-        ranges=beside.ranges,
-        names=beside.names.letters,
-        name_ends=beside.names.ends,
+        **{_RECORDS + name: array for name, array in columns_file.columns.records.items()},
+        **{_OBJECTS + name: array for name, array in columns_file.columns.objects.items()},
+        starts=columns_file.columns.starts,
+        positions=columns_file.positions,
+        checksums=columns_file.checksums,
+        digests=columns_file.digests,
+        ranges=columns_file.ranges,
+        names=columns_file.names.letters,
+        name_ends=columns_file.names.ends,
         about=np.frombuffer(json.dumps(about).encode(), np.uint8),
     )
     return file.getvalue()
 
 
-def from_bytes(content: bytes, file: str) -> Beside:
+def from_bytes(content: bytes, file: str) -> ColumnsFile:
     """Parse the content of a columns file. `file` is its name in error messages.
 
     Raises:
@@ -109,7 +109,7 @@ def from_bytes(content: bytes, file: str) -> Beside:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = dict(stored)
         about = json.loads(arrays["about"].tobytes())
-        return Beside(
+        return ColumnsFile(
             Columns(_named(arrays, _RECORDS), _named(arrays, _OBJECTS), arrays["starts"]),
             arrays["positions"],
             arrays["checksums"],

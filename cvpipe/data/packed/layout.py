@@ -1,8 +1,8 @@
 """Byte ranges of records in an ArrayRecord file.
 
-With these ranges, one request can read a record or several adjacent ones, without the file's own
-index. An ArrayRecord file is a Riegeli file: each block of 65,536 bytes begins with a header of 24
-bytes, also in the middle of a record.
+With these ranges, one request can read one or several adjacent records, without the index inside
+the file. An ArrayRecord file is a Riegeli file: each block of 65,536 bytes begins with a header of
+24 bytes, also in the middle of a record.
 """
 
 from __future__ import annotations

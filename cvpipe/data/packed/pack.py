@@ -20,7 +20,7 @@ import numpy as np
 
 from cvpipe.atomic_write import atomic_path
 from cvpipe.data.order import fixed_order
-from cvpipe.data.packed.columns_file import Beside, from_bytes, to_bytes
+from cvpipe.data.packed.columns_file import ColumnsFile, from_bytes, to_bytes
 from cvpipe.data.packed.manifest import (
     MANIFEST,
     Manifest,
@@ -30,7 +30,7 @@ from cvpipe.data.packed.manifest import (
     write_manifest,
 )
 from cvpipe.data.packed.reduce import Reduction
-from cvpipe.data.packed.shard import Shelf
+from cvpipe.data.packed.shard import ShardWriter
 from cvpipe.data.sources.source import Source
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import ConfigError, DataError
@@ -46,7 +46,8 @@ from cvpipe.storage import (
 )
 
 PLAN = "packing.json"
-# Default size of a shard: downloaded in seconds, yet large enough for many requests of a megabyte.
+# Default size of a shard. A shard is downloaded in seconds and is large enough for many requests of
+# a megabyte.
 SHARD_BYTES = 256 * 2**20
 # Number of records whose sizes determine the records per shard.
 SAMPLE = 32
@@ -86,7 +87,7 @@ def pack(
     """Pack data, or resume packing. Returns at once if the packed data is complete.
 
     Args:
-        splits: the source's own splits, from `open_source`.
+        splits: the splits of the source, from `open_source`.
         place: a folder, or an address in a bucket.
         about: format and location of the data, for the manifest.
         reduction: changes to images.
@@ -107,8 +108,8 @@ def pack(
         manifest = read_manifest(place)
         _refuse_other(place, _fingerprint(manifest), fingerprint)
         return manifest
-    shelves = {name: Shelf(source, reduction) for name, source in splits.items()}
-    plan = {**fingerprint, "shards": _shard_sizes(splits, shelves, shard_bytes)}
+    writers = {name: ShardWriter(source, reduction) for name, source in splits.items()}
+    plan = {**fingerprint, "shards": _shard_sizes(splits, writers, shard_bytes)}
     if PLAN in there:
         _refuse_other(place, json.loads(read_file(place, PLAN)), plan)
     elif there:
@@ -128,7 +129,7 @@ def pack(
             done += task.end - task.begin
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         futures = {
-            pool.submit(_write, shelves[task.split], len(splits[task.split]), task, place): task
+            pool.submit(_write, writers[task.split], len(splits[task.split]), task, place): task
             for task in waiting
         }
         try:
@@ -140,19 +141,19 @@ def pack(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    manifest = _manifest(splits, shelves, about, reduction, shards)
+    manifest = _manifest(splits, writers, about, reduction, shards)
     write_manifest(place, manifest)
     delete_file(place, PLAN)
     return manifest
 
 
 def _shard_sizes(
-    splits: Mapping[str, Source], shelves: Mapping[str, Shelf], shard_bytes: int
+    splits: Mapping[str, Source], writers: Mapping[str, ShardWriter], shard_bytes: int
 ) -> dict[str, int]:
     """Return the number of records in a shard of each split."""
     shards = {}
     for name, source in splits.items():
-        sizes = shelves[name].sizes(evenly_spaced(len(source), SAMPLE))
+        sizes = writers[name].sizes(evenly_spaced(len(source), SAMPLE))
         mean = max(sum(sizes) / max(len(sizes), 1), 1)
         shards[name] = max(min(int(shard_bytes / mean), len(source)), 1)
     return shards
@@ -171,12 +172,15 @@ def _fingerprint(manifest: Manifest) -> dict[str, Any]:
 
 
 def _refuse_other(place: str, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise ConfigError if a place holds packed data, complete or not, of another source."""
-    for key, text in (("digests", "data"), ("options", "options"), ("shards", "size of shards")):
+    """Raise ConfigError if a place holds packed data, complete or not, of other data or options."""
+    for key, text in (
+        ("digests", "from other data"),
+        ("options", "with other options"),
+        ("shards", "with another size of shards"),
+    ):
         if known.get(key) != now.get(key):
             raise ConfigError(
-                f"{place}: was packed from other {text}; choose another place with --to, or remove"
-                " it"
+                f"{place}: was packed {text}; choose another place with --to, or remove it"
             )
 
 
@@ -189,7 +193,7 @@ def _tasks(splits: Mapping[str, Source], sizes: Mapping[str, int]) -> Iterator[T
             yield Task(split, number * size, min((number + 1) * size, examples), name)
 
 
-def _write(shelf: Shelf, examples: int, task: Task, place: str) -> Shard:
+def _write(writer: ShardWriter, examples: int, task: Task, place: str) -> Shard:
     """Write a shard of a split and, once it is complete, its columns file. `examples` is the number
     of examples in the split.
     """
@@ -199,16 +203,16 @@ def _write(shelf: Shelf, examples: int, task: Task, place: str) -> Shard:
     if is_bucket(place):
         folder = Path(tempfile.mkdtemp(prefix="cvpipe-pack-"))
         try:
-            beside = shelf.write(index, folder / task.name)
+            columns_file = writer.write(index, folder / task.name)
             publish(folder / task.name, place, task.name)
         finally:
             shutil.rmtree(folder)
     else:
         with atomic_path(Path(address(place, task.name))) as partial:
-            beside = shelf.write(index, partial)
-    content = to_bytes(beside)
+            columns_file = writer.write(index, partial)
+    content = to_bytes(columns_file)
     write_file(place, task.columns, content)
-    return _shard(task, beside, content)
+    return _shard(task, columns_file, content)
 
 
 def _finished(place: str, task: Task) -> Shard:
@@ -216,16 +220,21 @@ def _finished(place: str, task: Task) -> Shard:
     return _shard(task, from_bytes(content, address(place, task.columns)), content)
 
 
-def _shard(task: Task, beside: Beside, content: bytes) -> Shard:
+def _shard(task: Task, columns_file: ColumnsFile, content: bytes) -> Shard:
     digest = hashlib.sha256(content).hexdigest()
     return Shard(
-        task.name, task.columns, task.end - task.begin, beside.bytes, beside.sha256, digest
+        task.name,
+        task.columns,
+        task.end - task.begin,
+        columns_file.bytes,
+        columns_file.sha256,
+        digest,
     )
 
 
 def _manifest(
     splits: Mapping[str, Source],
-    shelves: Mapping[str, Shelf],
+    writers: Mapping[str, ShardWriter],
     about: Mapping[str, Any],
     reduction: Reduction,
     shards: Mapping[Task, Shard],
@@ -242,7 +251,7 @@ def _manifest(
             name: Split(
                 len(source),
                 source.digest(),
-                shelves[name].specs,
+                writers[name].specs,
                 tuple(shards[task] for task in sorted(shards) if task.split == name),
             )
             for name, source in splits.items()

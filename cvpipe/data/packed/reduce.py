@@ -76,7 +76,7 @@ def with_frame(example: Example) -> Example:
     """
     if not placed_kinds(example) or KEYS[0] in example:
         return example
-    # Without frames, objects refer to the stored image and masks to the upright one.
+    # Without frames, objects refer to the stored image, and masks to the upright image.
     is_upright = not any(kind.placed and kind.per_object for kind in placed_kinds(example))
     values = (tf.zeros([2], tf.int64), tf.constant(is_upright))
     return {**example, **dict(zip(KEYS, values, strict=True))}
@@ -107,7 +107,7 @@ def _reduced(example: Example, image: tf.Tensor, reduction: Reduction) -> Exampl
     turned.pop("bytes", None)
     size = _reduced_size(extent, reduction.longest_side)
     small = moved({**turned, "image": image}, _resized(image, size), [1, 1], [0, 0], drop=False)
-    # The same entries in all branches of the graph.
+    # All branches of the graph must return the same static shape.
     small["image"] = tf.ensure_shape(small["image"], [None, None, image.shape[-1]])
     return {**small, **frame}
 

@@ -19,7 +19,7 @@ from cvpipe.data.annotations.columns import stack_columns
 from cvpipe.data.annotations.frame import KEYS
 from cvpipe.data.example import Example
 from cvpipe.data.guard import readable_or_zeros
-from cvpipe.data.packed.columns_file import Beside, make_names
+from cvpipe.data.packed.columns_file import ColumnsFile, make_names
 from cvpipe.data.packed.layout import find_records
 from cvpipe.data.packed.manifest import Spec
 from cvpipe.data.packed.record import spec_of, to_record
@@ -34,8 +34,8 @@ WRITER_OPTIONS = "group_size:1,uncompressed"
 PARALLEL = 4
 
 
-class Shelf:
-    """Loader of a split's examples for shards: traced once, used by many threads."""
+class ShardWriter:
+    """Writer of a split's shards. Loading is traced once, and many threads may use the writer."""
 
     def __init__(self, source: Source, reduction: Reduction):
         self._source, self._is_same = source, reduction.changes_nothing
@@ -47,12 +47,12 @@ class Shelf:
         self._load = tf.function(load, input_signature=signature, autograph=False)
         traced = self._load.get_concrete_function().structured_outputs
         held = {*source.read_held(tf.constant(0, tf.int64)), *KEYS}
-        self._beside = [name for name in traced if name not in held]
+        self._stored = [name for name in traced if name not in held]
         self._held = {name: spec for name, spec in traced.items() if name in held}
-        self.specs: dict[str, Spec] = {name: spec_of(traced[name]) for name in self._beside}
+        self.specs: dict[str, Spec] = {name: spec_of(traced[name]) for name in self._stored}
         """Specs of a record's tensors, for the manifest."""
 
-    def write(self, index: np.ndarray, file: Path) -> Beside:
+    def write(self, index: np.ndarray, file: Path) -> ColumnsFile:
         """Write the records of some examples, in order, to an ArrayRecord file.
 
         An unreadable example becomes an empty record with a reason in the columns file. An image
@@ -60,7 +60,7 @@ class Shelf:
 
         Args:
             index: int64 [R], positions in the split, at least one.
-            file: written, replacing an existing one.
+            file: path of the file to write; an existing file is replaced.
 
         Returns:
             The content of the columns file.
@@ -82,7 +82,7 @@ class Shelf:
         content, source = file.read_bytes(), self._source
         reader = ArrayRecordReader(str(file))
         written = (reader.read([number])[0] for number in range(len(checksums)))
-        return Beside(
+        return ColumnsFile(
             stack_columns(columns, {key for kind in KINDS for key in kind.per_object}),
             np.asarray(index, np.int64),
             np.array(checksums, np.uint32),
@@ -102,7 +102,7 @@ class Shelf:
     def _examples(self, index: np.ndarray) -> Iterator[tuple[dict[str, Any], str | None]]:
         """Yield (example, None) for a readable example, else (its tensors in memory, reason)."""
         indices = tf.data.Dataset.from_tensor_slices(np.asarray(index, np.int64))
-        # Without autotuning, which can take long to stop (`stream.prefetch`).
+        # Without autotuning, which can take long to stop (`batching.prefetch`).
         options = tf.data.Options()
         options.autotune.enabled = False
         loaded = readable_or_zeros(indices, self._load, PARALLEL).with_options(options)
@@ -120,7 +120,7 @@ class Shelf:
         return {name: value.numpy() for name, value in example.items()}, None
 
     def _record(self, example: Mapping[str, Any]) -> bytes:
-        return to_record({name: example[name] for name in self._beside})
+        return to_record({name: example[name] for name in self._stored})
 
     def _columns(self, example: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Return the tensors of the columns; zeros for examples without a frame."""

@@ -60,7 +60,7 @@ class Shards:
             ahead: number of records that are announced together.
         """
         self._files, self._checksums, self._faults = files, checksums, faults
-        self._ends = np.cumsum([len(own) for own in ranges]).tolist()
+        self._ends = np.cumsum([len(each) for each in ranges]).tolist()
         self._ranges = np.concatenate(ranges)
         self._most = _KEPT * ahead
         self._coming: OrderedDict[int, Coming] = OrderedDict()
@@ -89,8 +89,8 @@ class Shards:
         return content
 
     def announce(self, records: np.ndarray) -> None:
-        """Start reading records, int64 [n], in other threads; records close together by one
-        request.
+        """Start reading records, int64 [n], in other threads. Records that are close together are
+        read by one request.
         """
         wanted = np.unique(records)
         wanted = wanted[[not self._is_coming(record) for record in wanted.tolist()]]
@@ -110,8 +110,8 @@ class Shards:
                     self._coming.popitem(last=False)
 
     def _is_coming(self, record: int) -> bool:
-        """Add to an earlier announcement of the record, such as one of the previous epoch; return
-        False if there is none.
+        """Count another reader of a record that is already announced, for example for the previous
+        epoch; return False if the record isn't announced.
         """
         with self._lock:
             coming = self._coming.get(record)
@@ -134,7 +134,7 @@ class Shards:
         file = self._files[bisect.bisect_right(self._ends, records[0])]
         begin, end = ranges[0][0], ranges[-1][1]
         part = read_range(file, begin, end) if end > begin else b""
-        return [cut_record(part, begin, *own) for own in ranges]
+        return [cut_record(part, begin, *each) for each in ranges]
 
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:

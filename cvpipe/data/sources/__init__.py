@@ -127,8 +127,8 @@ def _module(section: Section) -> ModuleType:
 
 
 def _open_all(section: Merge, config: Data) -> dict[str, Source]:
-    """Open all sources. Each holds out its own missing splits, so the shares are the same in
-    all.
+    """Open all sources. Each source holds out its missing splits, so that all sources have the same
+    shares.
     """
     seed, group = config.split_seed, config.group
     children = [open_source(child, config) for child in section.sources]

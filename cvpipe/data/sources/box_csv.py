@@ -56,8 +56,8 @@ def _images(
     if {"width", "height"} <= set(headings) and not config.fractions:
         # In TensorFlow's tutorials, the columns width and height are those of the image, not of the
         # box.
-        own = (headings.index("height"), headings.index("width"))
-        size_at = None if set(own) & set(sides_at) else own
+        columns = (headings.index("height"), headings.index("width"))
+        size_at = None if set(columns) & set(sides_at) else columns
     images: dict[str, Labeled] = {}
     lines: dict[str, list[int]] = {}
     for line, cells in table.rows:

@@ -36,7 +36,12 @@ def coco(config: Coco) -> dict[str, Source]:
     """
     given: dict[str, CocoSplit] = given_splits(config)
     files = open_files(
-        config.path, [path for own in given.values() for path in (own.annotations, own.images)]
+        config.path,
+        [
+            path
+            for split_files in given.values()
+            for path in (split_files.annotations, split_files.images)
+        ],
     )
     read = {
         split: read_instances(files, section.annotations, config)
@@ -86,8 +91,8 @@ def coco(config: Coco) -> dict[str, Source]:
 
 
 def _column_reader(files: Files, name: str, config: Coco) -> ReadColumn:
-    """Return a reader of the keys of a file's images. It reads the file again, so that keys which
-    nobody asks for take no memory.
+    """Return a reader of the keys of a file's images. It reads the file again, so that unused keys
+    take no memory.
     """
 
     def read(column: str, key: str) -> list[str]:

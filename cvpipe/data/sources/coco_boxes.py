@@ -36,7 +36,7 @@ def boxed_source(
 
     Args:
         there: names of all existing images.
-        names: names of the file's images, in its order.
+        names: names of the file's images, in the file's order.
         categories: names of the classes by id, in the order of their labels.
     """
     name_of = {image["id"]: name for image, name in zip(instances.images, names, strict=True)}
@@ -115,7 +115,7 @@ def _corners(instances: Instances, positions: np.ndarray) -> np.ndarray:
         if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
             raise DataError(
                 f"{instances.place_of(int(position))}: bbox is {json.dumps(box)}, not four numbers;"
-                " mend or remove it"
+                " correct or remove it"
             )
         boxes[number] = box
     x, y, width, height = boxes.T

@@ -67,8 +67,8 @@ def is_number(value: Any) -> bool:
 
 
 def grouping_categories(files: Iterable[tuple[Rows, Rows]]) -> set[Id]:
-    """Return the ids of categories that only group other categories: roots that others name as
-    their supercategory and that no annotation uses.
+    """Return the ids of categories that only group other categories: root categories that other
+    categories name as their supercategory and that no annotation uses.
 
     Args:
         files: categories and annotations of all files of a data set.

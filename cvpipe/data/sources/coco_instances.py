@@ -100,20 +100,20 @@ def _check_entries(
     for number, row in enumerate(rows):
         for key in keys:
             if key not in row:
-                raise DataError(f"{place}: {kind}[{number}] has no '{key}'; mend or remove it")
+                raise DataError(f"{place}: {kind}[{number}] has no '{key}'; correct or remove it")
             if key.endswith("id"):
                 known = as_id(row[key])
                 if known is None:
                     raise DataError(
                         f"{place}: {key} of {kind}[{number}] is {json.dumps(row[key])}, but must be"
-                        " a whole number or text; mend or remove the entry"
+                        " a whole number or text; correct or remove it"
                     )
                 row[key] = known
     number, times = (
         Counter(row["id"] for row in rows).most_common(1)[0] if rows and "id" in keys else (0, 0)
     )
     if times > 1:
-        raise DataError(f"{place}: {times} of the {kind} have the id {number}; give each its own")
+        raise DataError(f"{place}: {times} of the {kind} have the id {number}; make the ids unique")
 
 
 def check_categories(instances: Instances, trained: Instances) -> None:
@@ -131,8 +131,8 @@ def check_categories(instances: Instances, trained: Instances) -> None:
             )
     if instances.points != trained.points:
         raise DataError(
-            f"{instances.place}: keypoints or skeleton aren't those of {trained.place}; give all"
-            " splits the same"
+            f"{instances.place}: keypoints or skeleton differ from those of"
+            f" {trained.place}; give all splits the same keypoints and skeleton"
         )
     known = instances.categories
     for position, row in enumerate(instances.annotations):
@@ -158,9 +158,9 @@ def extent_of(
 def _side(image: Mapping[str, Any], key: str, place: str) -> float:
     given = as_number(image.get(key))
     if given is None or not given > 0:
-        said = json.dumps(image[key]) if key in image else "missing"
+        shown = json.dumps(image[key]) if key in image else "missing"
         raise DataError(
-            f"{place}: {key} of image {image['id']} is {said}, but must be a number above 0; mend"
-            " it, or leave out both height and width"
+            f"{place}: {key} of image {image['id']} is {shown}, but must be a number above 0;"
+            " correct it, or leave out both height and width"
         )
     return given

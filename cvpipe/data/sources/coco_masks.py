@@ -37,8 +37,8 @@ OUTLINE_FAULTS = (WITHOUT_OUTLINE, NO_POLYGON, FAR_OUTSIDE, OTHER_SIZE, NO_RUNS)
 def paint(objects: bytes, height: int, width: int) -> np.ndarray:
     """Return the mask of a stored image.
 
-    Larger objects are painted first, so smaller ones in front of them stay visible. Pixels covered
-    only by a crowd are IGNORED.
+    Larger objects are painted first, so that smaller objects in front of them stay visible. Pixels
+    covered only by a crowd are IGNORED.
 
     Args:
         objects: a JSON list of {"label", "iscrowd", "segmentation"}. Segmentations are as in COCO's
@@ -76,8 +76,8 @@ def outline_fault(given: Any, height: int, width: int) -> str | None:
 
 
 def _polygons(given: list[Any]) -> list[Any]:
-    """Return the polygons of a segmentation, which is a list of polygons, perhaps with empty ones,
-    or a single polygon.
+    """Return the polygons of a segmentation. A segmentation is a single polygon, or a list of
+    polygons, some of which may be empty.
     """
     if given and not any(isinstance(part, list) for part in given):
         return [given]
@@ -126,7 +126,7 @@ def masked_source(
     """Return the source of a file's images with masks, which are painted on demand.
 
     Args:
-        names: names of the file's images, in its order.
+        names: names of the file's images, in the file's order.
         categories: names of the classes by id, in the order of their labels, without background.
 
     Raises:
@@ -150,7 +150,7 @@ def masked_source(
         if height * width > MAX_PIXELS:
             raise DataError(
                 f"{instances.place}: image {image['id']} has {width} x {height} pixels, and at most"
-                f" {MAX_PIXELS:,} are allowed; mend its width and height"
+                f" {MAX_PIXELS:,} are allowed; correct its width and height"
             )
     objects, faults = _outlines(instances, names, extents, categories)
     # Stored as text, because lists of Python numbers would take ten times the memory.
@@ -179,7 +179,7 @@ def _outlines(
     extents: Sequence[Sequence[int]],
     categories: Mapping[Id, str],
 ) -> tuple[list[list[dict[str, Any]]], Faults]:
-    """Return the valid objects of each image for `paint`, and the faults of all others."""
+    """Return the valid objects of each image for `paint`, and the faults of invalid objects."""
     record_of = {image["id"]: record for record, image in enumerate(instances.images)}
     label_of = {number: label for label, number in enumerate(categories, 1)}
     objects: list[list[dict[str, Any]]] = [[] for _ in names]

@@ -136,11 +136,11 @@ def column_reader(files: Files, table: Table, lines: Sequence[Sequence[int]]) ->
         again = read_table(files, name, delimiter, header)
         at, cells = column_at(again, column, key), dict(again.rows)
 
-        def value(own: Sequence[int]) -> str:
-            rows = (cells.get(line, []) for line in own)
+        def value(numbers: Sequence[int]) -> str:
+            rows = (cells.get(line, []) for line in numbers)
             return ", ".join(dict.fromkeys(row[at] for row in rows if at < len(row) and row[at]))
 
-        return [value(own) for own in lines]
+        return [value(numbers) for numbers in lines]
 
     return read
 

@@ -1,4 +1,4 @@
-"""CVAT's own XML, "CVAT for images 1.1": pixels counted from 0."""
+"""CVAT's XML format, "CVAT for images 1.1": pixels counted from 0."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cvat(config: Cvat) -> dict[str, Source]:
     """
     files = open_files(config.path, [*config.files.values(), config.images])
     read = {split: list(_images(files, name)) for split, name in all_there(files, config.files)}
-    splits = {split: [image for image, _ in own] for split, own in read.items()}
+    splits = {split: [image for image, _ in images] for split, images in read.items()}
     subsets = {split_of(subset) for _, subset in read["train"]}
     if len(splits) == 1 and len(subsets) > 1 and None not in subsets and "train" in subsets:
         splits = {}

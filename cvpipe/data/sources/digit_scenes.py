@@ -27,7 +27,7 @@ from cvpipe.data.sources.objects import collect
 from cvpipe.data.sources.source import Source
 
 CLASSES = tuple("0123456789")
-# Share of all digits that each split draws from, in order; no digit is in two splits.
+# Part of the shuffled digits that each split draws from: begin and end, as shares of all digits.
 HANDWRITING = {"test": (0.0, 0.2), "validation": (0.2, 0.3), "train": (0.3, 1.0)}
 # Maximum overlap of two digits, as a share of the smaller one.
 OVERLAP = 0.1

@@ -12,11 +12,11 @@ from cvpipe.data.sources.label_map import LabelMap, read_label_map
 from cvpipe.data.sources.tf_examples import Features, as_text
 from cvpipe.errors import DataError, suggest
 
-_MEND = "set data.source.names, classes or first_label so that they fit the examples"
+_ADVICE = "set data.source.names, classes or first_label so that they fit the examples"
 
 
-class Said(NamedTuple):
-    """A class as an example gives it."""
+class ExampleClass(NamedTuple):
+    """A class as stored in an example."""
 
     number: int | None
     text: str
@@ -32,9 +32,9 @@ class Classes(NamedTuple):
     names: tuple[str, ...]
     positions: Mapping[int | str, int]
 
-    def position(self, said: Said) -> int:
-        """Return the position of a class; raises DataError for an unknown one."""
-        key = said.text if said.number is None else said.number
+    def position(self, wanted: ExampleClass) -> int:
+        """Return the position of a class; raises DataError for an unknown class."""
+        key = wanted.text if wanted.number is None else wanted.number
         if key not in self.positions:
             what = f"number {key}" if isinstance(key, int) else f"name '{key}'"
             known = [
@@ -43,13 +43,15 @@ class Classes(NamedTuple):
                 if isinstance(number, int)
             ]
             raise DataError(
-                f"{said.place(said.record)}: no class has the {what};"
-                f" {suggest(str(key), known or self.names)}; {_MEND}"
+                f"{wanted.place(wanted.record)}: no class has the {what};"
+                f" {suggest(str(key), known or self.names)}; {_ADVICE}"
             )
         return self.positions[key]
 
 
-def said_by(features: Features, label: str, record: int, place: Callable[[int], str]) -> list[Said]:
+def classes_of_example(
+    features: Features, label: str, record: int, place: Callable[[int], str]
+) -> list[ExampleClass]:
     """Return the classes in the feature `label` and the feature `text` beside it, in order.
 
     Raises:
@@ -62,7 +64,7 @@ def said_by(features: Features, label: str, record: int, place: Callable[[int], 
         if value == b"":
             continue
         if isinstance(value, bytes):
-            found.append(Said(None, as_text(value), record, place))
+            found.append(ExampleClass(None, as_text(value), record, place))
         elif int(value) != value:
             raise DataError(
                 f"{place(record)}: '{label}' is {value}, neither a class's number nor its name; set"
@@ -70,8 +72,8 @@ def said_by(features: Features, label: str, record: int, place: Callable[[int], 
             )
         else:
             text = texts[at] if at < len(texts) else ""
-            found.append(Said(int(value), text, record, place))
-    return found or [Said(None, text, record, place) for text in texts if text]
+            found.append(ExampleClass(int(value), text, record, place))
+    return found or [ExampleClass(None, text, record, place) for text in texts if text]
 
 
 def known_classes(files: Files, config: TfRecordFiles, first: int) -> LabelMap | None:
@@ -84,20 +86,20 @@ def known_classes(files: Files, config: TfRecordFiles, first: int) -> LabelMap |
     return LabelMap(names, {name: number for number, name in names.items()}) if names else None
 
 
-def find_classes(files: Files, config: TfRecord, said: Iterable[Said]) -> Classes:
-    """Return the classes that the section gives, or else those that occur in the examples.
+def find_classes(files: Files, config: TfRecord, occurring: Iterable[ExampleClass]) -> Classes:
+    """Return the classes that the section gives, or else the classes that occur in the examples.
 
     Raises:
-        DataError: the label map is damaged, a number has two names, or a name two numbers.
+        DataError: the label map is damaged, a number has two names, or a name has two numbers.
     """
     known = known_classes(files, config, config.first_label)
     if known:
-        at: dict[int | str, int] = {own: n for n, own in enumerate(known.names)}
-        by_name: dict[int | str, int] = {name: at[own] for name, own in known.numbers.items()}
+        at: dict[int | str, int] = {number: n for n, number in enumerate(known.names)}
+        by_name: dict[int | str, int] = {name: at[number] for name, number in known.numbers.items()}
         return Classes(tuple(known.names.values()), {**by_name, **at})
-    first: dict[int, Said] = {}
+    first: dict[int, ExampleClass] = {}
     texts: set[str] = set()
-    for each in said:
+    for each in occurring:
         if each.number is None:
             texts.add(each.text)
             continue

@@ -211,14 +211,14 @@ class ZipFiles(Files):
 
     def reader(self, names: Sequence[str]) -> Reader:
         """Return the function described by `Files.reader`."""
-        # zipfile isn't used, because its threads wait for each other. Five numbers per file take
-        # little memory.
+        # zipfile isn't used, because threads that use it wait for each other. Five numbers per file
+        # take little memory.
         places, path = np.array([self._place(name) for name in names], np.int64), str(self.path)
 
         def read(record: int) -> bytes:
             at, packed, size, *rest = places[record].tolist()
-            # Checked before unpacking, because a file of a small archive may unpack to more than
-            # the memory.
+            # Checked before unpacking, because a file of a small archive may exceed the memory
+            # after unpacking.
             if size > MAX_BYTES:
                 raise DataError(TOO_LONG)
             return unpack(path, at, packed, size, *rest)

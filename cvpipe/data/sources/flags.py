@@ -33,5 +33,5 @@ def flag_of_text(text: str | None, place: str, name: str) -> bool:
     return _WORDS[word.lower()]
 
 
-def _no_flag(said: str, place: str, name: str, allowed: str) -> DataError:
-    return DataError(f"{place}: {name} is {said}, but must be {allowed}; correct it")
+def _no_flag(shown: str, place: str, name: str, allowed: str) -> DataError:
+    return DataError(f"{place}: {name} is {shown}, but must be {allowed}; correct it")

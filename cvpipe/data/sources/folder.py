@@ -32,7 +32,7 @@ SPLITS = {
 
 
 def folder(config: Folder) -> dict[str, Source]:
-    """Return the splits found, or one named "all". Files are read on demand.
+    """Return the splits found, or one split named "all". Files are read on demand.
 
     Raises:
         DataError: the folder is missing or has no class, a class or a split has no image, or a
@@ -142,8 +142,8 @@ def _classes(files: Files, above: str) -> tuple[str, ...]:
 
 
 def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
-    own = _folders(files, above)
-    unknown = [name for name in own if same_form(name) not in classes]
+    folders = _folders(files, above)
+    unknown = [name for name in folders if same_form(name) not in classes]
     if unknown:
         raise DataError(
             f"{files.locate(posixpath.join(above, unknown[0]))}: class '{unknown[0]}' is not in the"
@@ -151,8 +151,10 @@ def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
             " there"
         )
     found = _by_folder(files, above)
-    _tell_loose(files, above, [name for name in found.pop("", []) if is_image(name)], bool(own))
-    for name in own:
+    _warn_of_loose_images(
+        files, above, [name for name in found.pop("", []) if is_image(name)], bool(folders)
+    )
+    for name in folders:
         if not any(map(is_image, found.get(same_form(name), []))):
             raise DataError(_without_image(files, posixpath.join(above, name)))
     images: list[str] = []
@@ -160,14 +162,14 @@ def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
     others: Counter[str] = Counter()
     for label, name in enumerate(classes):
         inside = found.get(name, [])
-        mine = [file for file in inside if is_image(file)]
+        images_inside = [file for file in inside if is_image(file)]
         others.update(
             PurePosixPath(file).suffix.lower() or "without extension"
             for file in inside
             if not is_image(file)
         )
-        images += mine
-        labels += [label] * len(mine)
+        images += images_inside
+        labels += [label] * len(images_inside)
     if others:
         counts = ", ".join(f"{count} {extension}" for extension, count in others.most_common(5))
         log.warning(
@@ -194,7 +196,9 @@ def _by_folder(files: Files, above: str) -> dict[str, list[str]]:
     return found
 
 
-def _tell_loose(files: Files, above: str, loose: Sequence[str], has_classes: bool) -> None:
+def _warn_of_loose_images(
+    files: Files, above: str, loose: Sequence[str], has_classes: bool
+) -> None:
     """Warn of images beside the folders of classes; raise DataError without such folders."""
     place = files.locate(above)
     if loose and has_classes:

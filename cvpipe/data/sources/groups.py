@@ -15,7 +15,7 @@ from cvpipe.config.group import Group
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError, counted
 
-# Costs are rounded, so that rounding errors can't change the assignment between processors.
+# Costs are rounded, so that processors with different rounding errors make the same assignment.
 _DIGITS = 6
 
 
@@ -38,7 +38,7 @@ def group_names(source: Source, group: Group) -> list[str]:
         key = next(iter(group.model_dump(exclude_none=True)))
         raise DataError(
             f"data.group.{key}: {counted(len(without), 'image')} of {len(names):,} in no group,"
-            f" such as {source.name(without[0])}; change data.group so that each image has one"
+            f" such as {source.name(without[0])}; change data.group so that each image has a group"
         )
     return names
 
@@ -48,10 +48,10 @@ def share_out(
 ) -> np.ndarray:
     """Assign examples to parts, whole groups at a time, deterministically.
 
-    Groups are assigned in order of decreasing size. Each goes to the part whose shares of all
-    examples and of each stratum are then nearest to the wanted ones. With one stratum, a part
-    differs from its share by less than the largest group. Groups of similar size are ranked by a
-    hash of the seed and their name.
+    Groups are assigned in order of decreasing size. Each group goes to the part whose shares of all
+    examples and of each stratum are then nearest to `shares`. With one stratum, a part differs from
+    its share by less than the largest group. Groups of similar size are ranked by a hash of the
+    seed and their name.
 
     Args:
         groups: [N], the names of the groups.
@@ -75,13 +75,13 @@ def share_out(
     filled, part_of = np.zeros((len(share), len(total))), np.zeros(len(names), np.int64)
     sizes = np.frexp(counts[:, -1])[1]
     for row in sorted(range(len(names)), key=lambda row: (-sizes[row], _rank(names[row], seed))):
-        own = counts[row]
+        added = counts[row]
         excess = filled - share * total
-        cost = (((2 * excess + own) * own) / (share * total)).sum(1).round(_DIGITS)
-        if fill_first and (filled[1:].sum(0) + own == total)[own > 0].any():
+        cost = (((2 * excess + added) * added) / (share * total)).sum(1).round(_DIGITS)
+        if fill_first and (filled[1:].sum(0) + added == total)[added > 0].any():
             cost[1:] = np.inf
         part_of[row] = cost.argmin()
-        filled[part_of[row]] += own
+        filled[part_of[row]] += added
     return part_of[member]
 
 
@@ -92,9 +92,9 @@ def crossing_groups(splits: Mapping[str, Source], group: Group | None) -> dict[s
     found: dict[str, dict[str, int]] = {}
     for split, source in splits.items():
         for name in group_names(source, group):
-            own = found.setdefault(name, {})
-            own[split] = own.get(split, 0) + 1
-    return {name: own for name, own in sorted(found.items()) if len(own) > 1}
+            images = found.setdefault(name, {})
+            images[split] = images.get(split, 0) + 1
+    return {name: images for name, images in sorted(found.items()) if len(images) > 1}
 
 
 def _folder(name: str, level: int) -> str:

@@ -29,8 +29,8 @@ def read_header(encoded: bytes, upright: bool = True) -> Header | None:
     that Pillow takes it for a decompression bomb.
 
     Args:
-        upright: the extent is that after rotation by the orientation that `decode_image` finds;
-            False: as stored.
+        upright: True returns the extent after rotation by the orientation that `decode_image`
+            finds; False returns the stored extent.
     """
     try:
         with Image.open(io.BytesIO(encoded)) as image:

@@ -1,7 +1,7 @@
 """Indexes of large files, cached as long as the files don't change.
 
-Indexes are in $XDG_CACHE_HOME/cvpipe/ROOM, or ~/.cache/cvpipe/ROOM: each format has its folder, the
-argument `room`. An index is valid while the file has the same size and modification time.
+Indexes are in $XDG_CACHE_HOME/cvpipe/FOLDER, or ~/.cache/cvpipe/FOLDER. Each format has a folder,
+the argument `folder`. An index is valid while the file has the same size and modification time.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def stamp_of(file: str) -> np.ndarray:
     return np.array([status.st_size, status.st_mtime_ns], np.int64)
 
 
-def remembered(room: str, file: str, stamp: np.ndarray) -> Index | None:
-    """Return the cached index of a file; None if it is missing, damaged or of another file."""
+def remembered(folder: str, file: str, stamp: np.ndarray) -> Index | None:
+    """Return the cached index of a file; None if it is missing, damaged or out of date."""
     try:
-        with np.load(_place_of(room, file), allow_pickle=False) as stored:
+        with np.load(_place_of(folder, file), allow_pickle=False) as stored:
             if not np.array_equal(stored[STAMP], stamp):
                 return None
             return {name: stored[name] for name in stored.files if name != STAMP}
@@ -39,12 +39,12 @@ def remembered(room: str, file: str, stamp: np.ndarray) -> Index | None:
         return None
 
 
-def remember(room: str, file: str, stamp: np.ndarray, index: Index) -> None:
+def remember(folder: str, file: str, stamp: np.ndarray, index: Index) -> None:
     """Cache the index of a file."""
     # A temporary copy, unpacked from an archive, is never opened again.
     if file.startswith("/proc/"):
         return
-    place = _place_of(room, file)
+    place = _place_of(folder, file)
     # If the cache can't be written, only the next start is slower.
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def remember(room: str, file: str, stamp: np.ndarray, index: Index) -> None:
             np.savez(stream, **arrays)
 
 
-def _place_of(room: str, file: str) -> Path:
+def _place_of(folder: str, file: str) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(os.fsencode(Path(file).resolve())).hexdigest()
-    return cache / "cvpipe" / room / f"{name[:32]}.npz"
+    return cache / "cvpipe" / folder / f"{name[:32]}.npz"

@@ -72,11 +72,11 @@ def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
     }
     columns = {split: _columns(table) for split, table in tables.items()}
     names = tuple(column.name for column in columns["train"])
-    for split, own in columns.items():
-        if [column.name for column in own] != list(names):
+    for split, found in columns.items():
+        if [column.name for column in found] != list(names):
             raise DataError(
                 f"{tables[split].place}: has the keypoints"
-                f" {', '.join(column.name for column in own)}, but {tables['train'].place}"
+                f" {', '.join(column.name for column in found)}, but {tables['train'].place}"
                 f" has {', '.join(names)}; give all tables the same columns in the same order"
             )
     facts = Facts(
@@ -88,13 +88,13 @@ def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
     figures = {
         split: _figures(files, table, columns[split], config) for split, table in tables.items()
     }
-    warn_of_leaks(config.path, {split: own.names for split, own in figures.items()})
+    warn_of_leaks(config.path, {split: each.names for split, each in figures.items()})
     return {
         split: dataclasses.replace(
-            _source(files, own, facts, config.upright),
-            read_column=column_reader(files, tables[split], [[line] for line in own.lines]),
+            _source(files, each, facts, config.upright),
+            read_column=column_reader(files, tables[split], [[line] for line in each.lines]),
         )
-        for split, own in figures.items()
+        for split, each in figures.items()
     }
 
 

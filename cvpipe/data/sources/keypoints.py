@@ -55,7 +55,7 @@ def pairs_by_name(pairs: Sequence[tuple[str, str]], names: Sequence[str], key: s
 
 
 def flip_pairs(given: Sequence[tuple[str, str]], names: Sequence[str]) -> Pairs:
-    """Return the flip pairs of the pipeline file, or else those found by name.
+    """Return the flip pairs of the pipeline file, or else the pairs found by name.
 
     Raises:
         DataError: a name is unknown, or in several pairs.

@@ -48,13 +48,15 @@ def read_label_map(files: Files, path: str, first: int) -> LabelMap:
     items = read(text, place) if read else _lines(text, first)
     names: dict[int, str] = {}
     numbers: dict[str, int] = {}
-    for number, own, *others in sorted(items):
+    for number, name_of_class, *others in sorted(items):
         if number in names:
             raise DataError(f"{place}: two classes have the number {number}; correct the file")
-        if own in names.values():
-            raise DataError(f"{place}: two classes are named '{own}'; name them differently")
-        names[number] = own
-        for known in (own, *others):
+        if name_of_class in names.values():
+            raise DataError(
+                f"{place}: two classes are named '{name_of_class}'; name them differently"
+            )
+        names[number] = name_of_class
+        for known in (name_of_class, *others):
             numbers.setdefault(known, number)
     if not names:
         raise DataError(f"{place}: names no class; add classes, or name another file")

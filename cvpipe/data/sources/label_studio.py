@@ -57,7 +57,9 @@ def regions_of(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         lists = [done[0].get("result")] if done else []
     else:
         lists = list(task.values())
-    return [row for own in lists if isinstance(own, list) for row in own if isinstance(row, dict)]
+    return [
+        row for rows in lists if isinstance(rows, list) for row in rows if isinstance(row, dict)
+    ]
 
 
 def _images(files: Files, name: str) -> list[Labeled]:

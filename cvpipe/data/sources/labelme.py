@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def labelme(config: LabelMe) -> dict[str, Source]:
-    """Return the splits that have folders, or one named "all".
+    """Return the splits that have folders, or one split named "all".
 
     Raises:
         DataError: there is no LabelMe file, a file isn't JSON, a shape lacks its label or points,
@@ -56,13 +56,13 @@ def labelme(config: LabelMe) -> dict[str, Source]:
             counted(len(others), "JSON file"),
             others[0],
         )
-    check_folder_splits(config.path, {split: own[0].origin for split, own in splits.items()})
+    check_folder_splits(config.path, {split: images[0].origin for split, images in splits.items()})
     return tool_source(files, config, splits)
 
 
 def _image(files: Files, name: str, content: Mapping[str, Any]) -> Labeled:
     place = files.locate(name)
-    # The path is relative to the JSON file, on the machine of the tool.
+    # The path is relative to the JSON file, and may have the backslashes of Windows.
     path = posixpath.join(posixpath.dirname(name), str(content.get("imagePath") or ""))
     items = [
         _item(shape, f"{place}: shape {position + 1}")

@@ -44,6 +44,6 @@ def refuse_unlearnable(place: str, train: Source) -> None:
             why = f"; {faults_in_words(faults)}" if faults else ""
             raise DataError(
                 f"{place}: nothing to learn in {counted(len(train), 'training image')}:"
-                f" {annotation.unlearnable}{why}. Correct the annotations, or set data.source to"
-                " where they are"
+                f" {annotation.unlearnable}{why}. Correct the annotations, or data.source if it"
+                " names the wrong files"
             )

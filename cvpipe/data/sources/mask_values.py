@@ -34,8 +34,9 @@ _GRAY = (
 )
 # Number of masks to inspect first: a second or two for images of a megapixel.
 FIRST_MASKS = 100
-# A class that is in none of the inspected masks is reported if there are at least this many.
-_TELLING = 20
+# A class that is in none of the inspected masks is reported if at least this many masks were
+# inspected.
+_MIN_INSPECTED = 20
 _SHOWN = 8
 # More unknown values than this come from lossy compression, or from scaling that blends neighbors.
 _TOO_MANY = 64
@@ -100,8 +101,8 @@ def open_mask(encoded: bytes) -> Image.Image:
         picture = Image.open(io.BytesIO(encoded), formats=("PNG", "BMP", "WEBP", "JPEG"))
         if picture.width * picture.height > MAX_PIXELS:
             raise DataError(
-                f"the mask's header says {picture.width} x {picture.height} pixels; allowed are"
-                f" {MAX_PIXELS:,} in all"
+                f"the mask's header says {picture.width} x {picture.height} pixels, but at"
+                f" most {MAX_PIXELS:,} are allowed"
             )
         # The number of bits is no longer known after decoding.
         stored = str(picture.tile[0][3]) if picture.tile else ""
@@ -184,7 +185,7 @@ def refuse_unknown_values(
     unseen = [
         name for name, count in zip(known.names.values(), pixels[1:], strict=False) if not count
     ]
-    if pixels.any() and unseen and (looked >= _TELLING or len(known.names) - len(unseen) < 2):
+    if pixels.any() and unseen and (looked >= _MIN_INSPECTED or len(known.names) - len(unseen) < 2):
         more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
         log.warning(
             "no pixel of %s%s in %s inspected, such as %s; add images of these classes, or their"
@@ -290,12 +291,12 @@ def unknown_values_in_words(unknown_values: Counter[int], pixels: int, known: Ma
     """Describe unknown values: shares of the pixels, nearest classes, and how to map or ignore
     them.
     """
-    told = [value for value, _ in unknown_values.most_common(_SHOWN)]
+    listed = [value for value, _ in unknown_values.most_common(_SHOWN)]
     what = "color" if known.by_color else "value"
     shares = [
         f"{_in_words(value, known)}, {_share(unknown_values[value] / pixels)} of the"
         f" pixels{_nearest(value, known)}"
-        for value in told
+        for value in listed
     ]
     more = [f"and {len(unknown_values) - _SHOWN:,} more"] if len(unknown_values) > _SHOWN else []
     number = (
@@ -309,13 +310,13 @@ def unknown_values_in_words(unknown_values: Counter[int], pixels: int, known: Ma
             " neighbors: write the masks again as PNG"
         )
     elif known.by_color:
-        ignored = ", ".join(f"'{_in_words(value, known)}'" for value in [*known.ignored, *told])
+        ignored = ", ".join(f"'{_in_words(value, known)}'" for value in [*known.ignored, *listed])
         advice = (
             "Give each its class in data.source.classes, or set data.source.ignore_colors:"
             f" [{ignored}]"
         )
     else:
-        ignored = ", ".join(str(value) for value in [*known.ignored, *told])
+        ignored = ", ".join(str(value) for value in [*known.ignored, *listed])
         advice = (
             "Name more classes in data.source.classes, or set data.source.ignore_indices:"
             f" [{ignored}]"

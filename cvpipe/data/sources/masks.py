@@ -91,11 +91,11 @@ def _pairs(files: Files, folders: MaskFolders) -> list[_Pair]:
             f"{files.locate(folders.images)}: no image has a mask of the same name in"
             f" {files.locate(folders.masks)} ({seen}); {_advice(images, found)}"
         )
-    for own, others, what, lacking in (
+    for these, others, what, lacking in (
         (images, found, "image", "mask"),
         (found, images, "mask", "image"),
     ):
-        alone = [own[stem] for stem in sorted(own.keys() - others.keys())]
+        alone = [these[stem] for stem in sorted(these.keys() - others.keys())]
         if alone:
             shown = ", ".join(alone[:_SHOWN])
             log.warning(
@@ -117,7 +117,7 @@ def _advice(images: Mapping[str, str], found: Mapping[str, str]) -> str:
         if stem in images
     )
     if not suffixes:
-        return "set the folders `images` and `masks` in data.source to where they are"
+        return "set `images` and `masks` in data.source to the folders of the images and masks"
     [(suffix, count)] = suffixes.most_common(1)
     return (
         f"the image's name is followed by '{suffix}' in {counted(count, 'mask name')}; set"

@@ -1,4 +1,4 @@
-"""Several sources as one: classes are joined by name, splits by purpose."""
+"""Several sources as one: classes and splits of the same name are joined."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def _joined(parts: Sequence[Source]) -> Source:
     def read_record(record: tf.Tensor) -> Example:
         part = tf.searchsorted(starts, record[tf.newaxis], side="right")[0] - 1
         branches = zip(readers, starts, strict=True)
-        return choose(part, [partial(own, record - start) for own, start in branches])
+        return choose(part, [partial(read, record - start) for read, start in branches])
 
-    def in_part(ask: Callable[[Source, int], T]) -> Callable[[int], T]:
+    def in_part(call: Callable[[Source, int], T]) -> Callable[[int], T]:
         def answer(record: int) -> T:
             part = int(np.searchsorted(starts, record, side="right")) - 1
-            return ask(parts[part], record - int(starts[part]))
+            return call(parts[part], record - int(starts[part]))
 
         return answer
 

@@ -28,7 +28,7 @@ from cvpipe.geometry.masks import IGNORED
 log = logging.getLogger(__name__)
 TRAIN, TEST, MASKS = "train", "test", "ground_truth"
 SUFFIXES = ("_mask", "")
-"""Endings of masks' names: MVTec's, and VisA's."""
+"""Endings of mask names in MVTec AD, and in VisA."""
 _GOOD, _UNKNOWN = -1, -2
 """Values that replace a mask's position: for an image without a defect, and for a defect without a
 mask.
@@ -57,7 +57,7 @@ def mvtec(config: Mvtec) -> dict[str, Source]:
         raise DataError(
             f"{files.locate(posixpath.join(train, GOOD))}: no image inside; put normal images there"
         )
-    _tell_unused(files, train)
+    _warn_of_unused(files, train)
     tested = {
         kind: by_stem(files.names(), posixpath.join(test, kind)) for kind in _kinds(files, test)
     }
@@ -89,7 +89,7 @@ def _kinds(files: Files, folder: str) -> list[str]:
     )
 
 
-def _tell_unused(files: Files, train: str) -> None:
+def _warn_of_unused(files: Files, train: str) -> None:
     unused = [name for name in _kinds(files, train) if name != GOOD]
     if unused:
         log.warning(
@@ -146,7 +146,7 @@ def _source(
             return marked * tf.gather(numbers, record)
 
         def fill() -> tf.Tensor:
-            # Decodes the image again to get its size.
+            # Decode the image again to get its size.
             shown = decode_image(example["bytes"], 1)
             value = tf.where(position == _GOOD, 0, IGNORED)
             return tf.fill([*tf.unstack(tf.shape(shown)[:2]), 1], tf.cast(value, tf.uint8))

@@ -32,10 +32,10 @@ def one_hot_csv(config: OneHot) -> dict[str, Source]:
     files = open_files(config.path, list(config.files.values()))
     labels = {split: _labels(files, name, config) for split, name in config.files.items()}
     classes = labels["train"][0]
-    for split, (own, _) in labels.items():
-        other = next((name for name in own if name not in classes), None)
-        if other is not None or len(own) != len(classes):
-            lacking = other or next(name for name in classes if name not in own)
+    for split, (listed, _) in labels.items():
+        other = next((name for name in listed if name not in classes), None)
+        if other is not None or len(listed) != len(classes):
+            lacking = other or next(name for name in classes if name not in listed)
             raise DataError(
                 f"{files.locate(config.files[split])}: its classes differ from those of"
                 f" {files.locate(config.train)}, such as '{lacking}'; {suggest(lacking, classes)}"

@@ -19,7 +19,7 @@ from cvpipe.data.annotations.columns import join_columns
 from cvpipe.data.example import Example
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import read_in_python
-from cvpipe.data.packed.columns_file import Beside, from_bytes, join_names
+from cvpipe.data.packed.columns_file import ColumnsFile, from_bytes, join_names
 from cvpipe.data.packed.manifest import Manifest, Shard, Split, read_manifest
 from cvpipe.data.packed.record import from_record
 from cvpipe.data.packed.shards import Shards
@@ -94,7 +94,7 @@ def _kind(name: str, place: str) -> type[Annotation]:
 def _source(
     place: str, facts: Facts, split: Split, classes: list[type[Annotation]], config: Packed
 ) -> Source:
-    def beside(shard: Shard) -> Beside:
+    def read_columns(shard: Shard) -> ColumnsFile:
         content = read_file(place, shard.columns)
         file = address(place, shard.columns)
         if hashlib.sha256(content).hexdigest() != shard.columns_sha256:
@@ -102,7 +102,7 @@ def _source(
         return from_bytes(content, file)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        parts = list(pool.map(beside, split.shards))
+        parts = list(pool.map(read_columns, split.shards))
     columns, names = (
         join_columns([part.columns for part in parts]),
         join_names([part.names for part in parts]),

@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 
 
 def parquet(config: Parquet) -> dict[str, Source]:
-    """Return the splits named by words in the files' paths, or one named "all"; images are read
-    when a record is read.
+    """Return the splits named by words in the files' paths, or one split named "all"; images are
+    read when a record is read.
 
     Rows without a class, splits without any row with a class, and objects of unreadable images are
     left out and counted.
@@ -47,7 +47,7 @@ def parquet(config: Parquet) -> dict[str, Source]:
             numbers.
     """
     splits = open_tables(open_files(config.path), config.path)
-    check_folder_splits(config.path, {split: own[0].name for split, own in splits.items()})
+    check_folder_splits(config.path, {split: each[0].name for split, each in splits.items()})
     for tables in splits.values():
         for table in tables:
             table.check_column(config.image)
@@ -62,8 +62,8 @@ def _labels(splits: Mapping[str, list[Table]], config: Parquet) -> dict[str, Sou
         for split, tables in splits.items()
     }
     labeled = {
-        split: np.flatnonzero([value not in (None, -1, "") for value in own])
-        for split, own in values.items()
+        split: np.flatnonzero([value not in (None, -1, "") for value in each])
+        for split, each in values.items()
     }
     features = next(iter(splits.values()))[0].features
     known = config.classes or class_names(features, config.label)
@@ -110,7 +110,7 @@ def _boxes(splits: Mapping[str, list[Table]], config: ParquetBoxes) -> dict[str,
     }
     features = next(iter(splits.values()))[0].features
     known = config.classes or class_names(features, config.objects, config.label)
-    every = [item.label for own in items.values() for item in own]
+    every = [item.label for each in items.values() for item in each]
     classes, position = find_classes(config, known, every)
     if not classes:
         raise DataError(f"{config.path}: no object in the column '{config.objects}'")

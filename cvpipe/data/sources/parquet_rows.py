@@ -64,14 +64,17 @@ class Table(NamedTuple):
 
 
 def open_tables(files: Files, path: str) -> dict[str, list[Table]]:
-    """Open the Parquet files of each split, or of one named "all".
+    """Open the Parquet files of each split, or of one split named "all".
 
     Raises:
         DataError: there is no Parquet file, one is damaged, or pyarrow is missing.
     """
     names = [name for name in files.names() if name.lower().endswith(".parquet")]
     if not names:
-        raise DataError(f"{path}: holds no .parquet file; set data.source.path to their folder")
+        raise DataError(
+            f"{path}: holds no .parquet file; set data.source.path to the folder of the Parquet"
+            " files"
+        )
     splits: dict[str, list[Table]] = {}
     for name in names:
         words = re.findall("[a-z]+", name.lower())

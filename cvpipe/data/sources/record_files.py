@@ -88,7 +88,7 @@ def open_shard(files: Files, name: str) -> Shard:
     """Open a file; a file of an archive is unpacked into a temporary file without a name.
 
     Raises:
-        DataError: it can't be read, or is compressed.
+        DataError: the file can't be read, or is compressed.
     """
     place = files.locate(name)
     if isinstance(files, FolderFiles):
@@ -118,7 +118,7 @@ def first_bytes(shard: Shard, count: int) -> bytes:
 
 
 def splits_by_words(path: str, names: Iterable[str], kind: str) -> dict[str, list[str]]:
-    """Return the files of each split that words in their paths name, or of one named "all".
+    """Return the files of each split, by the words in their paths, or of one split named "all".
 
     Raises:
         DataError: some files name a split and others don't, or none is for training.
@@ -133,7 +133,7 @@ def splits_by_words(path: str, names: Iterable[str], kind: str) -> dict[str, lis
             f"{path}: the path of {splits['all'][0]} names no split, but the path of another {kind}"
             " does; set data.source.train, validation and test to patterns of the files' names"
         )
-    check_folder_splits(path, {split: own[0] for split, own in splits.items()})
+    check_folder_splits(path, {split: listed[0] for split, listed in splits.items()})
     return splits
 
 
@@ -172,14 +172,14 @@ def expand_braces(pattern: str) -> list[str]:
     Raises:
         DataError: there are more than a million patterns.
     """
-    most = [""]
+    patterns = [""]
     for text in _pieces(pattern):
-        most = [begin + end for begin in most for end in text]
-        if len(most) > _MOST_FILES:
+        patterns = [begin + end for begin in patterns for end in text]
+        if len(patterns) > _MOST_FILES:
             raise DataError(
                 f"'{pattern}' means more than {_MOST_FILES:,} files; correct the pattern"
             )
-    return most
+    return patterns
 
 
 def _pieces(pattern: str) -> Iterator[Sequence[str]]:

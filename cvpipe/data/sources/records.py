@@ -37,8 +37,8 @@ def record_reader(file_format: str, parts: Sequence[Part], place: str) -> Callab
     if file_format == "array_record":
         return _array_record_reader(parts)
     raise DataError(
-        f"{place}: the files are {file_format}; only tfrecord and array_record are read; prepare it"
-        " in one of these formats"
+        f"{place}: the files are {file_format}, but must be tfrecord or array_record; prepare"
+        " the data set in one of these formats"
     )
 
 

@@ -42,18 +42,18 @@ def find_classes(
     """Return the class names, and the position in them of each number or name.
 
     Args:
-        config: its section.
+        config: the section of the source.
         known: class names in the order of their numbers; empty if they aren't known.
         found: the numbers and names that occur.
 
     Raises:
-        DataError: one is neither a number nor a name.
+        DataError: a value is neither a number nor a name.
     """
     odd = next((value for value in found if not isinstance(value, int | str)), None)
     if odd is not None:
         raise DataError(
             f"{config.path}: '{odd}' in '{config.label}' is neither a number nor a name of a class;"
-            " set data.source.label to others"
+            " set data.source.label to another field"
         )
     if known:
         by_name = {name: number for number, name in enumerate(known)}
@@ -86,11 +86,12 @@ def read_items(values: Sequence[Any], names: Sequence[str], config: RowBoxes) ->
                 if key not in each:
                     raise DataError(f"{place}: has no '{key}'; {suggest(key, each)}")
             if each[config.label] in (None, ""):
-                raise DataError(f"{place}: '{config.label}' is empty; mend or remove the object")
+                raise DataError(f"{place}: '{config.label}' is empty; correct or remove the object")
             box, area = each[config.box], each.get("area")
             if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
                 raise DataError(
-                    f"{place}: '{config.box}' is {box}, not four numbers; mend or remove the object"
+                    f"{place}: '{config.box}' is {box}, not four numbers; correct or remove"
+                    " the object"
                 )
             crowd = any(flag_of_json(each.get(key), place, key) for key in _CROWD)
             stated = float(area) if isinstance(area, int | float) else -1.0
@@ -106,11 +107,13 @@ def _objects_of(value: Any, name: str, config: RowBoxes) -> list[Mapping[str, An
         # Other lists needn't be about objects.
         used = {config.label, config.box}
         used = {*used, *_CROWD, "area"} if used <= value.keys() else {*value}
-        lists = {key: own for key, own in value.items() if isinstance(own, list) and key in used}
-        if len({len(own) for own in lists.values()}) > 1:
+        lists = {
+            key: values for key, values in value.items() if isinstance(values, list) and key in used
+        }
+        if len({len(values) for values in lists.values()}) > 1:
             raise DataError(
-                f"{config.path}: {name}: the lists of '{config.objects}' differ in length; mend or"
-                " remove the row"
+                f"{config.path}: {name}: the lists of '{config.objects}' differ in length; correct"
+                " or remove the row"
             )
         rows = zip(*lists.values(), strict=True)
         return [dict(zip(lists, row, strict=True)) for row in rows]
@@ -118,7 +121,7 @@ def _objects_of(value: Any, name: str, config: RowBoxes) -> list[Mapping[str, An
         return value
     raise DataError(
         f"{config.path}: {name}: '{config.objects}' is neither a list of objects nor a structure of"
-        " lists; set data.source.objects to others"
+        " lists; set data.source.objects to another field"
     )
 
 

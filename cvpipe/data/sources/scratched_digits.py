@@ -28,8 +28,8 @@ SPLITS = ("train", "validation", "test")
 ROWS = 2
 LIGHT, TINT, SLOPE, NOISE = (200, 212), 3, 8, (2.0, 4.0)
 """For pixels in 0…255. LIGHT: range of the paper's brightness. TINT: largest difference of a color
-channel from this brightness. SLOPE: largest difference of an edge of the image from it. NOISE:
-range of the noise's standard deviation.
+channel from this brightness. SLOPE: largest difference between the brightness at an edge of the
+image and this brightness. NOISE: range of the noise's standard deviation.
 """
 INK = (90, 100)
 """Range of the difference between ink and paper, for pixels in 0…255."""

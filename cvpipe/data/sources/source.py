@@ -21,7 +21,7 @@ from cvpipe.user_paths import same_form
 Kind = TypeVar("Kind", bound=Annotation)
 ReadColumn = Callable[[str, str], Sequence[str]]
 """Maps a column's name to its value for each record, "" where there is none. The second argument is
-the key or option that names it. Raises DataError, with that key, for an unknown name.
+the key or option that names the column. Raises DataError, with that key, for an unknown column.
 """
 
 
@@ -134,8 +134,8 @@ class Source:
         return self.locate_record(int(self.records[index]))
 
     def column(self, name: str, key: str) -> list[str]:
-        """Return an example's value in a column of the files, such as its camera, for each example;
-        "" where there is none. `key` is the key or option that names it, for messages.
+        """Return the value of each example in a column of the files, such as the camera; "" where
+        there is none. `key` is the key or option that names the column, for messages.
 
         Raises:
             DataError: there is no such column.

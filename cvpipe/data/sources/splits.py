@@ -1,4 +1,4 @@
-"""Selection of examples: held-out splits, folds, limits, some classes.
+"""Selection of examples: held-out splits, folds, limits, chosen classes.
 
 Examples are ranked by hash, so the selection changes little when data is added. A class here is a
 stratum of the source.
@@ -30,9 +30,9 @@ def hold_out(
     """Split a source in two, stratified by class. Return the rest, and the held-out part of size
     `share`.
 
-    Examples are ranked by a hash of the seed and their name, so adding examples moves few others,
-    and the location of the data doesn't matter. A class keeps at least one example; both parts keep
-    the source's order. With groups, whole groups are held out, by `share_out`.
+    Examples are ranked by a hash of the seed and their name, so adding examples moves few other
+    examples, and the location of the data doesn't matter. A class keeps at least one example; both
+    parts keep the source's order. With groups, whole groups are held out, by `share_out`.
     """
     if group:
         return _hold_out_groups([source], share, seed, group)[0]
@@ -61,8 +61,8 @@ def _hold_out_groups(
         held = np.zeros(len(names), bool)
     parts = [held[begin:end] for begin, end in itertools.pairwise(sizes)]
     return [
-        (source.subset(np.flatnonzero(~own)), source.subset(np.flatnonzero(own)))
-        for source, own in zip(sources, parts, strict=True)
+        (source.subset(np.flatnonzero(~part)), source.subset(np.flatnonzero(part)))
+        for source, part in zip(sources, parts, strict=True)
     ]
 
 

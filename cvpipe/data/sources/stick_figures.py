@@ -145,7 +145,7 @@ def _pose(random: np.random.Generator, config: StickFigures) -> tuple[float, np.
 def _paint_figure(
     random: np.random.Generator, canvas: np.ndarray, joints: np.ndarray, unit: float
 ) -> None:
-    # Of three random colors, take the one farthest from the background's.
+    # Of three random colors, take the color farthest from the mean color of the background.
     drawn = random.uniform(0, 255, (3, 3))
     color = drawn[np.argmax(np.linalg.norm(drawn - canvas.mean((0, 1)), axis=1))]
     shades = random.uniform(-SHADES, SHADES, (len(BONES) + 1, 1))

@@ -20,7 +20,7 @@ from cvpipe.errors import DataError
 
 # For fewer files, scanning is as fast as a cache.
 LEAST_REMEMBERED = 1_000
-_ROOM = "tar"
+_CACHE_FOLDER = "tar"
 _ADVICE = "fetch or write it again"
 _PIECE = 2**20
 
@@ -42,15 +42,15 @@ def tar_entries(shard: Shard) -> Entries:
     """Locate the files of a tar archive.
 
     Raises:
-        DataError: it can't be read, is no tar archive, or is cut off or damaged.
+        DataError: the file can't be read, is no tar archive, or is cut off or damaged.
     """
     try:
         stamp = stamp_of(shard.path)
-        index = remembered(_ROOM, shard.path, stamp)
+        index = remembered(_CACHE_FOLDER, shard.path, stamp)
         if index is None:
             index = _scan(shard)
             if len(index["places"]) >= LEAST_REMEMBERED:
-                remember(_ROOM, shard.path, stamp, index)
+                remember(_CACHE_FOLDER, shard.path, stamp, index)
         return Entries(_split(index["names"]), index["places"], _split(index["left_out"]))
     except OSError as error:
         raise DataError(f"{shard.place}: can't be read ({error.strerror}); {_ADVICE}") from None
@@ -91,8 +91,8 @@ def _is_inside(name: str) -> bool:
 
 
 def _is_end(path: str, offset: int) -> bool:
-    """Return True if an archive ends here: with at least one block of zeros, and only zeros after
-    it.
+    """Return True if an archive ends at `offset`, with at least one block of zeros and only zeros
+    after it.
 
     The tarfile module silently stops at a damaged header, and at the end of a file that is cut off.
     """

@@ -38,7 +38,8 @@ class Samples:
         """Find all samples. Warns of entries that aren't read.
 
         Raises:
-            DataError: an archive is cut off or damaged, or a sample has two files of a kind.
+            DataError: an archive is cut off or damaged, or a sample has two files with the same
+                extension.
         """
         self.shards, self.samples = shards, list[Sample]()
         self._places = list[np.ndarray]()

@@ -39,7 +39,7 @@ class Features:
     """Features of an example by name: lists of int, float or bytes."""
 
     def __init__(self, record: bytes):
-        """Parse a record; raises DataError if it is no tf.train.Example."""
+        """Parse a record; raises DataError if it isn't a tf.train.Example."""
         try:
             self._features: Any = tf.train.Example.FromString(record).features.feature
         except DecodeError:
@@ -77,13 +77,13 @@ class Examples:
         found = [places_of(shard) for shard in shards]
         # File, offset and length of each record.
         self.places = np.concatenate(
-            [np.insert(own, 0, number, axis=1) for number, own in enumerate(found)]
+            [np.insert(places, 0, number, axis=1) for number, places in enumerate(found)]
         )
-        self.numbers = np.concatenate([np.arange(len(own)) for own in found])
+        self.numbers = np.concatenate([np.arange(len(places)) for places in found])
         self.faults: dict[int, str] = {}
         """Reasons why records can't be read, by number."""
         self.damaged: list[int] = []
-        """Records that are no tf.train.Example or have a wrong checksum."""
+        """Records that aren't a tf.train.Example or have a wrong checksum."""
         self.features: list[str] = []
         """Features of the first example."""
 
@@ -115,12 +115,14 @@ class Examples:
             raise DataError(
                 f"{self.shards[0].place}: {len(self.damaged):,} of {counted(len(self), 'record')}"
                 f" in this and further files are damaged, such as {self.name(first)}:"
-                f" {self.faults[first]}; {_ADVICE}"
+                f" {self.faults[first]}; fetch or write the files again"
             )
         return found
 
     def without(self, place: str, feature: str, key: str) -> DataError:
-        """Return the error for a feature that no example has; `key` names it in a pipeline."""
+        """Return the error for a feature that no example has; `key` is the key that names it in a
+        pipeline file.
+        """
         known = ", ".join(self.features) or "none"
         return DataError(
             f"{place}: no example has a usable '{feature}'; the features of the first example are"
@@ -128,7 +130,7 @@ class Examples:
         )
 
     def read(self, record: int) -> bytes:
-        """Return a record; raises DataError for one with a fault."""
+        """Return a record; raises DataError for a record with a fault."""
         if record in self.faults:
             raise DataError(self.faults[record])
         number, offset, length = self.places[record].tolist()
@@ -139,7 +141,7 @@ class Examples:
         return f"{self.shards[self.places[record, 0]].name} record {self.numbers[record]}"
 
     def _contents(self) -> Iterator[bytes | None]:
-        """Yield all records in order, None for those whose checksum is wrong."""
+        """Yield all records in order, None for records whose checksum is wrong."""
         for number, shard in enumerate(self.shards):
             sound = 0
             try:
@@ -148,8 +150,8 @@ class Examples:
                     sound += 1
             except tf.errors.DataLossError:
                 # TensorFlow stops at the first wrong checksum.
-                own = self.places[self.places[:, 0] == number, 1:].tolist()
-                yield from (_checked(shard.path, *place) for place in own[sound:])
+                places = self.places[self.places[:, 0] == number, 1:].tolist()
+                yield from (_checked(shard.path, *place) for place in places[sound:])
 
 
 def is_tfrecord(name: str) -> bool:
@@ -161,7 +163,8 @@ def places_of(shard: Shard) -> np.ndarray:
     """Locate all records of a file: int64 [R, 2], offset and length.
 
     Raises:
-        DataError: it is no TFRecord file, cut off, or the length of a record is damaged.
+        DataError: the file isn't a TFRecord file or is cut off, or the length of a record is
+            damaged.
     """
     if not begins_as_tfrecord(shard):
         raise DataError(

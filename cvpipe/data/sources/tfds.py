@@ -85,7 +85,7 @@ def _prepared(config: Tfds) -> Any:
     if not builder.is_prepared() and not config.download:
         raise DataError(
             f"{builder.info.full_name} is not in {_folder(config)}; set data.source.download: true"
-            " to fetch it, or data.source.data_dir to where it is"
+            " to fetch it, or data.source.data_dir to the folder that contains it"
         )
     if not builder.is_prepared():
         try:
@@ -281,7 +281,7 @@ def _image(read: Callable[[int], bytes], config: Tfds) -> Reader:
 
 
 def _image_and_mask(read: Callable[[int], bytes], config: TfdsMasks, known: MaskValues) -> Reader:
-    """Return a reader of records' images and masks, whose values are `known`."""
+    """Return a reader of records' images and masks. `known` maps the values of masks to classes."""
     wanted = {name: tf.io.FixedLenFeature([], tf.string) for name in (config.image, config.mask)}
 
     def read_record(record: tf.Tensor) -> Example:

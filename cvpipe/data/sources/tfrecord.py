@@ -26,7 +26,12 @@ from cvpipe.data.sources.constructors import (
     detection_source,
     segmentation_source,
 )
-from cvpipe.data.sources.example_classes import Said, find_classes, known_classes, said_by
+from cvpipe.data.sources.example_classes import (
+    ExampleClass,
+    classes_of_example,
+    find_classes,
+    known_classes,
+)
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.mask_values import (
     MaskValues,
@@ -53,7 +58,7 @@ annotation that was found.
 
 
 class _Split(NamedTuple, Generic[T]):
-    """A split's examples, with what has been found in them."""
+    """A split's examples, and the annotation that was found in each."""
 
     examples: Examples
     names: list[str]
@@ -66,8 +71,8 @@ def tfrecord(config: TfRecordFiles) -> dict[str, Source]:
     """Return the splits given by patterns or by words in the files' paths, or one split named
     "all". Reads all records once.
 
-    Damaged records, and examples without an image, are bad records without objects. Examples
-    without a class are left out and counted, and so are damaged records of labeled images.
+    Damaged records, and examples without an image, are bad records without objects. In
+    classification, however, damaged records and examples without a class are left out and counted.
 
     Raises:
         DataError: there are no such files, a file is cut off or compressed, most records are
@@ -77,7 +82,7 @@ def tfrecord(config: TfRecordFiles) -> dict[str, Source]:
     inside = [*config.patterns.values(), *([config.names] if config.names is not None else [])]
     files = open_files(config.path, inside)
     shards = open_shards(files, config, filter(is_tfrecord, files.names()), "TFRecord file")
-    splits = {split: Examples(own) for split, own in shards.items()}
+    splits = {split: Examples(part) for split, part in shards.items()}
     match config:
         case TfRecordMasks():
             return _masks(files, config, splits)
@@ -100,7 +105,7 @@ def _scan(files: Files, config: TfRecordFiles, examples: Examples, look: Look[T]
         return files.locate(examples.name(record))
 
     def seen(record: int, features: Features) -> T:
-        if not any(isinstance(own, bytes) and own for own in features.values(config.image)):
+        if not any(isinstance(part, bytes) and part for part in features.values(config.image)):
             examples.faults[record] = f"the example has no '{config.image}'"
         if name := next(filter(None, map(features.text, FILENAMES)), ""):
             filenames[record] = f"/{name.lstrip('/')}"
@@ -114,40 +119,40 @@ def _scan(files: Files, config: TfRecordFiles, examples: Examples, look: Look[T]
 
 
 def _labels(files: Files, config: TfRecord, splits: Mapping[str, Examples]) -> dict[str, Source]:
-    def look(record: int, features: Features, place: Callable[[int], str]) -> Said | None:
-        said = said_by(features, config.label, record, place)
-        return said[0] if said and said[0].number != _UNLABELED else None
+    def look(record: int, features: Features, place: Callable[[int], str]) -> ExampleClass | None:
+        found = classes_of_example(features, config.label, record, place)
+        return found[0] if found and found[0].number != _UNLABELED else None
 
-    scanned = {split: _scan(files, config, own, look) for split, own in splits.items()}
-    said = {split: [one for one in own.found if one] for split, own in scanned.items()}
-    if not any(said.get(split) for split in ("train", "all")):
+    scanned = {split: _scan(files, config, part, look) for split, part in splits.items()}
+    found = {split: [each for each in part.found if each] for split, part in scanned.items()}
+    if not any(found.get(split) for split in ("train", "all")):
         raise next(iter(splits.values())).without(config.path, config.label, "data.source.label")
-    classes = find_classes(files, config, [one for own in said.values() for one in own])
+    classes = find_classes(files, config, [each for part in found.values() for each in part])
     sources = {}
-    for split, own in scanned.items():
-        _tell_left_out(config.path, split, own, len(said[split]))
-        if not said[split]:
+    for split, part in scanned.items():
+        _warn_of_left_out(config.path, split, part, len(found[split]))
+        if not found[split]:
             continue
-        labels = np.zeros(len(own.names), np.int32)
-        rows = np.array([one.record for one in said[split]])
-        labels[rows] = [classes.position(one) for one in said[split]]
+        labels = np.zeros(len(part.names), np.int32)
+        rows = np.array([each.record for each in found[split]])
+        labels[rows] = [classes.position(each) for each in found[split]]
         source = classification_source(
             classes.names,
             labels,
-            image_reader(own.examples, config.image),
-            own.names.__getitem__,
+            image_reader(part.examples, config.image),
+            part.names.__getitem__,
             files.locate,
         )
-        sources[split] = _with_columns(source, own.examples, config).subset(rows)
+        sources[split] = _with_columns(source, part.examples, config).subset(rows)
     return sources
 
 
-def _tell_left_out(path: str, split: str, own: _Split[Said | None], kept: int) -> None:
-    damaged = own.examples.damaged
-    unlabeled = len(own.names) - kept - len(damaged)
+def _warn_of_left_out(path: str, split: str, part: _Split[ExampleClass | None], kept: int) -> None:
+    damaged = part.examples.damaged
+    unlabeled = len(part.names) - kept - len(damaged)
     for count, why in ((len(damaged), "damaged"), (unlabeled, "without a class")):
         if count:
-            such = f", such as {own.names[damaged[0]]}" if why == "damaged" else ""
+            such = f", such as {part.names[damaged[0]]}" if why == "damaged" else ""
             log.warning(
                 "%s: left out %s of the %s split that %s %s%s",
                 path,
@@ -165,22 +170,22 @@ def _boxes(
     def look(record: int, features: Features, place: Callable[[int], str]) -> Objects:
         return objects_of(features, config, record, place)
 
-    scanned = {split: _scan(files, config, own, look) for split, own in splits.items()}
-    every = [objects for own in scanned.values() for objects in own.found if objects]
-    said = [one for objects in every for one in objects.said]
-    if not said:
+    scanned = {split: _scan(files, config, part, look) for split, part in splits.items()}
+    every = [objects for part in scanned.values() for objects in part.found if objects]
+    found = [each for objects in every for each in objects.classes]
+    if not found:
         raise next(iter(splits.values())).without(config.path, config.box, "data.source.box")
-    classes = find_classes(files, config, said)
+    classes = find_classes(files, config, found)
     sources = {}
-    for split, own in scanned.items():
+    for split, part in scanned.items():
         source = detection_source(
             classes.names,
-            collect_objects(own.names, own.found, classes, files.locate),
-            image_reader(own.examples, config.image),
-            own.names.__getitem__,
+            collect_objects(part.names, part.found, classes, files.locate),
+            image_reader(part.examples, config.image),
+            part.names.__getitem__,
             files.locate,
         )
-        sources[split] = _with_columns(source, own.examples, config)
+        sources[split] = _with_columns(source, part.examples, config)
     return sources
 
 
@@ -197,22 +202,22 @@ def _masks(
         return any(features.values(config.mask))
 
     for split, examples in splits.items():
-        own = _scan(files, config, examples, look)
-        if not any(own.found):
+        part = _scan(files, config, examples, look)
+        if not any(part.found):
             raise examples.without(config.path, config.mask, "data.source.mask")
-        for record in (n for n, has_mask in enumerate(own.found) if has_mask is False):
+        for record in (n for n, has_mask in enumerate(part.found) if has_mask is False):
             examples.faults.setdefault(record, f"the example has no '{config.mask}'")
         refuse_unknown_values(
-            len(own.names),
+            len(part.names),
             partial(_mask_of, examples, mask=config.mask),
-            partial(_place, files, own.names),
+            partial(_place, files, part.names),
             values,
         )
         source = segmentation_source(
             classes,
-            len(own.names),
+            len(part.names),
             _image_and_mask(examples, config, values),
-            own.names.__getitem__,
+            part.names.__getitem__,
             files.locate,
         )
         sources[split] = _with_columns(source, examples, config)

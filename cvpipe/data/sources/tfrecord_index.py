@@ -19,7 +19,7 @@ from cvpipe.errors import DataError
 
 # For fewer records, scanning is as fast as a cache.
 LEAST_REMEMBERED = 1_000
-_ROOM, _PLACES = "tfrecord", "places"
+_CACHE_FOLDER, _PLACES = "tfrecord", "places"
 _PREPARE = "remove the data set and prepare it again"
 
 
@@ -28,23 +28,23 @@ def tfrecord_places(file: str, records: int | None, advice: str = _PREPARE) -> n
     bytes.
 
     Args:
-        file: its path.
+        file: path of the file.
         records: R; None for all.
         advice: end of error messages.
 
     Raises:
-        DataError: the file can't be read, has fewer records, or the length of one is damaged.
+        DataError: the file can't be read, has fewer records, or the length of a record is damaged.
     """
     try:
         stamp = stamp_of(file)
     except OSError as error:
         raise _unreadable(file, error, advice) from None
-    known = (remembered(_ROOM, file, stamp) or {}).get(_PLACES)
+    known = (remembered(_CACHE_FOLDER, file, stamp) or {}).get(_PLACES)
     if known is not None and _is_enough(known, records, int(stamp[0])):
         return known[:records]
     places = _scan(file, records, advice)
     if len(places) >= LEAST_REMEMBERED:
-        remember(_ROOM, file, stamp, {_PLACES: places})
+        remember(_CACHE_FOLDER, file, stamp, {_PLACES: places})
     return places
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cvpipe.config.record_files import TfRecordBoxes
 from cvpipe.data.annotations.boxes import Boxes
-from cvpipe.data.sources.example_classes import Classes, Said, said_by
+from cvpipe.data.sources.example_classes import Classes, ExampleClass, classes_of_example
 from cvpipe.data.sources.objects import collect
 from cvpipe.data.sources.tf_examples import Features
 from cvpipe.errors import DataError, counted
@@ -28,7 +28,7 @@ class Objects(NamedTuple):
 
     boxes: np.ndarray
     """float64 [n, 4], ymin, xmin, ymax, xmax as fractions of the image."""
-    said: list[Said]
+    classes: list[ExampleClass]
     crowd: np.ndarray
     """bool [n]"""
     area: np.ndarray
@@ -57,8 +57,8 @@ def objects_of(
             )
         return np.array(values, np.float64)
 
-    said = said_by(features, config.label, record, place)
-    n = len(said)
+    listed = classes_of_example(features, config.label, record, place)
+    n = len(listed)
     sides = [column(f"{config.box}/{side}", n) for side in SIDES]
     whole = column(config.box)
     if all(map(len, sides)):
@@ -76,7 +76,7 @@ def objects_of(
         marked = column(posixpath.join(folder, flag), len(boxes))
         crowd |= marked > 0 if len(marked) else False
     area = column(posixpath.join(folder, "area"), len(boxes))
-    return Objects(boxes, said, crowd, area if len(area) else np.full(len(boxes), -1.0))
+    return Objects(boxes, listed, crowd, area if len(area) else np.full(len(boxes), -1.0))
 
 
 def collect_objects(
@@ -97,14 +97,14 @@ def collect_objects(
         DataError: a class is unknown, or a coordinate isn't a finite number.
     """
     every = [objects for objects in found if objects]
-    said = [one for objects in every for one in objects.said]
+    listed = [each for objects in every for each in objects.classes]
     none = np.zeros((0, 4))
     return collect(
         names,
-        np.array([one.record for one in said], np.int64),
+        np.array([each.record for each in listed], np.int64),
         np.concatenate([none, *(objects.boxes for objects in every)]),
-        np.array([classes.position(one) for one in said], np.int32),
+        np.array([classes.position(each) for each in listed], np.int32),
         np.concatenate([none[:, 0] > 0, *(objects.crowd for objects in every)]),
         np.concatenate([none[:, 0], *(objects.area for objects in every)]),
-        lambda row: locate(names[said[row].record]),
+        lambda row: locate(names[listed[row].record]),
     )

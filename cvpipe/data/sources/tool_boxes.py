@@ -48,7 +48,7 @@ class Labeled(NamedTuple):
     origin: str
     """Name of the annotation file, for counts of faults."""
     extent: tuple[float, float] | None
-    """Height and width in pixels as written by the tool; None if it doesn't state them."""
+    """Height and width in pixels as written by the tool; None if the file doesn't contain them."""
     items: list[Item]
     in_fractions: bool = False
     """True if corners are fractions of the image."""
@@ -87,9 +87,9 @@ def tool_source(
             # Look beside the annotations first: splits may have images of the same name.
             find_image(files, image.path, images or posixpath.dirname(image.origin), last)
             or find_image(files, image.path, images, last)
-            for image in own
+            for image in listed
         ]
-        for split, own in splits.items()
+        for split, listed in splits.items()
     }
     for split, names in found.items():
         if not any(names):
@@ -100,9 +100,10 @@ def tool_source(
         _refuse_twice(splits[split], names)
     named = {
         split: [
-            name or plain_path(image.path) for name, image in zip(own, splits[split], strict=True)
+            name or plain_path(image.path)
+            for name, image in zip(listed, splits[split], strict=True)
         ]
-        for split, own in found.items()
+        for split, listed in found.items()
     }
     warn_of_leaks(config.path, named)
     return {

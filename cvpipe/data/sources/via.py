@@ -51,13 +51,13 @@ def _images(files: Files, name: str, config: Via) -> list[Labeled]:
             f"{place}: not VIA's JSON, whose entries have filename and regions; name another file"
         )
     regions = [_regions(entry, place) for entry in entries]
-    attribute = config.attribute or _attribute(place, (row for own in regions for row in own))
+    attribute = config.attribute or _attribute(place, (row for rows in regions for row in rows))
     images = list[Labeled]()
-    for entry, own in zip(entries, regions, strict=True):
+    for entry, rows in zip(entries, regions, strict=True):
         where = f"{place}: {entry['filename']}"
         items = [
             _item(row, attribute, f"{where}: region {position + 1}")
-            for position, row in enumerate(own)
+            for position, row in enumerate(rows)
         ]
         images.append(Labeled(str(entry["filename"]), name, None, items))
     return images
@@ -85,7 +85,7 @@ def _attribute(place: str, regions: Iterable[Mapping[str, Any]]) -> str:
     if len(known) > 1:
         raise DataError(
             f"{place}: regions have {len(known)} attributes, {', '.join(sorted(known))}; set"
-            " data.source.attribute to the one with the class"
+            " data.source.attribute to the attribute with the class"
         )
     return next(iter(known), "")
 

@@ -53,7 +53,8 @@ class _Image(NamedTuple):
 
 
 def voc(config: Voc) -> dict[str, Source]:
-    """Return the splits that have lists, or one named "all". Files are read on demand.
+    """Return the splits, or one split named "all" if the data has no splits. Files are read on
+    demand.
 
     A missing image is a bad record; its objects are left out and counted.
 
@@ -73,7 +74,7 @@ def voc(config: Voc) -> dict[str, Source]:
             key = f"data.source.{split}.images" if config.splits else "data.source.images"
             raise DataError(
                 f"{files.locate(posixpath.dirname(found[0].image))}: none of the annotated"
-                f" images{of} exists; set {key} to their folder"
+                f" images{of} exists; set {key} to the folder of the images"
             )
     classes = config.classes or tuple(
         sorted({item.name for image in every for item in image.objects})

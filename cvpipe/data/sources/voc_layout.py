@@ -61,7 +61,7 @@ class _Folders(NamedTuple):
 
 
 def voc_pairs(files: Files, config: Voc) -> dict[str, list[Pair]]:
-    """Return the pairs of each split, or of one named "all".
+    """Return the pairs of each split, or of one split named "all".
 
     Raises:
         DataError: there is no XML file, a list is empty, the training split has no list, or an XML
@@ -69,8 +69,10 @@ def voc_pairs(files: Files, config: Voc) -> dict[str, list[Pair]]:
     """
     if config.splits:
         return {
-            split: _every_pair(files, config, _open(files, config, own.images, own.annotations))
-            for split, own in config.splits.items()
+            split: _every_pair(
+                files, config, _open(files, config, split_folders.images, split_folders.annotations)
+            )
+            for split, split_folders in config.splits.items()
         }
     folders = _open(files, config, *_main_folders(files, config))
     lists = _lists(files, config)
@@ -147,7 +149,11 @@ def _lists(files: Files, config: Voc) -> dict[str, str]:
     """Return existing lists by split."""
     folder = _inside(config, config.lists)
     found = {
-        split: [name for name in (files.find(posixpath.join(folder, one)) for one in names) if name]
+        split: [
+            name
+            for name in (files.find(posixpath.join(folder, option)) for option in names)
+            if name
+        ]
         for split, names in LISTS.items()
     }
     present = {split: names[0] for split, names in found.items() if names}

@@ -1,4 +1,6 @@
-"""Parsing of Pascal VOC's XML in any encoding of Python, and refusal of other XML formats."""
+"""Parsing of Pascal VOC's XML in any encoding that Python supports, and refusal of other XML
+formats.
+"""
 
 from __future__ import annotations
 

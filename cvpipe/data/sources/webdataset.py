@@ -59,7 +59,7 @@ def webdataset(config: WebDatasetFiles) -> dict[str, Source]:
     files = open_files(config.path, list(config.patterns.values()))
     names = [name for name in files.names() if name.lower().endswith(".tar")]
     shards = open_shards(files, config, names, "tar archive")
-    splits = {split: Samples(own) for split, own in shards.items()}
+    splits = {split: Samples(each) for split, each in shards.items()}
     match config:
         case WebDatasetMasks():
             return _masks(files, config, splits)
@@ -74,7 +74,7 @@ def label_of(samples: Samples, record: int, config: WebDataset) -> Any:
     """Return the number or name of a sample's class; None if it has none.
 
     Raises:
-        DataError: its file is damaged.
+        DataError: the file of the class is damaged.
     """
     extension = config.annotations
     if extension not in samples.samples[record].files:
@@ -96,8 +96,8 @@ def _labels(files: Files, config: WebDataset, splits: Mapping[str, Samples]) -> 
         for split, samples in splits.items()
     }
     labeled = {
-        split: [record for record, value in enumerate(own) if value is not None]
-        for split, own in values.items()
+        split: [record for record, value in enumerate(each) if value is not None]
+        for split, each in values.items()
     }
     if not any(labeled.get(split) for split in ("train", "all")):
         raise _nothing(config.path, splits, f"a class in .{config.annotations}", "annotations")
@@ -106,7 +106,7 @@ def _labels(files: Files, config: WebDataset, splits: Mapping[str, Samples]) -> 
     sources = {}
     for split, records in labeled.items():
         samples = splits[split]
-        _tell_left_out(config.path, split, len(samples) - len(records), "class")
+        _warn_of_left_out(config.path, split, len(samples) - len(records), "class")
         if not records:
             continue
         labels = np.zeros(len(samples), np.int32)
@@ -125,21 +125,21 @@ def _labels(files: Files, config: WebDataset, splits: Mapping[str, Samples]) -> 
 def _boxes(
     files: Files, config: WebDatasetBoxes, splits: Mapping[str, Samples]
 ) -> dict[str, Source]:
-    annotated = {split: own.having(config.annotations) for split, own in splits.items()}
+    annotated = {split: each.having(config.annotations) for split, each in splits.items()}
     names = {split: _names(samples, config) for split, samples in splits.items()}
     values = {
         split: [_objects_of(samples, record, config) for record in range(len(samples))]
         for split, samples in splits.items()
     }
-    items = {split: read_items(own, names[split], config) for split, own in values.items()}
-    found = [item.label for own in items.values() for item in own]
+    items = {split: read_items(each, names[split], config) for split, each in values.items()}
+    found = [item.label for each in items.values() for item in each]
     classes, position = find_classes(config, config.classes, found)
     if not classes or not any(annotated.get(split) for split in ("train", "all")):
         raise _nothing(config.path, splits, f"an object in .{config.annotations}", "annotations")
     sources = {}
     for split, samples in splits.items():
         without = len(samples) - len(annotated[split])
-        _tell_left_out(config.path, split, without, f".{config.annotations} file")
+        _warn_of_left_out(config.path, split, without, f".{config.annotations} file")
         if not annotated[split]:
             continue
         sizes = partial(_size_of, samples, config)
@@ -169,7 +169,7 @@ def _masks(
     sources = {}
     for split, records in masked.items():
         samples = splits[split]
-        _tell_left_out(config.path, split, len(samples) - len(records), f".{config.mask} file")
+        _warn_of_left_out(config.path, split, len(samples) - len(records), f".{config.mask} file")
         if not records:
             continue
         names, read = _names(samples, config), _mask_reader(samples, config, known)
@@ -248,7 +248,7 @@ def _with_columns(source: Source, samples: Samples, path: str, extension: str) -
             samples.read_json(record, extension) if extension in sample.files else {}
             for record, sample in enumerate(samples.samples)
         ]
-        found = [own.get(name) if isinstance(own, dict) else None for own in values]
+        found = [each.get(name) if isinstance(each, dict) else None for each in values]
         texts = ["" if value is None else str(value) for value in found]
         if not any(texts):
             raise DataError(f"{key}: no .{extension} file of {path} has the field '{name}'")
@@ -257,7 +257,7 @@ def _with_columns(source: Source, samples: Samples, path: str, extension: str) -
     return dataclasses.replace(source, read_column=read)
 
 
-def _tell_left_out(path: str, split: str, count: int, what: str) -> None:
+def _warn_of_left_out(path: str, split: str, count: int, what: str) -> None:
     if count:
         log.warning(
             "%s: left out %s of the %s split that have no %s",
@@ -270,7 +270,7 @@ def _tell_left_out(path: str, split: str, count: int, what: str) -> None:
 
 def _nothing(path: str, splits: Mapping[str, Samples], what: str, key: str) -> DataError:
     """Return the error for archives without annotations; `key` names their extension."""
-    found = {name for samples in splits.values() for own in samples.samples for name in own.files}
+    found = {name for samples in splits.values() for each in samples.samples for name in each.files}
     seen = ", ".join(f".{name}" for name in sorted(found)) or "no file"
     return DataError(
         f"{path}: no training sample has {what}; samples have {seen}; set data.source.{key} to the"

@@ -41,7 +41,7 @@ class _Row(NamedTuple):
     """ymin, xmin, ymax, xmax as fractions of the image."""
 
 
-class _Rows(NamedTuple):
+class _LineFormat(NamedTuple):
     """Settings for parsing lines."""
 
     classes: tuple[str, ...]
@@ -54,8 +54,8 @@ LARGEST_FRACTION = 2
 
 
 def yolo(config: Yolo) -> dict[str, Source]:
-    """Return the splits in data.yaml, or those with folders named train, val and test, or one named
-    "all". Files are read on demand.
+    """Return the splits in data.yaml, or the splits with folders named train, val and test, or one
+    split named "all". Files are read on demand.
 
     Objects in text files without an image are left out and counted. Text files with other content
     are left out with a warning.
@@ -67,25 +67,34 @@ def yolo(config: Yolo) -> dict[str, Source]:
     files = open_files(config.path, [config.names, config.images, config.labels, *SPLITS])
     data = read_data_yaml(files, config)
     splits = split_images(files, config, data)
-    rows = _Rows(class_names(files, config, data), "kpt_shape" in data)
-    own = {
+    line_format = _LineFormat(class_names(files, config, data), "kpt_shape" in data)
+    text_files = {
         split: [text_file_of(files, image, config) for image in images]
         for split, images in splits.items()
     }
-    lost = _lost(files, config, rows, {text for texts in own.values() for text in texts})
+    lost = _lost(
+        files, config, line_format, {text for texts in text_files.values() for text in texts}
+    )
     warn_of_leaks(config.path, splits)
     first = next(iter(splits))
     return {
         split: _source(
-            files, images, own[split], rows, lost if split == first else {}, config.upright
+            files,
+            images,
+            text_files[split],
+            line_format,
+            lost if split == first else {},
+            config.upright,
         )
         for split, images in splits.items()
     }
 
 
-def _lost(files: Files, config: Yolo, rows: _Rows, own: set[str]) -> dict[str, dict[str, int]]:
+def _lost(
+    files: Files, config: Yolo, line_format: _LineFormat, used: set[str]
+) -> dict[str, dict[str, int]]:
     """Count objects in text files without an image, and warn of text files with other content."""
-    folders = {posixpath.dirname(name) for name in own}
+    folders = {posixpath.dirname(name) for name in used}
     texts = [
         name
         for name in files.names()
@@ -99,9 +108,9 @@ def _lost(files: Files, config: Yolo, rows: _Rows, own: set[str]) -> dict[str, d
         )
     counts, others = dict[str, int](), list[str]()
     for name in texts:
-        if name not in own:
+        if name not in used:
             try:
-                counts[name] = len(_read_rows(files, name, rows))
+                counts[name] = len(_read_rows(files, name, line_format))
             except DataError:
                 # The file is a list or a note, without objects.
                 others.append(name)
@@ -118,25 +127,25 @@ def _lost(files: Files, config: Yolo, rows: _Rows, own: set[str]) -> dict[str, d
 def _source(
     files: Files,
     images: list[str],
-    own: Sequence[str],
-    rows: _Rows,
+    texts: Sequence[str],
+    line_format: _LineFormat,
     lost: Mapping[str, Mapping[str, int]],
     upright: bool,
 ) -> Source:
     found = [
         (record, row)
-        for record, name in enumerate(own)
+        for record, name in enumerate(texts)
         if files.find(name)
-        for row in _read_rows(files, name, rows)
+        for row in _read_rows(files, name, line_format)
     ]
     values = np.array([row.box for _, row in found]).reshape(-1, 4)
     in_pixels = np.isfinite(values).all(1) & (np.abs(values) > LARGEST_FRACTION).any(1)
     faults = {file: dict(counts) for file, counts in lost.items()}
-    for file, count in Counter(own[found[row][0]] for row in np.flatnonzero(in_pixels)).items():
+    for file, count in Counter(texts[found[row][0]] for row in np.flatnonzero(in_pixels)).items():
         faults[file] = {**faults.get(file, {}), IN_PIXELS: count}
     found = [found[row] for row in np.flatnonzero(~in_pixels)]
     boxes = collect(
-        own,
+        texts,
         np.array([record for record, _ in found], np.int64),
         values[~in_pixels],
         np.array([row.label for _, row in found], np.int32),
@@ -144,23 +153,23 @@ def _source(
         np.full(len(found), -1.0),
         lambda number: found[number][1].place,
         faults,
-        frames=make_frames(np.zeros([len(own), 2]), upright),
+        frames=make_frames(np.zeros([len(texts), 2]), upright),
     )
     return detection_source(
-        rows.classes, boxes, files.reader(images), images.__getitem__, files.locate
+        line_format.classes, boxes, files.reader(images), images.__getitem__, files.locate
     )
 
 
-def _read_rows(files: Files, name: str, rows: _Rows) -> list[_Row]:
+def _read_rows(files: Files, name: str, line_format: _LineFormat) -> list[_Row]:
     place = files.locate(name)
     return [
-        _row(f"{place}:{number}", line, rows)
+        _row(f"{place}:{number}", line, line_format)
         for number, line in enumerate(decode_text(files.read(name), place).splitlines(), 1)
         if line.strip()
     ]
 
 
-def _row(place: str, line: str, rows: _Rows) -> _Row:
+def _row(place: str, line: str, line_format: _LineFormat) -> _Row:
     cells = line.split()
     if len(cells) < 5:
         raise DataError(
@@ -176,13 +185,15 @@ def _row(place: str, line: str, rows: _Rows) -> _Row:
             f"{place}: the line '{line.strip()}' must begin with the whole number of a class,"
             " followed by coordinates; correct or remove it"
         )
-    if not 0 <= label < len(rows.classes):
-        known = ", ".join(f"{known} {name}" for known, name in list(enumerate(rows.classes))[:20])
+    if not 0 <= label < len(line_format.classes):
+        known = ", ".join(
+            f"{known} {name}" for known, name in list(enumerate(line_format.classes))[:20]
+        )
         raise DataError(
             f"{place}: no class has the number {label:.0f}; correct it, or name more classes"
             f" (known: {known})"
         )
-    return _Row(place, int(label), _box(values, rows.keypoints))
+    return _Row(place, int(label), _box(values, line_format.keypoints))
 
 
 def _box(values: Sequence[float], keypoints: bool) -> tuple[float, float, float, float]:

@@ -27,7 +27,7 @@ _NOTHING = ("", "~", "null", "Null", "NULL")
 
 
 def split_images(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the images of each split, or of one named "all".
+    """Return the images of each split, or of one split named "all".
 
     Raises:
         DataError: there is no image, a split in data.yaml doesn't exist or is empty, the training
@@ -55,7 +55,7 @@ def split_images(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[st
     unused = [image for split in ("all", *given) for image in splits.pop(split, [])]
     if unused:
         log.warning(
-            "%s: left out %s that no split in %s names, such as %s",
+            "%s: left out %s outside the splits of %s, such as %s",
             config.path,
             counted(len(unused), "image"),
             config.names,
@@ -78,7 +78,9 @@ def text_file_of(files: Files, image: str, config: Yolo) -> str:
 
 
 def _images(files: Files, config: Yolo) -> list[str]:
-    """Return the images in folders named images; if there are none, those beside text files."""
+    """Return the images in folders named `config.images`. If there are none, return images beside
+    text files.
+    """
     every = [name for name in files.names() if is_image(name)]
     images = [name for name in every if config.images in name.split("/")[:-1]]
     if not images:
@@ -96,8 +98,8 @@ def _split_by_folders(name: str) -> str:
 def _given_splits(
     files: Files, config: Yolo, data: Mapping[str, Any], by_folders: Collection[str]
 ) -> dict[str, list[str]]:
-    """Return the images of the splits in data.yaml; an empty dict if none of its paths exists and
-    folder names give the same splits.
+    """Return the images of the splits in data.yaml; an empty dict if none of the paths in data.yaml
+    exists and folder names give the same splits.
     """
     place = files.locate(config.names)
     key_of = {
@@ -127,7 +129,7 @@ def _given_splits(
     if lost:
         split, path = lost[0]
         raise DataError(
-            f"{place}: {key_of[split]} is '{path}', which doesn't exist; {_mend_path(split)}"
+            f"{place}: {key_of[split]} is '{path}', which doesn't exist; {_path_advice(split)}"
         )
     if found and "train" not in found:
         raise DataError(
@@ -141,20 +143,20 @@ def _given_splits(
         if not images:
             raise DataError(
                 f"{place}: {key_of[split]} is '{entries[split][0]}', which contains no image;"
-                f" {_mend_path(split)}"
+                f" {_path_advice(split)}"
             )
     return splits
 
 
-def _mend_path(split: str) -> str:
+def _path_advice(split: str) -> str:
     """Return advice for a missing split; the training split is required."""
     held_out = ", or remove the key to have training images held out"
     return f"correct the path{'' if split == 'train' else held_out}"
 
 
 def _splits_of_lists(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the images of darknet's lists, such as train.txt, if they name existing images;
-    otherwise the files are taken for notes.
+    """Return the images of darknet's lists, such as train.txt. Return {} unless each list names an
+    existing image, because other text files may have the same names.
     """
     bases = _bases(config, data)
     lists = {
@@ -191,29 +193,30 @@ def _entry(files: Files, config: Yolo, data: Mapping[str, Any], path: str) -> li
 
 def _bases(config: Yolo, data: Mapping[str, Any]) -> list[str]:
     """Return the folders that data.yaml's paths may be relative to."""
-    own, root = posixpath.dirname(plain_path(config.names)), data.get("path", "")
+    folder, root = posixpath.dirname(plain_path(config.names)), data.get("path", "")
     root = root if isinstance(root, str) and root not in _NOTHING else ""
-    return list(dict.fromkeys([posixpath.join(own, root), root, own, ""]))
+    return list(dict.fromkeys([posixpath.join(folder, root), root, folder, ""]))
 
 
 def _candidates(path: str, bases: Sequence[str], anywhere: bool) -> Iterator[str]:
     """Yield candidate locations for a path in a data set's files.
 
     Tools write paths relative to another folder, or absolute paths of another machine. Leading ..
-    are dropped, as are the first folders of absolute paths, or of any path if `anywhere`.
+    are dropped. Absolute paths, and all paths if `anywhere`, are also tried without their first
+    folders.
     """
     whole = [plain_path(posixpath.join(base, path.replace("\\", "/"))) for base in bases]
     yield from whole
-    for one in whole:
-        parts = [part for part in one.split("/") if part != ".."]
-        shorter = anywhere or one.startswith("/") or one[1:3] == ":/"
+    for each in whole:
+        parts = [part for part in each.split("/") if part != ".."]
+        shorter = anywhere or each.startswith("/") or each[1:3] == ":/"
         for begin in range(len(parts) if shorter else 1):
             yield "/".join(parts[begin:])
 
 
 def _listed_images(files: Files, name: str, bases: Sequence[str]) -> list[str]:
-    """Return the images in a list of one path per line, including missing ones, which are bad
-    records; nothing if all are missing.
+    """Return the images in a list of one path per line. Missing images are included, as bad
+    records, unless all are missing.
     """
     lines = map(str.strip, decode_text(files.read(name), files.locate(name)).splitlines())
     images, found = list[str](), False

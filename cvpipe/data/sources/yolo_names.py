@@ -37,7 +37,7 @@ def read_data_yaml(files: Files, config: Yolo) -> dict[str, Any]:
 
 
 def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the class names: the pipeline's, else data.yaml's, else the names in a list.
+    """Return the class names of the pipeline file, else of data.yaml, else of a list.
 
     Raises:
         DataError: there are no names, they aren't numbered from 0, or two are the same.
@@ -56,11 +56,11 @@ def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[st
             f"{place}: names must be a list of class names, or a mapping from 0, 1, … to names; add"
             " or correct it, or set data.source.classes"
         )
-    for number, one in enumerate(names):
-        if not isinstance(one, str) or not one:
+    for number, label in enumerate(names):
+        if not isinstance(label, str) or not label:
             raise DataError(
                 f"{place}: class {number} must have a name, not"
-                f" {json.dumps(one, ensure_ascii=False)}; correct it"
+                f" {json.dumps(label, ensure_ascii=False)}; correct it"
             )
     return _different(place, names)
 

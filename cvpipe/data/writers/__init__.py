@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cvpipe.atomic_write import atomic_folder
 from cvpipe.data.annotated import KINDS, Annotated
 from cvpipe.data.facts import Facts
-from cvpipe.data.writers.stored import as_stored, is_told_by_size
+from cvpipe.data.writers.stored import as_stored, size_shows_rotation
 from cvpipe.data.writers.target import Target
 from cvpipe.errors import ConfigError, DataError
 
@@ -50,8 +50,8 @@ def check_target(name: str, kinds: Collection[str], option: str) -> None:
         raise ConfigError(f"{option} {name}: there are no {', '.join(KINDS)} to write")
     if _module(name).HOLDS.isdisjoint(kinds):
         fit = [other for other in TARGETS if not _module(other).HOLDS.isdisjoint(kinds)]
-        said = " and ".join(kind for kind in KINDS if kind in kinds)
-        raise ConfigError(f"{option} {name}: can't hold {said}; choose {' or '.join(fit)}")
+        listed = " and ".join(kind for kind in KINDS if kind in kinds)
+        raise ConfigError(f"{option} {name}: can't hold {listed}; choose {' or '.join(fit)}")
 
 
 def write_dataset(
@@ -66,7 +66,7 @@ def write_dataset(
 
     Args:
         name: one of TARGETS.
-        folder: must not exist, or be empty.
+        folder: must not exist, or must be empty.
         facts: class and keypoint names.
         images: iterated once.
         option: the command line option, for errors.
@@ -95,14 +95,14 @@ def write_dataset(
 def _fitting(
     target: Target, module: ModuleType, images: Iterable[Annotated]
 ) -> Iterator[Annotated]:
-    """Yield the images without annotations that the format can't represent. Count images that lose
-    annotations.
+    """Yield the images after dropping annotations that the format can't represent. Count images
+    that lose annotations.
     """
     for image in images:
         for kind in KINDS:
             if kind in image.annotations.kinds - module.HOLDS:
                 target.lose(f"images whose {kind} are left out, which the format can't represent")
-        if not module.UPRIGHT and not is_told_by_size(image):
+        if not module.UPRIGHT and not size_shows_rotation(image):
             image = as_stored(image, target.facts)
             target.lose(
                 "photos whose size doesn't show their Exif rotation; their annotations refer to the"

@@ -48,8 +48,8 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
         )
         masked |= image.annotations.mask is not None
         for row in _annotations(target, image):
-            own = {"id": len(annotated) + 1, "image_id": number, **row}
-            annotated.append(json.dumps(own))
+            entry = {"id": len(annotated) + 1, "image_id": number, **row}
+            annotated.append(json.dumps(entry))
     categories = json.dumps(_categories(target.facts, masked))
     stem = "person_keypoints" if target.facts.keypoint_names else "instances"
     for split, (listed, annotated) in rows.items():
@@ -83,7 +83,7 @@ def _categories(facts: Facts, masked: bool) -> list[dict[str, Any]]:
         {
             "id": _category_id(facts, label, masked),
             "name": name,
-            # Empty, because a name here would be read as a category that groups others.
+            # Empty, because a name here would be read as a category that groups other categories.
             "supercategory": "",
             **points,
         }

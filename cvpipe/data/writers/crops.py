@@ -39,9 +39,9 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
             rows, columns = _whole(ymin, ymax), _whole(xmin, xmax)
             crop = tf.io.encode_png(pixels[rows, columns]).numpy()
             label = int(objects.labels[n])
-            own = image.annotations._replace(label=label, objects=None, score=None)
+            annotations = image.annotations._replace(label=label, objects=None, score=None)
             cut = image._replace(
-                name=f"{stem}-{n + 1}.png", content=crop, annotations=own, file=None
+                name=f"{stem}-{n + 1}.png", content=crop, annotations=annotations, file=None
             )
             found.add(save_in_class_folder(target, cut))
     if found:
@@ -49,7 +49,7 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
 
 
 def _whole(low: float, high: float) -> slice:
-    """Return the range of pixels that a side touches, apart from rounding errors."""
+    """Return the pixels that the interval [low, high] touches, ignoring rounding errors."""
     return slice(int(np.floor(low + _ROUNDING)), int(np.ceil(high - _ROUNDING)))
 
 

@@ -1,5 +1,6 @@
-"""Tables. Boxes: a row per object beside the images of each split, as in TensorFlow's tutorials and
-Roboflow. Labels: rows of path and label.
+"""Tables. For boxes, each split has a table beside its images with a row per object, as in
+TensorFlow's tutorials and Roboflow. For labels, each split has a table with a path and a label in
+each row.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
     labels: dict[str, list[list[Any]]] = {}
     found, scored = set[int](), False
     for image in images:
-        own, split = image.annotations, SPLITS[image.split]
+        annotations, split = image.annotations, SPLITS[image.split]
         path = target.save_image(image, split)
-        if own.objects is not None:
-            rows = _objects(target, posixpath.basename(path), own.objects, image.size)
+        if annotations.objects is not None:
+            rows = _objects(target, posixpath.basename(path), annotations.objects, image.size)
             boxes.setdefault(split, []).extend(rows)
             if not rows:
                 target.lose("images without objects, which have no row and are left out")
-            found.update(own.objects.labels[~own.objects.crowd].tolist())
-            scored |= own.objects.scores is not None
-        elif own.label is not None:
-            scored |= own.score is not None
-            more = [] if own.score is None else [round(own.score, 6)]
-            name = target.facts.class_names[own.label]
+            found.update(annotations.objects.labels[~annotations.objects.crowd].tolist())
+            scored |= annotations.objects.scores is not None
+        elif annotations.label is not None:
+            scored |= annotations.score is not None
+            more = [] if annotations.score is None else [round(annotations.score, 6)]
+            name = target.facts.class_names[annotations.label]
             labels.setdefault(split, []).append([path, name, *more])
-            found.add(own.label)
+            found.add(annotations.label)
     for split, rows in boxes.items():
         headings = [*_HEADINGS, *(["score"] if scored else [])]
         target.write(f"{split}/_annotations.csv", _table([headings, *rows]))

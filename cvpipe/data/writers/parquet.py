@@ -58,7 +58,7 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
         for writer in writers.values():
             writer.close()
     target.remarks.append(
-        "images are stored in the files; when they are read again, row numbers replace their names"
+        "the Parquet files contain the images; names of images are replaced by row numbers"
     )
 
 
@@ -98,12 +98,12 @@ def _schema(names: tuple[str, ...], image: Annotated) -> Any:
 
 
 def _row(target: Target, image: Annotated) -> dict[str, Any]:
-    own: dict[str, Any] = {"image": {"bytes": image.content, "path": target.name_of(image)}}
+    row: dict[str, Any] = {"image": {"bytes": image.content, "path": target.name_of(image)}}
     if image.annotations.objects is not None:
-        return {**own, "objects": _objects(image.annotations.objects, image.size)}
+        return {**row, "objects": _objects(image.annotations.objects, image.size)}
     if image.annotations.score is not None:
         target.lose("images whose probability is left out")
-    return {**own, "label": image.annotations.label}
+    return {**row, "label": image.annotations.label}
 
 
 def _objects(objects: Objects, size: tuple[int, int]) -> dict[str, list[Any]]:

@@ -33,7 +33,8 @@ def annotated_images(
     unreadable: list[Unreadable],
     watch: Callable[[int, int], None] = lambda done, examples: None,
 ) -> Iterator[Annotated]:
-    """Yield the images of all splits as in their files; images from arrays are encoded as PNG.
+    """Yield the images of all splits, encoded as in their files; images from arrays are encoded as
+    PNG.
 
     Args:
         splits: sources by split; "all" counts as "train".
@@ -55,7 +56,7 @@ def annotated_images(
 
 def _examples(source: Source) -> Iterator[tuple[dict[str, np.ndarray], bool]]:
     """Yield the result of `_load` for each example, and True; or zeros and False if it fails."""
-    # Without autotuning, which may take long to stop; see `stream.prefetch`.
+    # Without autotuning, which may take long to stop (`batching.prefetch`).
     options = tf.data.Options()
     options.autotune.enabled = False
     loaded = readable_or_zeros(

@@ -19,7 +19,7 @@ _BACK = {6: 8, 8: 6}
 _FIRST_ON_ITS_SIDE = 5
 
 
-def is_told_by_size(image: Annotated) -> bool:
+def size_shows_rotation(image: Annotated) -> bool:
     """Return True if an image's size shows that its annotations refer to the upright photo."""
     height, width = image.size
     is_turned = image.orientation >= _FIRST_ON_ITS_SIDE and height != width
@@ -28,24 +28,24 @@ def is_told_by_size(image: Annotated) -> bool:
 
 def as_stored(image: Annotated, facts: Facts) -> Annotated:
     """Return an image with its annotations on the stored photo, which must have the same size."""
-    own = image.annotations
+    annotations = image.annotations
     orientation = tf.constant(_BACK.get(image.orientation, image.orientation))
     example = {}
-    if own.objects is not None:
-        example["boxes"] = tf.constant(own.objects.boxes)
-        if own.objects.keypoints is not None:
+    if annotations.objects is not None:
+        example["boxes"] = tf.constant(annotations.objects.boxes)
+        if annotations.objects.keypoints is not None:
             order = mirror_order(len(facts.keypoint_names), facts.flip_pairs)
             example |= {
-                "keypoints": tf.constant(own.objects.keypoints),
-                "visibility": tf.constant(own.objects.visibility, tf.int32),
+                "keypoints": tf.constant(annotations.objects.keypoints),
+                "visibility": tf.constant(annotations.objects.visibility, tf.int32),
                 "mirror_order": tf.constant(order, tf.int32),
             }
-    if own.mask is not None:
-        example["mask"] = tf.constant(own.mask[..., np.newaxis])
+    if annotations.mask is not None:
+        example["mask"] = tf.constant(annotations.mask[..., np.newaxis])
     # With an empty frame, masks are rotated and areas don't change.
     frame = dict(zip(KEYS, (tf.zeros([2], tf.int64), tf.constant(False)), strict=True))
-    if own.objects is not None:
-        frame["area"] = tf.constant(own.objects.area)
+    if annotations.objects is not None:
+        frame["area"] = tf.constant(annotations.objects.area)
     turned = {
         name: value.numpy()
         for kind in placed_kinds(example)
@@ -53,10 +53,10 @@ def as_stored(image: Annotated, facts: Facts) -> Annotated:
             {**frame, **example}, orientation, tf.constant(image.size)
         ).items()
     }
-    objects, mask = own.objects, own.mask
+    objects, mask = annotations.objects, annotations.mask
     if objects is not None:
         places = {key: turned[key] for key in ("boxes", "keypoints", "visibility") if key in turned}
         objects = objects._replace(**places)
     if mask is not None:
         mask = turned["mask"][..., 0]
-    return image._replace(annotations=own._replace(objects=objects, mask=mask))
+    return image._replace(annotations=annotations._replace(objects=objects, mask=mask))

@@ -57,7 +57,7 @@ class Target:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
 
     def lose(self, text: str, number: int = 1) -> None:
-        """Count what can't be represented; `text` is a sentence without a period."""
+        """Count information that can't be represented; `text` is a sentence without a period."""
         if number:
             self.lost[text] += number
 

@@ -24,7 +24,9 @@ _NOTED = 0.005
 
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
-    """Write a data set; boxes are rounded to whole pixels, and are at least two wide and high."""
+    """Write a data set; boxes are rounded to whole pixels, and are at least two pixels wide and
+    high.
+    """
     lists: dict[str, list[str]] = {}
     found = set[int]()
     moved, farthest = 0, 0.0

@@ -1,4 +1,4 @@
-"""Guards frames: annotations lie on the photo that their stated size fits, stored or upright."""
+"""Guards frames: the stated size decides if annotations refer to the stored or upright photo."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SQUARE = "square"
 
 
 def photo(orientation: int, height: int = HEIGHT, width: int = WIDTH) -> Image.Image:
-    """A stored photo with a bright rectangle, and its orientation."""
+    """A stored photo with a bright rectangle and an Exif orientation."""
     pixels = np.zeros((height, width, 3), np.uint8)
     top, left, bottom, right = STORED
     pixels[top:bottom, left:right] = 250
@@ -61,7 +61,7 @@ def bright(image: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def drawn(orientation: int, frame: str, times: float) -> tuple[list[int], tuple[float, ...]]:
-    """Height and width of a frame, and the rectangle there, both enlarged."""
+    """The size of the stored or upright photo and its bright rectangle, multiplied by `times`."""
     image = photo(orientation)
     shown = ImageOps.exif_transpose(image) if frame == "upright" else image
     size = [round(side * times) for side in (shown.height, shown.width)]
@@ -130,7 +130,7 @@ def shown(source: Source) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return image.numpy(), {key: value.numpy() for key, value in turned.items()}
 
 
-def assert_on_the_bright(source: Source) -> None:
+def assert_on_the_bright_rectangle(source: Source) -> None:
     image, annotations = shown(source)
     assert "frame_size" not in annotations
     [box] = annotations["boxes"] * np.tile(image.shape[:2], 2)
@@ -147,7 +147,7 @@ def test_boxes_refer_to_the_frame_that_the_stated_size_fits(
     tmp_path: Path, make: Any, orientation: int, frame: str, times: float
 ) -> None:
     write(tmp_path, orientation)
-    assert_on_the_bright(make(tmp_path, *drawn(orientation, frame, times)))
+    assert_on_the_bright_rectangle(make(tmp_path, *drawn(orientation, frame, times)))
 
 
 @pytest.mark.parametrize("frame, times", FRAMES)
@@ -181,17 +181,17 @@ def test_points_refer_to_the_frame_that_the_stated_size_fits(
 
 @pytest.mark.parametrize("make", [as_voc, as_coco])
 @pytest.mark.parametrize("on_upright", [False, True])
-def test_a_key_decides_where_a_size_fits_both_frames(
+def test_the_key_upright_decides_if_a_size_fits_both_frames(
     tmp_path: Path, make: Any, on_upright: bool
 ) -> None:
     write(tmp_path, 3)
     frame = drawn(3, "upright" if on_upright else "stored", 1)
-    assert_on_the_bright(make(tmp_path, *frame, upright=on_upright))
+    assert_on_the_bright_rectangle(make(tmp_path, *frame, upright=on_upright))
 
 
 def test_a_size_that_fits_both_frames_is_that_of_the_stored_photo(tmp_path: Path) -> None:
     write(tmp_path, 2)
-    assert_on_the_bright(as_coco(tmp_path, *drawn(2, "stored", 1)))
+    assert_on_the_bright_rectangle(as_coco(tmp_path, *drawn(2, "stored", 1)))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -205,13 +205,13 @@ def test_without_sizes_annotations_refer_to_the_upright_photo(tmp_path: Path, ki
         np.testing.assert_allclose(found, bright(image), atol=1)
 
 
-def test_a_key_makes_fractions_refer_to_the_stored_photo(tmp_path: Path) -> None:
+def test_upright_false_makes_fractions_refer_to_the_stored_photo(tmp_path: Path) -> None:
     write(tmp_path, 8)
-    assert_on_the_bright(as_yolo(tmp_path, *drawn(8, "stored", 1), upright=False))
+    assert_on_the_bright_rectangle(as_yolo(tmp_path, *drawn(8, "stored", 1), upright=False))
 
 
 @pytest.mark.parametrize("on_upright", [False, True])
-def test_points_of_a_table_refer_to_the_upright_photo_unless_a_key_is_set(
+def test_the_key_upright_selects_the_photo_that_points_of_a_table_refer_to(
     tmp_path: Path, on_upright: bool
 ) -> None:
     write(tmp_path, 6)
@@ -227,7 +227,7 @@ def test_points_of_a_table_refer_to_the_upright_photo_unless_a_key_is_set(
 
 @pytest.mark.parametrize("size", [[HEIGHT + 4, WIDTH], *soaked([100, 100], [HEIGHT, 2 * WIDTH])])
 @pytest.mark.parametrize("kind", [None, Coco, CocoMasks])
-def test_a_size_of_another_ratio_makes_a_bad_record_and_data_that_is_not_clean(
+def test_a_size_of_another_aspect_ratio_makes_a_bad_record(
     tmp_path: Path, kind: type[Coco] | None, size: list[int]
 ) -> None:
     write(tmp_path, 6)
@@ -251,7 +251,7 @@ def test_a_size_rounded_to_whole_pixels_fits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("frame", ["stored", "upright"])
-def test_encoded_images_have_the_targets_of_decoded_ones(tmp_path: Path, frame: str) -> None:
+def test_encoded_images_have_the_targets_of_decoded_images(tmp_path: Path, frame: str) -> None:
     write(tmp_path, 6, "JPEG")
     source = as_voc(tmp_path, *drawn(6, frame, 1))
 
@@ -275,7 +275,7 @@ def test_merged_sources_keep_their_frames(tmp_path: Path) -> None:
     plain = parts[0].annotation(Boxes)
     merged = merge([{"train": part} for part in parts])["train"]
     for index in range(2):
-        assert_on_the_bright(merged.subset(np.array([index])))
+        assert_on_the_bright_rectangle(merged.subset(np.array([index])))
     # Boxes without frames lie on the stored image.
     joined = Boxes.join([plain, dataclasses.replace(plain, frames=None)], [1, 1])
     assert joined.frames is not None and joined.frames.upright.tolist() == [True, False]

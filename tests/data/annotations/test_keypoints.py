@@ -146,7 +146,7 @@ def test_changes_of_color_move_no_point(given: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("direction", ["horizontal", "vertical"])
-def test_a_mirror_image_swaps_left_and_right_and_twice_is_the_same(direction: str) -> None:
+def test_mirroring_swaps_left_and_right_and_a_second_time_restores_points(direction: str) -> None:
     axis = 1 if direction == "horizontal" else 0
     example = marked()
     example["visibility"] = tf.constant([[2, 2, 1, 0]])
@@ -209,7 +209,7 @@ def at(index: int) -> tf.Tensor:
     return tf.constant(index, tf.int64)
 
 
-def test_points_leave_and_come_with_their_object() -> None:
+def test_points_are_kept_and_dropped_with_their_object() -> None:
     whole = source()
     example = whole.read(at(1))
     assert example["keypoints"].shape == (2, 4, 2) and example["visibility"].shape == (2, 4)
@@ -240,7 +240,7 @@ def test_sources_of_other_pairs_are_not_merged() -> None:
         merge([{"train": source()}, {"train": plain}])
 
 
-def test_a_check_counts_points_and_names_those_that_are_nowhere() -> None:
+def test_a_check_counts_points_and_names_keypoints_that_are_never_annotated() -> None:
     found = check({"train": source()}, 3)
     assert found["splits"]["train"]["keypoints"] == {
         "head": {"visible": 8, "hidden": 0, "not_annotated": 0},

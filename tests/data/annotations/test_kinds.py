@@ -168,7 +168,7 @@ def test_annotations_of_an_object_move_and_leave_together(given: dict[str, Any])
     assert counts != {0}
 
 
-def test_a_lost_object_takes_all_its_columns_along() -> None:
+def test_a_dropped_object_is_dropped_from_all_columns() -> None:
     example = with_ends().read(at(0))
     kept = keep_objects(example, tf.constant([False, True, False]))
     assert kept["ends"].shape == (1, 2, 2) and kept["ends_order"].shape == (2,)
@@ -267,7 +267,7 @@ def test_the_core_of_data_names_no_kind(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SUBJECTS - {"zoom.py"}))
-def test_operations_on_objects_or_masks_are_seen_to_name_them(name: str) -> None:
+def test_operations_on_objects_or_masks_name_their_kinds(name: str) -> None:
     assert knows_a_kind(DATA / "augment" / name)
 
 

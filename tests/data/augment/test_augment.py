@@ -62,7 +62,7 @@ def key(index: int) -> tf.Tensor:
 
 
 def augmented(ops: Sequence[Augmentation], count: int) -> list[np.ndarray]:
-    """The image as examples 0 … count − 1 of epoch 0, inside Dataset.map."""
+    """Return the image, augmented as examples 0 … count − 1 of epoch 0, inside Dataset.map."""
 
     @tf.autograph.experimental.do_not_convert
     def one(index: tf.Tensor) -> tf.Tensor:
@@ -76,7 +76,7 @@ def augmented(ops: Sequence[Augmentation], count: int) -> list[np.ndarray]:
     return list(tf.data.Dataset.range(count).map(one).as_numpy_iterator())
 
 
-def test_no_operations_change_nothing() -> None:
+def test_nothing_changes_without_operations() -> None:
     [image] = augmented([], 1)
     np.testing.assert_array_equal(image, IMAGE)
 
@@ -110,13 +110,13 @@ def test_all_operations_together_are_the_same_bits_eagerly_and_in_a_graph() -> N
         np.testing.assert_allclose(image, eager, atol=1e-3)
 
 
-def test_examples_are_changed_in_different_ways_and_each_always_in_the_same() -> None:
+def test_each_example_is_changed_in_a_different_but_reproducible_way() -> None:
     first, again = ([image.tobytes() for image in augmented(ALL, 30)] for _ in range(2))
     assert first == again
     assert len(set(first)) == 30
 
 
-def test_every_operation_is_tried_here() -> None:
+def test_every_operation_is_tested_here() -> None:
     union, _ = typing.get_args(ClassificationAugmentation)
     names = [
         typing.get_args(section.model_fields["op"].annotation)[0]
@@ -176,7 +176,7 @@ def test_every_operation_works_on_any_image_and_is_the_same_eagerly_and_in_a_gra
     assert different, "nothing changes"
 
 
-def test_lighting_without_colors_is_a_bug_of_the_caller() -> None:
+def test_lighting_without_colors_fails_an_assertion() -> None:
     with pytest.raises(AssertionError, match="pca_lighting"):
         augment({"image": tf.constant(IMAGE)}, key(0), [PcaLighting(op="pca_lighting")], (5, 5))
 

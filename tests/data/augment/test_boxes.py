@@ -45,7 +45,7 @@ def operation(given: dict[str, Any]) -> Augmentation:
 def painted(
     rectangle: tuple[int, ...], shape: tuple[int, int] = SHAPE, channel: int = 0, label: int = 3
 ) -> Example:
-    """An image whose only values in a channel are a rectangle's, with its box."""
+    """An image with a filled rectangle in one channel, and the rectangle's box."""
     image = np.random.default_rng(0).integers(0, 200, (*shape, 3), dtype=np.uint8)
     image[..., channel] = 0
     top, left, bottom, right = rectangle
@@ -124,7 +124,7 @@ def test_a_box_is_where_its_rectangle_is_within_a_pixel(
 
 @pytest.mark.parametrize("rectangle", RECTANGLES, ids=str)
 @pytest.mark.parametrize("given", TURNS, ids=lambda given: given["op"])
-def test_a_box_holds_its_slanted_rectangle_and_no_more_where_all_of_it_is_inside(
+def test_a_box_encloses_its_slanted_rectangle_tightly_if_it_is_inside(
     given: dict[str, Any], rectangle: Any
 ) -> None:
     op, example, inside = operation(given), painted(rectangle), 0
@@ -181,7 +181,7 @@ def test_an_object_mostly_outside_is_dropped_with_all_its_annotations() -> None:
             assert kept == (visible > LEAST_VISIBLE)
 
 
-def test_patches_hold_centers_and_keep_to_their_smallest_iou() -> None:
+def test_iou_crops_contain_the_center_of_an_object_and_reach_the_smallest_iou() -> None:
     op = operation({"op": "iou_crop", "ious": [0.5]})
     example, cropped = painted(RECTANGLES[0]), 0
     object_area = side_area(np.array(RECTANGLES[0]))
@@ -261,9 +261,9 @@ def test_images_stay_whole_as_often_as_in_torchvision(
     assert abs(np.mean(areas) - np.mean(their_areas)) < spread * np.std(their_areas)
 
 
-def test_an_iou_that_no_patch_reaches_is_drawn_anew() -> None:
-    # No patch is as small as the object: of the options "any", "0.9" and the whole image, two are
-    # left.
+def test_an_iou_that_no_patch_reaches_is_replaced_by_another_draw() -> None:
+    # No patch is as small as the object, so the option 0.9 is impossible. "any" and the whole image
+    # are left.
     op = operation({"op": "iou_crop", "ious": [0.9]})
     example, count = painted((28, 38, 34, 44)), 100
     whole = sum(
@@ -273,7 +273,7 @@ def test_an_iou_that_no_patch_reaches_is_drawn_anew() -> None:
     assert 30 < whole < 70
 
 
-def test_images_without_objects_are_cropped_too_and_of_one_pixel_stay() -> None:
+def test_images_without_objects_are_cropped_but_images_of_one_pixel_stay() -> None:
     example = {
         "boxes": tf.zeros([0, 4]),
         "labels": tf.zeros([0], tf.int32),
@@ -293,7 +293,7 @@ def test_images_without_objects_are_cropped_too_and_of_one_pixel_stay() -> None:
         assert shapes == {(1, 1)} if shape == (1, 1) else len(shapes) > 20
 
 
-def test_all_smallest_ious_are_met_by_the_best_object() -> None:
+def test_one_object_with_the_smallest_iou_is_enough() -> None:
     example = {
         **painted(RECTANGLES[0]),
         "boxes": tf.constant([[0.1, 0.1, 0.9, 0.9], [0.0, 0.0, 0.1, 0.1]]),
@@ -305,7 +305,7 @@ def test_all_smallest_ious_are_met_by_the_best_object() -> None:
     assert [0, 1] in kept and [0] in kept
 
 
-def test_a_canvas_is_as_large_as_its_ratio_and_of_the_mean_color() -> None:
+def test_expand_fills_a_canvas_of_a_random_size_with_the_mean_color() -> None:
     image = np.full([10, 20, 3], [10, 100, 200], np.uint8)
     example = {**painted((0, 0, 10, 20), (10, 20)), "image": tf.constant(image)}
     sizes = []
@@ -321,7 +321,6 @@ def test_a_canvas_is_as_large_as_its_ratio_and_of_the_mean_color() -> None:
 
 
 # -- several examples in one
-# ----------------------------------------------------------------------------------
 
 # Operations, each with the number of other examples that it needs.
 PARTNERS: list[tuple[dict[str, Any], int]] = [
@@ -333,7 +332,7 @@ SHAPES = [(60, 80), (40, 90), (100, 50), (64, 64)]
 
 
 @pytest.mark.parametrize("painted_one", range(4))
-def test_objects_of_all_four_images_of_a_mosaic_are_where_they_are_seen(painted_one: int) -> None:
+def test_boxes_of_all_four_images_of_a_mosaic_enclose_their_objects(painted_one: int) -> None:
     def four(key: tf.Tensor) -> Example:
         examples = []
         for number, shape in enumerate(SHAPES):
@@ -356,7 +355,7 @@ def test_objects_of_all_four_images_of_a_mosaic_are_where_they_are_seen(painted_
     assert seen > 8
 
 
-def test_pasted_objects_are_seen_and_covered_ones_are_left_out() -> None:
+def test_pasted_objects_are_visible_and_covered_objects_are_left_out() -> None:
     example, other = (
         painted((10, 10, 40, 40), channel=1, label=1),
         painted((30, 30, 90, 45), (120, 60), label=2),
@@ -396,17 +395,15 @@ def test_blended_images_keep_the_objects_of_both() -> None:
 
 
 @pytest.mark.parametrize("given, others", PARTNERS, ids=["mosaic", "copy_paste", "object_mixup"])
-def test_operations_ask_for_partners_where_they_need_them(
-    given: dict[str, Any], others: int
-) -> None:
-    op, asked, example = operation(given), set(), painted(RECTANGLES[0])
+def test_operations_request_partners_only_if_needed(given: dict[str, Any], others: int) -> None:
+    op, requested, example = operation(given), set(), painted(RECTANGLES[0])
 
     def partner(number: int) -> Example:
-        asked.add(number)
+        requested.add(number)
         return painted(RECTANGLES[1], label=number)
 
     in_a_graph = in_map(lambda key: augment(unknown(example), key, [op], SIZE, partner=partner), 3)
-    assert asked == set(range(others)) and len(in_a_graph[0]["labels"]) >= 1
+    assert requested == set(range(others)) and len(in_a_graph[0]["labels"]) >= 1
     eager = augment(example, seed(1), [op], SIZE, partner=partner)
     np.testing.assert_allclose(in_a_graph[1]["image"], eager["image"], atol=1e-2)
     np.testing.assert_allclose(in_a_graph[1]["boxes"], eager["boxes"], atol=1e-6)
@@ -417,7 +414,7 @@ def test_operations_ask_for_partners_where_they_need_them(
         augment(example, seed(1), [op], SIZE)
 
 
-def test_every_operation_that_moves_things_is_tried_here() -> None:
+def test_every_operation_that_moves_objects_is_tested_here() -> None:
     union, _ = typing.get_args(DetectionAugmentation)
     names = {
         typing.get_args(section.model_fields["op"].annotation)[0]

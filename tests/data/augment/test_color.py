@@ -1,4 +1,4 @@
-"""Guards color jitter, lighting and gray, against the same arithmetic in NumPy."""
+"""Guards color jitter, lighting and grayscale: they equal the same arithmetic in NumPy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def seed(number: Any) -> tf.Tensor:
 
 
 def in_map(image: np.ndarray, op: ColorJitter, count: int) -> list[np.ndarray]:
-    """The image under seeds 0 … count − 1."""
+    """Return the image changed with each of the seeds 0 … count − 1."""
     data = tf.data.Dataset.range(count).map(
         lambda number: color_jitter({"image": tf.constant(image)}, seed(number), op)["image"]
     )
@@ -59,7 +59,7 @@ def reference(image: np.ndarray, op: ColorJitter, number: int) -> np.ndarray:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", [*ALL, "all"])
-def test_each_change_is_its_formula(name: str, channels: int) -> None:
+def test_each_change_follows_its_formula(name: str, channels: int) -> None:
     op = jitter(**(ALL if name == "all" else {name: ALL[name]}))
     image = noise(channels)
     for number, changed in enumerate(in_map(image, op, 8)):
@@ -88,7 +88,7 @@ def test_pixels_stay_within_bounds_at_full_strength(channels: int) -> None:
 
 
 @pytest.mark.parametrize("strengths", [{"saturation": 1}, {"hue": 0.5}])
-def test_color_means_nothing_to_a_gray_image(strengths: dict[str, float]) -> None:
+def test_changes_of_color_leave_a_gray_image_unchanged(strengths: dict[str, float]) -> None:
     # Also for a gray image in three channels, which has no saturation or hue to change.
     for image in (noise(1), np.repeat(noise(1), 3, -1)):
         for changed in in_map(image, jitter(**strengths), 3):
@@ -103,7 +103,7 @@ def test_floats_and_integers_of_the_same_pixels_change_equally() -> None:
     )
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_others() -> None:
+def test_the_same_seed_gives_the_same_bits_and_another_seed_different_bits() -> None:
     op = jitter(**ALL)
     first, again = (in_map(noise(3), op, 20) for _ in range(2))
     assert [one.tobytes() for one in first] == [one.tobytes() for one in again]
@@ -139,7 +139,7 @@ def test_grayscale_is_luma_in_every_channel(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.2, 1.0])
-def test_grayscale_is_as_frequent_as_asked_for(probability: float) -> None:
+def test_grayscale_is_as_frequent_as_its_probability(probability: float) -> None:
     op = Grayscale(op="grayscale", probability=probability)
     data = tf.data.Dataset.range(500).map(
         lambda number: grayscale({"image": tf.constant(noise(3))}, seed(number), op)["image"]
@@ -148,7 +148,7 @@ def test_grayscale_is_as_frequent_as_asked_for(probability: float) -> None:
     assert abs(taken - probability * 500) <= 4 * np.sqrt(500 * probability * (1 - probability))
 
 
-def test_a_gray_image_has_no_color_to_take_away() -> None:
+def test_grayscale_returns_a_gray_image_unchanged() -> None:
     image = tf.constant(noise(1))
     assert (
         grayscale({"image": image}, seed(0), Grayscale(op="grayscale", probability=1))["image"]
@@ -204,7 +204,7 @@ def test_lighting_of_a_gray_image_is_brightness() -> None:
     np.testing.assert_allclose(change.std() / 255, 0.1 * 0.1, rtol=4 / np.sqrt(2 * 1000))
 
 
-def test_lighting_keeps_pixels_within_bounds_and_no_deviation_changes_nothing() -> None:
+def test_lighting_keeps_pixels_within_bounds_and_does_nothing_if_std_is_0() -> None:
     strong = lit(noise(3), PcaLighting(op="pca_lighting", std=20), 20, EIGENVALUES, EIGENVECTORS)
     assert strong.dtype == np.float32 and strong.min() == 0 and strong.max() == 255
     np.testing.assert_array_equal(

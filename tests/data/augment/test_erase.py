@@ -24,7 +24,7 @@ def seed(number: Any) -> tf.Tensor:
 
 
 def images(op: Any, image: np.ndarray, count: int, config: Any) -> np.ndarray:
-    """The image under seeds 0 … count − 1."""
+    """Return the image changed with each of the seeds 0 … count − 1."""
     data = tf.data.Dataset.range(count).map(
         lambda number: op({"image": tf.constant(image)}, seed(number), config)["image"]
     )
@@ -66,7 +66,7 @@ def test_aspects_keep_to_their_bounds_and_are_spread_evenly_on_a_logarithmic_sca
     assert abs(share.var() - 1 / 12) < 4 * np.sqrt(1 / 180 / 500)
 
 
-def test_where_no_aspect_fits_the_area_is_kept() -> None:
+def test_if_no_aspect_fits_the_area_is_kept() -> None:
     wide = rectangles(
         images(erase, WHITE, 5, section(area=(0.5, 0.5), aspect=(10.0, 10.0)))[..., 0] == 0
     )
@@ -77,7 +77,7 @@ def test_where_no_aspect_fits_the_area_is_kept() -> None:
     assert (high[:, 2:] == [40, 30]).all()
 
 
-def test_all_places_are_as_frequent() -> None:
+def test_all_places_are_equally_frequent() -> None:
     # Nine sixteenths of 4 × 4 are 3 × 3, at one of four places.
     found = rectangles(
         images(erase, WHITE[:4, :4], 400, section(area=(9 / 16, 9 / 16), aspect=(1.0, 1.0)))[..., 0]
@@ -89,7 +89,7 @@ def test_all_places_are_as_frequent() -> None:
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_it_is_as_frequent_as_asked_for(probability: float) -> None:
+def test_erasing_is_as_frequent_as_its_probability(probability: float) -> None:
     covered = (
         (images(erase, WHITE[:4, :4], 500, section(probability=probability)) == 0)
         .any((1, 2, 3))
@@ -100,7 +100,7 @@ def test_it_is_as_frequent_as_asked_for(probability: float) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_cover_is_what_was_asked_for_and_the_rest_stays(dtype: Any, channels: int) -> None:
+def test_the_cover_has_the_chosen_fill_and_the_rest_stays(dtype: Any, channels: int) -> None:
     image = np.random.default_rng(0).integers(1, 256, (12, 10, channels)).astype(dtype)
     black, mean, random = (
         images(erase, image, 20, section(fill=fill)) for fill in ("zeros", "mean", "noise")
@@ -121,7 +121,7 @@ def test_the_cover_is_what_was_asked_for_and_the_rest_stays(dtype: Any, channels
         )
 
 
-def test_noise_is_any_pixel_at_all_and_new_for_every_image() -> None:
+def test_noise_has_all_pixel_values_and_differs_between_images() -> None:
     erased = images(
         erase, np.zeros((50, 50, 3), np.uint8), 8, section(area=(1.0, 1.0), fill="noise")
     )
@@ -144,7 +144,7 @@ def test_floats_and_integers_of_the_same_pixels_are_covered_equally() -> None:
 @pytest.mark.parametrize(
     "shape, size, side", [((6, 6), 0.5, 3), ((5, 8), 0.4, 2), ((4, 4), 1.0, 4), ((1, 7), 1.0, 1)]
 )
-def test_a_cutout_is_a_square_around_each_pixel_as_often_clipped_at_the_edge(
+def test_cutouts_are_squares_equally_often_around_each_pixel_and_clipped_at_the_edge(
     shape: tuple[int, int], size: float, side: int
 ) -> None:
     image = np.random.default_rng(0).choice([0, 255], (*shape, 1)).astype(np.float32)
@@ -166,7 +166,7 @@ def test_a_cutout_is_a_square_around_each_pixel_as_often_clipped_at_the_edge(
     np.testing.assert_allclose(cut[cut != image[..., 0]], image.mean(), atol=1e-3)
 
 
-def test_a_cutout_of_no_size_changes_nothing() -> None:
+def test_a_cutout_of_size_0_changes_nothing() -> None:
     image = np.random.default_rng(0).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     for cut in images(cutout, image, 5, Cutout(op="cutout", size=0.0)):
         np.testing.assert_array_equal(cut, image)

@@ -109,7 +109,7 @@ def test_tiny_images_pass(op: Any, options: Any, shape: tuple[int, int]) -> None
 @pytest.mark.parametrize(
     "direction, mirrored", [("horizontal", np.s_[:, ::-1]), ("vertical", np.s_[::-1])]
 )
-def test_a_flip_of_probability_1_mirrors_and_one_of_0_nothing(
+def test_a_flip_mirrors_always_for_probability_1_and_never_for_0(
     direction: Any, mirrored: Any, dtype: Any
 ) -> None:
     image = noise(4, 5).astype(dtype)
@@ -120,7 +120,7 @@ def test_a_flip_of_probability_1_mirrors_and_one_of_0_nothing(
 
 
 @pytest.mark.parametrize("probability", [0.5, 0.1])
-def test_a_flip_is_as_frequent_as_asked_for(probability: float) -> None:
+def test_a_flip_is_as_frequent_as_its_probability(probability: float) -> None:
     image, count = noise(2, 3), 1000
     flipped = (
         images(flip, image, count, Flip(op="flip", probability=probability)) == image[:, ::-1]
@@ -146,9 +146,7 @@ def test_a_padded_crop_is_a_window_of_the_padded_image_and_all_windows_occur(mod
 
 
 @pytest.mark.parametrize("shape", [(3, 9), (9, 2), (1, 5)])
-def test_reflection_of_an_image_smaller_than_the_padding_goes_as_far_as_the_image(
-    shape: tuple[int, int],
-) -> None:
+def test_reflection_padding_is_limited_by_the_size_of_the_image(shape: tuple[int, int]) -> None:
     image = noise(*shape)
     around = [(min(4, length - 1),) * 2 for length in shape]
     padded = np.pad(image, [*around, (0, 0)], "reflect")
@@ -219,7 +217,7 @@ def test_areas_and_aspects_are_spread_evenly() -> None:
         (np.log(width / height), np.log(0.8), np.log(1.25)),
     ):
         share = (value - low) / (high - low)
-        # Mean and variance of an even spread, within four standard deviations.
+        # Mean and variance of a uniform distribution, within four standard deviations.
         assert abs(share.mean() - 1 / 2) < 4 * np.sqrt(1 / 12 / 600)
         assert abs(share.var() - 1 / 12) < 4 * np.sqrt(1 / 180 / 600)
 
@@ -235,7 +233,7 @@ def test_resized_crops_use_the_whole_range_of_areas_and_places() -> None:
     assert len({*zip(top.round(), left.round())}) > 200
 
 
-def test_all_places_of_a_crop_are_as_frequent() -> None:
+def test_all_places_of_a_crop_are_equally_frequent() -> None:
     # Nine sixteenths of 4 × 4 are 3 × 3, at one of four places.
     image, op = (
         noise(4, 4),
@@ -287,7 +285,7 @@ def test_a_short_side_crop_is_a_window_of_the_resized_image_and_all_windows_occu
     assert abs(matches.sum(0) - 20).max() < 4.5 * np.sqrt(20)
 
 
-def test_all_lengths_of_the_short_side_are_as_frequent() -> None:
+def test_all_lengths_of_the_short_side_are_equally_frequent() -> None:
     # The first channel is the row: its slope shows how far the image was stretched.
     crops = images(
         short_side_crop, PLACES, 600, ShortSideCrop(op="short_side_crop", sides=(60, 65)), (20, 20)
@@ -313,7 +311,7 @@ def test_angles_are_spread_evenly() -> None:
     np.testing.assert_allclose(turned[:, 4, 4], 4, err_msg="the center moves", atol=1e-5)
 
 
-def test_a_half_turn_either_way_is_the_largest() -> None:
+def test_angles_reach_a_half_turn_in_both_directions() -> None:
     turned = images(rotate, RAMP, 300, Rotate(op="rotate", degrees=180))
     across = turned[:, 4, 5] - turned[:, 4, 4]
     assert_spread_evenly(np.degrees(np.arctan2(across[:, 0], across[:, 1])), 180)
@@ -347,7 +345,7 @@ def lens_strengths(count: int, strength: float) -> np.ndarray:
     return (4 - bent[:, 2, 2, 0] - 2) / 2 * 4
 
 
-def test_a_lens_changes_the_corners_scale_by_amounts_spread_evenly() -> None:
+def test_lens_strengths_are_spread_evenly() -> None:
     assert_spread_evenly(lens_strengths(300, 0.4), 0.4)
 
 
@@ -371,7 +369,7 @@ def test_a_lens_bends_by_browns_first_radial_term(fill: Any, mode: str) -> None:
             np.testing.assert_allclose(bent[..., channel], expected, atol=0.01)
 
 
-def test_displacements_are_normal_smooth_and_as_large_as_asked_for() -> None:
+def test_displacements_are_normal_smooth_and_have_the_configured_size() -> None:
     ramp = np.stack(np.mgrid[0:60, 0:90], -1).astype(np.float32)
     bent = images(elastic, ramp, 200, Elastic(op="elastic", share=0.02, fill="nearest")) - ramp
     # The middle of the image is a point of the grid of three.
@@ -400,7 +398,7 @@ def test_a_strength_of_0_changes_nothing(op: Any, options: Any) -> None:
 
 
 @pytest.mark.parametrize("fill", ["constant", "reflect", "nearest"])
-def test_what_comes_in_from_outside_is_what_was_asked_for(fill: Any) -> None:
+def test_pixels_from_outside_have_the_chosen_fill(fill: Any) -> None:
     white = np.full((9, 9, 1), 255, np.uint8)
     for op, options in (
         (rotate, Rotate(op="rotate", degrees=90, fill=fill)),

@@ -156,7 +156,7 @@ def test_masks_are_the_same_eagerly_and_in_a_graph_and_every_time(given: dict[st
 
 
 @each_move
-def test_what_isnt_in_the_image_is_ignored(given: dict[str, Any]) -> None:
+def test_pixels_from_outside_the_image_are_ignored(given: dict[str, Any]) -> None:
     gray = {
         "image": tf.fill([*SHAPE, 3], tf.constant(200, tf.uint8)),
         "mask": tf.ones([*SHAPE, 1], tf.uint8),
@@ -175,7 +175,7 @@ def test_ignored_pixels_stay_ignored_wherever_they_go(given: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("given", STAYS, ids=lambda given: given["op"])
-def test_a_mask_stays_where_nothing_moves(given: dict[str, Any]) -> None:
+def test_operations_that_move_nothing_leave_the_mask_unchanged(given: dict[str, Any]) -> None:
     example, different = painted(), False
     for changed in changed_by(given, example):
         np.testing.assert_array_equal(changed["mask"], example["mask"])
@@ -183,7 +183,7 @@ def test_a_mask_stays_where_nothing_moves(given: dict[str, Any]) -> None:
     assert different or given["op"] == "grayscale"
 
 
-def test_every_operation_that_masks_go_through_is_tried_here() -> None:
+def test_every_operation_for_masks_is_tested_here() -> None:
     union, _ = typing.get_args(SegmentationAugmentation)
     names = {
         typing.get_args(section.model_fields["op"].annotation)[0]
@@ -193,7 +193,6 @@ def test_every_operation_that_masks_go_through_is_tried_here() -> None:
 
 
 # -- crops of images resized at random
-# -----------------------------------------------------------------------
 
 
 def coordinates(shape: tuple[int, int]) -> Example:
@@ -215,7 +214,7 @@ def crops(
     return in_map(lambda key: scale_crop(unknown(example), key, op, size), count)
 
 
-def test_without_resizing_every_pixel_keeps_its_label_and_all_places_have_their_turn() -> None:
+def test_without_resizing_every_pixel_keeps_its_label_and_all_places_occur() -> None:
     example = coordinates((20, 30))
     corners = []
     for crop in crops(example, section(scale=(1, 1)), (16, 12), 400):
@@ -320,5 +319,5 @@ def test_a_pixel_is_drawn_evenly_by_class_then_by_place() -> None:
     )
 
 
-def test_of_a_mask_without_labels_any_pixel_is_drawn() -> None:
+def test_any_pixel_of_a_mask_without_labels_can_be_drawn() -> None:
     assert len(set(places_drawn(np.full((4, 5, 1), IGNORED, np.uint8), 200))) == 20

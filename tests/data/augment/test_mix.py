@@ -55,7 +55,7 @@ def swapped(values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("ops", [[MIXUP], [CUTMIX], [MIXUP, CUTMIX]])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_it_is_the_same_bits_eagerly_and_in_a_graph(ops: list[Mix], channels: int) -> None:
+def test_mixing_gives_the_same_bits_eagerly_and_in_a_graph(ops: list[Mix], channels: int) -> None:
     given = batch(4, channels=channels)
     in_map, eager = (
         mixed(given, ops),
@@ -91,21 +91,21 @@ def test_mixup_blends_by_the_share() -> None:
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (1, 6), (1, 1)])
-def test_cutmix_puts_in_a_rectangle_and_its_share_is_the_pixels_counted(
+def test_cutmix_pastes_a_rectangle_and_the_share_is_that_of_the_remaining_pixels(
     shape: tuple[int, int],
 ) -> None:
     given = batch(200, *shape)
     out = mixed(given, [CUTMIX])
-    own = (out["image"] == given["image"]).all(-1)
+    kept = (out["image"] == given["image"]).all(-1)
     cut = (out["image"] == swapped(given["image"])).all(-1)
-    np.testing.assert_array_equal(own, ~cut)
+    np.testing.assert_array_equal(kept, ~cut)
     np.testing.assert_array_equal(cut, cut.any(2)[:, :, None] & cut.any(1)[:, None, :])
-    np.testing.assert_allclose(out["share"], own.mean((1, 2)), rtol=1e-6)
-    assert cut.any(0).all() and own.any(0).all(), "a pixel is never cut, or always"
+    np.testing.assert_allclose(out["share"], kept.mean((1, 2)), rtol=1e-6)
+    assert cut.any(0).all() and kept.any(0).all(), "a pixel is never cut, or always"
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 8.0])
-def test_mixups_shares_are_betas(alpha: float) -> None:
+def test_shares_of_mixup_follow_a_beta_distribution(alpha: float) -> None:
     share = mixed(batch(1000, 1, 1), [MixUp(op="mixup", alpha=alpha)])["share"]
     assert stats.kstest(share, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
 
@@ -124,7 +124,7 @@ def test_a_huge_alpha_takes_half_of_each() -> None:
     )
 
 
-def test_cutmixs_shares_are_those_of_the_papers_rectangles() -> None:
+def test_shares_of_cutmix_equal_those_of_the_papers_rectangles() -> None:
     share = mixed(batch(1000, 32, 24, 1), [CUTMIX])["share"]
     # Yun et al. 2019, equations 1 to 4, on a continuous image.
     rng = np.random.default_rng(0)
@@ -159,7 +159,7 @@ def test_nothing_is_mixed_with_an_image_that_couldnt_be_read(ops: list[Mix]) -> 
 
 
 @pytest.mark.parametrize("examples", [1, 5])
-def test_the_last_of_an_odd_batch_stays_alone(examples: int) -> None:
+def test_the_last_example_of_an_odd_batch_is_not_mixed(examples: int) -> None:
     given = batch(examples)
     out = mixed(given, [MIXUP])
     assert out["share"][-1] == 1 and (out["share"][:-1] < 1).all()
@@ -167,7 +167,7 @@ def test_the_last_of_an_odd_batch_stays_alone(examples: int) -> None:
     assert out["partner_targets"]["label"][-1] == examples - 1
 
 
-def test_even_shares_of_a_batch_are_mixed_as_the_whole_is() -> None:
+def test_an_even_part_of_a_batch_is_mixed_as_in_the_whole_batch() -> None:
     given, ops = batch(12), [MIXUP, CUTMIX]
     whole = mixed(given, ops)
     for first in (0, 8):
@@ -178,7 +178,7 @@ def test_even_shares_of_a_batch_are_mixed_as_the_whole_is() -> None:
         )
 
 
-def test_each_example_follows_its_own_seed_alone() -> None:
+def test_each_example_depends_only_on_its_seed() -> None:
     given, keys = batch(6), seeds(6)
     keys[2] += 1
     changed = (mixed(given, [MIXUP], keys)["image"] != mixed(given, [MIXUP])["image"]).any(

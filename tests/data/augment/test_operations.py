@@ -67,7 +67,7 @@ def model_garden() -> ModuleType:
 
 
 @pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
-def test_histograms_and_bits_are_those_of_pil_to_the_bit(image: np.ndarray) -> None:
+def test_operations_on_histograms_and_bits_equal_pils_to_the_bit(image: np.ndarray) -> None:
     np.testing.assert_array_equal(
         result(operations.auto_contrast, image), by_pil(ImageOps.autocontrast, image)
     )
@@ -105,7 +105,7 @@ def test_enhancements_are_those_of_pil_to_the_bit(
         np.testing.assert_array_equal(result(operation, image, factor), expected)
 
 
-def test_what_model_garden_defines_as_pil_does_is_equal(model_garden: ModuleType) -> None:
+def test_operations_that_model_garden_defines_like_pil_are_equal(model_garden: ModuleType) -> None:
     for image in (NOISE, PALE, FLAT):
         tensor = tf.constant(image)
         exact: list[tuple[Any, Any]] = [
@@ -174,7 +174,8 @@ def test_rotations_and_shears_are_those_of_scipy(amount: float) -> None:
                 moved(image, turn, center - turn @ center),
             ),
         ):
-            # Half a level for rounding, and float32 errors of positions times steps of up to 255.
+            # Rounding changes a value by up to 0.5. Positions have float32 errors, and adjacent
+            # pixels differ by up to 255.
             np.testing.assert_allclose(ours, scipys, atol=0.52)
 
 

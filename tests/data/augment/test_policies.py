@@ -121,7 +121,7 @@ def test_a_policy_is_25_pairs_of_operations_with_probabilities_and_levels() -> N
         ("svhn", "policy_svhn"),
     ],
 )
-def test_policies_are_model_gardens(ours: str, theirs: str, model_garden: ModuleType) -> None:
+def test_policies_equal_model_gardens(ours: str, theirs: str, model_garden: ModuleType) -> None:
     policy, _ = POLICIES[ours]
     listed = [[(name(operation), *numbers) for operation, *numbers in steps] for steps in policy]
     assert listed == getattr(model_garden.AutoAugment, theirs)()
@@ -147,7 +147,7 @@ def test_rand_augment_has_the_papers_14_operations() -> None:
     }
 
 
-def test_levels_mean_what_they_mean_in_model_garden(
+def test_levels_have_the_same_strengths_as_in_model_garden(
     model_garden: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_garden, "_randomly_negate_tensor", lambda level: level)
@@ -183,7 +183,7 @@ def test_the_ends_of_the_ranges_are_those_of_the_papers_table() -> None:
 
 
 @pytest.mark.parametrize("policy", ["cifar10", "svhn"])
-def test_small_images_policies_have_the_strengths_of_the_authors_code_for_them(policy: str) -> None:
+def test_policies_for_small_images_have_the_strengths_of_the_authors_code(policy: str) -> None:
     table, strength_of = POLICIES[policy]
     # "int_parameter" and "float_parameter" of that code; translations are in pixels of 32.
     formulas: dict[str, Callable[[int], float]] = {
@@ -205,7 +205,7 @@ def test_small_images_policies_have_the_strengths_of_the_authors_code_for_them(p
         assert strength_of(operation, level) == pytest.approx(expected), (operation, level)
 
 
-def test_stronger_levels_change_more_pixels_of_small_images_and_fewer_of_imagenets() -> None:
+def test_higher_levels_change_images_more_but_less_in_the_policy_for_imagenet() -> None:
     image = tf.constant(np.arange(256, dtype=np.uint8).reshape(16, 16, 1))
     for (_, strength_of), sign in zip(POLICIES.values(), (-1, 1, 1), strict=True):
         for operation in (solarize, posterize):
@@ -223,7 +223,7 @@ def test_stronger_levels_change_more_pixels_of_small_images_and_fewer_of_imagene
     assert (moved.numpy() != 200).mean() == 0.28
 
 
-def test_rand_augment_draws_every_operation_and_way_as_often() -> None:
+def test_rand_augment_draws_every_operation_and_sign_equally_often() -> None:
     expected: Counter[bytes] = Counter()
     for operation in RAND_AUGMENT:
         for share, outcome in outcomes(operation, 9):
@@ -278,7 +278,7 @@ def test_the_same_seed_gives_the_same_bits_eagerly_and_in_a_map(op: Any, channel
 
 @pytest.mark.parametrize("op", [*BOTH, RandAugment(op="rand_augment", magnitude=30)])
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 5, 1)])
-def test_images_of_any_size_keep_it(op: Any, shape: tuple[int, ...]) -> None:
+def test_images_of_any_size_keep_their_size(op: Any, shape: tuple[int, ...]) -> None:
     for changed in images(op, 60, np.full(shape, 200, np.uint8)):
         assert changed.shape == shape and changed.dtype == np.uint8
 
@@ -297,7 +297,7 @@ def test_floats_are_rounded_first(op: Any, function: Any) -> None:
         np.testing.assert_array_equal(of_floats, of_bytes)
 
 
-def test_no_magnitude_moves_everything_out_of_sight() -> None:
+def test_no_magnitude_moves_all_pixels_out_of_the_image() -> None:
     bright = np.full((20, 20, 1), 255, np.uint8)
     for operation in SIGNED:
         for _, outcome in outcomes(operation, 30):

@@ -49,7 +49,7 @@ LINE = "0 0.5 0.5 0.2 0.4\n"
 
 
 def coco(*names: str, **more: Any) -> str:
-    """COCO's JSON with a cat in each image."""
+    """Return COCO's JSON with a cat in each image."""
     row = {"category_id": 7, "bbox": [1, 1, 4, 3], "area": 12, "iscrowd": 0, **more}
     return json.dumps(
         {
@@ -80,7 +80,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def table(split_rows: int, **more: list[Any]) -> bytes:
-    """A Parquet file with images as public hubs have them, and other columns."""
+    """Return a Parquet file with a column of images, as public hubs store it, and other columns."""
     images = [{"bytes": JPEG, "path": f"{n}.jpg"} for n in range(split_rows)]
     file = io.BytesIO()
     pq.write_table(pa.table({"image": images, **more}), file)
@@ -90,7 +90,7 @@ def table(split_rows: int, **more: list[Any]) -> bytes:
 IMAGES, LABELS = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1], np.uint8)
 OUTLINE = [[1, 1, 5, 1, 5, 4]]
 
-# Layout: its files, the task, the kind of source, and the images of each split.
+# Each layout's files, task, kind of source, and number of images in each split.
 LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, int]]] = {
     "class folders": (
         {"cat/1.jpg": JPEG, "cat/2.jpg": JPEG, "dog/1.jpg": JPEG},
@@ -180,9 +180,9 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, int]]] = {
         {
             f"set-{split}-00000{n}.tar": tar(
                 [
-                    (f"{at}.{kind}", own)
+                    (f"{at}.{kind}", each)
                     for at in "ab"
-                    for kind, own in (("jpg", JPEG), ("cls", b"1"))
+                    for kind, each in (("jpg", JPEG), ("cls", b"1"))
                 ]
             )
             for split, n in (("train", 0), ("train", 1), ("val", 0))
@@ -555,7 +555,7 @@ def in_a_zip(root: Path, files: Mapping[str, Any]) -> Path:
 
 
 def in_a_zip_with_a_folder_around(root: Path, files: Mapping[str, Any]) -> Path:
-    return zipped(write(root / "data", {f"my set/{name}": own for name, own in files.items()}))
+    return zipped(write(root / "data", {f"my set/{name}": each for name, each in files.items()}))
 
 
 def opened(source: Mapping[str, Any], task: str) -> dict[str, Source]:
@@ -612,7 +612,7 @@ def test_outlines_are_found_if_segmentation_is_requested(tmp_path: Path) -> None
     )
 
 
-def test_a_table_names_the_numbers_of_another(tmp_path: Path) -> None:
+def test_a_table_of_names_is_used_for_the_numbers_of_another_table(tmp_path: Path) -> None:
     rows = "".join(f"{n}.jpg,{n % 2}\n" for n in range(6))
     names = "Class ID,Class Name\n0,dog\n1,cat\n2,cow\n"
     files = {"train.csv": rows, "names.csv": names, **{f"{n}.jpg": JPEG for n in range(6)}}
@@ -621,10 +621,10 @@ def test_a_table_names_the_numbers_of_another(tmp_path: Path) -> None:
     assert opened(found.source, "classification")["train"].classes == ("dog", "cat")
 
 
-def test_annotations_go_before_folders_that_look_like_classes(tmp_path: Path) -> None:
+def test_annotations_take_precedence_over_folders_that_look_like_classes(tmp_path: Path) -> None:
     files = {"cat/1.jpg": JPEG, "dog/2.jpg": JPEG, "cat/1.xml": XML, "dog/2.xml": XML}
     found = find_formats(str(in_a_folder(tmp_path, files)))
-    assert [own.source["kind"] for own in found] == ["voc", "folder"]
+    assert [each.source["kind"] for each in found] == ["voc", "folder"]
 
 
 def test_two_formats_that_fit_equally_are_named_with_the_way_to_choose(tmp_path: Path) -> None:
@@ -636,7 +636,7 @@ def test_two_formats_that_fit_equally_are_named_with_the_way_to_choose(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({"1.jpg": JPEG, "2.jpg": JPEG}, r"2 images among 2 files \(2 \.jpg\)"),
         ({"notes.md": ""}, r"0 images among 1 file \(1 \.md\)"),
@@ -661,9 +661,9 @@ def test_two_formats_that_fit_equally_are_named_with_the_way_to_choose(tmp_path:
     ],
 )
 def test_files_that_fit_nothing_are_described(
-    tmp_path: Path, files: Mapping[str, Any], said: str
+    tmp_path: Path, files: Mapping[str, Any], message: str
 ) -> None:
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         find_formats(str(in_a_folder(tmp_path, files)))
 
 

@@ -1,4 +1,6 @@
-"""Guards packed data in a bucket: written, read in blocks and refused, as on a disk."""
+"""Guards packed data in a bucket: it is written and read as on a disk, and failed requests are
+repeated.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from cvpipe import ranges
 from cvpipe.errors import DataError
 
 needs_openssl = pytest.mark.skipif(
-    shutil.which("openssl") is None, reason="openssl makes the certificate of the stand-in"
+    shutil.which("openssl") is None, reason="openssl makes the certificate of the test server"
 )
 # Writes digits to a bucket by TensorFlow's client, twice, and trains on them.
 SCRIPT = """
@@ -62,9 +64,9 @@ plain_order = config.model_copy(update={"seed": 3})
 unblocked = packed_config(plain_order, "gs://bucket/some/digits", ahead=64)
 streams = [
     list(training_batches(
-        open_splits(own.data)["train"], own, encode, None, first_step=0, last_step=2
+        open_splits(each.data)["train"], each, encode, None, first_step=0, last_step=2
     ).as_numpy_iterator())
-    for own in (plain_order, unblocked)
+    for each in (plain_order, unblocked)
 ]
 assert_same(*streams)
 print("trained", flush=True)
@@ -92,8 +94,8 @@ def test_data_is_packed_into_a_bucket_and_read_in_blocks(tmp_path: Path) -> None
     assert len(shards) > 2 and len(names) == 2 * len(shards) + 1
     sizes = [
         int(end) - int(begin) + 1
-        for _, path, asked in store.requests
-        if "array_record" in path and (found := re.match(r"bytes=(\d+)-(\d+)$", asked))
+        for _, path, requested in store.requests
+        if "array_record" in path and (found := re.match(r"bytes=(\d+)-(\d+)$", requested))
         for begin, end in [found.groups()]
     ]
     # Requests for blocks of 16 records of about 100 bytes, with the gaps between them. TensorFlow's
@@ -103,20 +105,22 @@ def test_data_is_packed_into_a_bucket_and_read_in_blocks(tmp_path: Path) -> None
 
 
 class Answer:
-    """An answer of a server."""
+    """A response of a server."""
 
     def __init__(self, code: int, content: bytes = b""):
         self.status_code, self.content, self.reason = code, content, "reason"
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *given: Any) -> list[dict[str, str]]:
-    """Answer requests by the given answers, in order, without waiting. Return the requests."""
-    asked: list[dict[str, str]] = []
+    """Answer requests with the given answers in order, without waiting. Return the list of
+    requests.
+    """
+    requested: list[dict[str, str]] = []
     waiting = iter(given)
 
     class Session:
         def get(self, address: str, headers: dict[str, str], timeout: Any) -> Answer:
-            asked.append({"address": address, **headers})
+            requested.append({"address": address, **headers})
             answer = next(waiting)
             if isinstance(answer, Exception):
                 raise answer
@@ -124,34 +128,34 @@ def answers(monkeypatch: pytest.MonkeyPatch, *given: Any) -> list[dict[str, str]
 
     monkeypatch.setattr(ranges, "_session", lambda process: (Session(), "https://host"))
     monkeypatch.setattr(ranges.time, "sleep", lambda seconds: None)
-    return asked
+    return requested
 
 
 def test_a_part_of_an_object_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = answers(monkeypatch, Answer(206, b"part"))
+    requested = answers(monkeypatch, Answer(206, b"part"))
     assert ranges.read_object("gs://bucket/a folder/x", 10, 14) == b"part"
-    assert asked == [{"address": "https://host/bucket/a%20folder/x", "Range": "bytes=10-13"}]
+    assert requested == [{"address": "https://host/bucket/a%20folder/x", "Range": "bytes=10-13"}]
 
 
-def test_what_fails_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_failures_are_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     import requests
 
-    asked = answers(
+    requested = answers(
         monkeypatch, Answer(503), requests.ConnectionError(), Answer(429), Answer(200, b"0123456")
     )
     # A server without support for ranges sends the whole object.
     assert ranges.read_object("gs://bucket/x", 2, 5) == b"234"
-    assert len(asked) == 4
+    assert len(requested) == 4
 
 
-@pytest.mark.parametrize(("codes", "said"), [([404], "HTTP 404"), ([500] * 9, "HTTP 500")])
+@pytest.mark.parametrize(("codes", "message"), [([404], "HTTP 404"), ([500] * 9, "HTTP 500")])
 def test_a_repeated_failure_is_reported(
-    codes: list[int], said: str, monkeypatch: pytest.MonkeyPatch
+    codes: list[int], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = answers(monkeypatch, *map(Answer, codes))
-    with pytest.raises(DataError, match=rf"gs://bucket/x: can't be read \({said}"):
+    requested = answers(monkeypatch, *map(Answer, codes))
+    with pytest.raises(DataError, match=rf"gs://bucket/x: can't be read \({message}"):
         ranges.read_object("gs://bucket/x", 0, 5)
-    assert len(asked) == min(len(codes), ranges.TRIES)
+    assert len(requested) == min(len(codes), ranges.TRIES)
 
 
 def test_other_addresses_are_refused() -> None:
@@ -163,7 +167,7 @@ def test_ranges_are_read_from_the_server_that_the_environment_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificate of the stand-in")
+        pytest.skip("openssl makes the certificate of the test server")
     content = np.random.default_rng(0).bytes(5_000)
     with gcs_server.running(tmp_path) as (store, environment):
         store.objects["bucket", "x"] = content

@@ -40,7 +40,7 @@ def test_records_of_any_size_are_cut_out_alone_and_with_their_neighbors(tmp_path
     assert [source[number] for number in range(len(source))] == records
 
 
-def test_a_record_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+def test_records_in_another_order_are_not_found(tmp_path: Path) -> None:
     content = write(tmp_path / "some.array_record", [b"one", b"two"])
     with pytest.raises(ValueError, match="not found"):
         find_records(content, [b"two", b"one"])

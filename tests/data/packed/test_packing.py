@@ -1,4 +1,4 @@
-"""Guards packing: the same files whatever the number of workers and however often it was killed."""
+"""Guards packing: any number of workers and interruptions gives the same files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from conftest import DIGITS, ROOT, small_config
 from cvpipe.cli import main
 from cvpipe.data.packed.reduce import Reduction
-from cvpipe.data.packed.shard import Shelf
+from cvpipe.data.packed.shard import ShardWriter
 from cvpipe.errors import ConfigError
 from packed_data import pack_all, write_labeled
 
@@ -34,21 +34,21 @@ def test_files_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     assert len(first) > 6 and first == second
 
 
-def test_shards_that_failed_are_all_that_is_written_again(
+def test_only_shards_that_failed_are_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, written = write_labeled(tmp_path / "photos"), []
-    write = Shelf.write
+    write = ShardWriter.write
 
-    def counted(shelf: Shelf, index: np.ndarray, file: Path) -> Any:
+    def counted(shard_writer: ShardWriter, index: np.ndarray, file: Path) -> Any:
         written.append(file.name)
         if len(written) in (3, 4):
             file.write_bytes(b"half")
             raise KeyboardInterrupt
-        return write(shelf, index, file)
+        return write(shard_writer, index, file)
 
     pack_all(config, tmp_path / "whole")
-    monkeypatch.setattr(Shelf, "write", counted)
+    monkeypatch.setattr(ShardWriter, "write", counted)
     with pytest.raises(KeyboardInterrupt):
         pack_all(config, tmp_path / "packed")
     there = contents(tmp_path / "packed")
@@ -66,10 +66,10 @@ def test_shards_that_failed_are_all_that_is_written_again(
 
 
 @pytest.mark.soak
-def test_a_place_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_refused(tmp_path: Path) -> None:
     config = small_config()
     pack_all(config, tmp_path / "packed")
-    with pytest.raises(ConfigError, match="was packed from other options"):
+    with pytest.raises(ConfigError, match="was packed with other options"):
         pack_all(config, tmp_path / "packed", Reduction(longest_side=4))
     with pytest.raises(ConfigError, match="was packed from other data"):
         pack_all(write_labeled(tmp_path / "photos"), tmp_path / "packed")
@@ -84,10 +84,10 @@ def test_the_command_prints_what_it_wrote(
 ) -> None:
     arguments = ["data", "pack", str(DIGITS), "--to", str(tmp_path / "packed")]
     assert main([*arguments, "--shard-size", "0.05", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["splits"]["all"]["examples"] == 1797 and said["splits"]["all"]["shards"] > 2
+    message = json.loads(capsys.readouterr().out)
+    assert message["splits"]["all"]["examples"] == 1797 and message["splits"]["all"]["shards"] > 2
     size = sum(path.stat().st_size for path in (tmp_path / "packed").glob("*.array_record"))
-    assert said["splits"]["all"]["bytes"] == size
+    assert message["splits"]["all"]["bytes"] == size
     assert main(arguments) == 0
     assert f"kind: packed, path: {tmp_path / 'packed'}" in capsys.readouterr().out
 
@@ -117,7 +117,7 @@ def test_packing_that_is_killed_again_and_again_ends_with_the_same_files(tmp_pat
             [*command, "--to", str(packed), *options], env=environment, stderr=subprocess.DEVNULL
         )
         before = len(list(packed.glob("*.npz")))
-        # Wait until it has written more files.
+        # Wait until the process has written more files.
         while process.poll() is None and len(list(packed.glob("*.npz"))) < before + 2:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)

@@ -21,8 +21,8 @@ from packed_data import CASES, assert_same, pack_all, packed_config, splits_of
 SIDE = 20
 
 
-def stands(source: Source, index: int) -> Example:
-    """Return an example with its upright image and the annotations on it."""
+def upright_example(source: Source, index: int) -> Example:
+    """Return an example with its upright image and annotations."""
     example = source.read(tf.constant(index, tf.int64))
     image = decode_image(example["bytes"], 3) if "bytes" in example else example["image"]
     image = checked(example, image)
@@ -34,17 +34,17 @@ def test_annotations_stay_where_they_were_on_the_image(name: str, tmp_path: Path
     config = CASES[name](tmp_path / "plain")
     pack_all(config, tmp_path / "packed", Reduction(SIDE), shard_bytes=10**6)
     plain, packed = (
-        next(iter(splits_of(own).values()))
-        for own in (config, packed_config(config, tmp_path / "packed"))
+        next(iter(splits_of(each).values()))
+        for each in (config, packed_config(config, tmp_path / "packed"))
     )
     assert plain.names() == packed.names() and plain.facts == packed.facts
     compared = 0
     for index in range(len(plain)):
         try:
-            before = stands(plain, index)
+            before = upright_example(plain, index)
         except tf.errors.OpError:
             continue
-        after, extent = stands(packed, index), np.array(before["image"].shape[:2])
+        after, extent = upright_example(packed, index), np.array(before["image"].shape[:2])
         size = np.round(extent * SIDE / extent.max()).astype(int)
         assert after["image"].shape[:2].as_list() == size.tolist()
         for key in before.keys() - {"image", "bytes", "mask", "area"}:
@@ -90,7 +90,7 @@ def test_small_images_keep_their_files_and_large_ones_keep_their_format(tmp_path
 
 
 @pytest.mark.soak
-def test_a_quality_encodes_every_file_anew_and_gray_as_gray(tmp_path: Path) -> None:
+def test_a_quality_reencodes_every_file_and_gray_images_stay_gray(tmp_path: Path) -> None:
     photo = smooth(30, 40)
     gray = np.repeat(photo[..., :1], 3, axis=-1)
     write_classes(tmp_path / "plain", {"a": [encode(photo, "PNG")], "b": [encode(gray, "PNG")]})

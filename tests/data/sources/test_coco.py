@@ -76,7 +76,7 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     return instances
 
 
-def test_images_come_by_their_ids_with_boxes_crowds_and_areas(tmp_path: Path) -> None:
+def test_images_are_in_the_order_of_their_ids_with_boxes_crowds_and_areas(tmp_path: Path) -> None:
     source = opened(write(tmp_path))["train"]
     assert (source.classes, source.names()) == (
         ("dog", "toothbrush"),
@@ -116,16 +116,16 @@ def test_objects_of_missing_and_of_unknown_images_are_left_out_and_counted(tmp_p
     assert source.counts().tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("flag, said", [("0", '"0"'), (2, "2"), ([], r"\[\]")])
-def test_a_flag_that_is_none_is_refused_with_its_place(
-    tmp_path: Path, flag: Any, said: str
-) -> None:
+@pytest.mark.parametrize("flag, output", [("0", '"0"'), (2, "2"), ([], r"\[\]")])
+def test_an_invalid_flag_is_refused_with_its_place(tmp_path: Path, flag: Any, output: str) -> None:
     wrong = changed(lambda rows: rows["annotations"][0].update(iscrowd=flag))
-    with pytest.raises(DataError, match=f"train.json: annotation 1 of image 3: iscrowd is {said},"):
+    with pytest.raises(
+        DataError, match=f"train.json: annotation 1 of image 3: iscrowd is {output},"
+    ):
         opened(write(tmp_path, wrong))
 
 
-def test_other_splits_have_the_training_splits_classes(
+def test_other_splits_have_the_classes_of_the_training_split(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path)
@@ -162,15 +162,15 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "no images": (changed(lambda rows: rows.update(images=[])), "lists no image"),
     "no key": (
         changed(lambda rows: rows["annotations"][1].pop("bbox")),
-        r"annotations\[1\] has no 'bbox'; mend or remove it",
+        r"annotations\[1\] has no 'bbox'; correct or remove it",
     ),
     "no id": (
         changed(lambda rows: rows["images"][1].update(id=1.5)),
-        r"id of images\[1\] is 1.5, but must be a whole number or text; mend or remove the entry",
+        r"id of images\[1\] is 1.5, but must be a whole number or text; correct or remove it",
     ),
     "an id twice": (
         changed(lambda rows: rows["images"][1].update(id=9)),
-        "2 of the images have the id 9; give each its own",
+        "2 of the images have the id 9; make the ids unique",
     ),
     "a name twice": (
         changed(lambda rows: rows["categories"][1].update(name="toothbrush")),
@@ -194,19 +194,19 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "no height": (
         changed(lambda rows: rows["images"][1].update(height=0)),
-        "height of image 3 is 0, but must be a number above 0; mend it, or leave out both",
+        "height of image 3 is 0, but must be a number above 0; correct it, or leave out both",
     ),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> None:
+def test_a_fault_is_reported_with_its_place(tmp_path: Path, mistake: str) -> None:
     instances, message = MISTAKES[mistake]
     with pytest.raises(DataError, match=message):
         opened(write(tmp_path, instances))
 
 
-def test_no_image_at_all_is_an_error(tmp_path: Path) -> None:
+def test_a_split_without_any_existing_image_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
         match="photos: none of the images that .*train.json names is there; set"
@@ -230,7 +230,7 @@ def test_ids_may_be_in_any_notation(tmp_path: Path, as_written: Callable[[int], 
     def rewrite(rows: dict[str, Any]) -> None:
         for row in [*rows["images"], *rows["categories"]]:
             row["id"] = as_written(row["id"])
-        # Annotations keep numbers in one of the keys: tools mix them.
+        # Annotations keep numbers in one key, because tools mix numbers and text.
         for row in rows["annotations"]:
             row["category_id"] = as_written(row["category_id"])
 
@@ -250,14 +250,14 @@ def test_ids_may_be_any_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [True, None, [1], "", float("inf")])
-def test_what_is_no_id_is_named(tmp_path: Path, bad: Any) -> None:
+def test_an_invalid_id_is_named(tmp_path: Path, bad: Any) -> None:
     path = write(tmp_path, changed(lambda rows: rows["images"][1].update(id=bad)))
     with pytest.raises(DataError, match=r"id of images\[1\] is .*, but must be a whole number or"):
         opened(path)
 
 
 @pytest.mark.parametrize("absent", ["missing", "null", "text"])
-def test_sizes_that_are_not_stated_are_the_images_own(tmp_path: Path, absent: str) -> None:
+def test_missing_sizes_are_read_from_the_images(tmp_path: Path, absent: str) -> None:
     def rewrite(rows: dict[str, Any]) -> None:
         for image in rows["images"]:
             for key in ("height", "width"):
@@ -282,7 +282,7 @@ GROUP = {"id": 0, "name": "things", "supercategory": "none"}
 
 
 @pytest.mark.parametrize("name", ["things", "dog"])
-def test_a_root_that_only_groups_is_no_class(tmp_path: Path, name: str) -> None:
+def test_a_root_category_that_only_groups_others_is_not_a_class(tmp_path: Path, name: str) -> None:
     def rewrite(rows: dict[str, Any]) -> None:
         for row in rows["categories"]:
             row["supercategory"] = name
@@ -307,7 +307,7 @@ def test_a_category_that_is_used_or_groups_nothing_is_a_class(tmp_path: Path, ch
     assert opened(path, **others)["train"].classes == ("things", "dog", "toothbrush")
 
 
-def test_file_names_are_found_as_they_are_written(tmp_path: Path) -> None:
+def test_file_names_may_contain_backslashes_and_a_dot(tmp_path: Path) -> None:
     def rewrite(rows: dict[str, Any]) -> None:
         for row in rows["images"]:
             row["file_name"] = f".\\inner\\{row['file_name']}"
@@ -319,7 +319,7 @@ def test_file_names_are_found_as_they_are_written(tmp_path: Path) -> None:
     assert opened(path)["train"].names()[0] == "photos/inner/a.jpg"
 
 
-def test_the_error_of_missing_images_says_what_nearly_matched(tmp_path: Path) -> None:
+def test_the_error_of_missing_images_suggests_a_similar_name(tmp_path: Path) -> None:
     def rewrite(rows: dict[str, Any]) -> None:
         for row in rows["images"]:
             row["file_name"] = row["file_name"].upper()
@@ -330,7 +330,7 @@ def test_the_error_of_missing_images_says_what_nearly_matched(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", ["[" * 200_000, '{"images": [}', '{"images": "\ud800"'])
-def test_no_broken_json_is_a_traceback(tmp_path: Path, content: str) -> None:
+def test_broken_json_is_an_error_sentence(tmp_path: Path, content: str) -> None:
     path = write(tmp_path)
     (path / "train.json").write_bytes(content.encode("utf-8", "surrogatepass"))
     with pytest.raises(DataError, match="train.json.*: not valid JSON .*; correct the") as error:

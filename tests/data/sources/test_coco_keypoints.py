@@ -81,7 +81,7 @@ def read(source: Source, index: int) -> dict[str, np.ndarray]:
     return {key: v.numpy() for key, v in source.read(tf.constant(index, tf.int64)).items()}
 
 
-def test_points_are_those_of_the_pixels_that_the_file_names(tmp_path: Path) -> None:
+def test_points_are_the_centers_of_the_pixels_in_the_file(tmp_path: Path) -> None:
     source = coco(section(write(tmp_path)))["train"]
     assert source.names() == ["photos/a.jpg", "photos/b.jpg"] and source.classes == ("person",)
     first = read(source, 0)
@@ -160,8 +160,8 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_named_with_its_place(tmp_path: Path, fault: str) -> None:
-    change, said = FAULTS[fault]
-    with pytest.raises(DataError, match=said) as raised:
+    change, message = FAULTS[fault]
+    with pytest.raises(DataError, match=message) as raised:
         coco(section(write(tmp_path, broken(change))))
     assert f"{tmp_path}/train.json" in str(raised.value)
 
@@ -169,21 +169,21 @@ def test_a_fault_is_named_with_its_place(tmp_path: Path, fault: str) -> None:
 def test_splits_of_other_keypoints_are_refused(tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, broken(lambda people: people["categories"][1]["skeleton"].pop()), name="test")
-    with pytest.raises(DataError, match="test.json: keypoints or skeleton aren't those of"):
+    with pytest.raises(DataError, match="test.json: keypoints or skeleton differ from those of"):
         coco(section(tmp_path, test=CocoSplit(annotations="test.json", images="photos")))
 
 
 @pytest.mark.parametrize(
-    "pairs, said",
+    "pairs, message",
     [
         ((("nose", "left_ear"),), "no keypoint is called 'left_ear'; did you mean 'left_eye'"),
         ((("nose", "left_eye"), ("nose", "right_eye")), "'nose' is given twice"),
     ],
 )
-def test_pairs_must_be_known_and_each_point_in_one(
-    tmp_path: Path, pairs: tuple[tuple[str, str], ...], said: str
+def test_pairs_contain_known_keypoints_each_at_most_once(
+    tmp_path: Path, pairs: tuple[tuple[str, str], ...], message: str
 ) -> None:
-    with pytest.raises(DataError, match=f"data.source.flip_pairs: {said}"):
+    with pytest.raises(DataError, match=f"data.source.flip_pairs: {message}"):
         coco(section(write(tmp_path), flip_pairs=pairs))
 
 

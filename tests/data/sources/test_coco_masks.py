@@ -1,4 +1,4 @@
-"""Guards COCO's outlines as masks: polygons and runs, order, crowds, nonsense."""
+"""Guards COCO's outlines as masks: polygons, run lengths, overlaps, crowds and invalid outlines."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_smaller_objects_stay_visible_in_any_order() -> None:
     ).sum() == 116
 
 
-def test_crowds_are_ignored_but_where_an_object_is() -> None:
+def test_crowds_are_ignored_except_where_an_object_is() -> None:
     mask = painted(SQUARE, {"size": [HEIGHT, WIDTH], "counts": [0, 60, 60]}, crowd=(2,))
     assert (
         (mask == 1).sum() == 36 and (mask == IGNORED).sum() == 60 - 24 and (mask[:, 8:] == 0).all()
@@ -100,7 +100,7 @@ def test_a_single_polygon_needs_no_list_and_empty_polygons_are_ignored(given: An
 
 
 @pytest.mark.parametrize("given", [SQUARE, RUNS, RECTANGLE])
-def test_an_outline_that_makes_sense_has_no_fault(given: Any) -> None:
+def test_a_valid_outline_has_no_fault(given: Any) -> None:
     assert outline_fault(given, HEIGHT, WIDTH) is None
 
 
@@ -130,7 +130,7 @@ def test_an_outline_that_makes_sense_has_no_fault(given: Any) -> None:
         ({"size": [HEIGHT, WIDTH]}, NO_RUNS),
     ],
 )
-def test_outlines_that_make_no_sense_are_named(given: Any, fault: str) -> None:
+def test_the_fault_of_an_invalid_outline_is_named(given: Any, fault: str) -> None:
     assert outline_fault(given, HEIGHT, WIDTH) == fault
 
 
@@ -187,7 +187,7 @@ def test_images_come_with_background_first_and_categories_in_the_order_of_their_
     np.testing.assert_array_equal(brush, expected)
 
 
-def test_chosen_classes_make_the_others_ignored(tmp_path: Path) -> None:
+def test_pixels_of_classes_that_are_not_chosen_are_ignored(tmp_path: Path) -> None:
     source = open_splits(
         Data(source=write(tmp_path), only=("background", "toothbrush"), test=0.5, validation=0)
     )["train"]
@@ -197,7 +197,7 @@ def test_chosen_classes_make_the_others_ignored(tmp_path: Path) -> None:
     )
 
 
-def test_an_outline_that_makes_no_sense_drops_its_object_alone(tmp_path: Path) -> None:
+def test_an_invalid_outline_drops_only_its_object(tmp_path: Path) -> None:
     bad = [
         {"id": 5, "image_id": 3, "category_id": 18, "segmentation": outline}
         for outline in ([], [[1, 1, 5, 1]], [])
@@ -220,7 +220,7 @@ def test_objects_of_unknown_images_are_left_out_and_counted(tmp_path: Path) -> N
     assert source.annotation(Mask).faults == {"image 77": {"of a missing image, left out": 2}}
 
 
-def test_a_flag_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
+def test_an_invalid_flag_is_refused_with_its_place(tmp_path: Path) -> None:
     rows = instances()["annotations"]
     rows[1]["iscrowd"] = "1"
     with pytest.raises(DataError, match='train.json: annotation 2 of image 7: iscrowd is "1", '):
@@ -249,11 +249,11 @@ def test_a_flag_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
                 images=[{"id": 3, "file_name": "3.png", "height": 90_000, "width": 90_000}],
                 annotations=[],
             ),
-            "image 3 has 90000 x 90000 pixels, and at most 100,000,000 are allowed; mend its width",
+            "image 3 has 90000 x 90000 pixels, and at most 100,000,000 are allowed; correct its",
         ),
     ],
 )
-def test_what_cannot_become_masks_is_refused_when_the_source_is_opened(
+def test_annotations_that_cannot_become_masks_are_refused_when_the_source_is_opened(
     tmp_path: Path, content: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):

@@ -1,4 +1,4 @@
-"""Guards further columns of the data's files: each example has its own image's value."""
+"""Guards additional columns of data files: each example has the value of its image."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def opened(root: Path, write: Write) -> Source:
 
 
 def expected(source: Source) -> list[str]:
-    """Values by the images' names; rows of Parquet files have numbers instead, from 1 here."""
+    """The values that belong to the images' names. Rows of Parquet files have numbers as names,
+    from 1 on here.
+    """
     names = list(PLACES)
     files = [
         names[int(name.split()[-1]) - 1] if ".parquet" in name else name.rpartition("/")[2]
@@ -104,7 +106,7 @@ def expected(source: Source) -> list[str]:
 
 
 @pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
-def test_each_example_has_its_own_value_in_any_order(write: Write, tmp_path: Path) -> None:
+def test_each_example_has_the_value_of_its_image_in_any_order(write: Write, tmp_path: Path) -> None:
     source = opened(tmp_path / "data", write)
     assert sorted(source.column("place", "--slice")) == sorted(PLACES.values())
     assert source.column("place", "--slice") == expected(source)

@@ -1,4 +1,4 @@
-"""Guards tables of images: how people write them, their faults, and a real data set."""
+"""Guards tables of images: their notations, their faults, and a real data set."""
 
 from __future__ import annotations
 
@@ -92,14 +92,14 @@ WRITINGS: dict[str, tuple[str | bytes, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("writing", WRITINGS)
-def test_tables_are_read_however_they_are_written(tmp_path: Path, writing: str) -> None:
+def test_tables_are_read_in_every_notation(tmp_path: Path, writing: str) -> None:
     table, settings = WRITINGS[writing]
     source = opened(write(tmp_path, train=table), **settings)["train"]
     assert rows(source) == [("images/1.png", "cat"), ("images/2.png", "dog")]
     assert source.read(tf.constant(1, tf.int64))["bytes"].numpy() == b"images/2.png"
 
 
-def test_an_absolute_path_is_itself(tmp_path: Path) -> None:
+def test_an_absolute_path_is_kept(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere")
     image = tmp_path / "elsewhere" / "images" / "5.png"
     source = opened(write(tmp_path / "data", train=f"{image},a\nimages/1.png,b\n"), header=False)[
@@ -117,7 +117,7 @@ def test_integer_labels_are_ordered_as_numbers_and_others_by_their_letters() -> 
 NAMED = ClassNames(file="names.csv", label="id", name="called")
 
 
-def test_labels_are_called_by_their_names_in_the_order_of_the_labels(tmp_path: Path) -> None:
+def test_classes_have_the_names_of_the_labels_in_the_order_of_the_labels(tmp_path: Path) -> None:
     write(
         tmp_path,
         train="p,l\nimages/1.png,10\nimages/2.png,9\n",
@@ -269,14 +269,14 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, mistake: str) -> None
         ({"path_column": "1"}, "path_column and label_column are both '1'; name two columns"),
     ],
 )
-def test_a_contradiction_shows_before_any_file_is_read(
+def test_contradictory_settings_are_refused_before_any_file_is_read(
     settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Csv(kind="csv", path="anywhere", train="train.csv", **settings)
 
 
-def test_what_is_held_out_is_the_same_from_a_folder_and_from_an_archive(tmp_path: Path) -> None:
+def test_held_out_images_are_the_same_from_a_folder_and_from_an_archive(tmp_path: Path) -> None:
     table = "".join(f"images/{n}.png,{n % 2}\n" for n in range(60))
     root = write(tmp_path / "data", train=table)
     sources = [
@@ -293,7 +293,9 @@ def test_what_is_held_out_is_the_same_from_a_folder_and_from_an_archive(tmp_path
         assert splits[0][name].digest() == splits[1][name].digest()
 
 
-def test_grocery16_is_40_and_20_photos_of_16_classes(public_data: FindData) -> None:
+def test_grocery16_has_40_training_and_20_test_photos_of_each_of_16_classes(
+    public_data: FindData,
+) -> None:
     source = Csv(
         kind="csv",
         path=str(public_data("grocery16")),
@@ -336,7 +338,7 @@ def test_names_may_have_any_character(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
-def test_images_are_found_as_their_paths_are_written(
+def test_images_are_found_in_every_notation_of_their_paths(
     tmp_path: Path, place: Callable[[Path], Path]
 ) -> None:
     composed, decomposed = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))

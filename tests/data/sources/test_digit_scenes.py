@@ -20,7 +20,7 @@ def section(**settings: Any) -> DigitScenes:
     )
 
 
-def test_splits_are_as_large_as_asked_for_and_hold_images_with_boxes() -> None:
+def test_splits_have_the_configured_sizes_and_contain_images_with_boxes() -> None:
     splits = digit_scenes(section(size=(96, 128), channels=1))
     assert {name: len(split) for name, split in splits.items()} == {
         "train": 60,
@@ -38,7 +38,7 @@ def test_splits_are_as_large_as_asked_for_and_hold_images_with_boxes() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_scene_depends_on_seed_split_and_number_alone(channels: int) -> None:
+def test_a_scene_depends_only_on_seed_split_and_number(channels: int) -> None:
     few, many = (compose(section(train=count, channels=channels), "train") for count in (5, 9))
     np.testing.assert_array_equal(few.images, many.images[:5])
     np.testing.assert_array_equal(few.masks, many.masks[:5])
@@ -48,7 +48,7 @@ def test_a_scene_depends_on_seed_split_and_number_alone(channels: int) -> None:
     assert len({image.tobytes() for image in many.images}) == 9
 
 
-def test_a_box_holds_all_of_a_digits_mask_and_no_row_or_column_more() -> None:
+def test_a_box_is_the_smallest_around_the_mask_of_its_digit() -> None:
     # With one digit per scene, all labeled pixels of the mask are its ink.
     scenes = compose(section(most_digits=1), "train")
     boxes = np.rint(scenes.boxes.boxes * 128).astype(int)
@@ -59,7 +59,7 @@ def test_a_box_holds_all_of_a_digits_mask_and_no_row_or_column_more() -> None:
         assert [rows.start, columns.start, rows.stop, columns.stop] == box.tolist()
 
 
-def test_digits_of_a_scene_hardly_overlap_and_the_mask_names_them_all() -> None:
+def test_digits_of_a_scene_hardly_overlap_and_the_mask_contains_all_of_them() -> None:
     scenes = compose(section(), "train")
     for number, mask in enumerate(scenes.masks):
         rows = scenes.boxes.rows(number)
@@ -75,7 +75,7 @@ def test_digits_of_a_scene_hardly_overlap_and_the_mask_names_them_all() -> None:
         assert (shared <= 0.3 * (boxes[:, 2:] - boxes[:, :2]).prod(-1)).all()
 
 
-def test_digits_stand_out_lighter_or_darker() -> None:
+def test_digits_are_clearly_lighter_or_darker_than_the_background() -> None:
     scenes = compose(section(channels=1, most_digits=1), "train")
     differences = []
     for image, mask in zip(scenes.images[..., 0].astype(float), scenes.masks > 0):

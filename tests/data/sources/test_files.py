@@ -43,7 +43,7 @@ def as_zip(path: Path, method: int = zipfile.ZIP_DEFLATED) -> Path:
 
 
 def after_other_bytes(path: Path) -> Path:
-    """With other bytes before the archive, as in self-extracting archives."""
+    """Write an archive after other bytes, as in self-extracting archives."""
     whole = as_zip(path)
     whole.write_bytes(b"#!/bin/sh\n" + whole.read_bytes())
     return whole
@@ -78,7 +78,7 @@ def test_files_are_read_by_number_in_a_graph_from_many_threads(opened: Files) ->
     assert read(tf.constant(7, tf.int64))["bytes"].numpy() == CONTENTS[chosen[7]]
 
 
-def test_a_missing_file_fails_when_it_is_read_and_no_sooner(opened: Files) -> None:
+def test_a_missing_file_is_an_error_only_when_it_is_read(opened: Files) -> None:
     read = opened.reader(["a.txt", "gone.jpg"])
     assert read(tf.constant(0, tf.int64))["bytes"].numpy() == b"plain"
     with pytest.raises((DataError, tf.errors.NotFoundError)):
@@ -93,7 +93,7 @@ def test_a_missing_file_fails_when_it_is_read_and_no_sooner(opened: Files) -> No
         opened.read("aa.txt")
 
 
-def test_a_folder_gives_files_outside_it_too(tmp_path: Path) -> None:
+def test_files_outside_a_folder_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_bytes(b"outside")
     opened = open_files(str(as_folder(tmp_path)))
     names = ["../other.txt", str(tmp_path / "other.txt")]
@@ -128,7 +128,7 @@ def test_an_archive_that_shrank_or_vanished_is_an_error_of_the_record(tmp_path: 
         read(tf.constant(0, tf.int64))
 
 
-def test_what_is_too_large_is_never_unpacked(
+def test_a_file_that_is_too_large_is_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = open_files(str(as_zip(tmp_path))).reader(NAMES)
@@ -138,13 +138,13 @@ def test_what_is_too_large_is_never_unpacked(
         read(tf.constant(NAMES.index("b/räumlich.txt"), tf.int64))
 
 
-def test_a_method_that_few_archives_use_is_named(tmp_path: Path) -> None:
+def test_the_error_of_an_unsupported_compression_method_names_it(tmp_path: Path) -> None:
     read = open_files(str(as_zip(tmp_path, zipfile.ZIP_LZMA))).reader(NAMES)
     with pytest.raises(DataError, match="compressed by a method other than deflate"):
         read(tf.constant(0, tf.int64))
 
 
-def test_neither_folder_nor_archive_is_an_error(tmp_path: Path) -> None:
+def test_a_path_that_is_neither_a_folder_nor_an_archive_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"no archive")
     messages = {
         "missing": "no such folder or zip archive",

@@ -1,4 +1,4 @@
-"""Guards folders of classes, as people have them."""
+"""Guards folders of classes in the layouts that users have."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_names_may_have_any_character(tmp_path: Path, name: str) -> None:
     assert source.read(tf.constant(0, tf.int64))["bytes"].numpy() == b"content"
 
 
-def test_images_may_lie_deeper_and_have_any_known_ending(tmp_path: Path) -> None:
+def test_images_may_be_in_subfolders_and_have_any_known_extension(tmp_path: Path) -> None:
     files = ["a/x/y/1.JPG", "a/2.Jpeg", "a/3.PNG", "b/4.bmp", "b/x/5.WebP"]
     source = opened(make(tmp_path, *files, "a/notes.txt", "b/x.gif", "readme.md", "loose.jpg"))[
         "all"
@@ -127,7 +127,7 @@ def test_folders_named_like_splits_are_the_splits(tmp_path: Path, name: str) -> 
     assert {source.classes for source in splits.values()} == {("a", "b")}
 
 
-def test_labels_are_those_of_the_training_classes_where_a_split_lacks_some(tmp_path: Path) -> None:
+def test_labels_refer_to_the_training_classes_even_if_a_split_lacks_some(tmp_path: Path) -> None:
     splits = opened(
         make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "test/c/1.jpg")
     )
@@ -195,8 +195,8 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, name: str) -> None:
 
 def test_a_missing_folder_or_a_file_in_its_place_is_an_error(tmp_path: Path) -> None:
     make(tmp_path, "file")
-    for name, said in (("missing", "no such folder"), ("file", "neither a folder")):
-        with pytest.raises(DataError, match=f"{name}: {said}.*; set data.source.path"):
+    for name, text in (("missing", "no such folder"), ("file", "neither a folder")):
+        with pytest.raises(DataError, match=f"{name}: {text}.*; set data.source.path"):
             opened(tmp_path / name)
 
 
@@ -283,7 +283,7 @@ def test_an_empty_folder_of_a_split_is_an_error(
         opened(place(root))
 
 
-def test_splits_are_known_in_any_case_and_by_their_long_names(tmp_path: Path) -> None:
+def test_folders_of_splits_may_be_in_upper_case_and_have_long_names(tmp_path: Path) -> None:
     splits = opened(make(tmp_path, "Training/a/1.jpg", "TEST/a/2.jpg", "Valid/a/3.jpg"))
     assert {split: source.names() for split, source in splits.items()} == {
         "test": ["TEST/a/2.jpg"],

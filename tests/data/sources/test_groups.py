@@ -1,4 +1,4 @@
-"""Guards groups of images: no group is in two splits, and splits have about the set sizes."""
+"""Guards groups of images: no group is in two splits, and splits have about their shares."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def test_no_group_is_in_both_parts_and_all_examples_are_in_one(share: float, see
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
-def test_a_part_misses_its_share_by_half_a_group_at_most(share: float, seed: int) -> None:
+def test_the_size_of_a_part_is_off_by_at_most_half_the_largest_group(
+    share: float, seed: int
+) -> None:
     source = drawn(seed, classes=1)
     _, held = hold_out(source, share, "0 test", BY_FOLDER)
     assert abs(len(held) - share * len(source)) <= largest(source) / 2
@@ -87,8 +89,8 @@ def test_a_part_misses_its_share_by_half_a_group_at_most(share: float, seed: int
 def test_classes_have_about_the_same_share(seed: int) -> None:
     source = drawn(seed, groups=150)
     _, held = hold_out(source, 0.2, "0 test", BY_FOLDER)
-    labels, own = (np.bincount(part.strata(), minlength=3) for part in (source, held))
-    assert abs(own / labels - 0.2).max() < 0.05
+    labels, held_labels = (np.bincount(part.strata(), minlength=3) for part in (source, held))
+    assert abs(held_labels / labels - 0.2).max() < 0.05
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -102,7 +104,7 @@ def test_folds_are_a_partition_by_groups_of_even_sizes(of: int, seed: int) -> No
     assert max(sizes) - min(sizes) <= largest(source)
 
 
-def test_a_seed_gives_the_same_parts_in_any_order_and_another_seed_others() -> None:
+def test_parts_depend_on_the_seed_but_not_on_the_order_of_examples() -> None:
     source = drawn(0)
     first, again, other = (
         groups_of(hold_out(source, 0.2, seed, BY_FOLDER)[1]) for seed in ("0", "0", "1")
@@ -118,7 +120,7 @@ def test_a_class_of_one_group_stays_in_training() -> None:
     assert set(stay.strata()) == {0, 1, 2} and len(held) == 0
 
 
-def test_parts_of_any_number_get_their_shares() -> None:
+def test_three_parts_have_their_shares() -> None:
     names = [f"g{n // 3}" for n in range(3000)]
     parts = share_out(names, np.zeros(3000, int), (0.5, 0.3, 0.2), "0", fill_first=False)
     np.testing.assert_allclose(np.bincount(parts) / 3000, (0.5, 0.3, 0.2), atol=0.002)
@@ -140,20 +142,20 @@ def test_a_group_is_a_folder_or_a_part_of_the_file_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "group, said",
+    "group, message",
     [
         (Group(folder=2), r"data.group.folder: 1 image of 2 in no group, such as /data/p2/b.jpg"),
         (Group(pattern=r"(\d+)\.jpg"), r"data.group.pattern: 1 image of 2 in no group"),
         (Group(column="patient"), "no column .patient.: this format has only images"),
     ],
 )
-def test_an_image_without_a_group_is_named(group: Group, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_an_image_without_a_group_is_named(group: Group, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         group_names(named("x/p1/1.jpg", "p2/b.jpg"), group)
 
 
 @pytest.mark.parametrize(
-    "values, said",
+    "values, message",
     [
         ({}, "none of the keys given; give one of column, folder and pattern"),
         ({"folder": 1, "column": "a"}, "column and folder given"),
@@ -162,8 +164,8 @@ def test_an_image_without_a_group_is_named(group: Group, said: str) -> None:
         ({"pattern": "(p)(1)"}, "has 2 pairs of parentheses"),
     ],
 )
-def test_an_invalid_section_of_groups_is_refused(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_an_invalid_section_of_groups_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Group(**values)
 
 

@@ -173,7 +173,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("place", [as_folder, as_zip])
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_named_with_its_place(
+def test_the_error_of_damage_names_its_place(
     tmp_path: Path, name: str, place: Callable[[Path, Files], Path]
 ) -> None:
     contents, message = DAMAGES[name]
@@ -206,7 +206,7 @@ def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
         opened(tmp_path / "missing")
 
 
-def test_fashion_mnist_is_60000_and_10000_images_of_ten_balanced_classes(
+def test_fashion_mnist_has_60000_training_and_10000_test_images_of_ten_balanced_classes(
     public_data: FindData,
 ) -> None:
     source = Idx(kind="idx", path=str(public_data("fashion-mnist")))
@@ -227,5 +227,5 @@ def test_fashion_mnist_is_60000_and_10000_images_of_ten_balanced_classes(
             for n in range(0, 57000, 570)
         ]
     )
-    # The mean of all training pixels, divided by 255, is 0.286; that of 100 images is near it.
+    # The mean of all training pixels, divided by 255, is 0.286. The mean of 100 images is close.
     assert mean / 255 == pytest.approx(0.286, abs=0.06)

@@ -37,10 +37,10 @@ def test_the_upright_size_is_that_of_the_decoded_image(kind: str, orientation: i
     assert encoded_size(file, upright=False) == (4, 6)
 
 
-def test_an_orientation_outside_exif_is_ignored_as_in_decoding() -> None:
+def test_an_orientation_in_xmp_is_ignored_as_in_decoding() -> None:
     file = encoded("JPEG", None, xmp=XMP)
     with Image.open(io.BytesIO(file)) as image:
-        assert image.getexif()[0x0112] == 6  # Pillow's idea.
+        assert image.getexif()[0x0112] == 6  # Pillow also reads XMP.
     assert encoded_size(file, upright=True) == tuple(decode_image(tf.constant(file), 3).shape[:2])
 
 

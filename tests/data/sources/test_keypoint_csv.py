@@ -48,7 +48,7 @@ def read(source: Source, index: int) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
-def test_a_table_gives_the_places_of_points(tmp_path: Path, place: Callable[[Path], Path]) -> None:
+def test_keypoints_are_read_from_a_table(tmp_path: Path, place: Callable[[Path], Path]) -> None:
     source = opened(place(write(tmp_path / "data", train=TABLE)))["train"]
     assert source.names() == ["photos/a.png", "photos/b.png", "photos/c.png"]
     first = read(source, 0)
@@ -104,10 +104,10 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_named_with_its_line(tmp_path: Path, fault: str) -> None:
-    table, said = FAULTS[fault]
+    table, message = FAULTS[fault]
     with pytest.raises(DataError) as raised:
         opened(write(tmp_path, train=table))
-    assert said in str(raised.value) and f"{tmp_path}/train.csv" in str(raised.value)
+    assert message in str(raised.value) and f"{tmp_path}/train.csv" in str(raised.value)
 
 
 def test_tables_of_other_points_are_refused(tmp_path: Path) -> None:

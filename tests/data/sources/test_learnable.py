@@ -61,7 +61,7 @@ def coco_source(root: Path, kind: type[Coco], **of_each: Any) -> Coco:
 
 
 @pytest.mark.parametrize(
-    "rows, said",
+    "rows, message",
     [
         (["0 30 20 8 9", "1 5 6 3 3"], "8 in pixels instead of fractions of the image, left out"),
         (["0 1.6 0.5 0.2 0.2"], "4 outside the image, left out"),
@@ -69,20 +69,20 @@ def coco_source(root: Path, kind: type[Coco], **of_each: Any) -> Coco:
     ],
 )
 def test_the_loss_of_all_objects_is_an_error_with_the_reason(
-    tmp_path: Path, rows: list[str], said: str
+    tmp_path: Path, rows: list[str], message: str
 ) -> None:
     with pytest.raises(DataError) as raised:
         open_splits(yolo_data(tmp_path, rows))
     assert str(raised.value).startswith(
         f"{tmp_path}: nothing to learn in 4 training images: no object is left (crowds and objects"
-        f" marked difficult are not learned); of the annotated objects {said}: labels/0.txt"
+        f" marked difficult are not learned); of the annotated objects {message}: labels/0.txt"
     )
     assert str(raised.value).endswith(
-        "Correct the annotations, or set data.source to where they are"
+        "Correct the annotations, or data.source if it names the wrong files"
     )
 
 
-def test_no_object_anywhere_is_an_error(tmp_path: Path) -> None:
+def test_data_without_objects_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing to learn in 4 training images: no object is left"):
         open_splits(yolo_data(tmp_path, []))
 
@@ -96,7 +96,7 @@ def test_the_loss_of_most_objects_is_an_error_with_the_reason(tmp_path: Path) ->
     assert "8 in pixels instead of fractions of the image, left out" in str(e.value)
 
 
-def test_the_loss_of_a_few_objects_is_no_error(tmp_path: Path) -> None:
+def test_the_loss_of_a_few_objects_is_not_an_error(tmp_path: Path) -> None:
     rows = ["0 0.5 0.5 0.2 0.2", "1 0.2 0.2 0.1 0.1", "0 40 20 9 9"]
     assert open_splits(yolo_data(tmp_path, rows))["train"].counts().tolist() == [3, 3]
 
@@ -111,14 +111,14 @@ def test_chosen_classes_without_an_object_are_an_error(tmp_path: Path) -> None:
         open_splits(yolo_data(tmp_path, ["0 0.5 0.5 0.2 0.2"], only=("dog",)))
 
 
-def test_nothing_but_crowds_is_an_error(tmp_path: Path) -> None:
+def test_data_with_only_crowds_is_an_error(tmp_path: Path) -> None:
     source = coco_source(tmp_path, Coco, iscrowd=1)
     with pytest.raises(DataError, match="no object is left .crowds and objects marked difficult"):
         open_splits(DetectionData(source=source))
 
 
 @pytest.mark.parametrize("outline", [[], [[0, 0, 2, 0]], "square", {"size": [2, 2], "counts": [4]}])
-def test_no_outline_is_an_error(tmp_path: Path, outline: Any) -> None:
+def test_data_without_a_valid_outline_is_an_error(tmp_path: Path, outline: Any) -> None:
     source = coco_source(tmp_path, CocoMasks, segmentation=outline)
     with pytest.raises(
         DataError, match="masks show only background; of the annotated objects 4 with"
@@ -127,7 +127,9 @@ def test_no_outline_is_an_error(tmp_path: Path, outline: Any) -> None:
 
 
 @pytest.mark.parametrize("points", [[0, 0, 0], [9, 1, 2]])
-def test_no_keypoint_is_an_error(tmp_path: Path, points: list[int]) -> None:
+def test_data_without_a_keypoint_inside_an_image_is_an_error(
+    tmp_path: Path, points: list[int]
+) -> None:
     source = coco_source(tmp_path, CocoKeypoints, keypoints=points)
     with pytest.raises(DataError, match="no object has an annotated keypoint inside its image"):
         open_splits(PoseData(source=source))

@@ -35,7 +35,7 @@ def make(root: Path, *files: str) -> Path:
 
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
-def test_leftovers_are_counted_once_and_no_files(
+def test_leftovers_are_counted_once_and_not_listed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, place: Callable[[Path], Path]
 ) -> None:
     files = open_files(str(place(make(tmp_path / "data", "a/1.jpg", "b.txt", *LEFTOVERS))))
@@ -84,7 +84,7 @@ PATHS = {
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
 @pytest.mark.parametrize("written", PATHS)
-def test_files_are_found_as_users_write_their_paths(
+def test_files_are_found_in_every_notation_of_their_paths(
     tmp_path: Path, written: str, place: Callable[[Path], Path]
 ) -> None:
     make(tmp_path / "data", unicodedata.normalize("NFC", "set 1/été.jpg"), "x.txt")
@@ -129,7 +129,7 @@ def raw_zip(path: Path, names: dict[bytes, bytes]) -> Path:
     ],
     ids=["UTF-8", "UTF-8 of three bytes", "code page 437", "backslash", "dot"],
 )
-def test_names_in_archives_are_read_as_their_makers_meant_them(
+def test_names_in_archives_are_decoded_in_every_encoding(
     tmp_path: Path, raw: bytes, name: str
 ) -> None:
     files = open_files(str(raw_zip(tmp_path / "data.zip", {raw: b"cat", b"readme.txt": b"x"})))
@@ -147,7 +147,7 @@ def wrapped(root: Path) -> Path:
     return path
 
 
-def test_a_folder_that_contains_all_files_is_not_part_of_names(tmp_path: Path) -> None:
+def test_an_outer_folder_that_contains_all_files_is_not_part_of_names(tmp_path: Path) -> None:
     path = wrapped(make(tmp_path / "photos", "cats/1.jpg", "dogs/2.jpg"))
     files: Files = open_files(str(path))
     assert files.names() == ["cats/1.jpg", "dogs/2.jpg"]

@@ -73,7 +73,7 @@ def zipped(root: Path) -> Path:
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
-def test_images_come_with_the_masks_of_their_names(tmp_path: Path, packed: bool) -> None:
+def test_images_have_the_masks_of_the_same_name(tmp_path: Path, packed: bool) -> None:
     root = write(tmp_path / "data")
     source = masks(section(zipped(root) if packed else root))["train"]
     assert (source.classes, [type(one) for one in source.annotations]) == (NAMES, [Mask]) and len(
@@ -87,7 +87,7 @@ def test_images_come_with_the_masks_of_their_names(tmp_path: Path, packed: bool)
     assert spec == tf.TensorSpec([None, None, 1], tf.uint8)
 
 
-def test_splits_are_held_out_cut_and_limited_as_if_of_one_class(tmp_path: Path) -> None:
+def test_splits_folds_and_limits_treat_all_images_as_one_class(tmp_path: Path) -> None:
     data = section(write(tmp_path))
     splits = open_splits(Data(source=data, limit=10))
     assert {name: len(split) for name, split in splits.items()} == {
@@ -104,9 +104,7 @@ def test_splits_are_held_out_cut_and_limited_as_if_of_one_class(tmp_path: Path) 
     assert not splits["train"].counts().any()
 
 
-def test_several_folders_make_a_split_and_others_are_held_out_where_they_lack(
-    tmp_path: Path,
-) -> None:
+def test_a_split_may_have_several_pairs_of_folders(tmp_path: Path) -> None:
     for split, count in (("a", 3), ("b", 4), ("c", 5)):
         write(tmp_path, count, split)
     folders = {split: {"images": f"{split}/images", "masks": f"{split}/masks"} for split in "abc"}
@@ -138,7 +136,7 @@ def test_pixels_of_classes_that_are_not_chosen_are_ignored(tmp_path: Path) -> No
         )
 
 
-def test_an_example_is_described_by_what_its_mask_shows(tmp_path: Path) -> None:
+def test_an_example_is_described_by_the_classes_in_its_mask(tmp_path: Path) -> None:
     write(tmp_path, 2)
     (tmp_path / "train/masks/0.png").write_bytes(
         encode(np.array([[0, 0, 2, 255]], np.uint8)[..., None], "PNG")
@@ -148,7 +146,7 @@ def test_an_example_is_described_by_what_its_mask_shows(tmp_path: Path) -> None:
     assert (source.describe(0), source.describe(1)) == ("sky 50.0%, road 25.0%", "nothing")
 
 
-def test_what_has_no_partner_is_left_out_and_named(
+def test_images_and_masks_without_a_partner_are_left_out_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path, 6)
@@ -172,7 +170,7 @@ def test_what_has_no_partner_is_left_out_and_named(
     ]
 
 
-def test_images_that_differ_in_the_extension_only_are_left_out_and_named(
+def test_images_that_differ_only_in_the_extension_are_left_out_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path, 3)
@@ -186,7 +184,7 @@ def test_images_that_differ_in_the_extension_only_are_left_out_and_named(
     ]
 
 
-def test_no_pair_at_all_is_an_error(tmp_path: Path) -> None:
+def test_folders_without_any_pair_are_an_error(tmp_path: Path) -> None:
     write(tmp_path, 3)
     with pytest.raises(
         DataError,
@@ -208,9 +206,9 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
 
 def test_values_without_meaning_are_refused_when_the_source_is_opened(tmp_path: Path) -> None:
     write(tmp_path, 8)
-    strange = labels(0).copy()
-    strange[0] = 7
-    (tmp_path / "train/masks/3.png").write_bytes(encode(strange, "PNG"))
+    changed = labels(0).copy()
+    changed[0] = 7
+    (tmp_path / "train/masks/3.png").write_bytes(encode(changed, "PNG"))
     (tmp_path / "train/masks/4.png").write_bytes(b"damaged")
     with pytest.raises(
         DataError,
@@ -233,7 +231,7 @@ def drawn(root: Path, *values: list[int]) -> Path:
     return root
 
 
-def test_masks_of_0_and_255_are_refused_and_what_is_advised_reads_them(tmp_path: Path) -> None:
+def test_masks_of_0_and_255_are_refused_and_the_advice_reads_them(tmp_path: Path) -> None:
     root = drawn(tmp_path, [0, 0, 0, 255], [0, 255, 0, 0])
     with pytest.raises(
         DataError,
@@ -253,7 +251,7 @@ def test_masks_of_0_and_255_are_refused_and_what_is_advised_reads_them(tmp_path:
     ]
 
 
-def test_what_is_advised_where_255_is_the_first_class_reads_masks_too(tmp_path: Path) -> None:
+def test_the_advice_for_255_as_the_first_class_reads_masks(tmp_path: Path) -> None:
     root = drawn(tmp_path, [1, 1, 255])
     with pytest.raises(DataError, match="the only class is 'object'") as error:
         masks(section(root, ("ground", "object")))
@@ -290,10 +288,10 @@ def test_classes_that_no_mask_shows_are_warned_of(
         assert not caplog.messages
         masks(section(drawn(tmp_path / "many", *[[0, 1]] * 20)))
         masks(section(drawn(tmp_path / "one class", [0, 0])))
-    said = [
+    output = [
         message.partition("no pixel of ")[2].partition(" in ")[0] for message in caplog.messages
     ]
-    assert said == ["road", "tree, road"]
+    assert output == ["road", "tree, road"]
     assert caplog.messages[0].startswith(
         "no pixel of road in 20 masks inspected, such as"
         f" {tmp_path / 'many/train/masks/0.png'}; add images"
@@ -349,12 +347,12 @@ def test_a_bad_mask_makes_a_bad_record(
         quarantine.check()
 
 
-def test_masks_are_of_upright_images(tmp_path: Path) -> None:
+def test_masks_refer_to_upright_images(tmp_path: Path) -> None:
     source = bad(tmp_path, encode(noise(7, 9), "JPEG", exif=TURNED), encode(labels(0), "PNG"))
     assert why_unreadable(source, 0) == "the file could be read on a second try"
 
 
-def test_a_mask_that_cannot_be_read_fails_no_stream(tmp_path: Path) -> None:
+def test_a_mask_that_cannot_be_read_does_not_end_the_stream(tmp_path: Path) -> None:
     source = bad(tmp_path, GOOD, b"")
     rows = tf.data.Dataset.range(3).map(
         lambda n: or_zeros(lambda one: tf.cast(tf.shape(source.read(one)["mask"]), tf.int64), n)
@@ -394,7 +392,7 @@ def test_arrays_and_files_keep_their_masks_when_merged(tmp_path: Path) -> None:
     )
 
 
-def test_masks_of_other_classes_do_not_merge(tmp_path: Path) -> None:
+def test_masks_of_different_classes_cannot_be_merged(tmp_path: Path) -> None:
     one, other = (
         section(write(tmp_path / "one", 4)),
         section(write(tmp_path / "two", 5), ("sky", "tree", "water")),
@@ -454,7 +452,7 @@ def test_aerial_tiles_are_read_by_their_colors(public_data: FindData) -> None:
     assert (pixels[:5] > 0).all() and not pixels[5:255].any()
 
 
-def test_an_undocumented_color_of_the_aerial_tiles_is_named_with_its_share(
+def test_the_error_names_an_undocumented_color_of_the_aerial_tiles_with_its_share(
     public_data: FindData,
 ) -> None:
     # The message counts six tiles; in all eight, the color is said to cover 0.56 %.
@@ -495,7 +493,7 @@ def test_the_error_of_masks_with_a_suffix_suggests_the_key(tmp_path: Path, suffi
         masks(section(with_suffix(tmp_path, suffix)))
 
 
-def test_the_sources_own_folder_may_hold_the_images(tmp_path: Path) -> None:
+def test_images_may_be_directly_in_the_folder_of_the_source(tmp_path: Path) -> None:
     write(tmp_path, 3)
     (tmp_path / "train/masks").rename(tmp_path / "train/images/masks")
     for name in (".", "", "./"):

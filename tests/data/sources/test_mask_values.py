@@ -145,7 +145,7 @@ def test_gray_of_16_bits_with_alpha_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_a_mask_is_turned_as_its_own_exif_says(orientation: int) -> None:
+def test_a_mask_is_rotated_by_its_own_exif_orientation(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     turned = np.rot90(LABELS, 2 if orientation == 3 else -1)
@@ -157,7 +157,7 @@ def test_a_mask_without_labels_is_fine() -> None:
     assert (labels_of(png(np.full([4, 4, 3], 9, np.uint8)), BY_COLOR) == IGNORED).all()
 
 
-def test_255_classes_can_be_told_apart() -> None:
+def test_255_classes_can_be_distinguished() -> None:
     known = values_of_indices([str(number) for number in range(255)], (255,))
     assert labels_of(png(np.arange(256, dtype=np.uint8)[None]), known).ravel().tolist() == list(
         range(256)
@@ -239,22 +239,22 @@ def test_a_stray_value_in_a_gray_mask_is_listed_as_in_a_colored_one() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_is_no_mask_is_an_error(name: str) -> None:
+def test_a_file_that_is_not_a_mask_is_an_error(name: str) -> None:
     with pytest.raises(DataError, match="the mask"):
         labels_of(BAD[name], BY_INDEX)
 
 
 # Pillow warns when it writes the large image.
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_no_memory_is_taken_for_a_mask_that_is_too_large() -> None:
+def test_no_memory_is_allocated_for_a_mask_that_is_too_large() -> None:
     with pytest.raises(
         DataError,
-        match="the mask's header says 20000 x 6000 pixels; allowed are 100,000,000 in all",
+        match="the mask's header says 20000 x 6000 pixels, but at most 100,000,000 are allowed",
     ):
         labels_of(black_png(20_000, 6_000), BY_INDEX)
 
 
-def test_a_large_smooth_picture_is_looked_up_as_a_plain_table_would() -> None:
+def test_colors_of_a_picture_with_many_colors_get_the_labels_of_a_plain_table() -> None:
     picture = smooth(40, 50) // 64 * 64
     colors = np.unique(picture.reshape(-1, 3), axis=0)
     classes = [
@@ -275,7 +275,7 @@ SEA, LAND = {"name": "sea", "color": "#0000FF"}, {"name": "land"}
     [
         (
             {"classes": (SEA, LAND)},
-            "the class land has no color, but other classes have; give every class a color",
+            "the class land has no color, but other classes have one; give every class a color",
         ),
         (
             {"classes": (SEA, {"name": "lake", "color": "#0000ff"})},
@@ -303,7 +303,7 @@ SEA, LAND = {"name": "sea", "color": "#0000FF"}, {"name": "land"}
         ),
     ],
 )
-def test_a_section_that_cannot_tell_classes_apart_is_refused(
+def test_a_section_whose_classes_are_ambiguous_is_refused(
     settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValidationError, match=message):

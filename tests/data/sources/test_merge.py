@@ -66,7 +66,7 @@ def test_classes_are_joined_by_name_and_every_example_keeps_its_own(tmp_path: Pa
     assert found == sorted((str(file), file.parent.name) for file in tmp_path.rglob("*.png"))
 
 
-def test_every_merged_source_is_split_as_without_the_others(tmp_path: Path) -> None:
+def test_each_merged_source_is_split_as_it_would_be_alone(tmp_path: Path) -> None:
     children = [
         photos(tmp_path / "one", {"dog": 20, "cat": 10}),
         photos(tmp_path / "two", {"owl": 30, "cat": 10}),
@@ -94,9 +94,7 @@ def test_records_are_those_of_the_sources(tmp_path: Path) -> None:
         )
 
 
-def test_a_source_without_a_validation_split_holds_one_out_where_another_has_one(
-    tmp_path: Path,
-) -> None:
+def test_a_merged_source_without_a_validation_split_holds_one_out(tmp_path: Path) -> None:
     given = photos(
         tmp_path / "given",
         {
@@ -119,7 +117,7 @@ def test_a_source_without_a_validation_split_holds_one_out_where_another_has_one
     assert len(folded["train"]) + len(folded["validation"]) == 20 + 80
 
 
-def test_names_are_the_same_wherever_the_data_lies(tmp_path: Path) -> None:
+def test_names_do_not_depend_on_the_location_of_the_data(tmp_path: Path) -> None:
     here, there = (
         splits_of(photos(tmp_path / place / "x", {"a": 20, "b": 20}), DIGITS)
         for place in ("here", "there")
@@ -131,7 +129,7 @@ def test_names_are_the_same_wherever_the_data_lies(tmp_path: Path) -> None:
         ).startswith(str(tmp_path / "there"))
 
 
-def test_files_and_arrays_can_be_batched_together_and_lose_nothing(tmp_path: Path) -> None:
+def test_files_and_arrays_can_be_merged_without_loss(tmp_path: Path) -> None:
     splits = splits_of(
         photos(tmp_path / "photos", {"cat": 10, "dog": 10}), DIGITS, only=("cat", "7"), validation=0
     )
@@ -149,7 +147,7 @@ def test_files_and_arrays_can_be_batched_together_and_lose_nothing(tmp_path: Pat
         np.testing.assert_array_equal(decode_image(tf.constant(encoded[name]), 1), expected)
 
 
-def test_arrays_of_as_many_channels_stay_arrays_and_others_become_files() -> None:
+def test_merged_arrays_stay_arrays_unless_their_channels_differ() -> None:
     alike = merge([{"train": pixels_of((4, 5, 1), [1, 2])}, {"train": pixels_of((6, 6, 1), [3])}])[
         "train"
     ]
@@ -169,7 +167,7 @@ def test_arrays_of_as_many_channels_stay_arrays_and_others_become_files() -> Non
         )
 
 
-def test_a_source_left_without_examples_does_no_harm() -> None:
+def test_a_merged_source_may_have_no_examples() -> None:
     empty = pixels_of((4, 4, 1), [9]).subset(np.arange(0))
     merged = merge(
         [

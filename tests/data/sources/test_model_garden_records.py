@@ -46,7 +46,7 @@ def drawn_objects(random: np.random.Generator, count: int) -> dict[str, Any]:
     corners = np.sort(random.random((count, 2, 2)), axis=1).astype(np.float32)
     sides = dict(zip(("ymin", "xmin", "ymax", "xmax"), corners.reshape(-1, 4).T, strict=True))
     return {
-        **{f"image/object/bbox/{side}": own.tolist() for side, own in sides.items()},
+        **{f"image/object/bbox/{side}": each.tolist() for side, each in sides.items()},
         "image/object/class/label": random.choice(NUMBERS, count).tolist(),
         "image/object/is_crowd": random.integers(0, 2, count).tolist(),
         "image/object/area": (random.random(count) * 500).tolist(),
@@ -69,12 +69,12 @@ def test_objects_are_those_of_its_detection_decoder(tmp_path: Path) -> None:
     decoder = TfExampleDecoder()
     for number, record in enumerate(records):
         theirs = {name: value.numpy() for name, value in decoder.decode(record).items()}
-        own = boxes.rows(number)
-        np.testing.assert_array_equal(boxes.boxes[own], theirs["groundtruth_boxes"])
-        labels = [int(source.classes[label]) for label in boxes.labels[own]]
+        rows_of_image = boxes.rows(number)
+        np.testing.assert_array_equal(boxes.boxes[rows_of_image], theirs["groundtruth_boxes"])
+        labels = [int(source.classes[label]) for label in boxes.labels[rows_of_image]]
         assert labels == theirs["groundtruth_classes"].tolist()
-        assert boxes.crowd[own].tolist() == theirs["groundtruth_is_crowd"].tolist()
-        np.testing.assert_array_equal(boxes.area[own], theirs["groundtruth_area"])
+        assert boxes.crowd[rows_of_image].tolist() == theirs["groundtruth_is_crowd"].tolist()
+        np.testing.assert_array_equal(boxes.area[rows_of_image], theirs["groundtruth_area"])
         same_image(source, number, theirs["image"])
     assert len(boxes.labels) == 15
 
@@ -84,10 +84,10 @@ def test_names_have_the_numbers_of_its_decoder_with_a_label_map(tmp_path: Path) 
 
     names = {"dog": 4, "cat": 1, "cow": 2}
     rows = []
-    for own in (["cow", "cat"], ["dog"], ["cat", "cat", "cow"]):
-        objects = drawn_objects(np.random.default_rng(len(rows)), len(own))
+    for labels in (["cow", "cat"], ["dog"], ["cat", "cat", "cow"]):
+        objects = drawn_objects(np.random.default_rng(len(rows)), len(labels))
         del objects["image/object/class/label"]
-        rows.append({**objects, "image/object/class/text": [name.encode() for name in own]})
+        rows.append({**objects, "image/object/class/text": [name.encode() for name in labels]})
     records = written(tmp_path / "train.tfrecord", rows)
     label_map = tmp_path / "names.csv"
     label_map.write_text("".join(f"{number},{name}\n" for name, number in names.items()))
@@ -98,8 +98,8 @@ def test_names_have_the_numbers_of_its_decoder_with_a_label_map(tmp_path: Path) 
     decoder = TfExampleDecoderLabelMap(str(label_map))
     for number, record in enumerate(records):
         theirs = decoder.decode(record)["groundtruth_classes"].numpy().tolist()
-        own = [source.classes[label] for label in boxes.labels[boxes.rows(number)]]
-        assert [names[name] for name in own] == theirs
+        labels = [source.classes[label] for label in boxes.labels[boxes.rows(number)]]
+        assert [names[name] for name in labels] == theirs
 
 
 def test_labels_and_masks_are_those_of_its_decoders(tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_labels_and_masks_are_those_of_its_decoders(tmp_path: Path) -> None:
     decoders = classification_input.Decoder(), segmentation_input.Decoder()
     for number, record in enumerate(records):
         label, mask = (decoder.decode(record) for decoder in decoders)
-        own = labeled.classes[labeled.annotation(Label).labels[number]]
-        assert int(own) == int(label["image/class/label"])
+        number_of_class = labeled.classes[labeled.annotation(Label).labels[number]]
+        assert int(number_of_class) == int(label["image/class/label"])
         example = masked.read(tf.constant(number, tf.int64))
         assert example["bytes"] == label["image/encoded"] == mask["image/encoded"]
         theirs = tf.io.decode_image(mask["image/segmentation/class/encoded"])

@@ -61,8 +61,8 @@ def test_splits_classes_and_masks_are_read(bottle: Path, zipped: bool) -> None:
     test = splits["test"]
     assert test.facts.class_names == ("good", "crack", "hole")
     examples = [test.read(tf.constant(n, tf.int64)) for n in range(4)]
-    assert [int(own["label"]) for own in examples] == [0, 1, 1, 2]
-    masks = [own["mask"].numpy() for own in examples]
+    assert [int(each["label"]) for each in examples] == [0, 1, 1, 2]
+    masks = [each["mask"].numpy() for each in examples]
     assert [mask.shape for mask in masks] == [(8, 12, 1), (9, 10, 1), (9, 10, 1), (8, 10, 1)]
     assert not masks[0].any()
     assert masks[1].sum() == 6 and (masks[1][2:5, 1:3] == 1).all()
@@ -92,19 +92,19 @@ def test_an_image_without_a_mask_and_other_folders_of_train_are_named(
 
 
 @pytest.mark.parametrize(
-    "gone, said",
+    "gone, message",
     [
         ("train/good", "train/good: no image inside; put normal images there"),
         ("test", "test: no image inside; put normal images into the folder good"),
     ],
 )
-def test_missing_images_are_a_sentence(bottle: Path, gone: str, said: str) -> None:
+def test_missing_images_are_an_error_sentence(bottle: Path, gone: str, message: str) -> None:
     shutil.rmtree(bottle / "bottle" / gone)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         mvtec(opened(bottle))
 
 
-def test_a_missing_root_is_a_sentence(bottle: Path) -> None:
+def test_a_missing_root_is_an_error_sentence(bottle: Path) -> None:
     with pytest.raises(DataError, match=r"no such folder; set data\.source\.root"):
         mvtec(opened(bottle, "cable"))
 
@@ -116,4 +116,4 @@ def test_the_layout_is_detected_from_its_files(bottle: Path) -> None:
         "mvtec",
         "bottle",
     )
-    assert "only the folder good, and test beside it 2 kinds of defects" in found.why
+    assert "only the folder good, and test beside it has 2 kinds of defects" in found.why

@@ -1,4 +1,6 @@
-"""Guards annotations: boxes inside the image, once each, and a count of every change."""
+"""Guards objects: boxes are clipped to the image, repeated objects are left out, changes are
+counted.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,7 @@ def test_the_error_of_an_invalid_coordinate_names_the_object(bad: float) -> None
         collected((0, 0, WHOLE), (1, 0, (0, 0, bad, 1)))
 
 
-def test_only_the_same_class_and_box_in_the_same_image_is_repeated() -> None:
+def test_an_object_is_repeated_if_class_box_and_image_are_the_same() -> None:
     small = (0.1, 0.1, 0.2, 0.2)
     objects = collected(
         (0, 0, WHOLE), (0, 1, WHOLE), (1, 0, WHOLE), (0, 0, small), (0, 0, WHOLE), (0, 0, WHOLE)
@@ -126,7 +128,7 @@ def test_annotations_of_a_record_stay_in_order_however_they_are_mixed() -> None:
         )
 
 
-def test_no_annotations_are_no_objects() -> None:
+def test_without_annotations_there_are_no_objects() -> None:
     objects = collected()
     assert objects.boxes.shape == (0, 4) and objects.starts.tolist() == [0, 0, 0, 0]
     example = source_of(objects).read(tf.constant(1, tf.int64))
@@ -143,12 +145,12 @@ def test_faults_are_reported_by_kind_with_the_first_files() -> None:
     faults = {f"{n}.xml": {"repeated, left out": 2} for n in range(6)} | {
         "6.xml": {"clipped to the image": 1}
     }
-    said = faults_in_words(faults)
-    assert said.startswith(
+    text = faults_in_words(faults)
+    assert text.startswith(
         "of the annotated objects 12 repeated, left out; 1 clipped to the image: 0.xml (2 repeated,"
         " left out), 1.xml"
     )
-    assert said.endswith("4.xml (2 repeated, left out) and 2 more files")
+    assert text.endswith("4.xml (2 repeated, left out) and 2 more files")
 
 
 def test_the_first_objects_of_an_image_are_kept_and_the_excess_is_counted() -> None:
@@ -202,7 +204,7 @@ def test_chosen_classes_keep_all_images_and_drop_other_objects() -> None:
     assert [rows(source, index) for index in range(3)] == [[], [], [("dog", 0.5)]]
 
 
-def test_merged_sources_join_classes_by_name_and_number_records_through() -> None:
+def test_merged_sources_join_classes_by_name_and_number_records_consecutively() -> None:
     one = source_of(collected((0, 0, WHOLE), (1, 1, (0.5, 0, 1, 1)), (2, 0, (2.0, 0, 3, 1))))
     other = source_of(collected((1, 0, (0.25, 0, 1, 1)), (1, 1, (0.75, 0, 1, 1))), ("owl", "cat"))
     merged = merge(
@@ -230,7 +232,7 @@ def test_joined_objects_are_those_of_the_parts() -> None:
     ]
 
 
-def test_splits_limits_and_folds_are_made_of_images_as_if_of_one_class() -> None:
+def test_splits_limits_and_folds_treat_all_images_as_one_class() -> None:
     merged = MergedBoxes(kind="merge", sources=(SCENES, SCENES.model_copy(update={"seed": 1})))
     splits = open_splits(Data(source=merged, limit=10))
     assert {name: len(split) for name, split in splits.items()} == {
@@ -250,11 +252,11 @@ def test_one_class_is_enough_to_detect(caplog: pytest.LogCaptureFixture) -> None
     with caplog.at_level(logging.WARNING):
         splits = open_splits(DetectionData(source=SCENES, only=("7",), max_objects=1))
     assert splits["train"].classes == ("7",) and len(splits["train"]) == 30
-    with pytest.raises(ValidationError, match="one class can't be told from others"):
+    with pytest.raises(ValidationError, match="one class can't be distinguished from others"):
         Data(source=Digits(kind="digits"), only=("7",))
 
 
-def test_what_is_wrong_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_faults_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         splits = open_splits(DetectionData(source=SCENES, max_objects=1))
     [warning] = [message for message in caplog.messages if "beyond data.max_objects" in message]

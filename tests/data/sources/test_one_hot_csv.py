@@ -38,14 +38,14 @@ def opened(root: Path) -> dict[str, Source]:
     )
 
 
-def test_the_marked_column_is_the_class_and_images_lie_beside_their_table(
+def test_the_column_with_a_1_is_the_class_and_images_are_beside_their_table(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     splits = opened(write(tmp_path))
     assert splits["train"].classes == splits["validation"].classes == ("cat", "dog")
     read = [splits["train"].read(tf.constant(n, tf.int64)) for n in range(2)]
-    assert [own["label"].numpy() for own in read] == [0, 1]
-    assert [own["bytes"].numpy() for own in read] == [b"train 1", b"train 2"]
+    assert [each["label"].numpy() for each in read] == [0, 1]
+    assert [each["bytes"].numpy() for each in read] == [b"train 1", b"train 2"]
     [other] = [splits["validation"].read(tf.constant(0, tf.int64))]
     assert other["label"].numpy() == 1 and other["bytes"].numpy() == b"valid 1"
     assert "left out 2 images of no class or of several, such as 3.jpg" in caplog.text
@@ -59,7 +59,7 @@ def test_the_format_is_distinguished_from_a_table_of_labels(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("train", "valid", "said"),
+    ("train", "valid", "message"),
     [
         ("filename,cat,dog\n1.jpg,1,2\n", VALID, r"_classes\.csv:2: column 2, .* is '2'"),
         ("filename,cat,dog\n1.jpg,1\n", VALID, r":2: the row is cut short"),
@@ -71,7 +71,7 @@ def test_the_format_is_distinguished_from_a_table_of_labels(tmp_path: Path) -> N
     ],
 )
 def test_faults_are_named_with_their_line(
-    tmp_path: Path, train: str, valid: str, said: str
+    tmp_path: Path, train: str, valid: str, message: str
 ) -> None:
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         opened(write(tmp_path, train, valid))

@@ -23,7 +23,7 @@ from cvpipe.evaluation import batches_of
 from cvpipe.tasks import load_task
 from packed_data import CASES, assert_same, pack_all, packed_config, splits_of, write_labeled
 
-# Soaked, since others cover them: drawn images are arrays, as digits are, and photos with
+# Soaked, because other cases cover them: drawn images are arrays like the digits, and photos with
 # keypoints have boxes, too.
 LONG = ("labels of arrays", "keypoints")
 
@@ -32,7 +32,7 @@ LONG = ("labels of arrays", "keypoints")
 def both(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Config, Config]:
-    """A pipeline, and the same one with packed data."""
+    """A pipeline, and the same pipeline with packed data."""
     folder = tmp_path_factory.mktemp("packed")
     config = CASES[request.param](folder / "plain")
     pack_all(config, folder / "packed")
@@ -59,13 +59,13 @@ def batches(config: Config, quarantined: bool, **keys: Any) -> tuple[list[Any], 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> tuple[Source, Config]:
-    """Return a source of photos of two classes, one file cut off, and a pipeline of them packed."""
+    """Return a source of photos, one of which is cut off, and a pipeline with the packed photos."""
     config = write_labeled(tmp_path / "plain")
     pack_all(config, tmp_path / "packed", shard_bytes=8_000)
     return splits_of(config)["all"], packed_config(config, tmp_path / "packed")
 
 
-def test_splits_batches_and_what_is_left_out_are_those_of_the_source(
+def test_splits_batches_and_left_out_records_are_those_of_the_source(
     both: tuple[Config, Config],
 ) -> None:
     plain, packed = both
@@ -85,21 +85,21 @@ def test_splits_batches_and_what_is_left_out_are_those_of_the_source(
     # The same records were left out, for the same reasons.
     assert list(left.values()) == list(also_left.values())
     assert all(
-        own.endswith(name.rpartition("/")[2]) for name, own in zip(left, also_left, strict=True)
+        each.endswith(name.rpartition("/")[2]) for name, each in zip(left, also_left, strict=True)
     )
 
 
-def test_tasks_ask_for_their_kind_of_annotation(tmp_path: Path) -> None:
+def test_tasks_require_their_kind_of_annotation(tmp_path: Path) -> None:
     pack_all(CASES["boxes"](tmp_path), tmp_path / "packed")
     with pytest.raises(DataError, match="packed data with boxes, but the task learns from label"):
         open_splits(packed_config(small_config(), tmp_path / "packed").data)
 
 
-def test_digests_of_other_annotations_are_found_anew(tmp_path: Path) -> None:
+def test_digests_of_changed_annotations_are_computed_again(tmp_path: Path) -> None:
     config = CASES["boxes"](tmp_path)
     pack_all(config, tmp_path / "packed")
     plain, packed = (
-        splits_of(own)["train"] for own in (config, packed_config(config, tmp_path / "packed"))
+        splits_of(each)["train"] for each in (config, packed_config(config, tmp_path / "packed"))
     )
     assert packed.known_digests is not None
     names = plain.classes[::-1]
@@ -155,7 +155,7 @@ def test_a_damaged_record_is_left_out_and_named_alone(photos: tuple[Source, Conf
     assert [name for name, bad in damaged_files(config.data.source) if bad] == [shard.name]
 
 
-def test_two_files_that_changed_places_are_noticed(photos: tuple[Source, Config]) -> None:
+def test_two_swapped_files_are_noticed(photos: tuple[Source, Config]) -> None:
     config = photos[1]
     first, second, *_ = sorted(Path(config.data.source.path).glob("*.array_record"))
     content = first.read_bytes()
@@ -178,7 +178,9 @@ def read_all(source: Source) -> list[Any]:
 
 
 @pytest.mark.parametrize("flips", [40, pytest.param(1_000, marks=pytest.mark.soak)])
-def test_flipped_bits_are_refused_or_left_out_and_never_read(flips: int, tmp_path: Path) -> None:
+def test_files_with_flipped_bits_are_refused_or_their_examples_are_left_out(
+    flips: int, tmp_path: Path
+) -> None:
     config = CASES["keypoints of photos"](tmp_path / "plain")
     pack_all(config, tmp_path / "packed", shard_bytes=8_000)
     config = packed_config(config, tmp_path / "packed")

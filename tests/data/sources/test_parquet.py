@@ -130,8 +130,8 @@ def test_boxes_of_each_form_are_found_and_read(form: str, as_lists: bool, tmp_pa
         )
 
     rows: list[Any] = [
-        {"bbox": [sides(box) for box in own], "category": numbers}
-        for own, numbers in zip(BOXES, CATEGORIES, strict=True)
+        {"bbox": [sides(box) for box in each], "category": numbers}
+        for each, numbers in zip(BOXES, CATEGORIES, strict=True)
     ]
     if not as_lists:
         rows = [
@@ -146,7 +146,7 @@ def test_boxes_of_each_form_are_found_and_read(form: str, as_lists: bool, tmp_pa
     assert boxes.labels.tolist() == [0, 1, 1] and boxes.starts.tolist() == [0, 2, 2, 3]
 
 
-def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -> None:
+def test_invalid_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -> None:
     bad = [[5, 4, -3, 10], [60, 4, 5, 5], [40, 30, 30, 5], [1, 1, 0, 4]]
     rows = [{"bbox": bad, "category": [0] * 4}, {"bbox": [[1, 1, 5, 5]], "category": [1]}]
     write(tmp_path / "train.parquet", held([FILES[0], b"no image"]), OBJECTS, objects=rows)
@@ -199,7 +199,7 @@ def test_each_fault_is_named_with_its_row(tmp_path: Path) -> None:
     write(file, held(FILES[:1]), OBJECTS, objects=[{"bbox": [[1, 2, 3, 4]], "category": ["cow"]}])
     fails("no class is called 'cow'; known: yak, ant", objects=True)
     write(file, held(FILES[:1]), objects=[{"bbox": [[1, 2, 3, 4]] * 2, "category": [0, None]}])
-    fails("row 0 object 1: 'category' is empty; mend or remove the object", objects=True)
+    fails("row 0 object 1: 'category' is empty; correct or remove the object", objects=True)
     write(file, held(FILES[:1]), OBJECTS, objects=[{"bbox": [[1, np.nan, 3, 4]], "category": [0]}])
     fails("row 0 object 0: a coordinate isn't a finite number", objects=True)
     write(file, held(FILES[:1]), OBJECTS, objects=[{"bbox": [[1, 2, 3, 4]], "kind": [0]}])
@@ -221,7 +221,7 @@ def test_groups_beyond_the_memory_limit_are_read_again_with_a_warning(
     assert read == [FILES[n] for n in order]
 
 
-def test_a_file_cut_off_is_found_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_off_is_refused_before_any_row_is_read(tmp_path: Path) -> None:
     file = io.BytesIO()
     pq.write_table(pa.table({"image": held(FILES), "label": [0, 1] * 3}), file)
     (tmp_path / "train.parquet").write_bytes(file.getvalue()[:-50])

@@ -35,7 +35,7 @@ def files(tmp_path: Path) -> list[str]:
     return [str(tmp_path / f"{number}.tfrecord") for number in range(3)]
 
 
-def test_records_are_counted_through_all_parts(files: list[str]) -> None:
+def test_records_are_numbered_across_all_parts(files: list[str]) -> None:
     read = record_reader(
         "tfrecord", [Part(files[2], 3, 9), Part(files[0], 0, 5), Part(files[1], 0, 1)], "here"
     )
@@ -43,14 +43,14 @@ def test_records_are_counted_through_all_parts(files: list[str]) -> None:
     assert [read(number) for number in range(len(expected))] == expected
 
 
-def test_threads_get_what_they_ask_for(files: list[str]) -> None:
+def test_concurrent_threads_get_the_records_that_they_request(files: list[str]) -> None:
     read = record_reader(
         "tfrecord", [Part(file, 0, len(records)) for file, records in zip(files, CONTENTS)], "here"
     )
     every = sum(CONTENTS, [])
-    asked = RANDOM.integers(0, len(every), 1000).tolist()
+    requested = RANDOM.integers(0, len(every), 1000).tolist()
     with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(read, asked)) == [every[number] for number in asked]
+        assert list(threads.map(read, requested)) == [every[number] for number in requested]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,6 @@ def test_a_missing_file_is_named(files: list[str]) -> None:
 
 def test_a_format_that_cant_be_read_by_number_is_an_error() -> None:
     with pytest.raises(
-        DataError, match="here: the files are riegeli; only tfrecord and array_record are read"
+        DataError, match="here: the files are riegeli, but must be tfrecord or array_record"
     ):
         record_reader("riegeli", [], "here")

@@ -24,7 +24,7 @@ def test_labels_are_the_same_every_time_and_differ_between_splits_and_seeds() ->
     assert all((other[0][0] != images[0]).any() for other in others)
 
 
-def test_training_and_validation_are_normal_and_of_the_test_every_second_has_a_defect() -> None:
+def test_only_every_second_test_image_has_a_defect() -> None:
     for split in ("train", "validation"):
         _, masks, labels = draw_labels(SMALL, split)
         assert not masks.any() and not labels.any()

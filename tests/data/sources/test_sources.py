@@ -56,7 +56,7 @@ def test_digits_are_1797_images_of_ten_classes() -> None:
     assert source.name(5) == "digits[5]"
 
 
-def test_digits_are_scikit_learns_with_16_as_255() -> None:
+def test_digits_equal_those_of_scikit_learn_scaled_to_255() -> None:
     from sklearn.datasets import load_digits
 
     source, data = digits(Digits(kind="digits"))["all"], load_digits()
@@ -70,7 +70,7 @@ def test_digits_are_scikit_learns_with_16_as_255() -> None:
     assert examples["image"].max() == 255
 
 
-def test_a_subset_reads_and_names_its_own_examples() -> None:
+def test_a_subset_reads_and_names_the_chosen_examples() -> None:
     source = digits(Digits(kind="digits"))["all"]
     part = source.subset(np.array([40, 7]))
     assert (len(part), part.name(0), part.name(1)) == (2, "digits[40]", "digits[7]")
@@ -116,7 +116,7 @@ def test_a_seed_chooses_the_splits() -> None:
     assert all(first[name] != other[name] for name in first)
 
 
-def test_a_seed_chooses_what_validates_where_the_test_split_is_given(tmp_path: Path) -> None:
+def test_a_seed_chooses_the_validation_split_if_the_test_split_is_given(tmp_path: Path) -> None:
     config = photos(
         tmp_path, {f"{split}/{name}": 20 for split in ("train", "test") for name in ("cat", "dog")}
     )
@@ -153,7 +153,7 @@ def test_a_class_with_one_image_is_trained_on_and_warned_of(
     ]
 
 
-def test_too_few_images_to_validate_is_a_warning(
+def test_a_warning_reports_too_few_images_for_validation(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -163,7 +163,7 @@ def test_too_few_images_to_validate_is_a_warning(
 
 
 @pytest.mark.parametrize("change", [{"test": 0.0}, {"test": 0.001}])
-def test_nothing_to_test_on_is_an_error(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_an_empty_test_split_is_an_error(tmp_path: Path, change: dict[str, Any]) -> None:
     config = photos(tmp_path, {"cat": 4, "dog": 4}).model_copy(update=change)
     with pytest.raises(
         DataError, match="no image in the test split; add images, or raise data.test"
@@ -172,7 +172,6 @@ def test_nothing_to_test_on_is_an_error(tmp_path: Path, change: dict[str, Any]) 
 
 
 # -- classes, folds and limits together
-# -----------------------------------------------------------------------
 
 
 def names(splits: dict[str, Source]) -> dict[str, set[str]]:
@@ -187,7 +186,7 @@ def test_chosen_classes_have_the_same_splits_as_among_all_classes() -> None:
         assert split.names() == of_all.names()
 
 
-def test_folds_take_the_place_of_the_validation_split_and_leave_the_test_split_alone() -> None:
+def test_folds_replace_the_validation_split_and_keep_the_test_split() -> None:
     plain = open_splits(Data(source=DIGITS))
     folds = [
         open_splits(Data(source=DIGITS, validation=0, fold=Fold(of=3, index=index)))
@@ -201,7 +200,7 @@ def test_folds_take_the_place_of_the_validation_split_and_leave_the_test_split_a
     assert sum(len(splits["validation"]) for splits in folds) == len(trained_on)
 
 
-def test_folds_leave_the_sources_own_validation_split_out_with_a_warning(
+def test_with_folds_a_given_validation_split_is_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     counts = {
@@ -223,7 +222,7 @@ def test_folds_leave_the_sources_own_validation_split_out_with_a_warning(
     ]
 
 
-def test_more_folds_than_images_is_an_error(tmp_path: Path) -> None:
+def test_a_fold_without_images_is_an_error(tmp_path: Path) -> None:
     config = photos(tmp_path, {"cat": 4, "dog": 4}).model_copy(
         update={"fold": Fold(of=10, index=9)}
     )
@@ -233,7 +232,7 @@ def test_more_folds_than_images_is_an_error(tmp_path: Path) -> None:
         open_splits(config)
 
 
-def test_a_limit_holds_for_training_alone() -> None:
+def test_a_limit_applies_only_to_the_training_split() -> None:
     every, limited = (names(open_splits(Data(source=DIGITS, limit=limit))) for limit in (None, 50))
     assert limited["train"] < every["train"] and len(limited["train"]) == 50
     assert (limited["validation"], limited["test"]) == (every["validation"], every["test"])

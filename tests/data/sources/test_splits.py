@@ -38,11 +38,10 @@ def counts_of(source: Source) -> list[int]:
 
 
 # -- holding out
-# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9])
-def test_what_is_held_out_and_what_stays_are_all_examples_each_once_in_order(share: float) -> None:
+def test_both_parts_together_contain_each_example_once_and_in_order(share: float) -> None:
     source = labeled([50, 30, 7, 1])
     stay, held = (part.records.tolist() for part in hold_out(source, share, "0 1"))
     assert sorted(stay + held) == list(range(88))
@@ -65,7 +64,7 @@ def test_a_class_keeps_at_least_one_example(share: float) -> None:
     assert not (labels_of(held) == 0).any()
 
 
-def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
+def test_held_out_examples_depend_on_the_seed() -> None:
     source = labeled([50, 50])
     first, again, other = (
         hold_out(source, 0.2, seed)[1].records.tolist() for seed in ("3", "3", "4")
@@ -73,9 +72,9 @@ def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
     assert first == again != other
 
 
-def test_what_is_held_out_depends_on_names_not_on_places() -> None:
-    # With more examples of a class, the test split grows by four, and at most as many former share
-    # that has grown.
+def test_held_out_examples_depend_on_names_not_on_positions() -> None:
+    # With more examples of a class, the test split grows by four, and at most four of its former
+    # examples are replaced.
     few, many = labeled([100]), labeled([120])
     before, after = (set(hold_out(source, 0.2, "0")[1].names()) for source in (few, many))
     kept_for_training = set(few.names()) - before
@@ -89,7 +88,7 @@ def test_names_of_any_bytes_can_be_ranked() -> None:
     assert len(hold_out(source, 0.2, "0")[1]) == 4
 
 
-def test_only_what_a_source_lacks_is_held_out() -> None:
+def test_only_missing_splits_are_held_out() -> None:
     train, test = labeled([40, 40]), labeled([9, 9])
     given = with_validation(
         with_test({"train": train, "validation": test, "test": test}, 0.5, 0), 0.5, 0
@@ -102,7 +101,6 @@ def test_only_what_a_source_lacks_is_held_out() -> None:
 
 
 # -- folds
-# --------------------------------------------------------------------------------------------------
 
 
 def folds(source: Source, of: int, seed: str = "0") -> list[tuple[Source, Source]]:
@@ -131,7 +129,7 @@ def test_folds_are_chosen_by_the_seed() -> None:
     assert first == again != other
 
 
-def test_more_images_move_few_from_fold_to_fold() -> None:
+def test_more_images_move_few_images_to_other_folds() -> None:
     few, many = (folds(labeled([count]), 5) for count in (200, 210))
     before, after = (
         {name: index for index, (_, part) in enumerate(parts) for name in part.names()}
@@ -141,7 +139,6 @@ def test_more_images_move_few_from_fold_to_fold() -> None:
 
 
 # -- limits
-# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -153,7 +150,7 @@ def test_more_images_move_few_from_fold_to_fold() -> None:
         ([50, 3], 50, [47, 3]),
     ],
 )
-def test_a_limit_takes_as_many_of_each_class_as_can_be(
+def test_a_limit_takes_the_same_number_of_each_class_if_possible(
     counts: list[int], most: int, expected: list[int]
 ) -> None:
     limited = limit(labeled(counts), most, "0")
@@ -167,23 +164,22 @@ def test_a_limit_is_kept_exactly_and_classes_differ_by_one(most: int) -> None:
     assert sum(counts) == most and max(counts) - min(counts) <= 1
 
 
-def test_a_larger_limit_keeps_what_a_smaller_one_took_and_the_seed_chooses() -> None:
+def test_a_larger_limit_includes_the_examples_of_a_smaller_limit() -> None:
     source = labeled([50, 50, 50])
     chosen = [set(limit(source, most, "0").names()) for most in (10, 40, 41, 100)]
     assert all(smaller < larger for smaller, larger in itertools.pairwise(chosen))
     assert set(limit(source, 40, "1").names()) != chosen[1]
 
 
-def test_more_images_change_few_of_those_within_the_limit() -> None:
+def test_more_images_replace_few_of_the_images_within_the_limit() -> None:
     before, after = (set(limit(labeled([count]), 50, "0").names()) for count in (200, 220))
     assert len(before - after) <= 12
 
 
 # -- classes
-# ------------------------------------------------------------------------------------------------
 
 
-def test_chosen_classes_are_labeled_in_their_order_and_nothing_else_is_left() -> None:
+def test_only_examples_of_the_chosen_classes_are_left_with_labels_in_their_order() -> None:
     source = labeled([5, 6, 7])
     chosen = choose_classes(
         {"train": source, "test": source.subset(np.flatnonzero(labels_of(source) == 1))},
@@ -196,7 +192,7 @@ def test_chosen_classes_are_labeled_in_their_order_and_nothing_else_is_left() ->
         assert source.classes[labels_of(source)[record]] == ("2", "0")[label]
 
 
-def test_a_class_that_isnt_there_is_an_error_that_names_the_nearest() -> None:
+def test_the_error_of_an_unknown_class_names_the_most_similar_class() -> None:
     source = classification_source(("cat", "dog"), np.zeros(2), lambda n: {}, str)
     with pytest.raises(
         DataError,
@@ -205,7 +201,7 @@ def test_a_class_that_isnt_there_is_an_error_that_names_the_nearest() -> None:
         choose_classes({"all": source}, ("dog", "cta"), "photos")
 
 
-def test_data_without_classes_has_none_to_choose() -> None:
+def test_choosing_classes_of_data_without_classes_is_an_error() -> None:
     source = classification_source((), np.zeros(0), lambda n: {}, str)
     with pytest.raises(DataError, match=r"data.only: photos has no classes; leave data.only out"):
         choose_classes({"all": source}, ("dog",), "photos")

@@ -72,7 +72,7 @@ def test_the_joints_of_a_visible_figure_have_the_figures_colors() -> None:
     assert seen >= 10
 
 
-def test_figures_face_the_viewer() -> None:
+def test_the_left_side_of_a_figure_is_on_the_right_of_the_image() -> None:
     left, right = JOINTS.index("left_elbow"), JOINTS.index("right_elbow")
     for number in range(50):
         _, joints, _ = draw_figure(SMALL, "train", number)

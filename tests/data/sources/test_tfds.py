@@ -23,7 +23,7 @@ COUNTS = {"train": 40, "test": 12, "unlabeled": 5}
 
 
 def image_of(split: str, number: int) -> np.ndarray:
-    """Return a distinct image with a height of its own: uint8 [H, 6, 3]."""
+    """Return an image that depends on split and number: uint8 [H, 6, 3]."""
     return np.random.default_rng([len(split), number]).integers(
         0, 256, (5 + number % 4, 6, 3), dtype=np.uint8
     )
@@ -136,13 +136,13 @@ def test_images_are_encoded_and_decode_to_their_pixels(folder: Path) -> None:
         assert (one["bytes"].numpy(), int(one["label"])) == rows[3]
 
 
-def test_an_example_is_called_by_its_place_in_the_data_sets_own_split(folder: Path) -> None:
+def test_an_example_is_named_by_its_position_in_the_data_sets_split(folder: Path) -> None:
     source = opened(folder, train="test[10:]+train[17:19]", test=None)["train"]
     assert source.names() == ["test[10]", "test[11]", "train[17]", "train[18]"]
     assert source.name(2) == f"{folder / 'only_in_files' / '1.2.0'}:train[17]"
 
 
-def test_splits_are_taken_or_held_out(folder: Path) -> None:
+def test_splits_are_read_or_held_out(folder: Path) -> None:
     every = TfdsLabels(kind="tfds", name="only_in_files", data_dir=str(folder))
     given = open_splits(
         Data(source=every.model_copy(update={"validation": "train[:9]", "train": "train[9:]"}))
@@ -234,7 +234,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("folder", ["tfrecord"], indirect=True)
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_named_with_what_there_is(folder: Path, mistake: str) -> None:
+def test_the_error_of_a_mistake_lists_the_available_names(folder: Path, mistake: str) -> None:
     settings, message = MISTAKES[mistake]
     with pytest.raises(DataError, match=message):
         opened(folder, **settings)
@@ -250,7 +250,7 @@ def test_a_missing_data_set_is_fetched_only_if_the_pipeline_says_so(
     assert capsys.readouterr().out == ""
 
 
-def test_what_cant_be_fetched_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Any, dl_manager: Any) -> Any:
         raise ConnectionError("no network")
 

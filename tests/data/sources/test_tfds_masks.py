@@ -106,7 +106,7 @@ def check_masks(source: Source, labels: list[int]) -> None:
     )
 
 
-def test_masks_are_the_librarys_with_labels_from_0(folder: Path) -> None:
+def test_masks_equal_those_of_the_library_with_labels_from_0(folder: Path) -> None:
     source = tfds(section(folder))["train"]
     assert source.classes == NAMES and len(source) == 12
     check_masks(source, [-1, 0, 1, 2])
@@ -118,13 +118,13 @@ def test_values_can_be_ignored(folder: Path) -> None:
     check_masks(source, [-1, 0, 1, IGNORED])
 
 
-def test_a_feature_may_bring_the_names_of_its_values(folder: Path) -> None:
+def test_classes_may_come_from_the_names_of_a_features_values(folder: Path) -> None:
     source = tfds(section(folder, mask="named", classes=(), first_value=0))["train"]
     assert source.classes == ("nothing", *NAMES)
     check_masks(source, [0, 1, 2, 3])
 
 
-def test_splits_are_taken_or_held_out(folder: Path) -> None:
+def test_splits_are_read_or_held_out(folder: Path) -> None:
     given = open_splits(Data(source=section(folder), validation=0.25))
     assert {name: len(split) for name, split in given.items()} == {
         "train": 9,
@@ -166,14 +166,14 @@ def test_splits_are_taken_or_held_out(folder: Path) -> None:
         ),
     ],
 )
-def test_a_mistake_is_named_with_what_there_is(
+def test_the_error_of_a_mistake_lists_the_available_names(
     folder: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
         tfds(section(folder, **settings))
 
 
-def test_an_ignored_value_is_of_no_class(folder: Path) -> None:
+def test_an_ignored_value_must_not_belong_to_a_class(folder: Path) -> None:
     with pytest.raises(
         ValidationError, match="1 is the value of the class pet and in ignore_indices"
     ):
@@ -184,8 +184,8 @@ class TurnedPets(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registrati
     """One photo with an Exif orientation, and a mask in the stored (unrotated) orientation."""
 
     VERSION = tensorflow_datasets.core.Version("1.0.0")
-    # Orientation 6: the left edge of the stored photo is the top of the upright one, and its top
-    # edge is the right one.
+    # Orientation 6: the left edge of the stored photo is the top edge of the upright photo, and its
+    # top edge is the right edge.
     TURNED = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 
     def _info(self) -> Any:
@@ -214,7 +214,7 @@ class TurnedPets(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registrati
         )
 
 
-def test_masks_turn_upright_with_their_images(tmp_path: Path) -> None:
+def test_masks_are_rotated_upright_with_their_images(tmp_path: Path) -> None:
     TurnedPets(data_dir=tmp_path).download_and_prepare()
     source = tfds(section(tmp_path, name="turned_pets", test=None))["train"]
     # The library returns photo and mask as stored, without rotation.

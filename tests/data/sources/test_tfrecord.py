@@ -34,7 +34,7 @@ Rows = list[Mapping[str, Any]]
 
 
 def labeled(*labels: Any, **more: Any) -> Rows:
-    """Examples of Model Garden's classification."""
+    """Examples with the features of Model Garden's classification."""
     return [
         {"image/encoded": FILES[n], "image/class/label": label, **more}
         for n, label in enumerate(labels)
@@ -42,12 +42,12 @@ def labeled(*labels: Any, **more: Any) -> Rows:
 
 
 def with_boxes(number: int, boxes: list[list[float]], labels: list[Any], **more: Any) -> Any:
-    """An example of Model Garden's and the Object Detection API's detection."""
+    """An example with the features of Model Garden's detection and of the Object Detection API."""
     sides = dict(zip(("ymin", "xmin", "ymax", "xmax"), zip(*boxes, strict=True), strict=False))
     return {
         "image/encoded": FILES[number],
         "image/object/class/label": labels,
-        **{f"image/object/bbox/{side}": list(map(float, own)) for side, own in sides.items()},
+        **{f"image/object/bbox/{side}": list(map(float, each)) for side, each in sides.items()},
         **{f"image/object/{name}": value for name, value in more.items()},
     }
 
@@ -78,13 +78,13 @@ def flipped(file: Path, content: bytes) -> None:
 # -- Labels
 
 
-def test_shards_are_one_split_by_the_words_in_their_names(tmp_path: Path) -> None:
+def test_the_names_of_shards_decide_their_split(tmp_path: Path) -> None:
     rows = labeled(2, 1, 2, 1, 2)
     write_tfrecord(tmp_path / "train-00000-of-00002", rows[:3])
     write_tfrecord(tmp_path / "train-00001-of-00002", rows[3:])
     write_tfrecord(tmp_path / "validation-00000-of-00001", labeled(1))
     splits = labels(tmp_path)
-    assert {split: contents(own) for split, own in splits.items()} == {
+    assert {split: contents(each) for split, each in splits.items()} == {
         "train": FILES[:5],
         "validation": FILES[:1],
     }
@@ -105,13 +105,13 @@ def test_patterns_choose_the_files_of_a_split(tmp_path: Path) -> None:
     for name in ("x_00", "x_01", "x_02", "y"):
         write_tfrecord(tmp_path / f"sub/{name}.tfrecord", labeled(0, 1))
     splits = labels(tmp_path, train="sub/x_{00..01}.tfrecord", test="sub/y*")
-    assert {split: len(own) for split, own in splits.items()} == {"train": 4, "test": 2}
-    for patterns, said in (
+    assert {split: len(each) for split, each in splits.items()} == {"train": 4, "test": 2}
+    for patterns, message in (
         ({"train": "sub/x_{00..03}.*"}, r"data.source.train: no file sub/x_03\.\*"),
         ({"train": "*"}, r"no file \* in"),
         ({"train": "sub/*", "test": "sub/y*"}, "sub/y.tfrecord also fits data.source.train"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             labels(tmp_path, **patterns)
 
 
@@ -130,7 +130,7 @@ def test_patterns_choose_the_files_of_a_split(tmp_path: Path) -> None:
         ("map.csv", "5,cat\n2,dog\n", {}, ("dog", "cat")),
     ],
 )
-def test_a_label_map_names_the_numbers_and_init_finds_it(
+def test_a_label_map_names_the_classes_and_is_found_by_detection(
     name: str, content: str, keys: dict[str, Any], classes: tuple[str, ...], tmp_path: Path
 ) -> None:
     write_tfrecord(tmp_path / "train.tfrecord", labeled(2, 5, 2))
@@ -144,7 +144,7 @@ def test_a_label_map_names_the_numbers_and_init_finds_it(
         assert found == {"kind": "tfrecord", "path": str(tmp_path), "names": name, **keys}
 
 
-def test_texts_name_classes_without_a_label_map(tmp_path: Path) -> None:
+def test_without_a_label_map_classes_are_named_by_the_text_feature(tmp_path: Path) -> None:
     rows = labeled(3, 1, 3)
     for row, text in zip(rows, ("cow", "ant", "cow"), strict=True):
         row["image/class/text"] = text  # type: ignore[index]
@@ -181,7 +181,7 @@ def test_an_archive_is_unpacked_and_read_like_a_folder(tmp_path: Path) -> None:
     write_tfrecord(tmp_path / "d/train.tfrecord", labeled(0, 1, 1))
     (tmp_path / "d/labels.txt").write_text("a\nb\n")
     plain, packed = (
-        labels(own, names="labels.txt") for own in (tmp_path / "d", zipped(tmp_path / "d"))
+        labels(each, names="labels.txt") for each in (tmp_path / "d", zipped(tmp_path / "d"))
     )
     assert contents(packed["train"]) == contents(plain["train"]) == FILES[:3]
     assert packed["train"].digest() == plain["train"].digest()
@@ -209,7 +209,7 @@ def test_boxes_flags_and_areas_are_read(tmp_path: Path) -> None:
     assert find_formats(str(tmp_path))[0].task == "detection"
 
 
-def test_names_alone_are_classes(tmp_path: Path) -> None:
+def test_class_names_without_numbers_are_read(tmp_path: Path) -> None:
     row = with_boxes(0, BOXES, [], **{"class/text": ["dog", "cat", "dog"]})
     write_tfrecord(tmp_path / "train.tfrecord", [row])
     source = objects(tmp_path)["train"]
@@ -217,7 +217,7 @@ def test_names_alone_are_classes(tmp_path: Path) -> None:
     assert source.annotation(Boxes).labels.tolist() == [1, 0, 1]
 
 
-def test_boxes_of_tensorflow_datasets_are_one_feature(tmp_path: Path) -> None:
+def test_boxes_of_tensorflow_datasets_are_read_from_one_feature(tmp_path: Path) -> None:
     row = {
         "image": FILES[0],
         "objects/bbox": list(np.ravel(BOXES)),
@@ -233,7 +233,7 @@ def test_boxes_of_tensorflow_datasets_are_one_feature(tmp_path: Path) -> None:
     assert boxes.crowd.tolist() == [False, True, False]
 
 
-def test_absurd_boxes_are_counted(tmp_path: Path) -> None:
+def test_invalid_boxes_are_counted(tmp_path: Path) -> None:
     bad = [[0.5, 0.1, 0.2, 0.3], [1.2, 0.1, 1.5, 0.3], [0.1, 0.1, 0.1, 0.3], [0.5, 0.5, 1.5, 0.9]]
     write_tfrecord(tmp_path / "train.tfrecord", [with_boxes(0, bad, [1] * 4)])
     boxes = objects(tmp_path)["train"].annotation(Boxes)
@@ -262,7 +262,7 @@ def test_masks_are_read_with_their_classes(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="the example has no 'image/segmentation/class/encoded'"):
         source.read(tf.constant(2, tf.int64))
-    found = {own.task: own.source for own in find_formats(str(tmp_path))}["segmentation"]
+    found = {each.task: each.source for each in find_formats(str(tmp_path))}["segmentation"]
     assert found["classes"] == ["class_0", "class_1", "class_2"]
     with pytest.raises(DataError, match="a value that no class has: 2"):
         masks(tmp_path, classes=("sky", "land"))
@@ -321,7 +321,7 @@ def test_examples_without_class_or_image_are_counted(
         source.read(tf.constant(2, tf.int64))
 
 
-def test_a_file_cut_off_is_found_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_off_is_refused_before_any_row_is_read(tmp_path: Path) -> None:
     file = write_tfrecord(tmp_path / "train.tfrecord", labeled(0, 1, 0))
     whole = file.read_bytes()
     file.write_bytes(whole[:-100])
@@ -336,7 +336,7 @@ def test_a_file_cut_off_is_found_before_anything_is_read(tmp_path: Path) -> None
         labels(tmp_path)
 
 
-def test_most_records_damaged_is_an_error(tmp_path: Path) -> None:
+def test_it_is_an_error_if_most_records_are_damaged(tmp_path: Path) -> None:
     file = write_tfrecord(tmp_path / "train.tfrecord", labeled(0, 1, 0))
     flipped(file, FILES[1])
     flipped(file, FILES[2])

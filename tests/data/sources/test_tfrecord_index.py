@@ -1,4 +1,4 @@
-"""Guards the index of TFRecord files: built once, and never of another file."""
+"""Guards the index of TFRecord files: it is built once, and again if the file changes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     return found
 
 
-def test_a_file_is_looked_through_once(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_scanned_once(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = scans(monkeypatch)
     first = tfrecord_places(file, 25)
     assert first[:, 1].tolist() == list(range(25))
@@ -55,7 +55,7 @@ def test_a_file_is_looked_through_once(file: str, monkeypatch: pytest.MonkeyPatc
     assert passes == [25, 30]
 
 
-def test_all_records_are_found_where_their_number_is_unknown(
+def test_all_records_are_found_if_their_number_is_unknown(
     file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = scans(monkeypatch)
@@ -81,9 +81,7 @@ def test_a_damaged_length_is_found(file: str) -> None:
         tfrecord_places(file, 30)
 
 
-def test_a_file_that_changed_is_looked_through_again(
-    file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_changed_is_scanned_again(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tfrecord_places(file, 30)
     write(Path(file), [b"y" * number for number in range(29, -1, -1)])
     os.utime(file, ns=(0, 123))
@@ -92,7 +90,7 @@ def test_a_file_that_changed_is_looked_through_again(
     assert passes == [30]
 
 
-def test_a_damaged_index_is_made_anew(file: str, tmp_path: Path) -> None:
+def test_a_damaged_index_is_rebuilt(file: str, tmp_path: Path) -> None:
     known = tfrecord_places(file, 30)
     [index] = (tmp_path / "cache").rglob("*.npz")
     content = index.read_bytes()
@@ -101,7 +99,7 @@ def test_a_damaged_index_is_made_anew(file: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(tfrecord_places(file, 30), known)
 
 
-def test_without_a_place_for_the_index_it_is_found_each_time(
+def test_without_a_folder_for_the_index_the_file_is_scanned_each_time(
     file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cache").write_text("no folder")

@@ -155,8 +155,8 @@ def via_of_version_1(objects: Objects) -> dict[str, str]:
 def table(objects: Objects) -> dict[str, str]:
     rows = [
         f"{name},{WIDTH},{HEIGHT},{label},{left},{top},{right},{bottom}"
-        for name, own in objects.items()
-        for label, (left, top, right, bottom) in own
+        for name, each in objects.items()
+        for label, (left, top, right, bottom) in each
     ]
     return {"boxes.csv": "\n".join(["filename,width,height,class,xmin,ymin,xmax,ymax", *rows])}
 
@@ -165,8 +165,8 @@ def open_images(objects: Objects) -> dict[str, str]:
     rows = [
         f"{name[:-4]},xclick,/m/{label},1,{left / WIDTH},{right / WIDTH},{top / HEIGHT}"
         f",{bottom / HEIGHT},0,0,0,0,0"
-        for name, own in objects.items()
-        for label, (left, top, right, bottom) in own
+        for name, each in objects.items()
+        for label, (left, top, right, bottom) in each
     ]
     head = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,"
     return {
@@ -175,7 +175,6 @@ def open_images(objects: Objects) -> dict[str, str]:
     }
 
 
-# Tool: its files beside the folder photos, and the keys of data.source that read them.
 OPEN_IMAGES = {
     "train": "train-annotations-bbox.csv",
     "names": "class-descriptions.csv",
@@ -185,6 +184,7 @@ OPEN_IMAGES = {
     "crowd_column": "IsGroupOf",
     "fractions": True,
 }
+# Each tool's files, beside the folder photos, and the keys of data.source that read them.
 TOOLS: dict[str, tuple[Callable[[Objects], dict[str, str]], dict[str, Any]]] = {
     "LabelMe": (labelme, {"kind": "labelme"}),
     "CVAT": (cvat, {"kind": "cvat", "train": "annotations.xml"}),
@@ -216,7 +216,7 @@ def opened(path: Path, keys: Mapping[str, Any]) -> dict[str, Source]:
 
 
 def content(source: Source) -> dict[str, list[tuple[str, list[float]]]]:
-    """Names of images to their objects: class, and left, top, right, bottom in pixels."""
+    """Return the objects of each image by name: class, and left, top, right, bottom in pixels."""
     found = {}
     for index in range(len(source)):
         example = source.read(tf.constant(index, tf.int64))
@@ -236,7 +236,7 @@ def test_each_tool_gives_the_same_boxes_to_the_pixel(
     [source] = opened(place(write(tmp_path / "data", writer(SET))), keys).values()
     assert source.classes == ("cat", "dog")
     wanted = {
-        name: [(label, list(map(float, box))) for label, box in own] for name, own in SET.items()
+        name: [(label, list(map(float, box))) for label, box in each] for name, each in SET.items()
     }
     assert content(source) == wanted
     assert not source.annotation(Boxes).faults
@@ -244,9 +244,7 @@ def test_each_tool_gives_the_same_boxes_to_the_pixel(
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_absurd_boxes_and_missing_images_are_counted_and_stay_records(
-    tmp_path: Path, tool: str
-) -> None:
+def test_invalid_boxes_and_objects_of_missing_images_are_counted(tmp_path: Path, tool: str) -> None:
     writer, keys = TOOLS[tool]
     objects = {
         "a.jpg": [
@@ -262,8 +260,8 @@ def test_absurd_boxes_and_missing_images_are_counted_and_stay_records(
     [source] = opened(path, keys).values()
     assert len(source) == 2
     counts: dict[str, int] = {}
-    for own in source.annotation(Boxes).faults.values():
-        for fault, number in own.items():
+    for each in source.annotation(Boxes).faults.values():
+        for fault, number in each.items():
             counts[fault] = counts.get(fault, 0) + number
     assert counts == {
         "clipped to the image": 1,
@@ -283,7 +281,9 @@ def content_of(source: Source, record: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_classes_that_the_pipeline_lacks_are_named(tmp_path: Path, tool: str) -> None:
+def test_the_error_of_an_unknown_class_names_it_and_the_known_classes(
+    tmp_path: Path, tool: str
+) -> None:
     writer, keys = TOOLS[tool]
     path = write(tmp_path / "data", writer(SET))
     with pytest.raises(DataError, match=r"data\.source\.classes has no class 'cat'; .*dog"):
@@ -292,7 +292,7 @@ def test_classes_that_the_pipeline_lacks_are_named(tmp_path: Path, tool: str) ->
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_without_any_image_the_first_path_is_named(tmp_path: Path, tool: str) -> None:
+def test_the_error_of_missing_images_names_the_first_path(tmp_path: Path, tool: str) -> None:
     writer, keys = TOOLS[tool]
     path = write(tmp_path / "data", writer(SET), {"z.jpg": JPEG})
     with pytest.raises(DataError, match="none of the images of .* exists, such as .*[ab]"):
@@ -346,11 +346,11 @@ def test_cvats_rotation_is_around_the_middle_and_subsets_make_splits(tmp_path: P
     split = split.replace('name="photos/b', 'subset="Validation" name="photos/b', 1)
     path = write(tmp_path / "data", {"annotations.xml": split})
     splits = opened(path, {"kind": "cvat", "train": "annotations.xml"})
-    assert {name: len(own) for name, own in splits.items()} == {"train": 1, "validation": 1}
+    assert {name: len(each) for name, each in splits.items()} == {"train": 1, "validation": 1}
     assert content(splits["train"])["a.jpg"][0] == ("cat", [8.5, 4.5, 23.5, 20.5])
 
 
-def test_regions_of_several_attributes_need_one_that_is_named(tmp_path: Path) -> None:
+def test_the_attribute_with_the_class_must_be_set_if_regions_have_several(tmp_path: Path) -> None:
     files = via(SET)
     files["via.json"] = files["via.json"].replace(
         '{"animal": "dog"}', '{"animal": {"dog": true}, "age": "9"}'
@@ -392,7 +392,7 @@ def test_kittis_lines_are_objects_and_dont_care_is_left_out(
         opened(root, {"kind": "kitti"})
 
 
-def test_an_image_that_two_files_annotate_is_named(tmp_path: Path) -> None:
+def test_an_image_that_two_files_annotate_is_an_error(tmp_path: Path) -> None:
     files = labelme(SET)
     files["b.json"] = files["b.json"].replace("b.jpg", "a.jpg")
     with pytest.raises(DataError, match=r"photos/a\.jpg is annotated here and in photos/a\.json"):

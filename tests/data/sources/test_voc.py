@@ -90,7 +90,7 @@ def test_lists_assign_images_to_splits(tmp_path: Path, place: Callable[[Path], P
     assert decode_image(example["bytes"], 3).shape == (20, 40, 3)
 
 
-def test_without_lists_all_annotated_images_are_used(
+def test_without_lists_of_splits_all_annotated_images_are_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path / "data", THREE, images=["a", "b", "c", "d"])
@@ -210,7 +210,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no image": (
         {"annotations": THREE, "images": []},
-        "JPEGImages: none of the annotated images exists; set data.source.images to their folder",
+        "JPEGImages: none of the annotated images exists; set data.source.images to the folder of"
+        " the images",
     ),
     "no training list": (
         {"annotations": THREE, "test": "a\n"},
@@ -298,7 +299,7 @@ def test_images_in_two_splits_and_twice_in_a_list_are_warned_of(
     )
 
 
-def test_bccd_is_read_with_its_own_lists_and_its_two_faults(
+def test_bccd_is_read_with_its_lists_and_two_faults_are_counted(
     public_data: FindData, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):

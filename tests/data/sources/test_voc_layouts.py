@@ -114,12 +114,12 @@ def test_lines_of_lists_may_have_folders(tmp_path: Path) -> None:
     }
 
 
-def test_a_list_of_both_trains_where_there_is_none_for_training(tmp_path: Path) -> None:
+def test_the_list_trainval_replaces_a_missing_list_train(tmp_path: Path) -> None:
     path = write(tmp_path, "1", "2", "3", trainval="1\n2\n", test="3\n")
     assert names(opened(path, lists=".")) == {"train": ["1.jpg", "2.jpg"], "test": ["3.jpg"]}
 
 
-def test_names_in_either_form_of_unicode_belong_together(tmp_path: Path) -> None:
+def test_names_in_different_forms_of_unicode_are_the_same(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "été") for form in ("NFC", "NFD"))
     path = write(tmp_path, composed, train=f"{decomposed}\n")
     (path / f"{composed}.jpg").rename(path / f"{decomposed}.jpg")
@@ -160,11 +160,11 @@ def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
         match="test: none of the annotated images of the test split exists; set"
-        " data.source.images to their folder",
+        " data.source.images to the folder of the images",
     ):
         opened(path)
     splits = {name: {"images": name, "annotations": name} for name in ("train", "test")}
-    with pytest.raises(DataError, match="set data.source.test.images to their folder"):
+    with pytest.raises(DataError, match="set data.source.test.images to the folder of the images"):
         opened(path, **splits)
 
 

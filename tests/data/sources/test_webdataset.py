@@ -77,7 +77,7 @@ def test_samples_of_all_shards_are_read_in_any_order(tmp_path: Path) -> None:
     write_tar(tmp_path / "set-train-000001.tar", labeled("1", "2", first=3))
     write_tar(tmp_path / "set-val-000000.tar", labeled("2", first=5))
     splits = labels(tmp_path)
-    assert {split: contents(own) for split, own in splits.items()} == {
+    assert {split: contents(each) for split, each in splits.items()} == {
         "train": FILES[:5],
         "validation": FILES[5:],
     }
@@ -104,8 +104,10 @@ def test_each_kind_of_tar_is_read_like_by_tarfile(tar_format: int, tmp_path: Pat
     file = write_tar(tmp_path / "x.tar", members, format=tar_format)
     source = labels(tmp_path)["all"]
     with tarfile.open(file) as archive:
-        stored = {own.name: archive.extractfile(own) for own in archive if own.name.endswith("jpg")}
-        expected = {name.removeprefix("./"): own.read() for name, own in stored.items() if own}
+        stored = {
+            each.name: archive.extractfile(each) for each in archive if each.name.endswith("jpg")
+        }
+        expected = {name.removeprefix("./"): each.read() for name, each in stored.items() if each}
     assert dict(zip(source.names(), contents(source), strict=True)) == {
         f"x.tar/{name}": content for name, content in expected.items()
     }
@@ -125,8 +127,8 @@ def test_the_webdataset_package_yields_the_same_samples(tmp_path: Path) -> None:
     ]
     source = labels(tmp_path)["all"]
     keys = [name.removeprefix("x.tar/").removesuffix(".jpg") for name in source.names()]
-    own = source.annotation(Label).labels[source.records].tolist()
-    assert list(zip(keys, contents(source), own, strict=True)) == theirs
+    class_indices = source.annotation(Label).labels[source.records].tolist()
+    assert list(zip(keys, contents(source), class_indices, strict=True)) == theirs
 
 
 def test_classes_are_names_numbers_or_a_field_of_json(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_patterns_with_braces_choose_shards(tmp_path: Path) -> None:
     for number in range(4):
         write_tar(tmp_path / f"s-{number:03}.tar", labeled("a", "b"))
     splits = labels(tmp_path, train="s-{000..002}.tar", test="s-00{3,3}.tar")
-    assert {split: len(own) for split, own in splits.items()} == {"train": 6, "test": 2}
+    assert {split: len(each) for split, each in splits.items()} == {"train": 6, "test": 2}
     with pytest.raises(DataError, match=r"data.source.train: no file s-004.tar in .*did you mean"):
         labels(tmp_path, train="s-{000..004}.tar")
 
@@ -165,12 +167,12 @@ def test_patterns_with_braces_choose_shards(tmp_path: Path) -> None:
         ("{a}.tar", ["{a}.tar"]),
     ],
 )
-def test_braces_mean_what_they_mean_to_a_shell(pattern: str, expanded: list[str]) -> None:
+def test_braces_are_expanded_as_in_a_shell(pattern: str, expanded: list[str]) -> None:
     assert expand_braces(pattern) == expanded
 
 
 @pytest.mark.soak
-def test_more_files_than_there_can_be_are_refused() -> None:
+def test_patterns_that_expand_to_too_many_files_are_refused() -> None:
     for pattern in ("{0..99999999}", "{0..9999}{0..9999}"):
         with pytest.raises(DataError, match="means more than 1,000,000 files"):
             expand_braces(pattern)
@@ -178,7 +180,7 @@ def test_more_files_than_there_can_be_are_refused() -> None:
 
 def test_an_archive_in_an_archive_is_read_like_a_plain_one(tmp_path: Path) -> None:
     write_tar(tmp_path / "d/train.tar", labeled("0", "1"))
-    plain, packed = (labels(own)["train"] for own in (tmp_path / "d", zipped(tmp_path / "d")))
+    plain, packed = (labels(each)["train"] for each in (tmp_path / "d", zipped(tmp_path / "d")))
     assert contents(packed) == contents(plain) == FILES[:2] and packed.digest() == plain.digest()
 
 
@@ -215,7 +217,7 @@ def test_boxes_of_each_form_are_found_and_read(form: Any, tmp_path: Path) -> Non
     assert boxes.labels.tolist() == [0, 1, 1] and boxes.starts.tolist() == [0, 2, 3]
 
 
-def test_absurd_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -> None:
+def test_invalid_boxes_and_objects_of_broken_images_are_counted(tmp_path: Path) -> None:
     bad = [[5, 4, -3, 10], [60, 4, 5, 5], [40, 30, 4e300, 5], [1, 1, 0, 4]]
     members = with_json(as_objects(bad, [0] * 4), as_objects([[1, 1, 5, 5]], [1]))
     members[2] = ("p/1.jpg", b"no image")
@@ -267,7 +269,7 @@ def test_masks_beside_images_are_found_and_read_exactly(extension: str, tmp_path
     assert found.task == "segmentation" and found.source["classes"] == ["class_0", "class_1"]
     data = data_of(found)
     source = open_source(data.source, data)["train"]
-    # In an order that is not the archive's.
+    # The archive has another order.
     for n in (2, 0, 1):
         read = source.read(tf.constant(n, tf.int64))
         assert read["bytes"].numpy() == FILES[n]
@@ -275,7 +277,7 @@ def test_masks_beside_images_are_found_and_read_exactly(extension: str, tmp_path
     assert check({"train": source}, 3)["clean"]
 
 
-def test_palettes_and_values_from_1_are_classes_and_255_is_ignored(tmp_path: Path) -> None:
+def test_masks_may_have_palettes_and_values_from_1_and_255_is_ignored(tmp_path: Path) -> None:
     values = np.where(VALUES[0] == 1, 255, 1 + VALUES[1]).astype(np.uint8)
     picture = Image.fromarray(values, "P")
     picture.putpalette([value for n in range(256) for value in (n, 255 - n, 7)])
@@ -295,14 +297,14 @@ def test_masks_of_too_many_values_are_named(tmp_path: Path) -> None:
         find_formats(str(tmp_path))
 
 
-def test_another_photo_beside_a_photo_is_no_mask(tmp_path: Path) -> None:
+def test_a_second_photo_in_a_sample_is_not_taken_for_a_mask(tmp_path: Path) -> None:
     for pixels in (noise(*SIZE, seed=1), noise(*SIZE, 1, seed=1)):
         members = [("0.jpg", FILES[0]), ("0.png", encode(pixels, "PNG")), ("0.cls", b"1")]
         write_tar(tmp_path / "x.tar", members)
         assert [found.task for found in find_formats(str(tmp_path))] == ["classification"]
 
 
-def test_bad_masks_and_missing_images_are_bad_records_and_missing_masks_are_counted(
+def test_bad_masks_make_bad_records_and_missing_masks_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     small = encode(VALUES[0][:20], "PNG")
@@ -351,7 +353,7 @@ def test_samples_without_class_or_image_are_counted(
     ]
 
 
-def test_paths_out_of_the_archive_links_and_hidden_files_are_left_out_and_counted(
+def test_paths_outside_the_archive_and_links_and_hidden_files_are_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "train.tar"
@@ -372,11 +374,13 @@ def test_paths_out_of_the_archive_links_and_hidden_files_are_left_out_and_counte
         source = labels(tmp_path)["train"]
     assert contents(source) == FILES[:2]
     assert "left out 6 entries that no sample has, such as ../../etc/evil.jpg in" in caplog.text
-    assert sorted(own.name for own in tmp_path.iterdir()) == ["train.tar"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["train.tar"]
 
 
 @pytest.mark.parametrize("left", [600, 1024, 5000, -1])
-def test_an_archive_cut_off_is_found_before_anything_is_read(left: int, tmp_path: Path) -> None:
+def test_an_archive_that_is_cut_off_is_refused_before_any_sample_is_read(
+    left: int, tmp_path: Path
+) -> None:
     file = write_tar(tmp_path / "train.tar", labeled("0", "1", "0"))
     whole = file.read_bytes()
     # Blocks of zeros fill the archive up to 10,240 bytes; an archive without them is incomplete.
@@ -442,7 +446,7 @@ def test_each_fault_is_an_error_sentence(tmp_path: Path) -> None:
     fails("'\\[1\\]' in 'category' is neither a number nor a name", objects=True)
     for empty in (None, ""):
         write_tar(file, with_json(as_objects([[1, 2, 3, 4]] * 2, [1, empty])))
-        fails("p/0.jpg object 1: 'category' is empty; mend or remove the object", objects=True)
+        fails("p/0.jpg object 1: 'category' is empty; correct or remove the object", objects=True)
     write_tar(file, with_json({"objects": []}))
     fails("no training sample has an object in .json", objects=True)
     with pytest.raises(DataError, match=r"samples of \.jpg, \.txt, but no class, objects or"):

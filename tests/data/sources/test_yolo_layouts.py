@@ -71,7 +71,7 @@ GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
         "path: /content/data\ntrain: a/images\nval: /mnt/x/b/images\n",
         {"train": ["a/images/1.jpg"], "validation": ["b/images/2.jpg"]},
     ),
-    "a folder that all begin at": (
+    "a folder that all paths are relative to": (
         pairs("set/a/images/1", "set/b/images/2", "other/images/3"),
         "path: ./set\ntrain: a/images\nval: b\\images\n",
         {"train": ["set/a/images/1.jpg"], "validation": ["set/b/images/2.jpg"]},
@@ -88,7 +88,7 @@ GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
         "train: lists/t.txt\nvalid: v.txt\n",
         {"train": ["images/a b/1.jpg", "images/3.jpg"], "validation": ["images/a b/2.jpg"]},
     ),
-    "nothing that is there": (
+    "only paths that do not exist": (
         pairs("images/train/1", "images/val/2"),
         "train: /lost/one\nval: ../lost/two\n",
         {"train": ["images/train/1.jpg"], "validation": ["images/val/2.jpg"]},
@@ -104,7 +104,7 @@ GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
         "",
         {"train": ["obj_train_data/2.jpg"], "test": ["obj_train_data/1.jpg"]},
     ),
-    "a note that is called like a list": (
+    "a note with the file name of a list": (
         pairs("images/1") | {"train.txt": "trained on Monday\n"},
         "",
         {"all": ["images/1.jpg"]},
@@ -114,7 +114,7 @@ GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
 @pytest.mark.parametrize("layout", GIVEN)
-def test_splits_of_data_yaml_are_read(
+def test_splits_are_read_from_data_yaml(
     tmp_path: Path, layout: str, place: Callable[[Path], Path]
 ) -> None:
     files, text, expected = GIVEN[layout]
@@ -125,21 +125,21 @@ def test_splits_of_data_yaml_are_read(
         assert source.counts().tolist() == [len(source)]
 
 
-def test_images_of_no_split_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_outside_all_splits_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     files = pairs("images/a/1", "images/b/2") | {"data.yaml": "names: [a]\ntrain: images/a\n"}
     with caplog.at_level(logging.WARNING):
         assert names(opened(write(tmp_path, files))) == {"train": ["images/a/1.jpg"]}
-    assert (
-        "left out 1 image that no split in data.yaml names, such as images/b/2.jpg" in caplog.text
-    )
+    assert "left out 1 image outside the splits of data.yaml, such as images/b/2.jpg" in caplog.text
 
 
 MISTAKES = {
-    "a split that is not there": (
+    "a split that does not exist": (
         "train: images/a\nval: images/c\n",
         "data.yaml: val is 'images/c', which doesn't exist; correct the path, or remove the key",
     ),
-    "splits none of which is there": (
+    "several splits that do not exist": (
         "train: x/a\nval: x/b\n",
         "data.yaml: train is 'x/a', which doesn't exist; correct the path$",
     ),
@@ -187,7 +187,7 @@ def test_class_names_stay_text_as_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["labels/classes.txt", "classes.txt", "obj.names"])
-def test_a_list_of_classes_names_them(
+def test_class_names_may_come_from_a_text_file(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path, pairs("images/1") | {name: "the cat\n010\n\n"})
@@ -233,7 +233,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("kind", LINES)
-def test_a_line_gives_its_box(tmp_path: Path, kind: str) -> None:
+def test_each_kind_of_line_gives_the_right_box(tmp_path: Path, kind: str) -> None:
     line, expected = LINES[kind]
     assert boxes(tmp_path, f"{line}\n") == [expected]
 
@@ -244,7 +244,7 @@ def test_keypoints_after_a_box_are_not_a_polygon(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["0.5 0.5 0.5 1 1", "nan 0.5 0.5 1 1", "0 .1 .1 .2 nan .3 .3"])
-def test_numbers_that_are_none_have_a_place(tmp_path: Path, line: str) -> None:
+def test_invalid_numbers_are_reported_with_their_place(tmp_path: Path, line: str) -> None:
     with pytest.raises(DataError, match="labels/1.txt:1: "):
         boxes(tmp_path, line)
 

@@ -66,7 +66,7 @@ def read_again(folder: Path, task: str | None = None) -> tuple[Facts, dict[str, 
     data = data_of(find_formats(str(folder), task)[0])
     splits = open_source(data.source, data)
     unreadable: list[Unreadable] = []
-    found = {Path(own.name).stem: own for own in annotated_images(splits, unreadable)}
+    found = {Path(each.name).stem: each for each in annotated_images(splits, unreadable)}
     assert not unreadable
     return next(iter(splits.values())).facts, found
 
@@ -87,29 +87,29 @@ def test_boxes_and_splits_are_the_same_when_read_again(target: str, tmp_path: Pa
     ordered = target in ("coco", "yolo")
     assert known.class_names == (CLASSES if ordered else tuple(sorted(CLASSES)))
     assert ordered != any("in alphabetical order, ant, yak, zebra" in t for t in written.told)
-    for own in images:
-        other = found[Path(own.name).stem]
-        assert (other.split, other.size, other.content) == (own.split, own.size, own.content)
-        one, two = own.annotations.objects, other.annotations.objects
+    for each in images:
+        other = found[Path(each.name).stem]
+        assert (other.split, other.size, other.content) == (each.split, each.size, each.content)
+        one, two = each.annotations.objects, other.annotations.objects
         assert one and two and names_of(facts, one) == names_of(known, two)
-        scale = np.array([*own.size, *own.size])
+        scale = np.array([*each.size, *each.size])
         assert (np.abs(one.boxes - two.boxes) * scale).max() <= TOLERANCE[target]
 
 
 @pytest.mark.parametrize(
     "case", [("coco", 3), *soaked(("voc", 8), ("coco", 8), ("voc", 2), ("yolo", 8), ("csv", 3))]
 )
-def test_boxes_stay_where_exif_turns_a_photo_in_a_way_that_its_size_does_not_tell(
+def test_boxes_stay_in_place_if_the_size_of_a_photo_does_not_show_its_rotation(
     case: tuple[str, int], tmp_path: Path
 ) -> None:
     target, orientation = case
     size = (40, 40)
-    own = image(0, Annotations(objects=boxes(0, size=size)), orientation, size)
-    written = write_dataset(target, tmp_path / "out", Facts(CLASSES), [own], "--to")
-    told = any("photos whose size doesn't show their Exif rotation" in t for t in written.told)
-    assert told == (target in ("coco", "voc"))
+    square = image(0, Annotations(objects=boxes(0, size=size)), orientation, size)
+    written = write_dataset(target, tmp_path / "out", Facts(CLASSES), [square], "--to")
+    listed = any("photos whose size doesn't show their Exif rotation" in t for t in written.told)
+    assert listed == (target in ("coco", "voc"))
     two = read_again(tmp_path / "out")[1]["0"].annotations.objects
-    one = own.annotations.objects
+    one = square.annotations.objects
     assert one and two
     assert np.abs(one.boxes - two.boxes).max() * 40 <= TOLERANCE[target] + 1e-4
 
@@ -146,17 +146,17 @@ def test_labels_are_the_same_when_read_again(target: str, tmp_path: Path) -> Non
     facts = Facts(CLASSES)
     written = write_dataset(target, tmp_path / "out", facts, images, "--to")
     known, found = read_again(tmp_path / "out")
-    for own in images:
-        other = found[Path(own.name).stem]
-        assert other.split == own.split and other.content == own.content
-        one, two = own.annotations.label, other.annotations.label
+    for each in images:
+        other = found[Path(each.name).stem]
+        assert other.split == each.split and other.content == each.content
+        one, two = each.annotations.label, other.annotations.label
         assert one is not None and two is not None
         assert CLASSES[one] == known.class_names[two]
     assert any("alphabetical order" in text for text in written.told)
 
 
 @pytest.mark.parametrize("kind", ["boxes", *soaked("labels")])
-def test_parquet_holds_images_in_their_order_with_all_that_is_known(
+def test_parquet_contains_images_in_order_with_all_annotations(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cvpipe.data.writers.parquet._GROUP", 2)
@@ -164,14 +164,16 @@ def test_parquet_holds_images_in_their_order_with_all_that_is_known(
     images = []
     for n in range(9):
         objects = (crowded, boxes(n), boxes(n, 0))[n % 3]
-        own = Annotations(objects=objects) if kind == "boxes" else Annotations(label=n % 3)
-        images.append(image(n, own))
+        annotations = Annotations(objects=objects) if kind == "boxes" else Annotations(label=n % 3)
+        images.append(image(n, annotations))
     write_dataset("parquet", tmp_path / "out", Facts(CLASSES), images, "--to")
     data = data_of(find_formats(str(tmp_path / "out"))[0])
     splits = open_source(data.source, data)
     assert next(iter(splits.values())).facts == Facts(CLASSES)
     found = list(annotated_images(splits, []))
-    ordered = [own for split in splits for own in images if own.split == split]
+    ordered = [
+        annotations for split in splits for annotations in images if annotations.split == split
+    ]
     assert len(found) == 9
     for one, two in zip(ordered, found, strict=True):
         assert (one.split, one.content, one.size) == (two.split, two.content, two.size)
@@ -199,8 +201,8 @@ def test_masks_are_the_same_to_the_pixel(case: tuple[str, bool], tmp_path: Path)
     shift = int(target == "coco" and not background)
     assert known.class_names == (("background",) if shift else ()) + names
     assert any("first class, 'background'" in text for text in written.told) == bool(shift)
-    for own in images:
-        one, two = own.annotations.mask, found[Path(own.name).stem].annotations.mask
+    for each in images:
+        one, two = each.annotations.mask, found[Path(each.name).stem].annotations.mask
         assert one is not None and two is not None
         np.testing.assert_array_equal(np.where(one == IGNORED, IGNORED, one + shift), two)
 
@@ -210,18 +212,18 @@ def figures(n: int) -> Objects:
     places = np.round(random.uniform(0.3, 0.6, (2, 3, 2)) * SIZE) + 0.5
     visibility = np.array([[2, 1, 0], [2, 2, 1]], np.int32)
     points = (places / SIZE).astype(np.float32) * (visibility > 0)[..., np.newaxis]
-    own = boxes(n, 2)
-    return own._replace(labels=own.labels * 0, keypoints=points, visibility=visibility)
+    objects = boxes(n, 2)
+    return objects._replace(labels=objects.labels * 0, keypoints=points, visibility=visibility)
 
 
-def test_keypoints_are_the_same_in_coco_and_lines_of_yolo_hold_them(tmp_path: Path) -> None:
+def test_keypoints_are_written_to_coco_and_yolo(tmp_path: Path) -> None:
     images = [image(0, Annotations(objects=figures(0)))]
     images.append(image(1, Annotations(objects=figures(1)), orientation=3))
     write_dataset("coco", tmp_path / "coco", POINTS, images, "--to")
     known, found = read_again(tmp_path / "coco")
     assert known == POINTS
-    for own in images:
-        one, two = own.annotations.objects, found[Path(own.name).stem].annotations.objects
+    for each in images:
+        one, two = each.annotations.objects, found[Path(each.name).stem].annotations.objects
         assert one and two and one.keypoints is not None and two.keypoints is not None
         np.testing.assert_array_equal(one.visibility, two.visibility)
         np.testing.assert_allclose(one.keypoints, two.keypoints, atol=1e-6)
@@ -232,7 +234,7 @@ def test_keypoints_are_the_same_in_coco_and_lines_of_yolo_hold_them(tmp_path: Pa
     assert "kpt_shape:\n- 3\n- 3\n" in data and "flip_idx:\n- 0\n- 2\n- 1\n" in data
 
 
-def test_what_a_format_has_no_place_for_is_counted_and_nothing_at_all_is_refused(
+def test_unsupported_annotations_are_counted_and_refused_if_none_is_supported(
     tmp_path: Path,
 ) -> None:
     images = [image(n, Annotations(objects=figures(n))) for n in range(4)]
@@ -262,8 +264,8 @@ def test_images_of_the_same_name_get_different_names(tmp_path: Path) -> None:
         "record 5",
         ".x.jpg",
     ]
-    own = image(0, Annotations(objects=boxes(0)))
-    images = [own._replace(name=name) for name in names]
+    original = image(0, Annotations(objects=boxes(0)))
+    images = [original._replace(name=name) for name in names]
     written = write_dataset("yolo", tmp_path / "out", Facts(CLASSES), images, "--to")
     there = {path.name for path in (tmp_path / "out/images/train").iterdir()}
     assert there == {
@@ -281,14 +283,14 @@ def test_images_of_the_same_name_get_different_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turning_back_undoes_what_turns_a_photo_upright(orientation: int) -> None:
+def test_conversion_to_the_stored_photo_undoes_its_upright_rotation(orientation: int) -> None:
     """A marked pixel of the upright photo is turned to its place in the stored file."""
     upright = np.zeros((32, 32), np.uint8)
     upright[4:9, 20:30] = 1
     stored = np.array(_as_camera_stores(Image.fromarray(upright), orientation))
     box = np.array([[4, 20, 9, 30]], np.float32) / 32
-    own = boxes(0, 1)._replace(boxes=box)
-    annotations = Annotations(objects=own, mask=upright)
+    objects = boxes(0, 1)._replace(boxes=box)
+    annotations = Annotations(objects=objects, mask=upright)
     turned = as_stored(image(0, annotations, orientation, (32, 32)), Facts(CLASSES)).annotations
     assert turned.objects and turned.mask is not None
     np.testing.assert_array_equal(turned.mask, stored)
@@ -346,7 +348,7 @@ def write_photos(root: Path) -> Path:
     return root
 
 
-def test_the_command_writes_a_folder_names_what_it_leaves_out_and_overwrites_nothing(
+def test_the_command_writes_a_folder_lists_left_out_images_and_overwrites_nothing(
     cvpipe: Cvpipe, tmp_path: Path
 ) -> None:
     photos, out = write_photos(tmp_path / "photos"), tmp_path / "out"
