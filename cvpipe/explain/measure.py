@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cvpipe.explain.explain import SEED, method_of
 from cvpipe.explain.quality import (
+    are_near,
     faithfulness,
     map_sums,
     points_at,
@@ -152,19 +153,17 @@ def _rank(row: Quality, score: str) -> float:
 
 
 def chance(explained: Explained) -> float | None:
-    """Return the share of pixels in objects of the class: the pointing-game score of a random
-    point.
+    """Return the share of pixels in or near objects of the class: the pointing-game score of a
+    random point.
     """
     if explained.boxes is None:
         return None
     height, width = explained.images.shape[1:3]
-    y = ((np.arange(height) + 0.5) / height)[:, np.newaxis, np.newaxis]
-    x = ((np.arange(width) + 0.5) / width)[:, np.newaxis]
-    shares = []
-    for ymin, xmin, ymax, xmax in np.moveaxis(explained.boxes, -1, 1):
-        inside = (y >= ymin) & (y < ymax) & (x >= xmin) & (x < xmax)
-        shares.append(inside.any(-1).mean())
-    return float(np.mean(shares))
+    pixels = tf.range(height * width)[tf.newaxis]
+    # One pair at a time, because each pixel is compared with each box.
+    return float(
+        np.mean([are_near(pixels, boxes[np.newaxis], height, width) for boxes in explained.boxes])
+    )
 
 
 def _quality(

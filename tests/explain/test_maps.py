@@ -176,6 +176,22 @@ def test_class_activation_maps_point_at_a_planted_pattern(method: Callable[..., 
     assert (maps.numpy() >= 0).all() and maps.shape == (2, SIZE, SIZE)
 
 
+def test_the_pointing_game_allows_a_small_distance_from_a_box() -> None:
+    # With 100 pixels, the tolerance is 3 pixels. The box ends at 10 in both directions.
+    boxes = tf.constant([[[0.0, 0.0, 0.1, 0.1], [0.0, 0.0, 0.0, 0.0]]])
+    for (y, x), is_near in {
+        (0, 0): True,
+        (9, 12): True,
+        (9, 13): False,
+        (11, 11): True,
+        (12, 12): False,
+        (99, 79): False,
+    }.items():
+        maps = np.zeros([1, 100, 80], np.float32)
+        maps[0, y, x] = 1
+        assert points_at(tf.constant(maps), boxes * [1, 1.25, 1, 1.25]).numpy() == [is_near], (y, x)
+
+
 def test_the_default_feature_map_is_the_last_that_all_outputs_depend_on() -> None:
     image = keras.Input([SIZE, SIZE, 1])
     x = keras.layers.Rescaling(2.0, name="scaled")(image)

@@ -99,6 +99,7 @@ def test_methods_are_ranked_by_the_pattern_that_was_planted() -> None:
     assert [row.insertion - row.deletion for row in rows] == sorted(
         (row.insertion - row.deletion for row in rows), reverse=True
     )
+    # The tolerance is less than half a pixel here.
     np.testing.assert_allclose(chance(explained), 9 / SIZE**2)
     assert chance(explained._replace(boxes=None)) is None
 
