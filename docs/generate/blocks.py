@@ -9,7 +9,7 @@ from pathlib import Path
 
 from commands import commands
 from data_sets import data_sets
-from explanations import explanation_quality
+from explanations import corruptions, explanation_quality, pointing
 from gallery import gallery
 from messages import messages
 from models import models
@@ -29,6 +29,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "messages": messages,
     "models": models,
     "explanation-quality": explanation_quality,
+    "pointing": pointing,
+    "corruptions": corruptions,
     **PREFLIGHT,
     **RESULTS,
 }

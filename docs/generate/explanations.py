@@ -1,4 +1,4 @@
-"""Generate the table of explanations from benchmarks/results/explanation_quality.json."""
+"""Generate the tables of explanations and of robustness from benchmark results."""
 
 from __future__ import annotations
 
@@ -18,3 +18,44 @@ def explanation_quality() -> str:
     ]
     head = ("`--method`", *(f"`{score}`" for score in SCORES))
     return table(head, rows) + f"\n{caption('explanation_quality')}\n"
+
+
+def pointing() -> str:
+    """Return the table of the pointing game on two detectors."""
+    values = result("pointing")["values"]
+    names = ("digit scenes", "BCCD")
+    methods = ("guided_backprop", "deconvnet", "saliency", "gradient_input")
+    rows = [
+        ("maps", *(f"{values[f'{name}: maps']:.0f}" for name in names)),
+        ("a random point", *(f"{values[f'{name}: chance']:.1%}" for name in names)),
+        *(
+            (f"`{method}`", *(f"{values[f'{name}: {method}']:.1%}" for name in names))
+            for method in methods
+        ),
+    ]
+    head = ("`pointing`", "Digit scenes", "Blood cells (BCCD)")
+    return table(head, rows) + f"\n{caption('pointing')}\n"
+
+
+def corruptions() -> str:
+    """Return the table of a detector's scores on corrupted images."""
+    values = result("corruptions")["values"]
+    severities = (1, 3, 5)
+    kinds = [
+        name.removeprefix("BCCD: ").partition(",")[0]
+        for name in values
+        if name.endswith(f"severity {severities[0]}, AP50")
+    ]
+    rows = [
+        (
+            f"`{kind}`",
+            *(
+                f"{values[f'BCCD: {kind}, severity {severity}, AP50']:.1%}"
+                for severity in severities
+            ),
+        )
+        for kind in kinds
+    ]
+    rows.insert(0, ("uncorrupted", f"{values['BCCD: uncorrupted, AP50']:.1%}", "", ""))
+    head = ("AP50", *(f"Severity {severity}" for severity in severities))
+    return table(head, rows) + f"\n{caption('corruptions')}\n"
