@@ -86,7 +86,7 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
 
     def serve(image_bytes: tf.Tensor, *chosen: tf.Tensor) -> Answers:
         # TensorFlow's CPU convolutions fail on empty batches with an obscure error.
-        not_empty = tf.debugging.Assert(tf.shape(image_bytes)[0] > 0, ["send at least specs image"])
+        not_empty = tf.debugging.Assert(tf.shape(image_bytes)[0] > 0, ["send at least one image"])
         with tf.control_dependencies([not_empty]):
             image_bytes = tf.identity(image_bytes)
         named = dict(zip(task.options, chosen, strict=True))
