@@ -171,6 +171,7 @@ def other_predict(run: Run) -> Predict:
     return make_predict([state.networks], task, run.config)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_either_process")
 def test_the_gate_refuses_other_weights(trained_run: Path, artifact: Path) -> None:
     run = Run(trained_run)

@@ -175,10 +175,8 @@ def test_frozen_weights_are_neither_trained_nor_regularized(
     "options",
     [
         ("model.norm=none",),
-        ("model.norm=layer",),
         ("train.clip_norm=0.1", "loss.l1=1e-4"),
-        ("train.xla=on",),
-        ("mix=[{op: mixup}]",),
+        *soaked(("model.norm=layer",), ("train.xla=on",), ("mix=[{op: mixup}]",)),
     ],
 )
 def test_a_batch_in_parts_gives_the_step_of_the_whole_batch(options: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ from packed_data import CASES, assert_same, pack_all, packed_config, splits_of, 
 
 # Soaked, because other cases cover them: drawn images are arrays like the digits, and photos with
 # keypoints have boxes, too.
-LONG = ("labels of arrays", "keypoints")
+LONG = ("labels of arrays", "keypoints", "keypoints of photos")
 
 
 @pytest.fixture(scope="module", params=[*(n for n in CASES if n not in LONG), *soaked(*LONG)])
