@@ -131,10 +131,10 @@ def measure(
     if "mu_fidelity" in scores:
         # The decreases of the score are the same for all methods, so they are computed once.
         falls = _in_batches(
-            lambda images, classes: {"": score_falls(scored.score, images, classes, hidden)},
+            lambda images, classes: {"falls": score_falls(scored.score, images, classes, hidden)},
             explained.images,
             explained.classes,
-        )[""]
+        )["falls"]
     rows = [
         _quality(subject, scored, explained, method, layer, hidden, falls, scores)
         for method in methods
@@ -178,7 +178,6 @@ def _quality(
 ) -> Quality:
     method = method_of(name, subject, layer, scored)
     boxes = explained.boxes
-    has_boxes = boxes is not None
     if boxes is None:
         boxes = np.zeros([len(explained.classes), 1, 4], np.float32)
 
@@ -190,7 +189,7 @@ def _quality(
             found["deletion"], found["insertion"] = areas
         if falls is not None:
             found["sums"] = map_sums(maps, hidden)
-        if has_boxes and "pointing" in scores:
+        if explained.boxes is not None and "pointing" in scores:
             found["pointing"] = points_at(maps, boxes)
         return found
 

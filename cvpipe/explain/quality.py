@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 from cvpipe.explain.perturbation import scores_of_masked
 from cvpipe.explain.score import Score
+from cvpipe.geometry.boxes import has_area
 
 TOLERANCE = 0.03
 """Distance from a box at which the maximum of a map still counts as inside, as a share of the
@@ -150,7 +151,7 @@ def are_near(pixels: tf.Tensor, boxes: tf.Tensor, height: int, width: int) -> tf
     ymin, xmin, ymax, xmax = tf.unstack(boxes[:, tf.newaxis], axis=-1)
     down, across = _gap(y, ymin * height, ymax * height), _gap(x, xmin * width, xmax * width)
     near = tf.square(down) + tf.square(across) <= (TOLERANCE * max(height, width)) ** 2
-    return tf.reduce_any(near & (ymax > ymin) & (xmax > xmin), axis=-1)
+    return tf.reduce_any(near & has_area(boxes)[:, tf.newaxis], axis=-1)
 
 
 def _gap(position: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:

@@ -189,19 +189,18 @@ def _write_checked(
     Returns:
         The measurements of the gate, and the prediction function in `export.precision`.
     """
-    task, config, members, predict = trained.task, trained.config, trained.members, trained.predict
+    task, config = trained.task, trained.config
     if config.export.precision != "trained":
-        members = in_precision(members, task, config.export.precision)
-        predict = make_predict(members, task, config)
-    evaluated = trained._replace(members=members, predict=predict)
-    if can_fold(task, config):
-        folded = trained._replace(members=fold_members(members), predict=predict)
+        members = in_precision(trained.members, task, config.export.precision)
+        trained = trained._replace(members=members, predict=make_predict(members, task, config))
+    if can_fold(trained.members, task, config):
+        folded = trained._replace(members=fold_members(trained.members))
         try:
-            return {**_write_and_compare(folder, folded, sources), FOLDED: True}, predict
+            return {**_write_and_compare(folder, folded, sources), FOLDED: True}, trained.predict
         except UserError:
             # Some networks amplify rounding so much that only the same operations are close enough.
             shutil.rmtree(folder)
-    return {**_write_and_compare(folder, evaluated, sources), FOLDED: False}, predict
+    return {**_write_and_compare(folder, trained, sources), FOLDED: False}, trained.predict
 
 
 def _write_and_compare(folder: Path, trained: Trained, sources: Sequence[Source]) -> Measured:

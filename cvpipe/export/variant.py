@@ -19,7 +19,7 @@ from cvpipe.config import Config
 from cvpipe.config.train import Batching, Export
 from cvpipe.evaluation import Network
 from cvpipe.export.compare import Tolerance
-from cvpipe.models.folded import folded
+from cvpipe.models.folded import folded, is_foldable
 from cvpipe.tasks.task import Networks, Task, Tensors
 
 # Maps images [B, …] to outputs by name, each [B, …].
@@ -77,15 +77,17 @@ def _rebuilt(networks: Mapping[str, Any], task: Task) -> dict[str, Any]:
     return built
 
 
-def can_fold(task: Task, config: Config) -> bool:
-    """Return True if networks may be exported with their batch normalizations folded.
+def can_fold(members: Sequence[Networks], task: Task, config: Config) -> bool:
+    """Return True if networks have batch normalizations to fold, and may be exported without them.
 
     In lower precision, a folded kernel would be rounded differently. Maps of `export.explain` need
     the layers of the trained network.
     """
     chosen = config.export.precision
     precision = config.train.precision if chosen == "trained" else chosen
-    return precision == "float32" and not config.export.explain and not task.requests
+    if precision != "float32" or config.export.explain or task.requests:
+        return False
+    return any(is_foldable(network) for networks in members for network in networks.values())
 
 
 def fold_members(members: Sequence[Networks]) -> tuple[dict[str, Any], ...]:

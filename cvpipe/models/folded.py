@@ -47,6 +47,11 @@ def folded(network: keras.Model, inputs: Sequence[keras.KerasTensor] | None = No
     return changed
 
 
+def is_foldable(network: keras.Model) -> bool:
+    """Return True if `folded` removes at least one batch normalization of a functional network."""
+    return bool(_norms(network))
+
+
 def _norms(network: keras.Model) -> dict[str, keras.layers.BatchNormalization]:
     """Return the batch normalizations that can be merged, by the names of the layers before."""
     read = Counter(

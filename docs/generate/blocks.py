@@ -9,12 +9,13 @@ from pathlib import Path
 
 from commands import commands
 from data_sets import data_sets
-from explanations import corruptions, explanation_quality, pointing
+from explanations import explanation_quality, pointing
 from gallery import gallery
 from messages import messages
 from models import models
 from preflight import PREFLIGHT
 from results import RESULTS
+from robustness import corruptions
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

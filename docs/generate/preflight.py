@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lines import table
-from results import caption, result
+from results import caption, values_after
 
 NETWORKS = (
     "ResNet-50, 224",
@@ -40,9 +40,7 @@ def preflight_estimates() -> str:
 
 
 def _values(network: str, target: str) -> dict[str, float]:
-    begin = f"{network}, {target}: "
-    values = result("preflight")["values"].items()
-    return {name.removeprefix(begin): value for name, value in values if name.startswith(begin)}
+    return values_after("preflight", f"{network}, {target}: ")
 
 
 def _row(network: str, target: str) -> tuple[str, ...]:

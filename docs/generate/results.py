@@ -102,6 +102,14 @@ def result(name: str) -> dict[str, Any]:
     return {**read, "values": {row["name"]: row["value"] for row in read["rows"]}}
 
 
+def values_after(name: str, begin: str) -> dict[str, float]:
+    """Return the values of a results file's rows whose names begin with `begin`, by the rest of the
+    name.
+    """
+    values = result(name)["values"].items()
+    return {key.removeprefix(begin): value for key, value in values if key.startswith(begin)}
+
+
 def caption(*names: str) -> str:
     """Return the machines and dates of results files, in lines of at most 100 columns."""
     dates: dict[str, set[str]] = {}
@@ -302,9 +310,8 @@ def canon_dropped() -> str:
 
 def losses(name: str) -> dict[int, float]:
     """Return the training losses by step of a network in DEPTHS."""
-    begin = f"{name} at 16×16: training loss, step "
-    values = result("canon")["values"].items()
-    return {int(key.removeprefix(begin)): own for key, own in values if key.startswith(begin)}
+    found = values_after("canon", f"{name} at 16×16: training loss, step ")
+    return {int(step): loss for step, loss in found.items()}
 
 
 RESULTS: dict[str, Callable[[], str]] = {

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.models.batch_norm import FusedBatchNormalization
-from cvpipe.models.folded import folded
+from cvpipe.models.folded import folded, is_foldable
 from cvpipe.models.grouped_conv import GroupedConv2D
 
 Layer = Callable[..., keras.layers.Layer]
@@ -70,6 +70,7 @@ def test_a_norm_after_a_linear_layer_becomes_part_of_it(layer: Layer, norm: Laye
     found = folded(model)
     assert_same(found, model)
     assert len(norms(model)) == 1 and not norms(found)
+    assert is_foldable(model) and not is_foldable(found)
     for value, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, kept)
 

@@ -155,17 +155,22 @@ def test_labels_are_the_same_when_read_again(target: str, tmp_path: Path) -> Non
     assert any("alphabetical order" in text for text in written.told)
 
 
-@pytest.mark.parametrize("kind", ["boxes", *soaked("labels")])
+def with_objects(n: int) -> Annotations:
+    """Return five objects, of which some are crowds, five other objects, or none."""
+    crowded = boxes(0)._replace(crowd=np.array([True, False, True, False, False]))
+    return Annotations(objects=(crowded, boxes(n), boxes(n, 0))[n % 3])
+
+
+def with_label(n: int) -> Annotations:
+    return Annotations(label=n % 3)
+
+
+@pytest.mark.parametrize("annotate", [with_objects, *soaked(with_label)])
 def test_parquet_contains_images_in_order_with_all_annotations(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    annotate: Callable[[int], Annotations], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cvpipe.data.writers.parquet._GROUP", 2)
-    crowded = boxes(0)._replace(crowd=np.array([True, False, True, False, False]))
-    images = []
-    for n in range(9):
-        objects = (crowded, boxes(n), boxes(n, 0))[n % 3]
-        annotations = Annotations(objects=objects) if kind == "boxes" else Annotations(label=n % 3)
-        images.append(image(n, annotations))
+    images = [image(n, annotate(n)) for n in range(9)]
     write_dataset("parquet", tmp_path / "out", Facts(CLASSES), images, "--to")
     data = data_of(find_formats(str(tmp_path / "out"))[0])
     splits = open_source(data.source, data)
