@@ -58,6 +58,11 @@ def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
             run_sync(kernel.shutdown_kernel)(now=True)
 
 
+def without_magics(code: str) -> str:
+    """Return a cell's code without lines that only IPython understands."""
+    return "\n".join(line for line in code.splitlines() if not line.startswith("%"))
+
+
 def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [
         output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
@@ -180,13 +185,26 @@ def test_a_notebook_holds_no_outputs_and_defines_nothing(notebook: Path) -> None
     for cell in nbformat.read(notebook, 4).cells:
         if cell.cell_type == "code":
             assert not cell.outputs and cell.execution_count is None, "clear the notebook's outputs"
-            python = "\n".join(
-                line for line in cell.source.splitlines() if not line.startswith("%")
-            )
             definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
             assert not [
-                node for node in ast.walk(ast.parse(python)) if isinstance(node, definitions)
+                node
+                for node in ast.walk(ast.parse(without_magics(cell.source)))
+                if isinstance(node, definitions)
             ], cell.source
+
+
+@pytest.mark.parametrize(
+    "notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda notebook: notebook.name
+)
+def test_a_notebook_imports_only_names_that_exist(notebook: Path) -> None:
+    for cell in nbformat.read(notebook, 4).cells:
+        if cell.cell_type == "code":
+            imports = [
+                statement
+                for statement in ast.parse(without_magics(cell.source)).body
+                if isinstance(statement, (ast.Import, ast.ImportFrom))
+            ]
+            exec(compile(ast.Module(imports, []), notebook.name, "exec"), {})
 
 
 def test_read_examples_returns_the_images_of_training_and_evaluation() -> None:
