@@ -29,7 +29,7 @@ def measure() -> list[dict[str, Any]]:
     for found in json.loads(done.stdout):
         settings = ", ".join(f"{name} = {value:g}" for name, value in found["settings"].items())
         name = f"{found['baseline']}, {settings}" + (
-            f", {found['images']:,} test images" if "sample" in found["note"] else ""
+            f" ({found['images']:,} of the test images)" if "sample" in found["note"] else ""
         )
         rows += [
             row(f"{name}: test accuracy", found["accuracy"], "", False),

@@ -198,8 +198,6 @@ def serve(options: argparse.Namespace) -> int:
     quiet_tensorflow()
     from cvpipe.serving.server import make_server
 
-    # By default, a thread with a finished batch may wait five milliseconds for Python's lock.
-    sys.setswitchinterval(0.001)
     settings = settings_of(options)
     with make_server(options.folder, options.host, options.port, settings) as server:
         host = f"[{options.host}]" if ":" in options.host else options.host
@@ -244,6 +242,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         grpc_port=options.grpc_port,
         allow_reload=options.allow_reload,
         access_log=options.access_log,
+        dedicated=True,
     )
 
 

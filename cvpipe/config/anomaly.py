@@ -90,7 +90,7 @@ class Padim(PatchHead):
 
 
 class AnomalyModel(Model):
-    """The network: a frozen backbone, and a head that stores its features of normal images.
+    """The network: a frozen backbone, and a head that stores features of normal images.
 
     Without `weights` the features are random; they distinguish textures and strokes to some extent.
     """
@@ -111,16 +111,16 @@ class AnomalyLoss(Loss):
 class Threshold(Section):
     """Choice of the score above which an image is anomalous, on the validation split.
 
-    If the split contains anomalies, the threshold with the highest F1 is chosen. Otherwise, at most
-    the share `false_alarms` of the normal images have scores above the threshold.
+    If the split contains anomalies, the threshold with the highest F1 is chosen. Otherwise, it is
+    chosen so that at most the share `false_alarms` of the normal images score above it.
     """
 
     false_alarms: Share = 0.0
     """Largest share of the normal validation images above the threshold."""
     margin: NonNegative = 0.25
-    """Distance of the threshold above the highest score that isn't a false alarm, as a multiple of
-    that score's distance from the median. The margin allows for new normal images, which may score
-    higher than the few images of a small validation split.
+    """For a split without anomalies: distance of the threshold above the highest score, left after
+    `false_alarms`, as a multiple of that score's distance from the median score. The margin allows
+    for new normal images, which may score higher than the few images of a small split.
     """
 
 
@@ -181,7 +181,7 @@ class Anomaly(Config):
             if given:
                 raise misfit(
                     key,
-                    f"{key} is for training by gradients, which task: anomaly doesn't do; leave it"
-                    " out",
+                    f"{key} is for training by gradients, which the anomaly task doesn't do; leave"
+                    " it out",
                 )
         return self

@@ -1,8 +1,8 @@
 """Near-duplicates among many images: re-encoded, resized, brightened or slightly cropped copies.
 
 Each image is reduced to a gray thumbnail. Its candidates are its nearest neighbors in a k-d tree of
-the lowest frequencies of the cosine transform. Each pair of candidates is then aligned and compared
-in detail. Time and memory grow about linearly with the number of images.
+the lowest frequencies of the cosine transform. The image is then aligned and compared with each of
+them in detail. Time and memory grow about linearly with the number of images.
 
 Dimensions: N images, P pairs, S = SIDE.
 """
@@ -58,12 +58,12 @@ def near_duplicates(
             are skipped.
         watch: called repeatedly with the number of compared pairs and the number of all pairs.
     """
-    shown = chosen[_contrasts(thumbnails, chosen) >= LEAST_CONTRAST]
-    candidates = _candidates(_spectra(thumbnails, shown))
+    textured = chosen[_contrasts(thumbnails, chosen) >= LEAST_CONTRAST]
+    candidates = _candidates(_spectra(thumbnails, textured))
     if not len(candidates):
         none = np.zeros(0, np.int64)
         return Pairs(none, none, np.zeros(0))
-    pairs = shown[candidates]
+    pairs = textured[candidates]
     difference = np.zeros(len(pairs))
     for start in range(0, len(pairs), BLOCK):
         block = pairs[start : start + BLOCK]
@@ -94,20 +94,20 @@ def _candidates(spectra: np.ndarray) -> np.ndarray:
     near = cKDTree(spectra).query(spectra, k=neighbors + 1, workers=-1)[1]
     image = np.repeat(np.arange(len(spectra)), neighbors + 1)
     pairs = np.sort(np.stack([image, near.reshape(-1)], axis=1), axis=1)
-    # The nearest neighbor of an image is the image itself or an identical image.
+    # The nearest neighbor of an image is itself, or an image with the same spectrum.
     unique: np.ndarray = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
     return unique
 
 
-def _spectra(thumbnails: np.ndarray, shown: np.ndarray) -> np.ndarray:
+def _spectra(thumbnails: np.ndarray, textured: np.ndarray) -> np.ndarray:
     """Return the lowest frequencies of normalized thumbnails, float32 [n, FREQUENCIES]."""
     place, wave = np.arange(SIDE), np.arange(SIDE)[:, np.newaxis]
     cosines = np.cos(np.pi * (2 * place + 1) * wave / (2 * SIDE))
     order = sorted((y + x, y, x) for y in range(8) for x in range(8) if y + x)[:FREQUENCIES]
     rows, columns = [y for _, y, _ in order], [x for *_, x in order]
-    spectra = np.zeros((len(shown), FREQUENCIES), np.float32)
-    for start in range(0, len(shown), BLOCK):
-        block = _normalized(thumbnails[shown[start : start + BLOCK]].astype(np.float64))
+    spectra = np.zeros((len(textured), FREQUENCIES), np.float32)
+    for start in range(0, len(textured), BLOCK):
+        block = _normalized(thumbnails[textured[start : start + BLOCK]].astype(np.float64))
         spectrum = cosines[:8] @ block @ cosines[:8].T / SIDE**2
         spectra[start : start + BLOCK] = spectrum[:, rows, columns]
     return spectra
@@ -160,7 +160,7 @@ def _moved(images: np.ndarray, moves: np.ndarray) -> np.ndarray:
     """Move and scale images [P, S, S] by rows and columns, bilinearly, and normalize them again.
 
     Args:
-        moves: float64 [P, 4], shift and growth of rows and of columns, in half sides.
+        moves: float64 [P, 4], shift and growth of the sampled rows and columns, in half sides.
     """
     grid = np.linspace(-1, 1, SIDE)
     weights = []

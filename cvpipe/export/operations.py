@@ -33,8 +33,8 @@ _HARMLESS = {
     "StaticRegexReplace",
     "TensorSliceDataset",
 }
-# Allowed stateful operations: variables, branches, loops, assertions, error handling by datasets,
-# and constant lookup tables.
+# Allowed stateful operations: variables, branches, loops, function calls, assertions, datasets of
+# one element, which catch errors, and constant lookup tables.
 _STATEFUL = {
     "Assert",
     "AssignVariableOp",
@@ -57,8 +57,8 @@ _STATEFUL = {
     "VarIsInitializedOp",
     "While",
 }
-# TensorFlow's loader and saver call these functions to read and write weights. The caller chooses
-# the file.
+# TensorFlow's loader and saver call these functions to read and write weights. Whoever loads or
+# saves the model chooses the file, not the model's author.
 _LOADING = re.compile(r"__inference__?traced_(save|restore)_\d+")
 _OF_LOADING = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
 

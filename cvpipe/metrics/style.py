@@ -9,11 +9,11 @@ import numpy as np
 
 
 class StyleMetrics:
-    """Means over photos of the parts of the loss."""
+    """Parts of the loss, averaged over photos."""
 
     def __init__(self, parts: Callable[[Any, Any], Mapping[str, Any]]) -> None:
-        """`parts` maps a picture, float32 [h, w, 3] in 0…1, and its photo, uint8 of the same shape,
-        to numbers by name, [1] each.
+        """`parts` maps a stylized picture, float32 [h, w, 3] in 0…1, and the photo that it was made
+        from, uint8 of the same shape, to numbers by name, [1] each.
         """
         self._parts = parts
         self._sums: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """Construction of detectors from a configuration, and layout of their boxes.
 
-Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. Dimensions: B images; H, W,
-C of the network's input; D boxes.
+Boxes are [ymin, xmin, ymax, xmax], default boxes [cy, cx, height, width], as fractions of the
+network's input. Dimensions: B images; H, W, C of the network's input; D boxes.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ def ssd_defaults(config: Detection) -> np.ndarray:
 
 
 def yolo_grids(config: Detection) -> tuple[Grid, ...]:
-    """Return the grids of YOLO's heads, from fine to coarse. YOLOv1 has no anchors, so the sizes in
-    its grid are unused.
+    """Return the grids of YOLO's heads, from fine to coarse. YOLOv1 has no anchors: only the
+    number of anchors in its grid matters.
     """
     head, size = config.model.head, config.prepare.size
     match head:

@@ -46,7 +46,7 @@ def draw_answers(
     """
     size, sizes = pixels.shape[1:3], predictions["image_size"]
     boxes = _placed(predictions["box"] / np.tile(sizes, 2), sizes, size, config)
-    right = predictions["class_id"] == targets["label"]
+    correct = predictions["class_id"] == targets["label"]
     marks = [
         [
             truth._replace(color=TRUTH),
@@ -61,7 +61,7 @@ def draw_answers(
             boxes,
             predictions["class_id"],
             predictions["probability"],
-            right,
+            correct,
             strict=True,
         )
     ]
@@ -84,7 +84,7 @@ def draw_answer(
     probable classes. The box has the color of the most probable class.
     """
     color = color_of(answer["class_id"])
-    first, *others = [f"{own['class_name']} {own['probability']:.1%}" for own in answer["top"]]
+    first, *others = [f"{top['class_name']} {top['probability']:.1%}" for top in answer["top"]]
     figure, axes = show_photo(pixels, [Entry(first, color), *map(Entry, others)])
     draw_box(axes, from_sides(answer["box"]), first, color)
     return figure

@@ -1,8 +1,8 @@
 """Dynamic batching of encoded images across requests. Each image succeeds or fails alone.
 
-Images of all requests with the same options wait in one bounded queue. Threads take as many images
-as fit into a batch, oldest first, and call the model. Requests are refused if the queue is full,
-and requests past their deadline are not computed.
+Images of requests with the same options wait in one queue. Threads take as many images as fit into
+a batch, oldest first, and call the model. Requests are refused if too many images wait in all
+queues, and requests past their deadline are not computed.
 
 While other threads compute n images, a free thread waits until n images are queued. Otherwise it
 would often take a single image just before many others arrive, and small batches take more time per
@@ -49,7 +49,9 @@ class Observer(Protocol):
     """Callbacks for batches, such as metrics; times are in seconds."""
 
     def batch(self, size: int, padded: int, queued: Sequence[float], called: float) -> None:
-        """Record a batch: images, padded size, queue time of each image, time of the call."""
+        """Record a batch: number of images, padded size, seconds for which each image was queued,
+        and seconds of the call.
+        """
 
     def failed(self, error: Exception) -> None:
         """Record a failed call."""
@@ -111,7 +113,7 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Number of images in the queue."""
+        """Number of images in all queues."""
         return self._waiting
 
     async def answer(
@@ -125,7 +127,8 @@ class Batcher:
         """Return an answer or an error for each image, in order.
 
         Raises:
-            RequestError: 429 if the queue is full, 504 if the deadline passes first.
+            RequestError: 429 if too many images wait, 503 after `close`, 504 if the deadline passes
+                first.
         """
         loop = asyncio.get_running_loop()
         job = Job(images, options, key, whole, deadline, loop, loop.create_future())
@@ -139,7 +142,7 @@ class Batcher:
             timer.cancel()
 
     def close(self) -> None:
-        """Stop the threads once the queue is empty."""
+        """Stop the threads once all queues are empty."""
         with self._ready:
             self._closed = True
             self._ready.notify_all()
@@ -282,7 +285,7 @@ class Batcher:
                 if job.left == 0:
                     done.setdefault(job.loop, []).append(job)
         for loop, jobs in done.items():
-            # Raises RuntimeError if the loop has been closed.
+            # The call raises RuntimeError if the loop has been closed.
             with suppress(RuntimeError):
                 # Use one call for all jobs, because each call wakes the loop.
                 loop.call_soon_threadsafe(_resolve, jobs)

@@ -9,7 +9,6 @@ apply.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,8 @@ class Arguments(BaseModel):
     @property
     def settings(self) -> Settings:
         """The settings of every replica."""
-        return Settings(**self.model_dump(exclude={"folder", "replicas", "cpus", "gpus"}))
+        limits = self.model_dump(exclude={"folder", "replicas", "cpus", "gpus"})
+        return Settings(**limits, dedicated=True)
 
 
 class Replica:
@@ -56,7 +56,6 @@ class Replica:
         # Import it here, because only replicas need TensorFlow.
         from cvpipe.serving.service import Service
 
-        sys.setswitchinterval(0.001)
         self._service = Service(folder, settings)
         self._service.shelf.start()
 

@@ -105,8 +105,8 @@ def to_answer(
         outputs: outputs of the signature by name.
         row_form: True for the row format.
         valid: name of the output, bool [B], that is False for unreadable instances. In the row
-            format, the response for such an instance has only an "error"; in the column format, its
-            other outputs are meaningless.
+            format, the response for such an instance has only this output and an "error"; in the
+            column format, its other outputs are meaningless.
         errors: specific errors of unreadable instances, by index.
 
     Raises:
@@ -188,12 +188,14 @@ def _is_named(value: Any) -> bool:
     return isinstance(value, dict) and not values.is_base64(value)
 
 
-def _only_name(specs: Mapping[str, tf.TensorSpec]) -> str:
-    if len(specs) != 1:
+def _only_name(required: Mapping[str, tf.TensorSpec]) -> str:
+    if len(required) != 1:
         raise RequestError(
-            400, f"this signature has {len(specs)} inputs ({_quoted(specs)}); give each by name"
+            400,
+            f"this signature requires {len(required)} inputs ({_quoted(required)}), not one; give"
+            " inputs by name",
         )
-    return next(iter(specs))
+    return next(iter(required))
 
 
 def _check_names(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,8 +39,17 @@ class Service:
         """Prepare to serve a folder. `shelf.start()` loads its models."""
         self.settings, self.metrics = settings, Metrics()
         self.pool = Pool(settings.threads, settings.max_queue)
+        if settings.dedicated:
+            # By default, a thread with a finished batch may wait five milliseconds for Python's
+            # lock.
+            sys.setswitchinterval(0.001)
         self.shelf = Shelf(
-            folder, settings.policy, self._load, poll_seconds=settings.poll_seconds, log=self._log
+            folder,
+            settings.policy,
+            self._load,
+            poll_seconds=settings.poll_seconds,
+            log=self._log,
+            freeze=settings.dedicated,
         )
         self.draining, self.in_flight, self.held_bytes = False, 0, 0
         self.metrics.ready.set_function(lambda: float(self.ready))

@@ -48,6 +48,8 @@ class Settings:
     allow_reload: bool = False
     """True to let gRPC clients choose the served versions."""
     access_log: bool = False
+    dedicated: bool = False
+    """True if the process only serves, so that settings of Python may be changed for that."""
 
     def __post_init__(self) -> None:
         for name in ("max_batch", "max_queue", "max_instances", "batch_threads", "max_pixels"):

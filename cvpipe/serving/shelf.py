@@ -69,6 +69,7 @@ class Shelf:
         *,
         poll_seconds: float = 1.0,
         log: Callable[..., None] = lambda event, **facts: None,
+        freeze: bool = False,
     ) -> None:
         """Prepare to watch a folder. Call `start` to begin.
 
@@ -78,9 +79,12 @@ class Shelf:
             load: maps a version's folder, model and number to its runner; raises UserError.
             poll_seconds: interval between scans of the folder.
             log: receives an event and its fields.
+            freeze: True to exempt all objects that exist after a version was loaded from garbage
+                collection, until the versions change again.
         """
         self.folder, self.policy = folder, policy
         self._load, self._poll_seconds, self._log = load, poll_seconds, log
+        self._freeze = freeze
         self._models: dict[str, dict[int, Version]] = {}
         self._lock = threading.Lock()
         self._scanning = threading.Lock()
@@ -116,6 +120,8 @@ class Shelf:
         for version in versions:
             if version.runner:
                 version.runner.close()
+        if self._freeze:
+            gc.unfreeze()
 
     def names(self) -> list[str]:
         """Return the names of the served models."""
@@ -195,9 +201,13 @@ class Shelf:
                 # Keep serving if the folder can't be read.
                 self._log("folder_unreadable", error=str(error))
                 return
+            before = self._loaded()
             for name in sorted({*found, *self._models}):
                 self._update(name, found.get(name, {}))
             self._drop_unused()
+            after = self._loaded()
+            if before - after or (self._freeze and after - before):
+                self._collect()
 
     def _watch(self) -> None:
         while not self._stopped:
@@ -277,10 +287,28 @@ class Shelf:
             if runner:
                 runner.close()
             self._log("unloaded", model=version.model, version=version.number)
-        if unused:
-            del runners, runner
-            # TensorFlow's functions form reference cycles that keep the variables alive.
-            gc.collect()
+
+    def _loaded(self) -> set[tuple[str, int]]:
+        """Return model and number of all versions in memory."""
+        with self._lock:
+            return {
+                (model, number)
+                for model, versions in self._models.items()
+                for number, version in versions.items()
+                if version.runner
+            }
+
+    def _collect(self) -> None:
+        """Free unloaded versions: TensorFlow's functions form reference cycles that keep the
+        variables alive.
+
+        A collection visits all of TensorFlow's objects, which stops every thread for a tenth of a
+        second. Frozen objects are not visited.
+        """
+        gc.unfreeze()
+        gc.collect()
+        if self._freeze:
+            gc.freeze()
 
     def _known(self, model: str) -> dict[int, Version]:
         if model not in self._models:

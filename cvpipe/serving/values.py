@@ -7,6 +7,7 @@ unlike NumPy, types are not coerced: "1" is not a number, true is not 1, and 1.5
 from __future__ import annotations
 
 import base64
+import binascii
 from itertools import chain
 from typing import Any
 
@@ -150,12 +151,7 @@ def _check_kinds(kinds: set[type], allowed: set[type], wanted: str) -> None:
 
 def _to_bytes(leaf: Any) -> bytes:
     if is_base64(leaf):
-        # The command base64 wraps lines, and some clients leave out the padding.
-        text = "".join(leaf["b64"].split())
-        try:
-            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        except ValueError as error:
-            raise ValueError('has a "b64" value that is not base64') from error
+        return _from_base64(leaf["b64"])
     if not isinstance(leaf, str):
         raise ValueError('takes strings: text, or {"b64": "..."} for binary values such as images')
     return leaf.encode("utf-8")
@@ -167,3 +163,15 @@ def _to_text(string: bytes) -> str:
 
 def _to_base64(string: bytes) -> dict[str, str]:
     return {"b64": base64.b64encode(string).decode("ascii")}
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        pass  # The command base64 wraps lines, and some clients leave out the padding.
+    text = "".join(text.split())
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as error:
+        raise ValueError('has a "b64" value that is not base64') from error

@@ -11,8 +11,8 @@ import tensorflow as tf
 Score = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """Maps values [B, …] and the step's number, int32, to the scores to maximize, float32 [B]."""
 Change = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-"""Maps values [B, …], their gradient before the step, and the step's number, int32, to new
-values.
+"""Maps the values after a step, [B, …], the smoothed gradient before it, and the step's number,
+int32, to new values.
 """
 
 
@@ -44,8 +44,8 @@ def adam_ascent(
         square = second_decay * square + (1 - second_decay) * tf.square(gradient)
         count = tf.cast(step + 1, tf.float32)
         unbiased = mean / (1 - first_decay**count)
-        length = tf.sqrt(square / (1 - second_decay**count)) + 1e-8
-        change = _falling(rate, step, steps) * unbiased / length
+        magnitude = tf.sqrt(square / (1 - second_decay**count)) + 1e-8
+        change = _falling(rate, step, steps) * unbiased / magnitude
         return step + 1, values + change, mean, square, scores.write(step, reached)
 
     nothing = tf.zeros_like(start)

@@ -100,7 +100,7 @@ def encode(example: Example) -> Tensors:
 def loss(outputs: Tensors, targets: Tensors, config: Pose) -> Tensors:
     """Return the parts of the loss, float32 [B] each."""
     points = tf.convert_to_tensor(targets["keypoints"])
-    # Convert points as boxes without area.
+    # Place points as boxes without area.
     boxes = tf.concat([points, points], -1)
     placed = place_boxes(boxes, targets["extent"], config.prepare)[..., :2]
     return pose_loss(outputs, placed, tf.convert_to_tensor(targets["visibility"]) > 0, config.loss)

@@ -24,7 +24,7 @@ from cvpipe.training.trained import Trained, answering_together
 # Sections that must be the same for all members, because they determine inputs and answers.
 SHARED = ("task", "prepare", "test_time", "export")
 # Keys that can be changed after training, for example at export.
-ANSWERED = (
+CHANGEABLE = (
     "export.png",
     "export.top_k",
     "export.precision",
@@ -65,7 +65,7 @@ def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> T
 
     Args:
         members: from `find_members`.
-        overrides: `key=value` each, for keys of `data` or in ANSWERED.
+        overrides: `key=value` each, for keys of `data` or in CHANGEABLE.
 
     Raises:
         DataError: the members are incompatible, or a member can't be loaded.
@@ -74,7 +74,7 @@ def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> T
     for member in members[1:]:
         _check_fits(first, member.run)
     networks = [load_networks(*member) for member in members]
-    return answering_together(networks, first, overrides, ANSWERED)
+    return answering_together(networks, first, overrides, CHANGEABLE)
 
 
 def evaluate_ensemble(
@@ -83,8 +83,8 @@ def evaluate_ensemble(
     """Evaluate an ensemble and each of its members on one split.
 
     Returns:
-        The result of `evaluation.evaluate`; "split", its name; and "members", a list with "run",
-        "checkpoint" and the scores of each member.
+        The result of `evaluation.evaluate`, with "split", the name of the split, and "members", a
+        list with "run", "checkpoint" and the scores of each member.
     """
     trained = load_ensemble(members, overrides)
     source = open_split(trained.config, split, members[0].run.known)
@@ -118,12 +118,12 @@ def _check_fits(first: Run, run: Run) -> None:
             )
     kind, other = ours["loss"]["kind"], theirs["loss"]["kind"]
     if kind != other:
-        differs = f"probabilities have other meanings with loss.kind {other} and {kind}"
+        differs = f"probabilities mean different things with loss.kind {kind} and {other}"
         raise DataError(f"{run.folder}: can't be combined with {first.folder}: {differs}")
     if run.facts != first.facts:
         raise DataError(
-            f"{run.folder}: has other classes than {first.folder}:"
-            f" {', '.join(run.facts.class_names)}"
+            f"{run.folder}: its classes or keypoints differ from those of {first.folder}; its"
+            f" classes are {', '.join(run.facts.class_names)}"
         )
     if run.known["digests"].get("test") != first.known["digests"].get("test"):
         raise DataError(

@@ -21,7 +21,7 @@ from cvpipe.training.strategy import is_multi_worker
 
 _TASK = re.compile(r"/job:(chief|worker)(?:/replica:\d+)?/task:(\d+)")
 # Errors that collectives raise if a process is lost.
-_LOST = (
+_LOSS_ERRORS = (
     tf.errors.UnavailableError,
     tf.errors.DeadlineExceededError,
     tf.errors.AbortedError,
@@ -45,14 +45,14 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """
     try:
         yield
-    except _LOST as error:
+    except _LOSS_ERRORS as error:
         member = read_member() if is_multi_worker(strategy) else None
         if member is None:
             raise
         raise Interrupted(
-            f"{_lost(str(error), member)} no longer answers: it has ended or stalled. Stop its"
-            " remaining processes, and restart all workers with the same command: the run continues"
-            " from its last checkpoint"
+            f"{_lost(str(error), member)} no longer answers: it has ended or stalled. Stop"
+            " the run's other processes, and restart all workers with the same command: the run"
+            " continues from its last checkpoint"
         ) from error
 
 
@@ -79,7 +79,7 @@ def make_exchange(strategy: tf.distribute.Strategy) -> Exchange | None:
         return np.asarray(gather(values).numpy())
 
     def exchange(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-        sent = _sent(arrays)
+        sent = _to_bytes(arrays)
         lengths = from_each(np.array([len(sent)], np.int64))
         # `gather` doesn't support bytes, so send them as int32.
         words = from_each(np.frombuffer(sent + bytes(-len(sent) % 4), np.int32))
@@ -89,7 +89,7 @@ def make_exchange(strategy: tf.distribute.Strategy) -> Exchange | None:
     return exchange
 
 
-def _sent(arrays: dict[str, np.ndarray]) -> bytes:
+def _to_bytes(arrays: dict[str, np.ndarray]) -> bytes:
     stream = io.BytesIO()
     sendable = {name: _without_objects(value) for name, value in arrays.items()}
     np.savez(stream, **sendable)  # type: ignore[arg-type]
@@ -97,8 +97,8 @@ def _sent(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def _without_objects(value: np.ndarray) -> np.ndarray:
-    """Convert bytes objects to fixed-length strings. They end with ".", because NumPy drops
-    trailing zeros.
+    """Convert bytes objects to fixed-length strings, each with an appended ".", because NumPy drops
+    zero bytes at the end.
     """
     if value.dtype != object:
         return value

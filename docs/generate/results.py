@@ -49,8 +49,8 @@ BFLOAT16 = (
     ),
 )
 INPUTS = (
-    Race("input_pipeline", "348×348", "JPEG files of 348×348 to augmented batches"),
-    Race("input_pipeline", "640×480", "JPEG files of 640×480 to augmented batches"),
+    Race("input_pipeline", "348×348", "348×348 JPEG files to augmented batches"),
+    Race("input_pipeline", "640×480", "640×480 JPEG files to augmented batches"),
     Race("input_pipeline", "3,000 pixels", "JPEG files with sides of 3,000 and more to batches"),
 )
 OTHERS = (
@@ -194,7 +194,8 @@ def scores() -> str:
         for name, words in about.items()
     ]
     head = ("Pipeline", "Data", "Network", "Test accuracy", "Training time")
-    return table(head, rows) + f"\n{caption('classification', 'classification_long')}\n"
+    captions = f"fashion_mnist_long: {caption('classification_long')}", caption("classification")
+    return table(head, rows) + "\n" + "\nThe others: ".join(captions) + "\n"
 
 
 def detectors() -> str:

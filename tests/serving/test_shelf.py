@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,28 @@ def _empty(folder: Path) -> Path:
     empty = folder / "empty"
     empty.mkdir()
     return empty
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_an_unloaded_version_leaves_memory_though_it_refers_to_itself(
+    folder: Path, freeze: bool
+) -> None:
+    freed = []
+
+    def cyclic(path: Path, model: str, number: int) -> Loaded:
+        runner: Any = load(path, model, number)
+        runner.cycle = runner
+        weakref.finalize(runner, freed.append, number)
+        return runner
+
+    own = Shelf(folder / "m", Policy(LATEST), cyclic, freeze=freeze)
+    own.scan()
+    assert bool(gc.get_freeze_count()) == freeze
+    write(folder / "m", 3)
+    own.scan()
+    assert freed == [2] and own.numbers("m") == [3]
+    own.stop()
+    assert gc.get_freeze_count() == 0
 
 
 def test_the_folder_is_watched(folder: Path) -> None:

@@ -64,11 +64,14 @@ def test_members_that_dont_fit_together_are_refused(trained_run: Path, tmp_path:
             "config",
             lambda config: config["prepare"].update(std=[0.4]),
         ),
-        "probabilities have other meanings with loss.kind binary and softmax": (
+        "probabilities mean different things with loss.kind softmax and binary": (
             "config",
             lambda config: config.update(loss={"kind": "binary"}),
         ),
-        "has other classes than": ("run", lambda known: known["facts"]["class_names"].reverse()),
+        "its classes or keypoints differ from those of": (
+            "run",
+            lambda known: known["facts"]["class_names"].reverse(),
+        ),
         "has other test images than": ("run", lambda known: known["digests"].update(test="other")),
     }
     for number, (sentence, (file, change)) in enumerate(changes.items()):

@@ -221,7 +221,7 @@ def test_activation_statistics_are_those_of_the_outputs() -> None:
         (lambda kernel, bias: (kernel * 0 + 0.01, bias), "All channels of conv1 are equal"),
         (lambda kernel, bias: (kernel * 1e-5, bias), "The signal vanishes at conv1"),
         (lambda kernel, bias: (kernel * 1e5, bias), "The signal explodes at conv1"),
-        (lambda kernel, bias: (kernel * math.nan, bias), "conv1 is not finite"),
+        (lambda kernel, bias: (kernel * math.nan, bias), "outputs of conv1 are not finite"),
         (
             lambda kernel, bias: (kernel, bias - 100 * (np.arange(8) < 5)),
             "62% of the channels of relu1 are 0",

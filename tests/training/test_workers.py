@@ -18,7 +18,7 @@ from cvpipe.evaluation import batches_of, evaluate, make_predict
 from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
 from cvpipe.training.cluster import Member
-from cvpipe.training.workers import _lost, _read, _sent
+from cvpipe.training.workers import _lost, _read, _to_bytes
 from image_files import draw_photos
 
 JOBS = {"chief": ["a:1"], "worker": ["b:2", "c:3"]}
@@ -46,7 +46,7 @@ def test_exchanged_arrays_are_equal_including_trailing_zeros_of_strings() -> Non
     names = np.empty([2, 1], object)
     names[:, 0] = [b"a\0", b""]
     arrays = {"x/y": np.arange(6.0, dtype=np.float32).reshape(2, 3), "names": names}
-    read = _read(_sent(arrays))
+    read = _read(_to_bytes(arrays))
     assert read.keys() == arrays.keys()
     for name, value in arrays.items():
         assert read[name].dtype == value.dtype
@@ -87,7 +87,7 @@ def test_processes_that_share_an_evaluation_all_have_the_scores_of_one(
 
     def process(number: int) -> None:
         def exchange(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-            table[number] = _sent(arrays)
+            table[number] = _to_bytes(arrays)
             meeting.wait()
             every = [_read(content) for content in table]
             meeting.wait()

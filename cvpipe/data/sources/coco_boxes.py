@@ -115,7 +115,7 @@ def _corners(instances: Instances, positions: np.ndarray) -> np.ndarray:
         if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
             raise DataError(
                 f"{instances.place_of(int(position))}: bbox is {json.dumps(box)}, not four numbers;"
-                " correct or remove it"
+                " correct it, or remove the annotation"
             )
         boxes[number] = box
     x, y, width, height = boxes.T

@@ -40,8 +40,8 @@ class Files(abc.ABC):
 
     @property
     def around(self) -> str:
-        """Folder that contains all files and isn't part of their names, with a trailing /; "" if
-        there is none.
+        """Top folder of an archive that is left out of the names, with a trailing /; "" if there is
+        none.
         """
         return ""
 
@@ -86,8 +86,8 @@ class Files(abc.ABC):
 
     @abc.abstractmethod
     def reader(self, names: Sequence[str]) -> Reader:
-        """Return a function for graphs from an index into `names`, int64 scalar, to the file's
-        "bytes".
+        """Return a function for graphs that maps an index into `names`, int64 scalar, to an example
+        with the file's "bytes".
         """
 
     @abc.abstractmethod
@@ -127,7 +127,7 @@ class FolderFiles(Files):
     """The files of a folder; a name may also be an absolute path, or lead out of it."""
 
     def locate(self, name: str) -> str:
-        """Return the path of a file for messages."""
+        """Return the path of a file."""
         # Called for every record; os.path.join is several times as fast as Path.
         return os.path.join(self.path, name) if name else str(self.path)  # noqa: PTH118
 
@@ -157,8 +157,8 @@ class FolderFiles(Files):
 class ZipFiles(Files):
     """The files of a zip archive.
 
-    A folder that contains all files isn't part of their names, unless a path of `inside` begins
-    with it.
+    A folder that contains all files isn't part of their names, unless a path of `inside`, which are
+    paths in the configuration, begins with it.
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, inside: Sequence[str] = ()):
@@ -177,8 +177,8 @@ class ZipFiles(Files):
 
     @property
     def around(self) -> str:
-        """Folder that contains all files and isn't part of their names, with a trailing /; "" if
-        there is none.
+        """Top folder of an archive that is left out of the names, with a trailing /; "" if there is
+        none.
         """
         return self._around
 
@@ -244,13 +244,13 @@ class ZipFiles(Files):
 
 
 def open_files(path: str, inside: Sequence[str] = ()) -> Files:
-    """Open a folder or a zip archive. `inside` lists the paths inside it that the configuration
-    names.
+    """Open a folder or a zip archive. `inside` lists the paths below it that occur in the
+    configuration.
 
     If the folder doesn't exist, the archive of that name is opened: data/bccd.zip for data/bccd.
 
     Raises:
-        DataError: the path is neither a folder nor a zip archive.
+        DataError: the path is neither a folder nor a readable zip archive.
     """
     place = find_path(path)
     if not place.exists():
@@ -268,7 +268,8 @@ def open_files(path: str, inside: Sequence[str] = ()) -> Files:
     # zipfile raises these for archives that are damaged or of another version or encoding.
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
         raise DataError(
-            f"{path}: neither a folder nor a zip archive; set data.source.path to one of them"
+            f"{path}: neither a folder nor a readable zip archive; correct data.source.path, or"
+            " fetch the archive again"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Examples (tf.train.Example) in TFRecord files, by number, from any thread.
+"""Reading of examples (tf.train.Example) from TFRecord files, by number, from any thread.
 
 All records are read once when a source is opened, to find annotations and damaged records.
 Afterwards, records are read by their offsets.
@@ -91,7 +91,9 @@ class Examples:
         return len(self.places)
 
     def scan(self, look: Callable[[int, Features], T]) -> list[T | None]:
-        """Call `look` for each record and its features; None for damaged records, [R].
+        """Return the results of `look` for all records, [R]; None for damaged records.
+
+        `look` maps a record's number and features to a result.
 
         Raises:
             DataError: most records are damaged.
@@ -113,9 +115,9 @@ class Examples:
         if len(self.damaged) > len(self) / 2:
             first = self.damaged[0]
             raise DataError(
-                f"{self.shards[0].place}: {len(self.damaged):,} of {counted(len(self), 'record')}"
-                f" in this and further files are damaged, such as {self.name(first)}:"
-                f" {self.faults[first]}; fetch or write the files again"
+                f"{self.shards[0].place}: {len(self.damaged):,} of the split's"
+                f" {counted(len(self), 'record')} can't be read, such as {self.name(first)}"
+                f" ({self.faults[first]}); fetch or write the files again"
             )
         return found
 
@@ -143,15 +145,15 @@ class Examples:
     def _contents(self) -> Iterator[bytes | None]:
         """Yield all records in order, None for records whose checksum is wrong."""
         for number, shard in enumerate(self.shards):
-            sound = 0
+            intact = 0
             try:
                 for content in tf.data.TFRecordDataset(shard.path).as_numpy_iterator():
                     yield content
-                    sound += 1
+                    intact += 1
             except tf.errors.DataLossError:
                 # TensorFlow stops at the first wrong checksum.
                 places = self.places[self.places[:, 0] == number, 1:].tolist()
-                yield from (_checked(shard.path, *place) for place in places[sound:])
+                yield from (_checked(shard.path, *place) for place in places[intact:])
 
 
 def is_tfrecord(name: str) -> bool:
@@ -160,7 +162,7 @@ def is_tfrecord(name: str) -> bool:
 
 
 def places_of(shard: Shard) -> np.ndarray:
-    """Locate all records of a file: int64 [R, 2], offset and length.
+    """Locate all records of a file: int64 [records of the file, 2], offset and length.
 
     Raises:
         DataError: the file isn't a TFRecord file or is cut off, or the length of a record is

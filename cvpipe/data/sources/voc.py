@@ -44,8 +44,8 @@ class _Image(NamedTuple):
     name: str
     annotations: str
     extent: tuple[float, float] | None
-    """Height and width in pixels that coordinates refer to; None if the file is missing or
-    unreadable.
+    """Height and width in pixels of the image that coordinates refer to; None if it is missing, or
+    unreadable without a stated size.
     """
     is_stated: bool
     """True if the annotations state the extent."""
@@ -108,7 +108,7 @@ def _object(element: ElementTree.Element, place: str, config: Voc) -> _Object:
     ymin, xmin, ymax, xmax = (
         _number(element, f"bndbox/{corner}", place) for corner in ("ymin", "xmin", "ymax", "xmax")
     )
-    # A box whose ends are equal comes from an accidental click; it isn't an object of one pixel.
+    # Leave a box whose ends are equal empty: it is an accidental click, not one pixel.
     if config.one_based and xmin < xmax and ymin < ymax:
         ymin, xmin = ymin - 1, xmin - 1
     difficult = flag_of_text(element.findtext("difficult"), place, "difficult")
@@ -146,10 +146,12 @@ def _own_extent(encoded: bytes, upright: bool) -> tuple[float, float] | None:
 
 
 def _frames(images: Sequence[_Image], upright: bool | None) -> Frames:
-    """Return frames from the stated sizes; without a size, the frame is the upright image."""
+    """Return frames from the stated sizes. `upright`: True if boxes refer to upright images; None
+    if they do only where no size is stated.
+    """
     sizes = [image.extent if image.extent and image.is_stated else (0, 0) for image in images]
-    unclear = [not image.is_stated if upright is None else upright for image in images]
-    return make_frames(np.array(sizes), np.array(unclear))
+    use_upright = [not image.is_stated if upright is None else upright for image in images]
+    return make_frames(np.array(sizes), np.array(use_upright))
 
 
 def _source(

@@ -44,45 +44,45 @@ def activations(case: SanityCase) -> Finding:
     measured = statistics(case)
     outputs = set(case.model.output_names)
     # Exclude output layers, because their outputs should be small at first.
-    inner = {name: own for name, own in measured.items() if name not in outputs}
-    stds = [own.std for own in inner.values()]
+    inner = {name: stats for name, stats in measured.items() if name not in outputs}
+    stds = [stats.std for stats in inner.values()]
     says = "there is no layer before the scores"
     if inner:
         says = (
             f"standard deviations of {len(inner)} layers are between {min(stds):.2g} and"
-            f" {max(stds):.2g}; at most {max(own.dead for own in inner.values()):.0%} of a layer's"
-            " channels are dead"
+            f" {max(stds):.2g}; at most {max(stats.dead for stats in inner.values()):.0%} of a"
+            " layer's channels are dead"
         )
     advice = _advice(inner)
     rows = [
         (
             name,
-            f"{own.mean:.2e}",
-            f"{own.std:.2e}",
-            f"{own.zeros:.0%}",
-            f"{own.dead:.0%}",
-            "yes" if own.alike else "",
+            f"{stats.mean:.2e}",
+            f"{stats.std:.2e}",
+            f"{stats.zeros:.0%}",
+            f"{stats.dead:.0%}",
+            "yes" if stats.alike else "",
         )
-        for name, own in measured.items()
+        for name, stats in measured.items()
     ]
     table = (
         ("layer", "mean", "standard deviation", "zeros", "dead channels", "channels alike"),
         *rows,
     )
     lines = {
-        key: np.array([getattr(own, key) for own in measured.values()])
+        key: np.array([getattr(stats, key) for stats in measured.values()])
         for key in ("mean", "std", "zeros", "dead")
     }
     figure = line_plot(
         np.arange(len(measured)), lines, "layer, from the input to the output", "value", log_y=False
     )
-    numbers = {"layers": {name: own._asdict() for name, own in measured.items()}}
+    numbers = {"layers": {name: stats._asdict() for name, stats in measured.items()}}
     return Finding("activations", not advice, says, advice, numbers, table, figure)
 
 
 def statistics(case: SanityCase) -> dict[str, Statistics]:
-    """Return the statistics of activations and of layers with kernels on the batch, by layer
-    name.
+    """Return statistics of the outputs of activations and of layers with kernels, on the batch, by
+    layer name.
     """
     model = case.model
     kinds = (keras.layers.Activation, keras.layers.ReLU)
@@ -110,7 +110,7 @@ def statistics(case: SanityCase) -> dict[str, Statistics]:
         for name in (layer.name for layer in shown)
         if name in found
     }
-    return {name: Statistics(*own) for name, own in values.items()}
+    return {name: Statistics(*stats) for name, stats in values.items()}
 
 
 def _measure(output: tf.Tensor) -> list[tf.Tensor]:
@@ -123,27 +123,30 @@ def _measure(output: tf.Tensor) -> list[tf.Tensor]:
 
 
 def _advice(layers: dict[str, Statistics]) -> str:
-    for name, own in layers.items():
-        if not np.isfinite(own.std):
-            return f"{name} is not finite: check the initial weights, and prepare's mean and std"
-        if own.dead > MOST_DEAD:
+    for name, stats in layers.items():
+        if not np.isfinite(stats.std):
             return (
-                f"{own.dead:.0%} of the channels of {name} are 0 for every image: check"
+                f"outputs of {name} are not finite: check the initial weights, and prepare.mean and"
+                " prepare.std"
+            )
+        if stats.dead > MOST_DEAD:
+            return (
+                f"{stats.dead:.0%} of the channels of {name} are 0 for every image: check"
                 " model.initializer and the images"
             )
-        if own.alike:
+        if stats.alike:
             return (
                 f"All channels of {name} are equal and stay equal in training: choose a"
                 " model.initializer with random weights"
             )
-        if own.std < LOWEST_STD:
+        if stats.std < LOWEST_STD:
             return (
-                f"The signal vanishes at {name} (standard deviation {own.std:.0e}): use larger"
+                f"The signal vanishes at {name} (standard deviation {stats.std:.0e}): use larger"
                 " initial weights or a model.norm"
             )
-        if own.std > HIGHEST_STD:
+        if stats.std > HIGHEST_STD:
             return (
-                f"The signal explodes at {name} (standard deviation {own.std:.0e}): use smaller"
+                f"The signal explodes at {name} (standard deviation {stats.std:.0e}): use smaller"
                 " initial weights or a model.norm"
             )
     return ""

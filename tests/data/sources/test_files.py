@@ -148,7 +148,7 @@ def test_a_path_that_is_neither_a_folder_nor_an_archive_is_an_error(tmp_path: Pa
     (tmp_path / "file").write_bytes(b"no archive")
     messages = {
         "missing": "no such folder or zip archive",
-        "file": "neither a folder nor a zip archive",
+        "file": "neither a folder nor a readable zip archive",
         "file/x": "no such",
     }
     for name, message in messages.items():

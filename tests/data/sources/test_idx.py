@@ -191,7 +191,7 @@ def test_a_label_beyond_the_named_classes_is_an_error(tmp_path: Path) -> None:
 
 def test_a_damaged_zip_and_another_file_are_errors(tmp_path: Path) -> None:
     (tmp_path / "no.zip").write_bytes(b"PK no zip at all")
-    with pytest.raises(DataError, match="neither a folder nor a zip archive"):
+    with pytest.raises(DataError, match="neither a folder nor a readable zip archive"):
         opened(tmp_path / "no.zip")
     whole = as_zip(tmp_path, files())
     content = whole.read_bytes()

@@ -340,7 +340,7 @@ def test_it_is_an_error_if_most_records_are_damaged(tmp_path: Path) -> None:
     file = write_tfrecord(tmp_path / "train.tfrecord", labeled(0, 1, 0))
     flipped(file, FILES[1])
     flipped(file, FILES[2])
-    with pytest.raises(DataError, match="2 of 3 records in this and further files are damaged"):
+    with pytest.raises(DataError, match="2 of the split's 3 records can't be read"):
         labels(tmp_path)
 
 
