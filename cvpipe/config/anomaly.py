@@ -118,9 +118,9 @@ class Threshold(Section):
     false_alarms: Share = 0.0
     """Largest share of the normal validation images above the threshold."""
     margin: NonNegative = 0.25
-    """For a split without anomalies: distance of the threshold above the highest score, left after
-    `false_alarms`, as a multiple of that score's distance from the median score. The margin allows
-    for new normal images, which may score higher than the few images of a small split.
+    """For a split without anomalies: distance of the threshold above the highest score that isn't
+    among the `false_alarms`, as a multiple of that score's distance from the median score. The
+    margin allows for new normal images, which may score higher than the few of a small split.
     """
 
 

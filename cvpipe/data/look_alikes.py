@@ -38,7 +38,7 @@ class Pairs(NamedTuple):
     """Near-duplicates, in order of increasing difference."""
 
     first: np.ndarray
-    """int64 [P], below `second`."""
+    """int64 [P], indices of images; each is less than that in `second`."""
     second: np.ndarray
     """int64 [P]."""
     difference: np.ndarray

@@ -33,8 +33,8 @@ _HARMLESS = {
     "StaticRegexReplace",
     "TensorSliceDataset",
 }
-# Allowed stateful operations: variables, branches, loops, function calls, assertions, datasets of
-# one element, which catch errors, and constant lookup tables.
+# Allowed stateful operations: variables, branches, loops, function calls, assertions, constant
+# lookup tables, and datasets of one element, with which cvpipe catches errors.
 _STATEFUL = {
     "Assert",
     "AssignVariableOp",
@@ -57,8 +57,8 @@ _STATEFUL = {
     "VarIsInitializedOp",
     "While",
 }
-# TensorFlow's loader and saver call these functions to read and write weights. Whoever loads or
-# saves the model chooses the file, not the model's author.
+# TensorFlow's loader and saver call these functions to read and write weights. The file is chosen
+# by whoever loads or saves the model, not by the model's author.
 _LOADING = re.compile(r"__inference__?traced_(save|restore)_\d+")
 _OF_LOADING = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
 

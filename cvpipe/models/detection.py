@@ -130,8 +130,8 @@ def ssd_defaults(config: Detection) -> np.ndarray:
 
 
 def yolo_grids(config: Detection) -> tuple[Grid, ...]:
-    """Return the grids of YOLO's heads, from fine to coarse. YOLOv1 has no anchors: only the
-    number of anchors in its grid matters.
+    """Return the grids of YOLO's heads, from fine to coarse. YOLOv1 has no anchors: those in
+    its grid are placeholders, of which only the number matters.
     """
     head, size = config.model.head, config.prepare.size
     match head:

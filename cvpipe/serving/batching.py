@@ -4,9 +4,9 @@ Images of requests with the same options wait in one queue. Threads take as many
 a batch, oldest first, and call the model. Requests are refused if too many images wait in all
 queues, and requests past their deadline are not computed.
 
-While other threads compute n images, a free thread waits until n images are queued. Otherwise it
-would often take a single image just before many others arrive, and small batches take more time per
-image.
+While other threads compute n images, a free thread waits until n images, or a full batch, are
+queued. Otherwise it would often take a single image just before many others arrive, and small
+batches take more time per image.
 """
 
 from __future__ import annotations

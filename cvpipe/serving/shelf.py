@@ -305,7 +305,8 @@ class Shelf:
         A collection visits all of TensorFlow's objects, which stops every thread for a tenth of a
         second. Frozen objects are not visited.
         """
-        gc.unfreeze()
+        if self._freeze:
+            gc.unfreeze()
         gc.collect()
         if self._freeze:
             gc.freeze()

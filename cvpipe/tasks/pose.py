@@ -1,7 +1,7 @@
 """Pose: the keypoints of one figure per image.
 
-The target is the figure with the largest box, among figures with an annotated keypoint that aren't
-crowds.
+The target is the figure with the largest box, among figures that aren't crowds and have an
+annotated keypoint.
 
 Dimensions: B images, P keypoints.
 """

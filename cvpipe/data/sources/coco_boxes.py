@@ -32,7 +32,7 @@ def boxed_source(
     categories: Mapping[Id, str],
     config: Coco,
 ) -> Source:
-    """Return the source of a file's images with boxes, and keypoints if the section has them.
+    """Return the source of a file's images with boxes; with keypoints if `config` is for keypoints.
 
     Args:
         there: names of all existing images.

@@ -157,8 +157,8 @@ class FolderFiles(Files):
 class ZipFiles(Files):
     """The files of a zip archive.
 
-    A folder that contains all files isn't part of their names, unless a path of `inside`, which are
-    paths in the configuration, begins with it.
+    A folder that contains all files isn't part of their names, unless one of the configuration's
+    paths, `inside`, begins with that folder.
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, inside: Sequence[str] = ()):

@@ -59,7 +59,7 @@ def voc(config: Voc) -> dict[str, Source]:
     A missing image is a bad record; its objects are left out and counted.
 
     Raises:
-        DataError: a list or an annotation is missing or damaged, no image exists, a number is
+        DataError: a list or an annotation is missing or damaged, a split has no image, a number is
             invalid, or a class is unknown.
     """
     files = open_files(config.path, config.inside)
@@ -108,7 +108,7 @@ def _object(element: ElementTree.Element, place: str, config: Voc) -> _Object:
     ymin, xmin, ymax, xmax = (
         _number(element, f"bndbox/{corner}", place) for corner in ("ymin", "xmin", "ymax", "xmax")
     )
-    # Leave a box whose ends are equal empty: it is an accidental click, not one pixel.
+    # A box whose ends are equal stays empty: it is an accidental click, not one pixel.
     if config.one_based and xmin < xmax and ymin < ymax:
         ymin, xmin = ymin - 1, xmin - 1
     difficult = flag_of_text(element.findtext("difficult"), place, "difficult")
@@ -120,9 +120,7 @@ def _number(element: ElementTree.Element, path: str, place: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise DataError(
-            f"{place}: {path} is '{text}', not a number; correct or remove the object"
-        ) from None
+        raise DataError(f"{place}: {path} is '{text}', not a number; correct it") from None
 
 
 def _extent(tree: ElementTree.Element, place: str) -> tuple[float, float] | None:
