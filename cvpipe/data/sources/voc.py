@@ -44,8 +44,8 @@ class _Image(NamedTuple):
     name: str
     annotations: str
     extent: tuple[float, float] | None
-    """Height and width in pixels of the image that coordinates refer to; None if it is missing, or
-    unreadable without a stated size.
+    """Height and width in pixels of the image that coordinates refer to; None if the image is
+    missing, or if it is unreadable and no size is stated.
     """
     is_stated: bool
     """True if the annotations state the extent."""
