@@ -48,4 +48,4 @@ class KnownData(TypedDict):
     digests: dict[str, str]
     """Fingerprint of each split's set of examples."""
     images: dict[str, str]
-    """Fingerprints of each example by split: uint64, little-endian, in base64."""
+    """Fingerprints of all examples by split, one uint64 each, little-endian, in base64."""

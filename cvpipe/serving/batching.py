@@ -127,8 +127,8 @@ class Batcher:
         """Return an answer or an error for each image, in order.
 
         Raises:
-            RequestError: 429 if too many images wait, 503 after `close`, 504 if the deadline passes
-                first.
+            RequestError: 413 if the request alone exceeds the limit, 429 if too many images wait,
+                503 after `close`, 504 if the deadline passes first.
         """
         loop = asyncio.get_running_loop()
         job = Job(images, options, key, whole, deadline, loop, loop.create_future())
@@ -154,12 +154,18 @@ class Batcher:
         with self._ready:
             if self._closed:
                 raise RequestError(503, "this version is no longer served", retry_after=1)
+            if len(job.images) > self._limits.max_queue:
+                raise RequestError(
+                    413,
+                    f"the request has {len(job.images)} images, and at most"
+                    f" {self._limits.max_queue} may wait; send fewer images per request",
+                )
             if self._waiting + len(job.images) > self._limits.max_queue:
                 seconds = math.ceil(self._waiting / self._speed) if self._speed else 1
                 raise RequestError(
                     429,
-                    f"{self._waiting} images are waiting, and at most {self._limits.max_queue} may"
-                    " wait; try again",
+                    f"{self._waiting} images are waiting, and {len(job.images)} more would exceed"
+                    f" the limit of {self._limits.max_queue}; try again",
                     retry_after=min(max(seconds, 1), 60),
                 )
             self._waiting += len(job.images)

@@ -146,6 +146,15 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     assert answers[2].status == 429 and answers[2].retry_after >= 1
 
 
+def test_a_request_with_more_images_than_may_ever_wait_is_told_to_send_fewer() -> None:
+    with (
+        batcher(Model(), max_queue=2) as own,
+        pytest.raises(RequestError, match="send fewer images per request") as error,
+    ):
+        asyncio.run(one(own, b"a", b"b", b"c"))
+    assert error.value.status == 413
+
+
 def test_a_request_that_waited_past_its_deadline_is_refused_and_never_computed() -> None:
     model = Model()
     with batcher(model) as own:

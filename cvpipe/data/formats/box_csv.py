@@ -54,7 +54,7 @@ def find(place: Place) -> Iterator[Found]:
         else:
             place.near.append(
                 f"{name} has boxes of {counted(len(paths), 'image')} such as {paths[0]}, but none"
-                " of these images exists"
+                " of those looked up exists"
             )
     if not files:
         return

@@ -1,7 +1,7 @@
 """Data sets of the library TensorFlow Datasets (tensorflow.org/datasets), whose files are read by
 index. Images stay encoded.
 
-Dimensions: R records of a split, in the order of the split's expression.
+Records of a split are numbered in the order of the split's expression.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _instructions(info: Any, split: str, expression: str) -> list[Any]:
         instructions = list(info.splits[expression].file_instructions)
     except (ValueError, AssertionError, KeyError) as error:
         known = f"it has {', '.join(info.splits)}" + (
-            "" if split == "train" else "; give null to hold out some images"
+            "" if split == "train" else f"; data.source.{split}=null holds out images of train"
         )
         raise DataError(
             f"data.source.{split}: {info.full_name} has no split '{expression}'"

@@ -185,7 +185,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "split": (
         {"validation": "val"},
-        r"data.source.validation: .* has no split 'val' .*it has .*train.*; give null to hold out",
+        r"data.source.validation: .* has no split 'val' .*it has .*train.*;"
+        r" data.source.validation=null holds out images of train",
     ),
     "training split": (
         {"train": "trian"},
