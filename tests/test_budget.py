@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from conftest import soaked
+
 pytest_plugins = ["pytester"]
 
 BURN = """
@@ -51,7 +53,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     return pytester
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", [*soaked("0"), "2"])
 def test_a_test_over_its_cpu_time_fails_the_run_by_name(
     suite: pytest.Pytester, workers: str
 ) -> None:
@@ -70,6 +72,7 @@ def test_a_suite_over_twice_its_cpu_time_fails(suite: pytest.Pytester) -> None:
     done.stdout.fnmatch_lines(["the suite used * s of CPU time, over twice 0"])
 
 
+@pytest.mark.soak
 def test_a_suite_within_its_cpu_time_passes_even_if_it_waits_long(suite: pytest.Pytester) -> None:
     limits = ("budget_suite_cpu=5", "budget_test_cpu=5", "budget_suite_wall=0.001")
     options = [word for limit in limits for word in ("-o", limit)]
@@ -82,6 +85,7 @@ def test_soaked_tests_have_no_limit_per_test(suite: pytest.Pytester) -> None:
     done.stdout.fnmatch_lines(["1 tests: * s of CPU time (planned inf), * s of wall time*"])
 
 
+@pytest.mark.soak
 def test_a_shared_fixture_over_its_cpu_time_fails_the_run(suite: pytest.Pytester) -> None:
     done = suite.runpytest_subprocess("-m", "not soak", "-o", "budget_fixture_cpu=0.4")
     assert done.ret == pytest.ExitCode.TESTS_FAILED

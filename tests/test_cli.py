@@ -302,6 +302,7 @@ def test_the_schema_accepts_what_the_configuration_accepts(cvpipe: Cvpipe) -> No
         jsonschema.validate({**whole, "train": {**whole["train"], "epohs": 3}}, schema)
 
 
+@pytest.mark.soak
 def test_train_prints_one_json_object_and_nothing_else(
     small_arguments: list[str], tmp_path: Path
 ) -> None:

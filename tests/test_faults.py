@@ -82,6 +82,7 @@ def quarantined(photos: Path) -> dict[str, str]:
     return {str(Path(row["record"]).relative_to(photos)): row["reason"] for row in rows}
 
 
+@pytest.mark.soak
 def test_one_percent_of_broken_files_is_counted_exactly(train: Cvpipe, photos: Path) -> None:
     broken = ["train/017.png", "train/160.png", "test/050.png"]
     for name in broken:
@@ -141,6 +142,7 @@ def test_files_with_a_wrong_extension_are_read_and_files_of_other_types_are_left
     assert quarantined(photos) == {"train/001.png": refused, "train/002.png": refused}
 
 
+@pytest.mark.soak
 def test_an_image_with_a_huge_size_in_its_header_is_refused_before_decoding(
     train: Cvpipe, photos: Path
 ) -> None:

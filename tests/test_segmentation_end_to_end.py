@@ -354,10 +354,11 @@ def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> No
 @pytest.mark.parametrize(
     "how",
     [
-        *soaked(*HOW.values()),
+        *HOW.values(),
         ("prepare={size: [64, 48], resize: letterbox}", "model.head={kind: fcn, output_stride: 4}"),
     ],
 )
+@pytest.mark.soak
 def test_a_batch_with_masks_of_another_size_is_overfitted(
     squares: Path, how: tuple[str, ...]
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from conftest import ROOT, small_config
+from conftest import ROOT, small_config, soaked
 from cvpipe.config import Config
 from cvpipe.config.digits import Digits
 from cvpipe.config.label_sources import Folder
@@ -353,8 +353,9 @@ def test_the_command_writes_its_folder_and_exits_with_0_when_clean(
     ]
 
 
+@pytest.mark.parametrize("checks", [1, *soaked(2)])
 def test_the_command_exits_with_1_when_something_is_wrong_and_changes_no_file(
-    cvpipe: Cvpipe, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cvpipe: Cvpipe, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: int
 ) -> None:
     (photos / "test" / "a" / "000.jpg").write_bytes(
         (photos / "train" / "a" / "000.jpg").read_bytes()
@@ -365,7 +366,7 @@ def test_the_command_exits_with_1_when_something_is_wrong_and_changes_no_file(
     overrides = ["--set", f"data.source={{kind: folder, path: {photos}}}"]
     monkeypatch.setattr(check_report, "SHEET_EPOCHS", 1)
     # The second check writes into the folder of the first.
-    for _ in range(2):
+    for _ in range(checks):
         code, out, _ = cvpipe("data", "check", pipeline, *overrides)
         assert (
             code == 1

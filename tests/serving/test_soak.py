@@ -326,7 +326,10 @@ def test_slow_clients_are_disconnected_and_delay_no_others(folder: Path) -> None
         assert set(statuses) == {b"", b"408"}, statuses
 
 
-def test_a_client_that_sends_byte_by_byte_is_disconnected(folder: Path) -> None:
+def test_a_client_that_sends_byte_by_byte_is_disconnected(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvpipe.serving.gateway.LINGER_SECONDS", 0.2)
     with (
         served(folder, Settings(header_seconds=0.5, stalled_seconds=0.5)) as server,
         socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as drip,
