@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from canon_results import CANON
 from commands import commands
 from data_sets import data_sets
 from explanations import explanation_quality, pointing
@@ -14,8 +15,9 @@ from gallery import gallery
 from messages import messages
 from models import models
 from preflight import PREFLIGHT
-from results import RESULTS
+from races import RACES
 from robustness import corruptions
+from scores import SCORES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -33,7 +35,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "pointing": pointing,
     "corruptions": corruptions,
     **PREFLIGHT,
-    **RESULTS,
+    **RACES,
+    **SCORES,
+    **CANON,
 }
 BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.S)
 

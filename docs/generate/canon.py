@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from canon_results import CANON
 from conventions import conventions
 from lines import table
-from results import RESULTS
 
 HEAD = """# Networks compared with their papers
 
@@ -190,7 +190,7 @@ def fitting_strides(name: str) -> list[int]:
 
 def _block(name: str) -> str:
     """Return a generated part with its markers, in the format of `blocks.filled`."""
-    made = RESULTS[name]().strip()
+    made = CANON[name]().strip()
     return f"\n<!-- begin {name} -->\n\n{made}\n\n<!-- end {name} -->\n"
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from results import DEPTHS, losses
+from canon_results import DEPTHS, losses
 
 FOLDER = Path(__file__).parents[1] / "canon"
 COLORS = {"plain": "#d55e00", "resnet": "#0072b2"}

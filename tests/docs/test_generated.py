@@ -16,6 +16,7 @@ from cvpipe.data.augment import OPERATIONS
 # docs/generate isn't a package.
 sys.path.insert(0, str(ROOT / "docs/generate"))
 import gallery
+import races
 import results
 from blocks import BLOCK, BLOCKS, PAGES, filled
 from configuration import configuration
@@ -71,11 +72,11 @@ def test_every_command_has_a_section() -> None:
 
 def test_a_ratio_is_that_of_the_benchmark_itself() -> None:
     recorded = results.result("detection")["values"]
-    for run in results.OTHERS:
+    for run in races.OTHERS:
         if run.file == "detection":
-            ratio = float(results.race(run)[-1])
+            ratio = float(races.race(run)[-1])
             assert abs(ratio - recorded[f"{run.group}: best peer / cvpipe"]) < 0.006
     recorded = results.result("input_pipeline")["values"]
-    for run in results.INPUTS:
-        ratio = float(results.race(run)[-1])
+    for run in races.INPUTS:
+        ratio = float(races.race(run)[-1])
         assert abs(ratio - recorded[f"{run.group}: cvpipe / best peer"]) < 0.006
