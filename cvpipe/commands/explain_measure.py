@@ -28,7 +28,7 @@ def measure_methods(options: argparse.Namespace) -> int:
     from cvpipe.data.quarantine import Quarantine
     from cvpipe.evaluation import batches_of
     from cvpipe.explain.explain import check_single_map, supported_methods
-    from cvpipe.explain.measure import SCORES, chance, explained_pairs, measure
+    from cvpipe.explain.measure import CHECKED, SCORES, chance, explained_pairs, measure
     from cvpipe.explain.score import subject_of
     from cvpipe.training.trained import load
 
@@ -43,6 +43,8 @@ def measure_methods(options: argparse.Namespace) -> int:
     quarantine = Quarantine(source, options.measure, trained.config.data.max_bad_share)
     batches = batches_of(source, trained.task, trained.config, quarantine)
     explained = explained_pairs(subject, trained.task, batches, options.limit)
+    if set(scores) == {"randomized"}:
+        explained = explained.first(CHECKED)
     if not len(explained.classes):
         raise DataError(f"{options.measure}: no image has an object to explain")
     if options.score and "pointing" in scores and explained.boxes is None:

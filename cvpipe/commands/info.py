@@ -103,13 +103,14 @@ def cpu_facts(text: str) -> dict[str, Any]:
 def storage_facts(place: str) -> dict[str, Any]:
     """Return "place", "files" (the number of files) or "error", and for a folder "writable"."""
     facts: dict[str, Any] = {"place": place}
-    if not is_bucket(place):
+    bucket = is_bucket(place)
+    if not bucket:
         facts["writable"] = os.access(place, os.W_OK)
     try:
-        if not is_bucket(place) and not Path(place).is_dir():
+        if not bucket and not Path(place).is_dir():
             raise DataError(f"{place}: no such folder")
         facts["files"] = len(file_names(place))
-        if is_bucket(place) and not facts["files"]:
+        if bucket and not facts["files"]:
             raise DataError(
                 f"{place}: nothing is there, or access is denied; check the address and"
                 " the credentials"

@@ -25,7 +25,7 @@ from cvpipe.tasks.task import Task
 BATCH = 16
 """Number of images that are explained at once."""
 CHECKED = 8
-"""Number of images in the sanity check."""
+"""Number of maps in the sanity check, the score "randomized"."""
 
 
 class Quality(NamedTuple):
@@ -60,6 +60,11 @@ class Explained(NamedTuple):
     """float32 [P, M, 4]: boxes of the class's objects, as fractions of the image, padded with
     zeros. None for data without positions of objects.
     """
+
+    def first(self, count: int) -> Explained:
+        """Return the first pairs, at most `count`."""
+        boxes = None if self.boxes is None else self.boxes[:count]
+        return Explained(self.images[:count], self.classes[:count], boxes)
 
 
 def explained_pairs(
