@@ -70,12 +70,12 @@ def to_json(name: str, value: tf.Tensor | np.ndarray) -> Any:
         array = np.array(array, dtype=object)
     if array.dtype == object:
         return to_strings(name, array).tolist()
-    dtype = tf.as_dtype(array.dtype)
-    if dtype.is_floating:
-        return array.astype(np.float64).tolist()  # exact; bfloat16 arrays have no tolist
-    if dtype.is_integer or dtype.is_bool:
+    if array.dtype.kind in "biu":
         return array.tolist()
-    raise RequestError(501, f'output "{name}" is {dtype.name}, which JSON cannot represent')
+    # NumPy doesn't know that bfloat16 is floating.
+    if array.dtype.kind == "f" or tf.as_dtype(array.dtype).is_floating:
+        return array.astype(np.float64).tolist()  # exact; bfloat16 arrays have no tolist
+    raise RequestError(501, f'output "{name}" is {array.dtype}, which JSON cannot represent')
 
 
 def to_strings(name: str, array: np.ndarray) -> np.ndarray:
