@@ -33,6 +33,7 @@ from cvpipe.export.saved_model import write_saved_model
 from cvpipe.export.variant import can_fold, fold_members, in_precision, stand_in_for, tolerance_of
 from cvpipe.export.warmup_requests import write_warmup_requests
 from cvpipe.json_files import write_json
+from cvpipe.tasks.task import Networks
 from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.ensemble import Member, find_members, load_ensemble
 from cvpipe.training.run import Run
@@ -194,24 +195,28 @@ def _write_checked(
         members = in_precision(trained.members, task, config.export.precision)
         trained = trained._replace(members=members, predict=make_predict(members, task, config))
     if can_fold(trained.members, task, config):
-        folded = trained._replace(members=fold_members(trained.members))
+        folded = fold_members(trained.members)
         try:
-            return {**_write_and_compare(folder, folded, sources), FOLDED: True}, trained.predict
+            measured = _write_and_compare(folder, trained, folded, sources)
+            return {**measured, FOLDED: True}, trained.predict
         except UserError:
             # Some networks amplify rounding so much that only the same operations are close enough.
             shutil.rmtree(folder)
-    return {**_write_and_compare(folder, trained, sources), FOLDED: False}, trained.predict
+    measured = _write_and_compare(folder, trained, trained.members, sources)
+    return {**measured, FOLDED: False}, trained.predict
 
 
-def _write_and_compare(folder: Path, trained: Trained, sources: Sequence[Source]) -> Measured:
-    """Write the SavedModel of the members, and compare its answers with those of `predict`."""
-    task, config, members, predict = trained.task, trained.config, trained.members, trained.predict
+def _write_and_compare(
+    folder: Path, trained: Trained, members: Sequence[Networks], sources: Sequence[Source]
+) -> Measured:
+    """Write a SavedModel of `members`, and compare its answers with those of `trained`."""
+    task, config, predict = trained.task, trained.config, trained.predict
     aliases: dict[str, Any] = {}
     answer = make_predict(members, task, config, stand_in_for(config.export, aliases))
     written = checked = None
     if config.export.explain:
-        maps = make_maps(members, task, config)
-        written, checked = with_maps(answer, maps), with_maps(predict, maps)
+        written = with_maps(answer, make_maps(members, task, config))
+        checked = with_maps(predict, make_maps(trained.members, task, config))
     write_saved_model(folder, members, answer, task, config, aliases, written)
     if task.requests:
         return check_requests(folder, members[0], task.requests(members[0]), task)

@@ -80,12 +80,11 @@ def _rebuilt(networks: Mapping[str, Any], task: Task) -> dict[str, Any]:
 def can_fold(members: Sequence[Networks], task: Task, config: Config) -> bool:
     """Return True if networks have batch normalizations to fold, and may be exported without them.
 
-    In lower precision, a folded kernel would be rounded differently. Maps of `export.explain` need
-    the layers of the trained network.
+    In lower precision, a folded kernel would be rounded differently.
     """
     chosen = config.export.precision
     precision = config.train.precision if chosen == "trained" else chosen
-    if precision != "float32" or config.export.explain or task.requests:
+    if precision != "float32" or task.requests:
         return False
     return any(is_foldable(network) for networks in members for network in networks.values())
 

@@ -124,6 +124,15 @@ def test_an_artifact_explains_its_answers(
 
 
 @pytest.mark.soak
+def test_an_artifact_with_grad_cam_is_folded_as_its_maps_are_those_of_the_run(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    # The gate compares the maps with those of the trained network.
+    result = export(Run(trained_run), tmp_path, ["export.explain=[grad_cam]"])
+    assert result["folded"] and result["max_difference"] <= 1e-5
+
+
+@pytest.mark.soak
 def test_a_damaged_image_is_marked_beside_explained_ones(explained: Path) -> None:
     loaded = opened(find_artifact(explained))
     files = tf.constant([EXAMPLE.read_bytes(), b"garbage"])
