@@ -15,7 +15,7 @@ from cvpipe.config.mask_sources import MaskSource
 from cvpipe.config.model import Model
 from cvpipe.config.pipeline import Config
 from cvpipe.config.prepare import Prepare
-from cvpipe.config.section import Count, NonNegative, Positive, Share, misfit
+from cvpipe.config.section import Count, NonNegative, Positive, Section, Share, misfit
 from cvpipe.config.segmentation_heads import DeconvNet, SegmentationHead, SegNet
 from cvpipe.config.train import Export
 
@@ -120,6 +120,17 @@ SegmentationLoss = Annotated[
 ]
 
 
+class SegmentationTestTime(Section):
+    """Test-time augmentation, in evaluation and in the exported model: predictions for several
+    views of an image or tile are averaged.
+    """
+
+    views: Literal["one", "mirrored", "flipped"] = "one"
+    """mirrored: the image and its mirror image. flipped: these two, and both upside down, for
+    images without an up direction, such as aerial photos. Time grows with the number of views.
+    """
+
+
 class SegmentationExport(Export):
     """The SavedModel."""
 
@@ -141,6 +152,8 @@ class Segmentation(Config):
     """Random changes to training images, in this order."""
     prepare: SegmentationPrepare
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
+    test_time: SegmentationTestTime = SegmentationTestTime()
+    """The views of an image whose answers are averaged, in evaluation and in the artifact."""
     model: SegmentationModel
     """The network."""
     loss: SegmentationLoss = PixelSoftmaxLoss(kind="softmax")

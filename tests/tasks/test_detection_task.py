@@ -372,7 +372,7 @@ def test_several_detectors_cant_be_combined() -> None:
         ),
         (
             ["test_time={views: mirrored}"],
-            "'test_time' is for task: classification, not for task: detection; leave it out",
+            "'test_time' is for task: classification or segmentation, not for task: detection",
         ),
         (
             ["export.png=[mask]"],

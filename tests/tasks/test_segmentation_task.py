@@ -21,6 +21,7 @@ from cvpipe.data.prepare import prepare, prepare_mask
 from cvpipe.errors import ConfigError
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.tasks.segmentation.answer import answer, answer_in_tiles
+from cvpipe.tasks.segmentation.views import AXES, in_views
 from cvpipe.tasks.task import mean_of_softmax
 
 CLASSES = ("ground", "water", "wood")
@@ -49,6 +50,36 @@ def scores(height: int, width: int, seed: int = 0) -> tf.Tensor:
 def answered(logits: tf.Tensor, extent: list[list[int]], **settings: Any) -> dict[str, np.ndarray]:
     found = answer({"logits": logits}, config(**settings), CLASSES, tf.constant(extent))
     return {name: value.numpy() for name, value in found.items()}
+
+
+@pytest.mark.parametrize("views", AXES)
+def test_probabilities_of_views_are_the_means_of_those_of_flipped_images(views: str) -> None:
+    images = np.random.default_rng(0).normal(size=(2, 8, 6, 3)).astype(np.float32)
+    kernel = tf.constant(np.random.default_rng(1).normal(size=(3, 3, 3, 4)), tf.float32)
+
+    def network(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"logits": tf.nn.conv2d(pixels, kernel, 2, "VALID")}
+
+    found = tf.nn.softmax(in_views(network, views)(images)["logits"])
+    expected = np.mean(
+        [
+            np.flip(tf.nn.softmax(network(np.flip(images, axes))["logits"]), axes)
+            for axes in AXES[views]
+        ],
+        axis=0,
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_symmetric_predictions_of_flipped_views() -> None:
+    # With all four views, a flipped image gets the flipped answer.
+    images = np.random.default_rng(0).normal(size=(1, 8, 6, 3)).astype(np.float32)
+    kernel = tf.constant(np.random.default_rng(1).normal(size=(3, 3, 3, 4)), tf.float32)
+    network = in_views(lambda x: {"logits": tf.nn.conv2d(x, kernel, 1, "SAME")}, "flipped")
+    plain = network(images)["logits"]
+    for axes in AXES["flipped"]:
+        turned = network(np.flip(images, axes))["logits"]
+        np.testing.assert_allclose(np.flip(turned, axes), plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(32, 48), (64, 96), (300, 70), (600, 1), (7, 9)])
@@ -256,8 +287,8 @@ def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
             "'mix' is for task: classification, not for task: segmentation; leave it out",
         ),
         (
-            {"test_time": {"views": "mirrored"}},
-            "'test_time' is for task: classification, not for task: segmentation; leave it out",
+            {"test_time": {"views": "ten"}},
+            "'test_time.views' should be 'one', 'mirrored' or 'flipped', not \"ten\"",
         ),
         (
             {"model": {**PIPELINE["model"], "drop_connect": 0.5}},

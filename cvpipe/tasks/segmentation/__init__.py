@@ -22,6 +22,7 @@ from cvpipe.models.build import make_style
 from cvpipe.models.segmentation import segmentation_network
 from cvpipe.tasks.segmentation.answer import MASK, answer, answer_in_tiles
 from cvpipe.tasks.segmentation.png import png_files
+from cvpipe.tasks.segmentation.views import in_views
 from cvpipe.tasks.task import (
     IMAGE_SIZE,
     BestBy,
@@ -52,7 +53,7 @@ def make_task(config: Segmentation, facts: Facts) -> Task:
     def predict(
         networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
     ) -> Tensors:
-        network = partial(networks["network"], training=False)
+        network = in_views(partial(networks["network"], training=False), config.test_time.views)
         if config.prepare.resize == "tile":
             return answer_in_tiles(network, image, config, names, extent)
         return answer(network(image), config, names, extent)
