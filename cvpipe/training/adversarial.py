@@ -37,13 +37,13 @@ def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
     """
 
     def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
-        def own(images: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+        def objective(images: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
             return tf.add_n(
                 list(update.losses(networks, {**batch, "image": images}, seed).values())
             )
 
         images = pgd(
-            own,
+            objective,
             batch["image"],
             batch["weight"],
             ball,
@@ -55,10 +55,10 @@ def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
         if not section.clean:
             return update.losses(networks, {**batch, "image": images}, seed)
         # In one batch, so that BatchNorm sees the statistics that it will use in evaluation.
-        twice = tf.nest.map_structure(lambda own: tf.concat([own, own], 0), dict(batch))
+        twice = tf.nest.map_structure(lambda values: tf.concat([values, values], 0), dict(batch))
         twice["image"] = tf.concat([batch["image"], images], 0)
         found = update.losses(networks, twice, seed)
-        return {name: _mean(own, section.clean) for name, own in found.items()}
+        return {name: _mean(part, section.clean) for name, part in found.items()}
 
     return dataclasses.replace(update, losses=losses)
 
