@@ -36,6 +36,9 @@ STYLE = ROOT / "notebooks" / "style.ipynb"
 EXPLAIN = ROOT / "notebooks" / "explain.ipynb"
 ADVERSARIAL = ROOT / "notebooks" / "adversarial.ipynb"
 CANON = ROOT / "notebooks" / "canon.ipynb"
+EVERY_NOTEBOOK = pytest.mark.parametrize(
+    "notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda notebook: notebook.name
+)
 
 
 def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
@@ -63,10 +66,12 @@ def without_magics(code: str) -> str:
     return "\n".join(line for line in code.splitlines() if not line.startswith("%"))
 
 
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
 def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    return [
-        output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
-    ]
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
 
 
 def pictures(notebook: nbformat.NotebookNode) -> int:
@@ -178,33 +183,27 @@ def test_the_notebook_on_networks_shows_its_figures() -> None:
     assert "138,357,544" in text(done)
 
 
-@pytest.mark.parametrize(
-    "notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda notebook: notebook.name
-)
+@EVERY_NOTEBOOK
 def test_a_notebook_holds_no_outputs_and_defines_nothing(notebook: Path) -> None:
-    for cell in nbformat.read(notebook, 4).cells:
-        if cell.cell_type == "code":
-            assert not cell.outputs and cell.execution_count is None, "clear the notebook's outputs"
-            definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-            assert not [
-                node
-                for node in ast.walk(ast.parse(without_magics(cell.source)))
-                if isinstance(node, definitions)
-            ], cell.source
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    for cell in code_cells(nbformat.read(notebook, 4)):
+        assert not cell.outputs and cell.execution_count is None, "clear the notebook's outputs"
+        assert not [
+            node
+            for node in ast.walk(ast.parse(without_magics(cell.source)))
+            if isinstance(node, definitions)
+        ], cell.source
 
 
-@pytest.mark.parametrize(
-    "notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda notebook: notebook.name
-)
+@EVERY_NOTEBOOK
 def test_a_notebook_imports_only_names_that_exist(notebook: Path) -> None:
-    for cell in nbformat.read(notebook, 4).cells:
-        if cell.cell_type == "code":
-            imports = [
-                statement
-                for statement in ast.parse(without_magics(cell.source)).body
-                if isinstance(statement, (ast.Import, ast.ImportFrom))
-            ]
-            exec(compile(ast.Module(imports, []), notebook.name, "exec"), {})
+    for cell in code_cells(nbformat.read(notebook, 4)):
+        imports = [
+            statement
+            for statement in ast.parse(without_magics(cell.source)).body
+            if isinstance(statement, (ast.Import, ast.ImportFrom))
+        ]
+        exec(compile(ast.Module(imports, []), notebook.name, "exec"), {})
 
 
 def test_read_examples_returns_the_images_of_training_and_evaluation() -> None:

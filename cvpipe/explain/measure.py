@@ -203,10 +203,11 @@ def _quality(
     if falls is not None:
         means["mu_fidelity"] = float(rank_correlation(falls, found["sums"]).mean())
     if "randomized" in scores:
+        first = explained.first(CHECKED)
         checked = similarities(
             subject,
-            tf.constant(explained.images[:CHECKED]),
-            tf.constant(explained.classes[:CHECKED]),
+            tf.constant(first.images),
+            tf.constant(first.classes),
             name,
             layer=layer,
             trained_maps=found["maps"][:CHECKED],

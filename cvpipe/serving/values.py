@@ -7,7 +7,6 @@ unlike NumPy, types are not coerced: "1" is not a number, true is not 1, and 1.5
 from __future__ import annotations
 
 import base64
-import binascii
 from itertools import chain
 from typing import Any
 
@@ -167,10 +166,10 @@ def _to_base64(string: bytes) -> dict[str, str]:
 
 def _from_base64(text: str) -> bytes:
     try:
-        return binascii.a2b_base64(text, strict_mode=True)
+        return base64.b64decode(text, validate=True)
     except ValueError:
-        pass  # The command base64 wraps lines, and some clients leave out the padding.
-    text = "".join(text.split())
+        # The command base64 wraps lines, and some clients leave out the padding.
+        text = "".join(text.split())
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:

@@ -15,6 +15,7 @@ from cvpipe.data.prepare import prepare_tile, restore_rows
 from cvpipe.fields import Field, pad_to
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.geometry.tiles import fold_rows, join_row, tiles_along
+from cvpipe.tasks.task import Tensors
 
 MASK = Field(
     "pixels",
@@ -24,7 +25,7 @@ MASK = Field(
 """Field of label masks."""
 STRIP = 256
 """Number of rows processed at once, which bounds memory."""
-Network = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+Network = Callable[[tf.Tensor], Tensors]
 
 
 def answer(

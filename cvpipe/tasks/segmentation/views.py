@@ -5,10 +5,9 @@ Dimensions: B images; H, W, C of the network's input; h, w of its output; K clas
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
+from cvpipe.tasks.segmentation.answer import Network
 from cvpipe.tasks.task import Tensors, mean_of_softmax
 
 # Axes along which the images of each view are reversed.
@@ -17,7 +16,6 @@ AXES: dict[str, tuple[tuple[int, ...], ...]] = {
     "mirrored": ((), (2,)),
     "flipped": ((), (2,), (1,), (1, 2)),
 }
-Network = Callable[[tf.Tensor], Tensors]
 
 
 def in_views(network: Network, views: str) -> Network:
