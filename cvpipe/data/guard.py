@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from cvpipe.data.graph import noinline_branch
 
-# Number of elements of a batch that are loaded at once, which limits memory.
+# Number of elements that are loaded at once after an error.
 PARALLEL = 8
 
 
@@ -17,16 +17,14 @@ def or_zeros(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor
     """Return (load(*args), True), or (zeros, False) if that raises a graph error.
 
     The zeros have the shapes and types of the result; unknown lengths are 0. Works in
-    `Dataset.map` and in a SavedModel; `load` must return tensors of known rank. TensorFlow prepares
-    `load` again for each call, which may take longer than decoding a small image. With op
-    determinism, tf.data also loads examples one at a time if their function contains this guard.
-    `each_or_zeros` prepares `load` once for a batch. `loaded_or_zeros` and `readable_or_zeros` have
-    neither cost.
+    `Dataset.map` and in a SavedModel; `load` must return tensors of known rank. With op
+    determinism, tf.data loads examples one at a time if their function contains this guard.
+    `loaded_or_zeros` and `readable_or_zeros` have no such effect.
     """
     # TensorFlow can catch graph errors only inside a Dataset.
-    tried = _single(args).map(
-        tf.autograph.experimental.do_not_convert(lambda *args: (load(*args), True))
-    )
+    specs = [tf.TensorSpec(arg.shape, arg.dtype) for arg in map(tf.convert_to_tensor, args)]
+    function = _quickly_prepared(lambda *args: (load(*args), True), specs)
+    tried = _mapped(_single(args), function)
     failed = _single((_zeros(tried.element_spec[0]), False))
     return tried.ignore_errors().concatenate(failed).take(1).get_single_element()
 
@@ -34,32 +32,24 @@ def or_zeros(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor
 def each_or_zeros(load: Callable[[tf.Tensor], Any], batch: tf.Tensor) -> tuple[Any, tf.Tensor]:
     """Map `load` over a batch in parallel; elements with a graph error give zeros.
 
-    All elements share one guard. If it catches an error, the elements are loaded again one at a
-    time.
+    All elements share one guard. If it catches an error, the elements are loaded again in a
+    dataset.
 
     Args:
-        load: maps an element to tensors of fully known shapes.
+        load: maps an element to tensors of fully known shapes. Must be stateless.
         batch: [B].
 
     Returns:
         The stacked results, [B, …] each, and bool [B]: False for failed elements.
     """
     element = tf.TensorSpec(batch.shape[1:], batch.dtype)
-    traced = tf.function(load, input_signature=[element], autograph=False)
-    specs = tf.nest.map_structure(
-        lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype),
-        traced.get_concrete_function().structured_outputs,
-    )
-    results, all_loaded = or_zeros(
-        lambda batch: tf.map_fn(
-            traced, batch, fn_output_signature=specs, parallel_iterations=PARALLEL
-        ),
-        batch,
-    )
+    function = _quickly_prepared(load, [element])
+    specs = function.structured_outputs
+    results, all_loaded = or_zeros(lambda batch: _each(function, batch), batch)
     return tf.cond(
         all_loaded,
         lambda: (results, tf.ones_like(batch, tf.bool)),
-        noinline_branch(lambda: _survivors(traced, batch, specs)),
+        noinline_branch(lambda: _survivors(load, batch, specs)),
     )
 
 
@@ -119,10 +109,13 @@ def loaded_or_zeros(
 def _survivors(
     load: Callable[[tf.Tensor], Any], batch: tf.Tensor, specs: Any
 ) -> tuple[Any, tf.Tensor]:
-    """Return the result of `each_or_zeros`, loading one element at a time."""
+    """Return the result of `each_or_zeros`, with one error per element."""
     count = tf.shape(batch, tf.int64)[0]
     elements = tf.data.Dataset.from_tensor_slices((tf.range(count), batch))
-    loaded = elements.map(lambda number, element: (number, load(element))).ignore_errors()
+    numbered = _quickly_prepared(
+        lambda number, element: (number, load(element)), elements.element_spec
+    )
+    loaded = _mapped(elements, numbered, PARALLEL).ignore_errors()
     # The appended row of zeros is the result of failed elements.
     last = tf.data.Dataset.from_tensors((count, _zeros(specs)))
     numbers, results = loaded.concatenate(last).batch(count + 1).get_single_element()
@@ -133,6 +126,66 @@ def _survivors(
     return tf.nest.map_structure(
         lambda result: tf.gather(result, place), results
     ), place < loaded_count
+
+
+def _quickly_prepared(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
+    """Trace a function that TensorFlow prepares in a few microseconds, as a ConcreteFunction.
+
+    TensorFlow prepares the function of a dataset again for each dataset, so once per batch in a
+    SavedModel. By default it places the function's operations on all devices, which takes longer
+    than decoding a small image. Functions with this attribute run on the dataset's device, without
+    placement. Their loops run one iteration at a time.
+    """
+    return tf.function(
+        function,
+        input_signature=specs,
+        autograph=False,
+        experimental_attributes={"experimental_ints_on_device": True},
+    ).get_concrete_function()
+
+
+def _mapped(elements: tf.data.Dataset, function: Any, parallel: int = 1) -> tf.data.Dataset:
+    """Map a ConcreteFunction over a dataset, in order.
+
+    `Dataset.map` would wrap it in a function without its attributes.
+    """
+    outputs = function.structured_outputs
+    flat = tf.nest.flatten(outputs)
+    given = {
+        "input_dataset": tf.data.experimental.to_variant(elements),
+        "other_arguments": function.captured_inputs,
+        "f": function,
+        "output_types": [output.dtype for output in flat],
+        "output_shapes": [output.shape for output in flat],
+        "preserve_cardinality": True,
+    }
+    if parallel == 1:
+        mapped = tf.raw_ops.MapDataset(**given)
+    else:
+        calls = tf.constant(parallel, tf.int64)
+        mapped = tf.raw_ops.ParallelMapDatasetV2(
+            **given, num_parallel_calls=calls, deterministic="true"
+        )
+    specs = tf.nest.map_structure(lambda output: tf.TensorSpec(output.shape, output.dtype), outputs)
+    return tf.data.experimental.from_variant(mapped, specs)
+
+
+def _each(function: Any, batch: tf.Tensor) -> Any:
+    """Map a stateless ConcreteFunction over a batch, in parallel.
+
+    Unlike `tf.map_fn`, this has no loop, which a function without placement would run one iteration
+    at a time.
+    """
+    outputs = function.structured_outputs
+    flat = tf.nest.flatten(outputs)
+    stacked = tf.raw_ops.MapDefun(
+        arguments=[batch],
+        captured_inputs=function.captured_inputs,
+        output_types=[output.dtype for output in flat],
+        output_shapes=[output.shape for output in flat],
+        f=function,
+    )
+    return tf.nest.pack_sequence_as(outputs, stacked)
 
 
 def _single(element: Any) -> tf.data.Dataset:

@@ -65,3 +65,24 @@ def test_an_error_of_a_single_element_gives_zeros_of_the_right_shapes() -> None:
         wide, single, are_good = expected([number])
         assert [tens.numpy().tolist()] == wide and [int(ones)] == single
         assert [bool(good)] == are_good
+
+
+def test_load_may_read_tensors_of_the_surrounding_graph() -> None:
+    @tf.function(autograph=False)
+    def load_scaled(batch: tf.Tensor, factor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def scaled(number: tf.Tensor) -> tf.Tensor:
+            return load(number)[1] * factor
+
+        return each_or_zeros(scaled, batch)
+
+    for numbers, products in (([3, 5], [21, 35]), ([3, 4, 5], [21, 0, 35])):
+        values, good = load_scaled(tf.constant(numbers, tf.int64), tf.constant(7, tf.int64))
+        assert values.numpy().tolist() == products
+        assert good.numpy().tolist() == [product > 0 for product in products]
+
+
+def test_guards_run_outside_of_graphs_too() -> None:
+    (tens, ones), good = each_or_zeros(load, tf.constant([3, 4], tf.int64))
+    assert tens.numpy().tolist() == [[30, 30], [0, 0]] and ones.numpy().tolist() == [3, 0]
+    assert good.numpy().tolist() == [True, False]
+    assert not or_zeros(load, tf.constant(4, tf.int64))[1]
