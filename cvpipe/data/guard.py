@@ -129,12 +129,12 @@ def _survivors(
 
 
 def _quickly_prepared(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
-    """Trace a function that TensorFlow prepares in a few microseconds, as a ConcreteFunction.
+    """Trace a function that TensorFlow prepares quickly, as a ConcreteFunction.
 
-    TensorFlow prepares the function of a dataset again for each dataset, so once per batch in a
-    SavedModel. By default it places the function's operations on all devices, which takes longer
-    than decoding a small image. Functions with this attribute run on the dataset's device, without
-    placement. Their loops run one iteration at a time.
+    TensorFlow prepares the function of a dataset again for each dataset: in a SavedModel, for each
+    batch. By default it chooses a device for every operation, which takes 0.7 ms for
+    `decode_image`, longer than decoding a small image. A function with this attribute runs on the
+    dataset's device, and is prepared in 0.1 ms. Its loops run one iteration at a time.
     """
     return tf.function(
         function,
@@ -173,8 +173,9 @@ def _mapped(elements: tf.data.Dataset, function: Any, parallel: int = 1) -> tf.d
 def _each(function: Any, batch: tf.Tensor) -> Any:
     """Map a stateless ConcreteFunction over a batch, in parallel.
 
-    Unlike `tf.map_fn`, this has no loop, which a function without placement would run one iteration
-    at a time.
+    Unlike `tf.map_fn`, this has no loop, whose iterations would run one at a time (see
+    `_quickly_prepared`). Each thread finishes an element before it begins the next, which limits
+    memory.
     """
     outputs = function.structured_outputs
     flat = tf.nest.flatten(outputs)
