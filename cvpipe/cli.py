@@ -12,10 +12,11 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from cvpipe import __version__
 from cvpipe.commands.completion import COMPLETING, complete
-from cvpipe.errors import Interrupted, UserError
+from cvpipe.errors import Interrupted, UserError, nearest
 
 # Modules of `cvpipe.commands`, in the order of --help.
 COMMANDS = (
@@ -45,6 +46,21 @@ COMMANDS = (
     "info",
     "completion",
 )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Parser whose error about an unknown option names the most similar option."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse arguments; exit with code 2 if some are unknown."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = unknown[0].startswith("-") and nearest(
+                unknown[0].partition("=")[0], self._option_string_actions
+            )
+            said = f"; did you mean {near}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{said}")
+        return options, unknown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +126,7 @@ def _parser_of(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _parser(names: Sequence[str], words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="cvpipe", description="Train, evaluate, export and serve vision models."
     )
     parser.add_argument("--version", action="version", version=f"cvpipe {__version__}")

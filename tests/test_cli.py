@@ -409,6 +409,21 @@ def test_a_setting_that_an_artifact_lacks_is_wrong_use(
     assert code == 2 and out == "" and "unrecognized arguments: --score-threshold" in err
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["train", "a.yaml", "--run-dir", "b"], "--run-dir b; did you mean --run?"),
+        (["predict", "a", "b.png", "--zzz=1"], "--zzz=1\n"),
+        (["evaluate", "runs/a", "-mistakes", "b"], "did you mean --mistakes?"),
+    ],
+)
+def test_an_unknown_option_is_reported_with_the_most_similar_one_and_the_usage_of_the_command(
+    cvpipe: Cvpipe, words: list[str], said: str
+) -> None:
+    code, out, err = cvpipe(*words)
+    assert code == 2 and out == "" and said in err and err.startswith(f"usage: cvpipe {words[0]} ")
+
+
 def test_the_module_cvpipe_cli_can_be_run_as_the_command() -> None:
     command = [sys.executable, "-m", "cvpipe.cli", "--version"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -21,6 +21,7 @@ def make_app(service: Service) -> ASGIApp:
     exact = {
         "/healthz": to(_alive, public=True),
         "/readyz": to(_ready, public=True),
+        "/metrics": to(_metrics),
         "/monitoring/prometheus/metrics": to(_metrics),
         "/": to(page.root, public=True),
         "/page.js": to(page.script, public=True),

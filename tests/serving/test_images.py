@@ -195,6 +195,7 @@ def test_health_and_metrics(port: int) -> None:
     for name in ("queue_seconds", "call_seconds", "batch_images", "stage_seconds"):
         assert re.search(rf"cvpipe_{name}_count\{{[^}}]*version=\"2\"[^}}]*\}} [1-9]", text), name
     assert "cvpipe_ready 1.0" in text
+    assert 'code="404"' in ask(port, "GET", "/metrics")[1].decode()
 
 
 def test_only_requests_with_a_key_are_answered(folder: Path, tmp_path: Path) -> None:
@@ -211,7 +212,7 @@ def test_only_requests_with_a_key_are_answered(folder: Path, tmp_path: Path) -> 
             assert ask(port, "POST", "/predict/toy", b"x", headers)[0] == 200
         for path, status in (("/healthz", 200), ("/readyz", 200), ("/v2/health/live", 200)):
             assert ask(port, "GET", path)[0] == status
-        for path in ("/", "/v1/models", "/v2", "/monitoring/prometheus/metrics"):
+        for path in ("/", "/v1/models", "/v2", "/monitoring/prometheus/metrics", "/metrics"):
             assert ask(port, "GET", path)[0] == 401
 
 
