@@ -126,9 +126,7 @@ def _parser_of(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _parser(names: Sequence[str], words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="cvpipe", description="Train, evaluate, export and serve vision models."
-    )
+    parser = _Parser(prog="cvpipe", description="Train, evaluate, export and serve vision models.")
     parser.add_argument("--version", action="version", version=f"cvpipe {__version__}")
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, dest="name"
