@@ -256,6 +256,19 @@ def test_an_artifact_documents_the_order_of_box_coordinates_and_its_settings(
     assert "valid" not in signatures["tensor"]["outputs"]
 
 
+def test_the_example_in_the_model_card_of_a_detector_runs(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = (exported / "assets.extra" / "model_card.md").read_text(encoding="utf-8")
+    example = card.partition("```python\n")[2].partition("```")[0]
+    folder = example.partition('load("')[2].partition('"')[0]
+    Image.new("RGB", (90, 60)).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example.replace(folder, str(exported)), names)
+    assert names["answers"]["image_size"].numpy().tolist() == [[60, 90]]
+
+
 def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> None:
     config = without_regularization(run.config)
     source = open_split(config, "train", run.known)

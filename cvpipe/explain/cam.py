@@ -48,8 +48,8 @@ def score_cam(
     *,
     most: int = 64,
 ) -> tf.Tensor:
-    """Return Score-CAM (Wang et al. 2020). Each channel masks the image, and the score of the
-    masked image is the channel's weight.
+    """Return Score-CAM (Wang et al. 2020, algorithm 1). Each channel masks the image, and the score
+    of the masked image is the channel's weight.
 
     Args:
         subject: the network.
@@ -63,7 +63,8 @@ def score_cam(
     count = min(most, features.shape[-1])
     channels = tf.math.top_k(spread, count).indices
     features = tf.gather(features, channels, axis=3, batch_dims=1)
-    masks = _scaled(tf.image.resize(features, tf.shape(images)[1:3]))
+    features = tf.image.resize(features, tf.shape(images)[1:3])
+    masks = _scaled(features)
 
     def through(number: tf.Tensor) -> tf.Tensor:
         masked = images * tf.gather(masks, [number], axis=3)
@@ -71,7 +72,7 @@ def score_cam(
 
     scores = tf.map_fn(through, tf.range(count), fn_output_signature=tf.float32)
     weights = tf.nn.softmax(tf.transpose(scores))[:, tf.newaxis, tf.newaxis]
-    return tf.nn.relu(tf.reduce_sum(weights * masks, axis=-1))
+    return tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
 
 
 def _weighted(

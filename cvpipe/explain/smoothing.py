@@ -47,6 +47,8 @@ def certify(
             larger radii.
         alpha: probability that a radius is too large.
     """
+    if not len(images):
+        return Certified(np.zeros(0, np.int64), np.zeros(0))
     classes = count(images, guesses, 0).argmax(axis=1)
     hits = count(images, samples, 1)[np.arange(len(classes)), classes]
     # Clopper and Pearson's lower bound of the probability of the class.

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 model = tf.saved_model.load("{model}/VERSION")    # the folder that holds assets.extra
 image = tf.io.read_file("photo.jpg")
-answers = model.signatures["serving_default"](image_bytes=image[tf.newaxis])
+answers = model.signatures["serving_default"]({arguments})
 ```
 """
 
@@ -58,8 +58,9 @@ def _head(model: str, about: Mapping[str, Any]) -> list[str]:
     lines = [f"# {config['name']}", "", f"Task: {config['task']}."]
     if classes:
         lines += ["", f"{len(classes)} classes: {', '.join(classes)}."]
-    if "serving_default" in about["signatures"]:
-        lines += ["", "## Use", "", USAGE.format(model=model).rstrip()]
+    if signature := about["signatures"].get("serving_default"):
+        usage = USAGE.format(model=model, arguments=_arguments(signature["inputs"]))
+        lines += ["", "## Use", "", usage.rstrip()]
     for name, signature in about["signatures"].items():
         rows = [
             [f"`{tensor}`", kind.removesuffix("s"), _meaning(described)]
@@ -68,6 +69,18 @@ def _head(model: str, about: Mapping[str, Any]) -> list[str]:
         ]
         lines += ["", f"### Signature `{name}`", "", *table(["tensor", "kind", "meaning"], rows)]
     return [*lines, ""]
+
+
+def _arguments(inputs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the arguments of a call with one image. TensorFlow's loader requires all inputs, even
+    those with defaults.
+    """
+    return ", ".join(
+        f"{name}=tf.constant({described['default']})"
+        if "default" in described
+        else f"{name}=image[tf.newaxis]"
+        for name, described in inputs.items()
+    )
 
 
 def _meaning(described: Mapping[str, Any]) -> str:

@@ -269,3 +269,4 @@ def test_an_images_counts_dont_depend_on_the_other_images() -> None:
     assert (together.sum(axis=1) == 300).all()
     np.testing.assert_array_equal(together[2:], alone)
     assert (count(images, 300, 1) != together).any()
+    assert certify(count, images[:0], 0.2, samples=300).radii.shape == (0,)

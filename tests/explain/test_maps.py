@@ -176,6 +176,22 @@ def test_class_activation_maps_point_at_a_planted_pattern(method: Callable[..., 
     assert (maps.numpy() >= 0).all() and maps.shape == (2, SIZE, SIZE)
 
 
+def test_score_cam_is_the_sum_of_its_papers_algorithm() -> None:
+    subject, x = convolutional(), images(1)
+    layer = feature_layer(subject.network)
+    found = score_cam(subject, x, tf.constant([1]), layer)[0].numpy()
+    # Different channels have activations of different sizes, which their masks don't show.
+    features = keras.Model(subject.network.inputs, layer.output)(x)
+    features = tf.image.resize(features, [SIZE, SIZE])[0].numpy()
+    low, high = features.min((0, 1)), features.max((0, 1))
+    masks = (features - low) / np.where(high > low, high - low, 1)
+    scores = subject.all_scores(x * masks.transpose(2, 0, 1)[..., np.newaxis])[:, 1].numpy()
+    weights = np.exp(scores) / np.exp(scores).sum()
+    expected = np.maximum((features * weights).sum(-1), 0)
+    assert expected.max() > 0
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_the_pointing_game_allows_a_small_distance_from_a_box() -> None:
     # With 100 pixels, the tolerance is 3 pixels. The box ends at 10 in both directions.
     boxes = tf.constant([[[0.0, 0.0, 0.1, 0.1], [0.0, 0.0, 0.0, 0.0]]])
