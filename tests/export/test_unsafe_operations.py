@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cvpipe.errors import DataError
