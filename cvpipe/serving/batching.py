@@ -102,6 +102,8 @@ class Batcher:
         self._call, self._limits, self._observer = call, limits, observer
         self._queues: OrderedDict[Hashable, deque[Job]] = OrderedDict()
         self._waiting, self._computing, self._closed = 0, 0, False
+        self._filling: set[Hashable] = set()
+        """Keys of queues for which a thread waits for more images."""
         self._speed = 0.0
         self._ready = threading.Condition()
         self._threads = [
@@ -192,18 +194,25 @@ class Batcher:
     def _should_take(self) -> bool:
         """Return True if a free thread should take a batch now."""
         enough = min(self._computing, self._limits.max_batch)
-        return bool(self._queues) and self._waiting >= enough
+        return self._waiting >= enough and self._queues.keys() > self._filling
 
     def _wake(self) -> None:
-        if self._should_take():
+        if self._filling:
+            self._ready.notify_all()  # also the threads that wait for more images
+        elif self._should_take():
             self._ready.notify()
 
     def _take(self) -> list[Part]:
-        """Take the next batch from the queue whose first job is the oldest."""
-        key = min(self._queues, key=lambda each: self._queues[each][0].arrived)
+        """Take the next batch from the queue whose first job is the oldest. Leave queues that
+        another thread is filling to that thread.
+        """
+        free = [key for key in self._queues if key not in self._filling]
+        if not free:
+            return []
+        key = min(free, key=lambda each: self._queues[each][0].arrived)
+        self._filling.add(key)
         self._fill(key)
-        if key not in self._queues:
-            return []  # another thread took the images meanwhile
+        self._filling.discard(key)
         queue, parts = self._queues[key], list[Part]()
         while queue:
             job = queue[0]

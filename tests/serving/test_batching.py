@@ -181,6 +181,19 @@ def test_a_batch_that_is_not_full_waits_for_more() -> None:
     assert model.calls == [[b"a", b"ab"]]
 
 
+def test_while_a_batch_waits_for_more_images_another_thread_answers_other_options() -> None:
+    async def two(own: Batcher) -> None:
+        waiting = asyncio.create_task(one(own, b"a", key="first"))
+        await asyncio.sleep(0.01)
+        assert await one(own, b"bb", b"bb", key="second") == [2, 2]
+        assert await one(own, b"ccc", b"c", key="third", whole=True) == [3, 1]
+        assert not waiting.done()
+        assert await one(own, b"dddd", key="first") == [4] and await waiting == [1]
+
+    with batcher(Model(), wait_micros=10_000_000, max_batch=2, threads=2) as own:
+        asyncio.run(two(own))
+
+
 async def calls(model: Model, count: int) -> None:
     """Return once `count` calls are running."""
     end = time.monotonic() + 10
