@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from cvpipe.errors import ConfigError, DataError, UserError
+from cvpipe.grpc_messages import tf_serving
 from cvpipe.serving.errors import RequestError
+from cvpipe.serving.reload import reloaded
 from cvpipe.serving.shelf import Shelf, State
 from cvpipe.serving.versions import ALL, LATEST, Latest, Policy, parse_policy
 
@@ -232,6 +234,13 @@ def test_damaged_or_missing_files_are_not_tried_again(folder: Path, number: int 
 def test_the_newest_versions_are_chosen_anew_when_versions_come_and_go(folder: Path) -> None:
     own = shelf(folder, Policy(Latest(2)))
     assert own.numbers("m") == [1, 2] and own.numbers("other") == [7]
+    asked = tf_serving().ReloadConfigRequest()
+    config = asked.config.model_config_list.config.add()
+    config.name = "m"
+    config.model_version_policy.latest.num_versions = 2
+    own.policy = reloaded(asked, own)
+    own.scan()
+    assert own.numbers("m") == [1, 2] and own.names() == ["m"]
     write(folder / "m", 3)
     own.scan()
     assert own.numbers("m") == [2, 3]
