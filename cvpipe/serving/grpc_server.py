@@ -16,8 +16,9 @@ from cvpipe.serving.service import Service
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 CALLS_PER_WATCH = 4
-"""There is room for this many times as many calls as watches of the health."""
+"""Ratio of the limits on concurrent calls and on concurrent watches."""
 WATCH_SECONDS = 0.2
+"""Interval at which a watch compares the health with its last report."""
 _SERVICES = ("", grpc_tf_serving.PREDICTION, grpc_tf_serving.MODEL, grpc_v2.NAME)
 
 
