@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -16,6 +15,10 @@ from cvpipe.serving.grpc_calls import Call, method
 from cvpipe.serving.service import Service
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
+CALLS_PER_WATCH = 4
+"""Ratio of the limits on concurrent calls and on concurrent watches."""
+WATCH_SECONDS = 0.2
+"""Interval at which a watch compares the health with its last report."""
 _SERVICES = ("", grpc_tf_serving.PREDICTION, grpc_tf_serving.MODEL, grpc_v2.NAME)
 
 
@@ -26,6 +29,7 @@ async def start_grpc(service: Service, host: str, port: int) -> tuple[grpc.aio.S
         UserError: the address or the certificate can't be used.
     """
     settings = service.settings
+    watches = max(1, settings.max_queue // CALLS_PER_WATCH)
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes),
@@ -33,10 +37,11 @@ async def start_grpc(service: Service, host: str, port: int) -> tuple[grpc.aio.S
             ("grpc.so_reuseport", 0),
             ("grpc.max_concurrent_streams", settings.max_connections),
         ],
-        maximum_concurrent_rpcs=settings.max_queue,
+        # Watches need no key and last long. They must not take the room of calls.
+        maximum_concurrent_rpcs=settings.max_queue + watches,
     )
     server.add_generic_rpc_handlers(
-        (*grpc_tf_serving.handlers(service), *grpc_v2.handlers(service), _health(service))
+        (*grpc_tf_serving.handlers(service), *grpc_v2.handlers(service), _health(service, watches))
     )
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
@@ -54,8 +59,9 @@ async def start_grpc(service: Service, host: str, port: int) -> tuple[grpc.aio.S
     return server, chosen
 
 
-def _health(service: Service) -> grpc.GenericRpcHandler[Any, Any]:
-    own = health()
+def _health(service: Service, watches: int) -> grpc.GenericRpcHandler[Any, Any]:
+    """Return the handler of gRPC's health service. It allows `watches` watches at a time."""
+    own, room = health(), asyncio.Semaphore(watches)
 
     def status(name: str) -> int:
         if name not in _SERVICES:
@@ -68,15 +74,28 @@ def _health(service: Service) -> grpc.GenericRpcHandler[Any, Any]:
             raise RequestError(404, f"no service {request.service}")
         return own.HealthCheckResponse(status=found)
 
-    async def watch(
-        request: Any, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[Any]:
+    async def report(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         reported = None
         while not context.cancelled():
+            draining = service.draining
             if (now := status(request.service)) != reported:
                 reported = now
-                yield own.HealthCheckResponse(status=now)
-            await asyncio.sleep(0.2)
+                await context.write(own.HealthCheckResponse(status=now))
+            elif draining:
+                # End one turn after the last report. Clients start an ended watch anew, and without
+                # a pause they would do so all the time.
+                return
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def watch(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if room.locked():
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"the server has {watches} watches of its health, and no more are allowed; call"
+                " Check instead, or raise --max-queue",
+            )
+        async with room:
+            await report(request, context)
 
     methods = {
         "Check": method(

@@ -10,7 +10,7 @@ from typing import Any
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.models import find_models
 from cvpipe.serving.shelf import Shelf
-from cvpipe.serving.versions import ALL, LATEST, Policy
+from cvpipe.serving.versions import ALL, LATEST, Choice, Latest, Policy
 
 
 def reloaded(request: Any, shelf: Shelf) -> Policy:
@@ -24,7 +24,7 @@ def reloaded(request: Any, shelf: Shelf) -> Policy:
     if not configs:
         raise RequestError(400, "the request has no model_config_list with models")
     found = find_models(shelf.folder)
-    of_model: dict[str, str | frozenset[int]] = {}
+    of_model: dict[str, Choice] = {}
     labels: dict[str, dict[str, int]] = {}
     for config in configs:
         if config.name not in found:
@@ -34,16 +34,16 @@ def reloaded(request: Any, shelf: Shelf) -> Policy:
             raise RequestError(
                 403, f'"{config.name}" can only be served from the server\'s own folder'
             )
-        of_model[config.name] = _choice(config.model_version_policy, found[config.name])
+        of_model[config.name] = _choice(config.model_version_policy)
         labels[config.name] = dict(config.version_labels)
     return Policy(frozenset(), of_model, labels)
 
 
-def _choice(policy: Any, found: dict[int, Any]) -> str | frozenset[int]:
+def _choice(policy: Any) -> Choice:
     if policy.HasField("all"):
         return ALL
     if policy.HasField("specific"):
         return frozenset(policy.specific.versions)
-    if policy.HasField("latest") and policy.latest.num_versions > 1:
-        return frozenset(sorted(found)[-policy.latest.num_versions :])
+    if policy.HasField("latest") and policy.latest.num_versions:
+        return Latest(policy.latest.num_versions)
     return LATEST

@@ -6,8 +6,11 @@ its last lease has ended.
 
 from __future__ import annotations
 
+import errno
 import gc
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +22,9 @@ from cvpipe.errors import DataError, UserError
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.models import Servable, find_models, nothing_to_serve
 from cvpipe.serving.versions import Policy
+
+RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 300.0
+"""First and longest pause before a failed load is tried again; each pause doubles the last."""
 
 
 class State(IntEnum):
@@ -55,7 +61,11 @@ class Version:
     by_label: bool = False
     """True if only requests with a label get this version."""
     seen: Any = None
-    """Result of `_times` when the version was loaded."""
+    """Result of `_times` when the version was loaded; None after it was unloaded."""
+    pause: float = 0.0
+    """Seconds between the last failure that may pass by itself and the next try."""
+    retry_at: float = math.inf
+    """Time of the next try, by the shelf's clock."""
 
 
 class Shelf:
@@ -70,6 +80,7 @@ class Shelf:
         poll_seconds: float = 1.0,
         log: Callable[..., None] = lambda event, **facts: None,
         freeze: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare to watch a folder. Call `start` to begin.
 
@@ -81,10 +92,11 @@ class Shelf:
             log: receives an event and its fields.
             freeze: True to exempt all objects that exist after a version was loaded from garbage
                 collection, until the versions change again.
+            clock: returns seconds, for the pauses before failed loads are tried again.
         """
         self.folder, self.policy = folder, policy
         self._load, self._poll_seconds, self._log = load, poll_seconds, log
-        self._freeze = freeze
+        self._freeze, self._clock = freeze, clock
         self._models: dict[str, dict[int, Version]] = {}
         self._lock = threading.Lock()
         self._scanning = threading.Lock()
@@ -223,19 +235,31 @@ class Shelf:
             versions = self._models.setdefault(name, {})
         # Load the newest version first, because most requests use it.
         for number in sorted(chosen | labeled, reverse=True):
-            version = versions.get(number)
-            if version is None or (
-                version.state is State.END and version.seen != _times(found[number])
-            ):
+            version, by_label = versions.get(number), number not in chosen
+            if version is None or self._can_load_again(version, found[number]):
+                pause = version.pause if version else 0.0
                 self._load_version(
-                    Version(name, number, found[number], by_label=number not in chosen)
+                    Version(name, number, found[number], by_label=by_label, pause=pause)
                 )
             else:
-                version.by_label = number not in chosen
+                self._keep(version, found[number], by_label)
         with self._lock:
             self._retire(versions, found, chosen, labeled)
             if not versions:
                 del self._models[name]
+
+    def _can_load_again(self, version: Version, folder: Path) -> bool:
+        """Return True if a version was unloaded, or if a failed load may succeed now."""
+        if version.state is not State.END:
+            return False
+        return version.seen != _times(folder) or self._clock() >= version.retry_at
+
+    def _keep(self, version: Version, folder: Path, by_label: bool) -> None:
+        """Keep a version that is wanted. If it was about to be unloaded, serve it again."""
+        version.by_label = by_label
+        if version.state is State.UNLOADING and version.seen == _times(folder):
+            with self._lock:
+                version.state = State.AVAILABLE
 
     def _retire(
         self,
@@ -265,11 +289,14 @@ class Shelf:
         except Exception as error:  # a bad version must not affect the others
             version.error = str(error) if isinstance(error, UserError) else f"{error!r}"
             version.error_code = "DATA_LOSS" if isinstance(error, DataError) else "UNKNOWN"
+            if _may_pass(error):
+                version.pause = min(max(2 * version.pause, RETRY_SECONDS), MAX_RETRY_SECONDS)
+                version.retry_at = self._clock() + version.pause
             version.state = State.END
             self._log("load_failed", **facts, error=version.error)
             return
         with self._lock:
-            version.runner, version.state = runner, State.AVAILABLE
+            version.runner, version.state, version.pause = runner, State.AVAILABLE, 0.0
         self._log("loaded", **facts)
 
     def _drop_unused(self) -> None:
@@ -282,7 +309,8 @@ class Shelf:
             ]
             runners = [version.runner for version in unused]
             for version in unused:
-                version.runner, version.state = None, State.END
+                # Forget the files, so that the version is loaded again once it is wanted again.
+                version.runner, version.state, version.seen = None, State.END, None
         for version, runner in zip(unused, runners, strict=True):
             if runner:
                 runner.close()
@@ -351,3 +379,16 @@ def _times(folder: Path) -> Any:
             (str(path), stat.st_mtime_ns, stat.st_size) for path in files for stat in [path.stat()]
         ]
     return None
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Return True if a load failed because files couldn't be read for a reason outside of them,
+    such as a network file system that was away. Missing and damaged files stay as they are.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            # Libraries raise OSError without a number for damaged files.
+            return True
+        # `raise ... from None` hides the cause only from tracebacks.
+        error = error.__cause__ or error.__context__
+    return False

@@ -8,7 +8,19 @@ from dataclasses import dataclass, field
 
 from cvpipe.errors import ConfigError
 
-LATEST, ALL = "latest", "all"
+
+@dataclass(frozen=True)
+class Latest:
+    """The newest versions of a model: at most `count`, chosen anew whenever versions change."""
+
+    count: int = 1
+
+
+Choice = str | Latest | frozenset[int]
+"""`ALL`, the newest versions, or version numbers."""
+
+ALL, LATEST = "all", Latest()
+_NAMED: Mapping[str, Choice] = {"all": ALL, "latest": LATEST}
 _LABEL = re.compile(r"(?P<model>[^:=]+):(?P<label>[a-zA-Z0-9_]+)=(?P<version>[0-9]{1,18})")
 _NUMBERS = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})*")
 
@@ -17,17 +29,17 @@ _NUMBERS = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})*")
 class Policy:
     """The versions to serve of each model."""
 
-    every: str | frozenset[int] = ALL
-    """Default for all models: `LATEST`, `ALL`, or version numbers."""
-    of_model: Mapping[str, str | frozenset[int]] = field(default_factory=dict)
+    every: Choice = ALL
+    """Default for all models."""
+    of_model: Mapping[str, Choice] = field(default_factory=dict)
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Versions by model and label."""
 
     def chosen(self, model: str, found: Iterable[int]) -> set[int]:
         """Return the found versions that serve requests without a label."""
         choice, numbers = self.of_model.get(model, self.every), set(found)
-        if choice == LATEST:
-            return {max(numbers)} if numbers else set()
+        if isinstance(choice, Latest):
+            return set(sorted(numbers)[-choice.count :])
         if isinstance(choice, frozenset):
             return numbers & choice
         return numbers
@@ -47,8 +59,8 @@ def parse_policy(versions: Sequence[str], labels: Sequence[str]) -> Policy:
     Raises:
         ConfigError: an option is malformed.
     """
-    every: str | frozenset[int] = ALL
-    of_model: dict[str, str | frozenset[int]] = {}
+    every: Choice = ALL
+    of_model: dict[str, Choice] = {}
     for text in versions:
         model, separator, choice = text.rpartition(":")
         if separator:
@@ -67,9 +79,9 @@ def parse_policy(versions: Sequence[str], labels: Sequence[str]) -> Policy:
     return Policy(every, of_model, named)
 
 
-def _choice(text: str, choice: str) -> str | frozenset[int]:
-    if choice in (LATEST, ALL):
-        return choice
+def _choice(text: str, choice: str) -> Choice:
+    if choice in _NAMED:
+        return _NAMED[choice]
     if not _NUMBERS.fullmatch(choice):
         raise ConfigError(
             f"--versions {text}: neither latest, all nor version numbers; write it as latest, all,"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,13 @@ def test_configuration_is_taken_only_where_it_is_allowed(models: Any, folder: Pa
         assert server.service.shelf.numbers("toy") == [1, 2]
         assert own.HandleReloadConfigRequest(asked).status.error_code == 0
         assert server.service.shelf.numbers("toy") == [1]
+        series = server.service.metrics.text()
+        assert b'version="1"' in series and b'version="2"' not in series
+        config.model_version_policy.latest.num_versions = 2
+        assert own.HandleReloadConfigRequest(asked).status.error_code == 0
+        assert server.service.shelf.numbers("toy") == [1, 2]
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request(b"one"))
+        assert b'version="2"' in server.service.metrics.text()
         config.base_path = "/etc"
         assert refused(own.HandleReloadConfigRequest, asked)[0] == "PERMISSION_DENIED"
         config.name = "../toy"
@@ -215,6 +223,51 @@ def test_health(channel: grpc.Channel) -> None:
     known = own.HealthCheckRequest(service="tensorflow.serving.PredictionService")
     assert check(known).status == 1
     assert refused(check, own.HealthCheckRequest(service="none"))[0] == "NOT_FOUND"
+
+
+def test_a_watch_reports_that_the_server_drains_and_then_ends(folder: Path) -> None:
+    with (
+        served(folder, Settings(grpc_port=0)) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+    ):
+        watch = watched(channel)
+        assert next(watch).status == 1
+        server.service.draining = True
+        assert [answer.status for answer in watch] == [2]
+        assert watch.code() is grpc.StatusCode.OK
+
+
+def test_watches_are_limited_and_leave_room_for_calls(folder: Path) -> None:
+    with (
+        served(folder, Settings(grpc_port=0, max_queue=4)) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+    ):
+        first = watched(channel)
+        assert next(first).status == 1
+        for _ in range(3):
+            with pytest.raises(grpc.RpcError, match="watches of its health") as caught:
+                next(watched(channel))
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        assert stub.Predict(request(b"one"), timeout=20).outputs
+        first.cancel()
+        for _ in range(1000):
+            try:
+                assert next(watched(channel)).status == 1
+                break
+            except grpc.RpcError:
+                time.sleep(0.005)
+        else:
+            pytest.fail("a watch that was canceled still counts")
+
+
+def watched(channel: grpc.Channel) -> Any:
+    own = health()
+    return channel.unary_stream(
+        "/grpc.health.v1.Health/Watch",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=own.HealthCheckResponse.FromString,
+    )(own.HealthCheckRequest(), timeout=20)
 
 
 def test_the_open_inference_protocol(channel: grpc.Channel, server: Server) -> None:

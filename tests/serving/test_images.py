@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cvpipe.serving.image_header import image_size
+from cvpipe.serving.metrics import BatchMetrics, Metrics
 from cvpipe.serving.multipart import files_of
 from cvpipe.serving.settings import Settings, read_api_keys
 from cvpipe.serving.versions import ALL, Policy
@@ -181,6 +182,35 @@ def test_the_page_needs_no_inline_code(port: int) -> None:
 def test_a_request_id_is_returned_or_generated(port: int) -> None:
     assert ask(port, "GET", "/healthz", headers={"X-Request-Id": "a-1"})[2]["X-Request-Id"] == "a-1"
     assert len(ask(port, "GET", "/healthz")[2]["X-Request-Id"]) == 32
+
+
+def test_unloaded_versions_leave_no_metrics() -> None:
+    known = Metrics()
+
+    def use(version: int) -> None:
+        batches = BatchMetrics(known, "toy", version)
+        batches.batch(3, 4, [0.1] * 3, 0.1)
+        batches.failed(ValueError())
+        known.waiting.labels("toy", str(version)).set_function(lambda: 0.0)
+        known.loads.labels("toy", str(version), "loaded").inc()
+        known.count("http", "toy", str(version), "200")
+        known.note_stages("toy", str(version), {"read": 0.1, "write": 0.1})
+
+    known.count("http", "", "", "404")
+    before = known.text().count(b"\n")
+    use(12)
+    lines = known.text().count(b"\n")
+    for version in (1, 2):
+        use(version)
+        known.forget("toy", version)
+        known.count("http", "toy", str(version), "200")  # a request that ends after the unloading
+        known.note_stages("toy", str(version), {"write": 0.1})
+    text = known.text()
+    assert text.count(b"\n") == lines > before and b'version="12"' in text
+    use(1)
+    assert b'cvpipe_requests_total{code="200",model="toy",protocol="http",version="1"} 1.0' in (
+        known.text()
+    )
 
 
 def test_health_and_metrics(port: int) -> None:

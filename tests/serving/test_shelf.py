@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import shutil
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 
 from cvpipe.errors import ConfigError, DataError, UserError
+from cvpipe.grpc_messages import tf_serving
 from cvpipe.serving.errors import RequestError
+from cvpipe.serving.reload import reloaded
 from cvpipe.serving.shelf import Shelf, State
-from cvpipe.serving.versions import ALL, LATEST, Policy, parse_policy
+from cvpipe.serving.versions import ALL, LATEST, Latest, Policy, parse_policy
 
 
 class Loaded:
@@ -141,6 +144,109 @@ def test_a_failed_version_is_tried_once_until_its_files_change(folder: Path) -> 
     for _ in range(3):
         own.scan()
     assert tried == [3]
+
+
+def test_the_previous_version_is_loaded_again_when_its_successor_is_removed(folder: Path) -> None:
+    own = shelf(folder)
+    write(folder / "m", 3)
+    own.scan()
+    assert states(own) == {3: "AVAILABLE", 2: "END"}
+    shutil.rmtree(folder / "m" / "3")
+    own.scan()
+    assert own.numbers("m") == [2]
+    with own.lease("m") as version:
+        assert version.number == 2 and version.runner
+
+
+def test_a_policy_can_return_to_a_version_that_was_unloaded(folder: Path) -> None:
+    own = shelf(folder, Policy(frozenset({1})))
+    for number in (2, 1, 2):
+        own.policy = Policy(frozenset({number}))
+        own.scan()
+        assert own.numbers("m") == [number]
+
+
+def test_a_version_wanted_again_before_its_last_request_ends_stays_loaded(folder: Path) -> None:
+    own = shelf(folder)
+    with own.lease("m") as version:
+        write(folder / "m", 3)
+        own.scan()
+        assert states(own)[2] == "UNLOADING"
+        shutil.rmtree(folder / "m" / "3")
+        own.scan()
+        assert own.numbers("m") == [2]
+        runner: Any = version.runner
+    own.scan()
+    assert own.numbers("m") == [2] and not runner.closed
+
+
+def unreadable(number: int | None) -> DataError:
+    """Return an error as from `check_operations`, which hides the OSError from tracebacks."""
+    try:
+        try:
+            raise OSError(number, "can't be read") if number else OSError("no SavedModel")
+        except OSError as error:
+            raise DataError(f"the graph can't be read ({error})") from None
+    except DataError as hidden:
+        return hidden
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(errno.EIO, "Input/output error"), unreadable(errno.ESTALE)]
+)
+def test_files_that_cannot_be_read_for_now_are_tried_again_after_growing_pauses(
+    folder: Path, fault: Exception
+) -> None:
+    now, tried = 0.0, list[float]()
+
+    def away(path: Path, model: str, number: int) -> Loaded:
+        if number != 3:
+            return Loaded(number)
+        tried.append(now)
+        if now < 1000:
+            raise fault
+        return Loaded(number)
+
+    write(folder / "m", 3)
+    own = Shelf(folder / "m", parse_policy(["2,3"], []), away, clock=lambda: now)
+    while now < 1500:
+        own.scan()
+        now += 0.5
+    assert tried == [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 811, 1111]
+    assert own.numbers("m") == [2, 3]
+
+
+@pytest.mark.parametrize("number", [None, errno.ENOENT])
+def test_damaged_or_missing_files_are_not_tried_again(folder: Path, number: int | None) -> None:
+    tried = []
+
+    def damaged(path: Path, model: str, version: int) -> Loaded:
+        tried.append(version)
+        raise unreadable(number)
+
+    now = 0.0
+    own = Shelf(folder / "m", Policy(LATEST), damaged, clock=lambda: now)
+    for now in (0.0, 1.0, 1e9):  # noqa: B007
+        own.scan()
+    assert tried == [2]
+
+
+def test_the_newest_versions_are_chosen_anew_when_versions_come_and_go(folder: Path) -> None:
+    own = shelf(folder, Policy(Latest(2)))
+    assert own.numbers("m") == [1, 2] and own.numbers("other") == [7]
+    asked = tf_serving().ReloadConfigRequest()
+    config = asked.config.model_config_list.config.add()
+    config.name = "m"
+    config.model_version_policy.latest.num_versions = 2
+    own.policy = reloaded(asked, own)
+    own.scan()
+    assert own.numbers("m") == [1, 2] and own.names() == ["m"]
+    write(folder / "m", 3)
+    own.scan()
+    assert own.numbers("m") == [2, 3]
+    shutil.rmtree(folder / "m" / "3")
+    own.scan()
+    assert own.numbers("m") == [1, 2]
 
 
 def test_a_first_version_that_does_not_load_is_an_error_at_the_start(folder: Path) -> None:
