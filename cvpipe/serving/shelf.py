@@ -257,8 +257,9 @@ class Shelf:
     def _keep(self, version: Version, folder: Path, by_label: bool) -> None:
         """Keep a version that is wanted. If it was about to be unloaded, serve it again."""
         version.by_label = by_label
-        if version.state is State.UNLOADING and version.seen == _times(folder):
-            with self._lock:
+        is_unchanged = version.state is State.UNLOADING and version.seen == _times(folder)
+        with self._lock:
+            if is_unchanged and version.state is State.UNLOADING:
                 version.state = State.AVAILABLE
 
     def _retire(
