@@ -161,20 +161,45 @@ class Protocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Start the timer that disconnects a client that receives nothing."""
         super().pause_writing()
-        self._stalled = self.loop.call_later(self.settings.stalled_seconds, self.transport.abort)
+        self._set_stalled()
 
     def resume_writing(self) -> None:
-        """Cancel the timer of `pause_writing`."""
+        """Cancel the timer of `pause_writing`. The connection is idle only from now on."""
         super().resume_writing()
         if self._stalled:
             self._stalled.cancel()
+        if self.timeout_keep_alive_task:
+            self._set_keep_alive()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, even if the client has not read the response."""
-        if self.transport.get_write_buffer_size():
+        """Close an idle connection, even if the client has not read the end of the response."""
+        if self.flow.write_paused:
+            # The client may still be reading a long response; `_check_stalled` finds out.
+            self._set_keep_alive()
+        elif self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             super().timeout_keep_alive_handler()
+
+    def _set_keep_alive(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def _set_stalled(self) -> None:
+        self._stalled = self.loop.call_later(
+            self.settings.stalled_seconds,
+            self._check_stalled,
+            self.transport.get_write_buffer_size(),
+        )
+
+    def _check_stalled(self, unsent: int) -> None:
+        """Disconnect the client if it has received nothing since `unsent` bytes were left."""
+        if self.transport.get_write_buffer_size() < unsent:
+            self._set_stalled()
+        else:
+            self.transport.abort()
 
     def _stop(self, error: RequestError) -> None:
         self._refusal = error

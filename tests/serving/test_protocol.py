@@ -1,0 +1,77 @@
+"""Guards the limits of HTTP connections, with a small application over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+import uvicorn
+
+from cvpipe.serving.protocol import Protocol
+from cvpipe.serving.settings import Settings
+
+LONG_GET = b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n"
+LONG = 5 * 2**20
+"""Bytes of a response that is too long for the buffers of a socket."""
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with few bytes or many, depending on the path."""
+    body = b"x" * LONG if scope["path"] == "/long" else b"done"
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextmanager
+def connected(**limits: float) -> Iterator[tuple[socket.socket, uvicorn.Server]]:
+    """Serve `app` with limits in seconds; yield a client's connection and the server."""
+    settings = Settings(**limits)  # type: ignore[arg-type]
+    config = uvicorn.Config(
+        app,
+        http=type("Protocol", (Protocol,), {"settings": settings}),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        # Small buffers, so that the server notices soon that the client reads.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            client.settimeout(5)
+            client.connect(listener.getsockname())
+            yield client, server
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.mark.parametrize("limit", ["stalled_seconds", "keep_alive_seconds"])
+def test_a_client_that_reads_slowly_but_steadily_gets_a_long_response(limit: str) -> None:
+    with connected(**{limit: 0.6}) as (client, _), suppress(ConnectionError):
+        client.sendall(LONG_GET)
+        received = 0
+        while received < LONG and (data := client.recv(2**16)):
+            received += len(data)
+            time.sleep(0.01)
+    assert received >= LONG
+
+
+def test_a_client_that_stops_reading_a_long_response_is_disconnected() -> None:
+    with connected(stalled_seconds=0.3) as (client, server):
+        client.sendall(LONG_GET)
+        client.recv(2**16)
+        deadline = time.monotonic() + 10
+        while server.server_state.connections and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not server.server_state.connections
