@@ -71,7 +71,6 @@ class Protocol(HttpToolsProtocol):
         """Pass data to the parser, unless the connection was refused."""
         if self._refused:
             return
-        self._unset_keepalive_if_required()
         if self._in_headers:
             self._header_bytes += len(data)
         try:
@@ -98,7 +97,8 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def on_message_begin(self) -> None:
-        """Start a request."""
+        """Start a request. Empty lines don't start one, and the keep-alive timer runs on."""
+        self._unset_keepalive_if_required()
         super().on_message_begin()
         self._in_headers, self._body_begun, self._trailers = True, False, 0
         self._set_timer()
@@ -223,6 +223,7 @@ class Protocol(HttpToolsProtocol):
         Closing immediately would reset the connection, and the client wouldn't receive the error.
         """
         self._refused = True
+        self._unset_keepalive_if_required()
         self._clear_timer()
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:

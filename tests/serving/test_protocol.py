@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import socket
 import threading
 import time
@@ -15,13 +17,16 @@ import uvicorn
 from cvpipe.serving.protocol import Protocol
 from cvpipe.serving.settings import Settings
 
+GET = b"GET /short HTTP/1.1\r\nHost: x\r\n\r\n"
 LONG_GET = b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n"
 LONG = 5 * 2**20
 """Bytes of a response that is too long for the buffers of a socket."""
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with few bytes or many, depending on the path."""
+    """Answer with few bytes or many, soon or later, depending on the path."""
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.2)
     body = b"x" * LONG if scope["path"] == "/long" else b"done"
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -52,6 +57,7 @@ def connected(**limits: float) -> Iterator[tuple[socket.socket, uvicorn.Server]]
             client.connect(listener.getsockname())
             yield client, server
         finally:
+            client.close()
             server.should_exit = True
             thread.join()
 
@@ -75,3 +81,19 @@ def test_a_client_that_stops_reading_a_long_response_is_disconnected() -> None:
         while server.server_state.connections and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not server.server_state.connections
+
+
+def test_empty_lines_dont_keep_an_idle_connection_open() -> None:
+    with connected(keep_alive_seconds=0.5) as (client, _):
+        client.sendall(GET)
+        assert client.recv(2**16).endswith(b"done")
+        client.sendall(b"\r\n")
+        assert client.recv(2**16) == b""
+
+
+def test_a_request_after_empty_lines_is_answered() -> None:
+    with connected() as (client, _):
+        for request in (GET, b"\r\n\r\n" + GET, b"\r\n", GET):
+            client.sendall(request)
+            if request.strip():
+                assert client.recv(2**16).endswith(b"done")
