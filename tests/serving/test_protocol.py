@@ -18,6 +18,9 @@ from cvpipe.serving.protocol import Protocol
 from cvpipe.serving.settings import Settings
 
 GET = b"GET /short HTTP/1.1\r\nHost: x\r\n\r\n"
+SLOW_GET = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+BAD = b"BAD / HTTP/1.1\r\nHost: x\r\n\r\n"
+BAD_CHUNK = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"
 LONG_GET = b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n"
 LONG = 5 * 2**20
 """Bytes of a response that is too long for the buffers of a socket."""
@@ -97,3 +100,32 @@ def test_a_request_after_empty_lines_is_answered() -> None:
             client.sendall(request)
             if request.strip():
                 assert client.recv(2**16).endswith(b"done")
+
+
+@pytest.mark.parametrize(
+    ("requests", "statuses"),
+    [
+        pytest.param(SLOW_GET + BAD, [200, 501], id="method"),
+        pytest.param(SLOW_GET + SLOW_GET + BAD, [200, 200, 501], id="method of a third"),
+        pytest.param(SLOW_GET + BAD_CHUNK, [200, 400], id="body"),
+        pytest.param(SLOW_GET + SLOW_GET + BAD_CHUNK, [200, 200, 400], id="body of a third"),
+        pytest.param(SLOW_GET + b"GET /sho", [200, 408], id="slow headers"),
+    ],
+)
+def test_requests_before_a_bad_one_are_answered_first(requests: bytes, statuses: list[int]) -> None:
+    with connected(header_seconds=0.1) as (client, _):
+        client.sendall(requests)
+        assert statuses_until_the_end(client) == statuses
+
+
+def test_a_client_that_sends_no_more_gets_all_answers_before_an_error() -> None:
+    with connected() as (client, _):
+        client.sendall(SLOW_GET + BAD)
+        client.shutdown(socket.SHUT_WR)
+        assert statuses_until_the_end(client) == [200, 501]
+
+
+def statuses_until_the_end(client: socket.socket) -> list[int]:
+    """Read until the server sends no more; return the status of each response."""
+    reply = b"".join(iter(lambda: client.recv(2**16), b""))
+    return [int(status) for status in re.findall(rb"HTTP/1.1 (\d+)", reply)]
