@@ -51,6 +51,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._header_bytes, self._trailers, self._in_headers, self._body_begun = 0, 0, True, False
         self._refusal: RequestError | None = None
+        self._deferred: RequestError | None = None
         self._header_buffer = _HeaderBuffer(transport)
         self._refused = self._half_closed = False
         self._timer: asyncio.TimerHandle | None = None
@@ -71,7 +72,6 @@ class Protocol(HttpToolsProtocol):
         """Pass data to the parser, unless the connection was refused."""
         if self._refused:
             return
-        self._unset_keepalive_if_required()
         if self._in_headers:
             self._header_bytes += len(data)
         try:
@@ -89,6 +89,8 @@ class Protocol(HttpToolsProtocol):
 
         If the request is incomplete, the response is an error.
         """
+        if self._deferred:
+            return True
         cycle: RequestResponseCycle | None = self.cycle
         if self._refused or cycle is None or cycle.response_complete:
             return False
@@ -98,7 +100,8 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def on_message_begin(self) -> None:
-        """Start a request."""
+        """Start a request. Empty lines don't start one, and the keep-alive timer runs on."""
+        self._unset_keepalive_if_required()
         super().on_message_begin()
         self._in_headers, self._body_begun, self._trailers = True, False, 0
         self._set_timer()
@@ -135,9 +138,12 @@ class Protocol(HttpToolsProtocol):
         self._in_headers, self._header_bytes = True, 0
 
     def on_response_complete(self) -> None:
-        """Flush a response without a body, and wait for the next request."""
+        """Flush a response without a body, and start or wait for the next request."""
         self._header_buffer.flush()
+        is_last = not self.pipeline
         super().on_response_complete()
+        if self._deferred and is_last and not self.transport.is_closing():
+            self._send_refusal(self._deferred)
 
     def shutdown(self) -> None:
         """Close the connection after its current request. An idle connection is kept open for
@@ -161,20 +167,45 @@ class Protocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Start the timer that disconnects a client that receives nothing."""
         super().pause_writing()
-        self._stalled = self.loop.call_later(self.settings.stalled_seconds, self.transport.abort)
+        self._set_stalled()
 
     def resume_writing(self) -> None:
-        """Cancel the timer of `pause_writing`."""
+        """Cancel the timer of `pause_writing`. The connection is idle only from now on."""
         super().resume_writing()
         if self._stalled:
             self._stalled.cancel()
+        if self.timeout_keep_alive_task:
+            self._set_keep_alive()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, even if the client has not read the response."""
-        if self.transport.get_write_buffer_size():
+        """Close an idle connection, even if the client has not read the end of the response."""
+        if self.flow.write_paused:
+            # The client may still be reading a long response; `_check_stalled` finds out.
+            self._set_keep_alive()
+        elif self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             super().timeout_keep_alive_handler()
+
+    def _set_keep_alive(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def _set_stalled(self) -> None:
+        self._stalled = self.loop.call_later(
+            self.settings.stalled_seconds,
+            self._check_stalled,
+            self.transport.get_write_buffer_size(),
+        )
+
+    def _check_stalled(self, unsent: int) -> None:
+        """Disconnect the client if it has received nothing since `unsent` bytes were left."""
+        if self.transport.get_write_buffer_size() < unsent:
+            self._set_stalled()
+        else:
+            self.transport.abort()
 
     def _stop(self, error: RequestError) -> None:
         self._refusal = error
@@ -193,19 +224,35 @@ class Protocol(HttpToolsProtocol):
         return RequestError(400, f"this is not an HTTP/1.1 request: {error}")
 
     def _refuse(self, error: RequestError) -> None:
+        """Stop parsing, and send an error after the responses to earlier requests."""
+        self._refused = True
+        self._clear_timer()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._send_refusal(error)
+            return
+        if not cycle.more_body:
+            # The request in progress is complete, so the error is in one that follows it.
+            self._deferred = error
+            return
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if self.pipeline:
+            # The request with the error is the last in the queue.
+            self.pipeline.popleft()
+            self._deferred = error
+        elif cycle.response_started:
+            self.transport.close()
+        else:
+            self._send_refusal(error)
+
+    def _send_refusal(self, error: RequestError) -> None:
         """Send an error, read the data that the client still sends, then close the connection.
 
         Closing immediately would reset the connection, and the client wouldn't receive the error.
         """
-        self._refused = True
-        self._clear_timer()
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and not cycle.response_complete:
-            cycle.disconnected = True
-            cycle.message_event.set()
-            if cycle.response_started:
-                self.transport.close()
-                return
+        self._deferred = None
+        self._unset_keepalive_if_required()
         self.transport.write(refusal(error))
         self._half_close()
         self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
@@ -223,7 +270,8 @@ class Protocol(HttpToolsProtocol):
             self._timer.cancel()
 
     def _too_slow(self) -> None:
-        if self._header_bytes:
+        # Bytes of a pipelined request that arrive with the end of another are not counted.
+        if self._header_bytes or self.cycle is not None:
             self._refuse(RequestError(408, "the headers arrived too slowly; send them again"))
         else:
             self.transport.close()
