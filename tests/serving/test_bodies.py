@@ -181,12 +181,12 @@ def test_json_of_too_many_lists_or_objects_is_refused(container: bytes) -> None:
     assert error.value.status == 413
 
 
-def test_images_as_lists_of_numbers_are_accepted_up_to_the_size_of_a_body() -> None:
+def test_80_images_of_224_pixels_are_accepted_as_lists_of_numbers() -> None:
     guard, pixel = JsonGuard(1024), b"[0.5,0.25,0.75],"
     row = b"[" + (pixel * 224)[:-1] + b"],"
     image = b"[" + (row * 224)[:-1] + b"],"
     guard.feed(b'{"instances": [')
-    for _ in range(LIMIT // len(image)):
+    for _ in range(80):
         guard.feed(image)
 
 
