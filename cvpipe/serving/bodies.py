@@ -27,9 +27,9 @@ cvpipe's models has about a tenth of this number.
 """
 MAX_CONTAINERS = 2**22
 """Maximum number of lists and objects. The text `{},` has 3 bytes, but the object takes 75 bytes of
-memory; the 4 bytes of `[1],` take 108. Without this limit, a body of 64 MiB, which may be 0.7 MiB in
-gzip, would take over 1.5 GiB. With it, lists and objects take less than 0.5 GiB, to which larger
-numbers add their own size. (The limit on strings bounds objects with names.) Images sent as numbers
+memory; the 4 bytes of `[1],` take 108. Without this limit, a body of 64 MiB, which may be 0.7 MiB
+in gzip, would take over 1.5 GiB. With it, lists and objects take less than 0.5 GiB, to which larger
+numbers add their own size. The limit on strings bounds objects with names. Images sent as numbers
 have a list per pixel, so a body holds at most 83 images of 224 x 224 pixels. Larger batches are
 refused even if their numbers are so short that more would fit into 64 MiB.
 """
