@@ -25,6 +25,14 @@ STRINGS_PER_VALUE = 64
 """Maximum number of names and strings per instance. Each takes 70 bytes of memory. An instance for
 cvpipe's models has about a tenth of this number.
 """
+MAX_CONTAINERS = 2**22
+"""Maximum number of lists and objects. The text `{},` has 3 bytes, but the object takes 75 bytes of
+memory; the 4 bytes of `[1],` take 108. Without this limit, a body of 64 MiB, which may be 0.7 MiB
+in gzip, would take over 1.5 GiB. With it, lists and objects take less than 0.5 GiB, to which larger
+numbers add their own size. The limit on strings bounds objects with names. Images sent as numbers
+have a list per pixel, so a body holds at most 83 images of 224 x 224 pixels. Larger batches are
+refused even if their numbers are so short that more would fit into 64 MiB.
+"""
 _CHUNK = 2**16
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
@@ -156,21 +164,21 @@ class Unpacker:
 
 class JsonGuard:
     """Limits the memory that parsing JSON will take: its depth, the number of values in the lists
-    "instances" and "inputs", and the number of strings.
+    "instances" and "inputs", and the numbers of strings, lists and objects.
     """
 
     def __init__(self, max_values: int) -> None:
         """Allow `max_values` values per list."""
         self._max_values = max_values
         self._in_string = self._escape = False
-        self._depth = self._values = self._quotes = 0
+        self._depth = self._values = self._quotes = self._containers = 0
 
     def feed(self, part: bytes) -> None:
         """Check a part of the text.
 
         Raises:
-            RequestError: 400 if the JSON is nested too deeply, 413 if it has too many values or
-                strings.
+            RequestError: 400 if the JSON is nested too deeply, 413 if it has too many values,
+                strings, lists or objects.
         """
         marks = self._outside_strings(part)
         if marks:
@@ -179,11 +187,14 @@ class JsonGuard:
             raise self._too_many(f"{self._max_values} instances")
         if self._quotes > 2 * STRINGS_PER_VALUE * self._max_values:
             raise self._too_many(f"{STRINGS_PER_VALUE * self._max_values} strings")
+        if self._containers > MAX_CONTAINERS:
+            raise self._too_many(f"{MAX_CONTAINERS} lists and objects")
 
     def _count(self, signs: np.ndarray) -> None:
         """Count brackets and commas, uint8 [n]. Raises RequestError if they are nested too deep."""
         opened = (signs == ord("[")) | (signs == ord("{"))
         closed = (signs == ord("]")) | (signs == ord("}"))
+        self._containers += int(np.count_nonzero(opened))
         depths = self._depth + np.cumsum(opened.astype(np.int32) - closed)
         self._depth = int(depths[-1])
         self._values += int(np.count_nonzero((signs == ord(",")) & (depths == 2)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from cvpipe.serving import v2, v2_tensors
 from cvpipe.serving.batching import Arrays
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.grpc_calls import Call, method
+from cvpipe.serving.offload import offload
 from cvpipe.serving.service import Service, Target, is_ready, servable_of
 from cvpipe.serving.v2_routes import SERVER, model_metadata
 
@@ -87,7 +89,7 @@ async def _infer(call: Call, request: Any) -> Any:
         chosen = asked["signature_name"].string_param if "signature_name" in asked else ""
         servable, name = servable_of(version, chosen)
         specs = servable.input_specs(name)
-        given = _arrays(request, specs)
+        given = await offload(request.ByteSize(), _arrays, request, specs)
         v2.check_given(given, specs, servable.defaults(name))
         outputs, _ = await service.predict(version, name, given, call.deadline())
         wanted = [one.name for one in request.outputs] or sorted(outputs)
@@ -138,7 +140,12 @@ def _typed(given: Any, spec: tf.TensorSpec) -> bytes:
         raise RequestError(
             400, f'input "{given.name}" of {given.datatype} must be sent as raw bytes'
         )
-    leaves = list(getattr(given.contents, _CONTENTS[given.datatype]))
+    contents, count = getattr(given.contents, _CONTENTS[given.datatype]), math.prod(given.shape)
+    if len(contents) != count:
+        raise RequestError(
+            400, f'input "{given.name}" has {len(contents)} values; its shape takes {count}'
+        )
+    leaves = list(contents)
     array = np.empty(len(leaves), dtype=object)
     array[:] = leaves
     try:

@@ -5,7 +5,6 @@ picture.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,13 +21,17 @@ from cvpipe.serving.models import BYTES_SIGNATURE, Servable
 from cvpipe.serving.multipart import files_of, is_multipart
 from cvpipe.serving.offload import SMALL_BYTES, offload
 from cvpipe.serving.routes import check_method, target_of
+from cvpipe.serving.runner import Pool
 from cvpipe.serving.service import runner_of
 
 _MODEL = re.compile(
     r"/predict/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/]+))?"
 )
-# Matplotlib is not thread-safe.
-_DRAWING = threading.Lock()
+MAX_PICTURES = 64
+"""Maximum number of pictures that wait or are being drawn."""
+# Matplotlib is not thread-safe, so one thread draws all pictures. Requests that wait for it must
+# not occupy the threads in which other requests are parsed.
+_DRAWING = Pool(1, MAX_PICTURES)
 
 
 async def answer(exchange: Exchange) -> Response:
@@ -50,7 +53,7 @@ async def answer(exchange: Exchange) -> Response:
         options = _options(exchange, servable)
         body = await exchange.body()
         deadline = service.deadline()
-        files, single = _files(exchange, body)
+        files, single = await _files(exchange, body)
         drawn = "image/png" in exchange.request.headers.get("accept", "")
         if drawn and not single and len(files) > 1:
             raise RequestError(400, "a picture can show only one image; send one at a time")
@@ -62,7 +65,9 @@ async def answer(exchange: Exchange) -> Response:
             one = _answer_as_json(servable, answers[0], errors.get(0))
             if "error" in one:
                 raise RequestError(int(one.pop("status", 400)), one["error"])
-            picture = await offload(SMALL_BYTES, _draw, servable, files[0][1], one, known)
+            picture = await _DRAWING.run(
+                _draw, servable, files[0][1], one, known, deadline=deadline
+            )
             return Response(picture, media_type="image/png")
         size = sum(_size(one) for one in answers)
         results = await offload(size, _answers_as_json, servable, answers, errors)
@@ -76,7 +81,7 @@ async def answer(exchange: Exchange) -> Response:
     return Json({"answers": named})
 
 
-def _files(exchange: Exchange, body: bytearray) -> tuple[list[tuple[str, bytes]], bool]:
+async def _files(exchange: Exchange, body: bytearray) -> tuple[list[tuple[str, bytes]], bool]:
     """Return the names and contents of a body's images, and True if the body is a single image, not
     a form.
     """
@@ -87,7 +92,9 @@ def _files(exchange: Exchange, body: bytearray) -> tuple[list[tuple[str, bytes]]
                 400, "the body is empty; send an image, such as by curl --data-binary"
             )
         return [("", bytes(body))], True
-    files = files_of(body, content_type, exchange.service.settings.max_instances)
+    # A small form can have many parts and headers, so forms of any size are parsed in a thread.
+    most = exchange.service.settings.max_instances
+    files = await offload(SMALL_BYTES, files_of, body, content_type, most)
     if not files:
         raise RequestError(400, "the form has no file; send one, such as by curl -F image=@FILE")
     return files, False
@@ -138,7 +145,7 @@ def _size(one: Answer | RequestError) -> int:
 def _draw(
     servable: Servable, image: bytes, one: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> bytes:
-    """Draw an answer and return it as PNG.
+    """Draw an answer and return it as PNG. Call it only in the thread of `_DRAWING`.
 
     Raises:
         RequestError: 501 if the task has no pictures.
@@ -151,6 +158,5 @@ def _draw(
     if pictures is None:
         raise RequestError(501, "answers of this task have no pictures; request application/json")
     pixels = decode_image(tf.constant(image), 3).numpy()
-    with _DRAWING:
-        figure = pictures.draw_answer(pixels, one, settings)
-        return to_png(figure, figure.dpi)
+    figure = pictures.draw_answer(pixels, one, settings)
+    return to_png(figure, figure.dpi)

@@ -8,6 +8,8 @@ from email.parser import HeaderParser
 from cvpipe.serving.errors import RequestError
 
 MAX_HEADER_BYTES = 2**13
+MAX_FIELDS = 64
+"""Maximum number of fields other than files. They are ignored, but parsing each takes time."""
 
 
 def is_multipart(content_type: str) -> bool:
@@ -19,7 +21,8 @@ def files_of(body: bytes | bytearray, content_type: str, most: int) -> list[tupl
     """Return the names and contents of the files in a form. Other fields are ignored.
 
     Raises:
-        RequestError: 400 if the form is malformed, 413 if it has more files than `most`.
+        RequestError: 400 if the form is malformed, 413 if it has more files than `most` or too many
+            other fields.
     """
     header = Message()
     header["Content-Type"] = content_type
@@ -29,6 +32,7 @@ def files_of(body: bytes | bytearray, content_type: str, most: int) -> list[tupl
     mark = b"\r\n--" + boundary.encode("latin-1", "replace")
     content = b"\r\n" + body
     files: list[tuple[str, bytes]] = []
+    fields = 0
     at = content.find(mark)
     while at >= 0:
         begin = at + len(mark)
@@ -38,10 +42,16 @@ def files_of(body: bytes | bytearray, content_type: str, most: int) -> list[tupl
         if at < 0:
             break
         name, value = _part(content[begin:at])
-        if name is not None:
+        if name is None:
+            fields += 1
+        else:
             files.append((name, value))
         if len(files) > most:
             raise RequestError(413, f"the form has over {most} files; send fewer at a time")
+        if fields > MAX_FIELDS:
+            raise RequestError(
+                413, f"the form has over {MAX_FIELDS} fields that aren't files; send only files"
+            )
     raise RequestError(400, "the form is cut off; send it again")
 
 

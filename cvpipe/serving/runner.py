@@ -15,9 +15,15 @@ import tensorflow as tf
 
 from cvpipe.serving.batching import Answer, Arrays, Batcher, Limits, Observer, too_late
 from cvpipe.serving.errors import RequestError
-from cvpipe.serving.image_header import image_size
+from cvpipe.serving.image_header import Size, image_size
 from cvpipe.serving.models import BYTES_SIGNATURE, Servable
+from cvpipe.serving.offload import SMALL_BYTES, offload
 from cvpipe.serving.settings import Settings
+
+FEW_IMAGES = 8
+"""Reading the header of an image takes up to a millisecond, so the headers of more images are read
+in a thread.
+"""
 
 
 class Outcome(NamedTuple):
@@ -118,16 +124,19 @@ class ServableRunner:
             RequestError: the request failed.
             tf.errors.OpError: the model failed.
         """
-        images = self.servable.images_input
-        batched = signature_name == BYTES_SIGNATURE and self.batcher and images
-        options = {name: value for name, value in given.items() if name != images}
-        if not batched or images is None or not len(given[images]):
-            outputs = await self._pool.run(self._call, signature_name, given, deadline=deadline)
-            return Outcome(outputs, {})
-        if any(value.ndim for value in options.values()):
-            outputs = await self._pool.run(self._call, signature_name, given, deadline=deadline)
-            return Outcome(outputs, {})
-        return await self.answer_images(list(given[images]), options, deadline)
+        errors: Mapping[int, str] = {}
+        images = self._encoded_input(signature_name)
+        if images is not None and images in given and len(given[images]):
+            options = {name: value for name, value in given.items() if name != images}
+            scalar = not any(value.ndim for value in options.values())
+            if signature_name == BYTES_SIGNATURE and scalar:
+                return await self.answer_images(list(given[images]), options, deadline)
+            accepted, _, errors = await self._check_images(list(given[images]))
+            if errors and self.servable.valid not in self.servable.output_specs(signature_name):
+                raise RequestError(413, next(iter(errors.values())))
+            given = {**given, images: np.array(accepted, dtype=object)}
+        outputs = await self._pool.run(self._call, signature_name, given, deadline=deadline)
+        return Outcome(outputs, errors)
 
     async def answer_images(
         self, images: Sequence[bytes], options: Mapping[str, np.ndarray], deadline: float
@@ -151,21 +160,45 @@ class ServableRunner:
             they reached the model, by index.
         """
         assert self.batcher
-        if len(images) > self._settings.max_instances:
-            raise RequestError(
-                413,
-                f"the request has {len(images)} images, but this server takes at most"
-                f" {self._settings.max_instances}; send fewer per request",
-            )
-        sizes = [image_size(image) for image in images]
-        errors = {n: error for n, size in enumerate(sizes) if (error := self._too_large(size))}
-        accepted = [b"" if n in errors else image for n, image in enumerate(images)]
+        accepted, sizes, errors = await self._check_images(images)
         key: Any = tuple((name, options[name].tobytes()) for name in sorted(options))
         several = self._varies and len(set(sizes)) > 1
         if self._varies:
             key = (key, object() if several else sizes[0])
         answers = await self.batcher.answer(accepted, options, key, deadline, whole=several)
         return answers, errors
+
+    def _encoded_input(self, signature_name: str) -> str | None:
+        """Return the input for encoded images, string [B], which has the same name in all
+        signatures; None if the signature has none.
+        """
+        name = self.servable.images_input
+        spec = self.servable.input_specs(signature_name).get(name) if name else None
+        is_encoded = spec is not None and spec.dtype == tf.string and spec.shape.rank == 1
+        return name if is_encoded else None
+
+    async def _check_images(
+        self, images: Sequence[bytes]
+    ) -> tuple[list[bytes], list[Size | None], dict[int, str]]:
+        """Check the limits on encoded images.
+
+        Returns:
+            The images, with empty ones, which the model answers as unreadable, instead of those
+            with too many pixels; the sizes; and the errors by index.
+
+        Raises:
+            RequestError: 413 for too many images.
+        """
+        if len(images) > self._settings.max_instances:
+            raise RequestError(
+                413,
+                f"the request has {len(images)} images, but this server takes at most"
+                f" {self._settings.max_instances}; send fewer per request",
+            )
+        sizes = await offload(SMALL_BYTES if len(images) > FEW_IMAGES else 0, _sizes, images)
+        errors = {n: error for n, size in enumerate(sizes) if (error := self._too_large(size))}
+        accepted = [b"" if n in errors else image for n, image in enumerate(images)]
+        return accepted, sizes, errors
 
     def _too_large(self, size: tuple[int, int] | None) -> str | None:
         if size is None or size[0] * size[1] <= self._settings.max_pixels:
@@ -196,6 +229,10 @@ def _unless_late(deadline: float, function: Any, arguments: tuple[Any, ...]) -> 
     return function(*arguments)
 
 
+def _sizes(images: Sequence[bytes]) -> list[Size | None]:
+    return [image_size(image) for image in images]
+
+
 def _array(value: tf.Tensor) -> np.ndarray:
     array = value.numpy()
     return (
@@ -206,13 +243,26 @@ def _array(value: tf.Tensor) -> np.ndarray:
 
 
 def _joined(answers: Sequence[Answer]) -> Arrays:
-    """Stack the rows of answers into one array [B, …] per output."""
+    """Stack the rows of answers into one array [B, …] per output.
+
+    Raises:
+        RequestError: 503 if the rows differ in shape. This happens if the shapes of outputs depend
+            on the batch, and a batch failed, so that its images were answered one by one.
+    """
     first = answers[0]
     rows = [answer.row for answer in answers]
     together = all(answer.outputs is first.outputs for answer in answers)
     if together and rows == list(range(rows[0], rows[0] + len(rows))):
         part = slice(rows[0], rows[0] + len(rows))
         return {name: value[part] for name, value in first.outputs.items()}
+    for name in first.outputs:
+        if len({answer.outputs[name].shape[1:] for answer in answers}) > 1:
+            raise RequestError(
+                503,
+                f'the images could only be answered one by one, and the shapes of "{name}" differ;'
+                " send the request again, or one image per request",
+                retry_after=1,
+            )
     return {
         name: np.stack([answer.outputs[name][answer.row] for answer in answers])
         if value.dtype != object

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from cvpipe.serving.bodies import MAX_CONTAINERS, JsonGuard
+from cvpipe.serving.errors import RequestError
 from cvpipe.serving.settings import Settings
 from toy_served import served
 
@@ -168,6 +170,24 @@ def test_other_transfer_encodings_are_refused(port: int, coding: str) -> None:
     lines = [POST, "Host: x", f"Transfer-Encoding: {coding}", "", ""]
     ((status, content),) = exchange(port, "\r\n".join(lines).encode())
     assert status == 501 and "chunked" in content["error"]
+
+
+@pytest.mark.parametrize("container", [b"{},", b"[],", b"[1],"])
+def test_json_of_too_many_lists_or_objects_is_refused(container: bytes) -> None:
+    guard = JsonGuard(1024)
+    guard.feed(b'{"instances": [[')
+    with pytest.raises(RequestError, match="lists and objects") as error:
+        guard.feed(container * MAX_CONTAINERS)
+    assert error.value.status == 413
+
+
+def test_80_images_of_224_pixels_are_accepted_as_lists_of_numbers() -> None:
+    guard, pixel = JsonGuard(1024), b"[0.5,0.25,0.75],"
+    row = b"[" + (pixel * 224)[:-1] + b"],"
+    image = b"[" + (row * 224)[:-1] + b"],"
+    guard.feed(b'{"instances": [')
+    for _ in range(80):
+        guard.feed(image)
 
 
 def has_ipv6() -> bool:

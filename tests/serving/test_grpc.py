@@ -13,10 +13,11 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.grpc_messages import health, inference
+from cvpipe.serving import grpc_v2
 from cvpipe.serving.server import Server
 from cvpipe.serving.settings import Settings
 from cvpipe.serving.versions import ALL, Policy
-from toy_served import BAD, POISON, ask, b64, save_toys, served
+from toy_served import BAD, POISON, ask, b64, in_event_loop, save_toys, served
 
 apis = pytest.importorskip("tensorflow_serving.apis", reason="needs tensorflow-serving-api")
 from tensorflow_serving.apis import (  # noqa: E402
@@ -305,6 +306,34 @@ def test_the_open_inference_protocol(channel: grpc.Channel, server: Server) -> N
     asked.raw_input_contents.append(b"")
     infer = unary(channel, "/inference.GRPCInferenceService/ModelInfer", own.ModelInferResponse)
     assert refused(infer, asked)[0] == "INVALID_ARGUMENT"
+
+
+def test_typed_contents_must_have_as_many_values_as_the_shape(channel: grpc.Channel) -> None:
+    own = inference()
+    infer = unary(channel, "/inference.GRPCInferenceService/ModelInfer", own.ModelInferResponse)
+    tensor = own.InferTensor(name="image_bytes", datatype="BYTES", shape=[2])
+    tensor.contents.bytes_contents.extend([b""] * 10**5)
+    code, text = refused(infer, own.ModelInferRequest(model_name="toy", inputs=[tensor]))
+    assert code == "INVALID_ARGUMENT" and "100000 values; its shape takes 2" in text
+
+
+def test_a_large_call_is_parsed_outside_of_the_event_loop(
+    channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, parse = list[bool](), grpc_v2._arrays
+
+    def recorded(*arguments: Any) -> Any:
+        threads.append(in_event_loop())
+        return parse(*arguments)
+
+    monkeypatch.setattr(grpc_v2, "_arrays", recorded)
+    own = inference()
+    infer = unary(channel, "/inference.GRPCInferenceService/ModelInfer", own.ModelInferResponse)
+    for size in (1, 2**19):
+        tensor = own.InferTensor(name="image_bytes", datatype="BYTES", shape=[1])
+        tensor.contents.bytes_contents.append(b"x" * size)
+        assert infer(own.ModelInferRequest(model_name="toy", inputs=[tensor])).outputs
+    assert threads == [True, False]
 
 
 def test_only_calls_with_a_key_are_answered(folder: Path) -> None:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
+from cvpipe.serving import images
+from cvpipe.serving.errors import RequestError
 from cvpipe.serving.image_header import image_size
 from cvpipe.serving.metrics import BatchMetrics, Metrics
-from cvpipe.serving.multipart import files_of
+from cvpipe.serving.models import Servable
+from cvpipe.serving.multipart import MAX_FIELDS, files_of
+from cvpipe.serving.runner import FEW_IMAGES, Pool, ServableRunner
 from cvpipe.serving.settings import Settings, read_api_keys
 from cvpipe.serving.versions import ALL, Policy
-from toy_served import BAD, POISON, ask, b64, png, save_toys, served
+from toy_served import BAD, POISON, ask, b64, in_event_loop, png, save_toys, served
 
 PREDICT = "/v1/models/toy:predict"
+FIELD = b'--mark\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +53,7 @@ def form(*files: tuple[str, bytes], boundary: str = "mark") -> tuple[bytes, dict
         + b"\r\n"
         for name, content in files
     ]
-    field = f'--{boundary}\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'.encode()
+    field = FIELD.replace(b"mark", boundary.encode())
     body = b"".join([field, *parts, f"--{boundary}--\r\n".encode()])
     return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
 
@@ -118,6 +129,7 @@ def test_wrong_requests_get_clear_errors(
         (form(("a", b"x"))[0][:-4], "multipart/form-data; boundary=mark", 400),
         (form()[0], "multipart/form-data; boundary=mark", 400),
         (form(*[("a", b"x")] * 21)[0], "multipart/form-data; boundary=mark", 413),
+        (FIELD * MAX_FIELDS + form(("a", b"x"))[0], "multipart/form-data; boundary=mark", 413),
     ],
 )
 def test_malformed_forms_are_refused(
@@ -125,6 +137,12 @@ def test_malformed_forms_are_refused(
 ) -> None:
     answered, content, _ = ask(port, "POST", "/predict/toy", body, {"Content-Type": content_type})
     assert (answered, list(content)) == (status, ["error"])
+
+
+def test_a_form_may_have_a_few_fields_other_than_files() -> None:
+    body, headers = form(("a", b"x"))
+    body = FIELD * (MAX_FIELDS - 1) + body
+    assert files_of(body, headers["Content-Type"], 1) == [("a", b"x")]
 
 
 def test_content_of_a_file_may_look_like_a_boundary() -> None:
@@ -141,6 +159,129 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header_and_harms_no_other
     assert set(rows[1]) == {"valid", "error"} and "8000 x 8000 pixels" in rows[1]["error"]
     status, content, _ = ask(port, "POST", "/predict/toy", bomb)
     assert status == 400 and "at most 1,000" in content["error"]
+
+
+def test_limits_on_images_apply_to_every_signature_that_takes_images(port: int) -> None:
+    given = {"signature_name": "explain", "instances": [b64(png(8000, 8000)), b64(b"one")]}
+    status, content, _ = ask(port, "POST", PREDICT, given)
+    refused, answered = content["predictions"]
+    assert status == 200 and answered["valid"]
+    assert set(refused) == {"valid", "error"} and "8000 x 8000 pixels" in refused["error"]
+    many = {"signature_name": "explain", "inputs": {"image_bytes": ["a"] * 21}}
+    status, content, _ = ask(port, "POST", PREDICT, many)
+    assert status == 413 and "has 21 images" in content["error"]
+
+
+class Letters(tf.Module):
+    """A model that fails for several images at once, and whose outputs are as long as the images.
+
+    One of its signatures doesn't report unreadable images.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.Assert(tf.size(image_bytes) == 1, [""])]):
+            letters = tf.strings.bytes_split(image_bytes).to_tensor()
+        return {"letters": letters, "valid": image_bytes != b""}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    def lengths(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"length": tf.strings.length(image_bytes)}
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServableRunner]:
+    folder, own = str(tmp_path_factory.mktemp("letters")), Letters()
+    signatures = {"serving_default": own.serving_default, "lengths": own.lengths}
+    tf.saved_model.save(own, folder, signatures)
+    loaded = tf.saved_model.load(folder)
+    pool = Pool(1, 9)
+    made = ServableRunner(
+        Servable(loaded.signatures, {}, {}, "valid", loaded), Settings(max_pixels=1000), pool
+    )
+    yield made
+    made.close()
+    pool.close()
+
+
+def run(runner: ServableRunner, signature_name: str, *encoded: bytes) -> Any:
+    given = {"image_bytes": np.array(encoded, dtype=object)}
+    return asyncio.run(runner.predict(signature_name, given, time.monotonic() + 20))
+
+
+def test_an_image_of_too_many_pixels_fails_a_request_whose_answer_cannot_say_so(
+    runner: ServableRunner,
+) -> None:
+    assert run(runner, "lengths", b"abc").outputs["length"].tolist() == [3]
+    with pytest.raises(RequestError, match="8000 x 8000 pixels") as error:
+        run(runner, "lengths", b"abc", png(8000, 8000))
+    assert error.value.status == 413
+
+
+def test_answers_whose_shapes_differ_are_a_clear_error(runner: ServableRunner) -> None:
+    letters = run(runner, "serving_default", b"abc", b"xyz").outputs["letters"]
+    assert letters.tolist() == [[b"a", b"b", b"c"], [b"x", b"y", b"z"]]
+    with pytest.raises(RequestError, match='shapes of "letters" differ') as error:
+        run(runner, "serving_default", b"abc", b"a")
+    assert error.value.status == 503
+
+
+def test_headers_of_many_images_are_read_outside_of_the_event_loop(runner: ServableRunner) -> None:
+    places = list[bool]()
+
+    class Recorded(bytes):
+        def startswith(self, *arguments: Any) -> bool:
+            places.append(in_event_loop())
+            return super().startswith(*arguments)
+
+    run(runner, "lengths", *[Recorded(b"abc")] * (FEW_IMAGES + 1))
+    assert places and not any(places)
+
+
+def test_forms_are_parsed_outside_of_the_event_loop(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = list[bool]()
+
+    def recorded(*arguments: Any) -> Any:
+        places.append(in_event_loop())
+        return files_of(*arguments)
+
+    monkeypatch.setattr(images, "files_of", recorded)
+    assert ask(port, "POST", "/predict/toy", *form(("a", b"x")))[0] == 200
+    assert places == [False]
+
+
+def test_waiting_pictures_delay_no_other_request(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(images, "_draw", lambda *_: b"drawn" if gate.wait(60) else b"")
+    # asyncio's own pool, in which large bodies are parsed, has at most 32 threads.
+    with served(folder) as server, ThreadPoolExecutor(40) as clients:
+        picture = (server.server_port, "POST", "/predict/toy", b"x", {"Accept": "image/png"})
+        asked = [clients.submit(ask, *picture) for _ in range(40)]
+        end = time.monotonic() + 20
+        while server.service.in_flight < len(asked) and time.monotonic() < end:
+            time.sleep(0.001)
+        try:
+            by_rest(server.server_port, b"computed after the images of the pictures")
+            large = json.dumps({"instances": ["a"]}) + " " * 2**19
+            assert ask(server.server_port, "POST", PREDICT, large)[0] == 200
+        finally:
+            gate.set()
+        assert [each.result()[:2] for each in asked] == [(200, b"drawn")] * len(asked)
+
+
+def test_a_picture_is_refused_after_the_deadline(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(images, "_draw", lambda *_: b"drawn" if gate.wait(10) else b"")
+    with served(folder, Settings(timeout=0.5)) as server:
+        answered = ask(server.server_port, "POST", "/predict/toy", b"x", {"Accept": "image/png"})
+        gate.set()
+    assert answered[0] == 504
 
 
 @pytest.mark.parametrize(
@@ -229,16 +370,22 @@ def test_health_and_metrics(port: int) -> None:
 
 
 def test_only_requests_with_a_key_are_answered(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "keys").write_text("# ours\n\nfirst\nsecond key \n")
+    (tmp_path / "keys").write_text("# ours\n\nfirst\nsecond key \nvoilà\n", "utf-8")
     keys = read_api_keys(tmp_path / "keys")
-    assert keys == {b"first", b"second key"}
+    assert keys == {b"first", b"second key", "voilà".encode()}
     with served(folder, Settings(api_keys=keys)) as server:
         port = server.server_port
         for headers in ({}, {"X-API-Key": "fir"}, {"Authorization": "Basic first"}):
             status, content, answered = ask(port, "POST", "/predict/toy", b"x" * 10**6, headers)
             assert (status, list(content)) == (401, ["error"])
             assert answered["WWW-Authenticate"] == "Bearer"
-        for headers in ({"X-API-Key": "first"}, {"Authorization": "Bearer second key"}):
+        # Letters beyond ASCII are sent in UTF-8. The last byte of this one is a space in Latin-1.
+        for headers in (
+            {"X-API-Key": "first"},
+            {"Authorization": "Bearer second key"},
+            {"X-API-Key": "voilà".encode()},
+            {"Authorization": "Bearer voilà".encode()},
+        ):
             assert ask(port, "POST", "/predict/toy", b"x", headers)[0] == 200
         for path, status in (("/healthz", 200), ("/readyz", 200), ("/v2/health/live", 200)):
             assert ask(port, "GET", path)[0] == status
@@ -247,8 +394,6 @@ def test_only_requests_with_a_key_are_answered(folder: Path, tmp_path: Path) -> 
 
 
 def test_sizes_are_read_from_headers_of_every_format() -> None:
-    import tensorflow as tf
-
     pixels = tf.zeros([30, 50, 3], tf.uint8)
     assert image_size(png(50, 30)) == (50, 30)
     assert image_size(tf.io.encode_png(pixels).numpy()) == (50, 30)
@@ -256,10 +401,11 @@ def test_sizes_are_read_from_headers_of_every_format() -> None:
     assert image_size(jpeg) == (50, 30)
     # libjpeg skips bytes between segments, fill bytes, and markers without a segment.
     segment, rest = b"\xff\xe1\0\6abcd", jpeg[2:]
+    assert image_size(b"\xff\xd8" + b"\xff\xe2\0\2" * 900 + rest) == (50, 30)
     for between in (b"any \xff\0 bytes", b"\xff" * 99, b"\xff\1\xff\xd0"):
         passed = b"\xff\xd8" + segment + between + rest
         assert image_size(passed) == (50, 30) and tf.io.decode_jpeg(passed).shape[1] == 50
-    for between in (b"\xff\xe1\0\2" * 10_000, b"\xff" * 100_000, bytes(100_000)):
+    for between in (b"\xff\xe1\0\2" * 1_000, b"\xff" * 100_000, bytes(100_000)):
         refused = (65_535, 65_535)
         assert image_size(b"\xff\xd8" + segment + between + rest) == refused
     from io import BytesIO

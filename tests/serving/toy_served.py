@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import inspect
@@ -81,7 +82,9 @@ def save_toy(folder: Path, version: int, slow: int = 0) -> Path:
     """Write a version to folder/VERSION, atomically as export does."""
     toy, aside = Toy(version, slow), folder / f"{version}.partial"
     tf.saved_model.save(
-        toy, str(aside), signatures={"serving_default": toy.serve, "tensor": toy.tensor}
+        toy,
+        str(aside),
+        signatures={"serving_default": toy.serve, "explain": toy.serve, "tensor": toy.tensor},
     )
     (aside / "assets.extra").mkdir(exist_ok=True)
     (aside / "assets.extra" / "cvpipe.json").write_text(json.dumps(ABOUT))
@@ -132,6 +135,15 @@ def ask(
     if content and response.headers["Content-Type"] == "application/json":
         return response.status, json.loads(content), response.headers
     return response.status, content, response.headers
+
+
+def in_event_loop() -> bool:
+    """Return True if the calling thread runs an event loop, which must not be blocked."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def b64(value: bytes) -> dict[str, str]:
