@@ -1,13 +1,14 @@
 """Recovery from NaN or infinite losses, as `train.non_finite` configures.
 
-Training returns to the state of the last evaluation. "skip" repeats the steps up to the bad batch
-and skips the batch; "reduce" continues at half the learning rate. The result does not depend on the
-times at which checkpoints were written.
+"skip" returns to the newest checkpoint, repeats the steps up to the bad batch and skips the batch.
+"reduce" returns to the state of the last evaluation and continues at half the learning rate. The
+result does not depend on the times at which checkpoints were written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,19 +19,20 @@ from cvpipe.data.order import batch_examples
 from cvpipe.data.stream import training_batches
 from cvpipe.errors import UserError, counted
 from cvpipe.json_files import write_json
-from cvpipe.training.checkpoints import read_checkpoint
+from cvpipe.training.checkpoints import earlier_checkpoints, read_checkpoint
 from cvpipe.training.parts import Parts
+from cvpipe.training.strategy import any_worker
 
 MOST = 3
 """Maximum number of recoveries per run."""
 EVALUATED = "evaluated"
-"""Name of the checkpoint to which a recovery returns. It is written at the start and after each
+"""Name of the checkpoint to which "reduce" returns. It is written at the start and after each
 evaluation.
 """
 
 
 def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
-    """Skip a step whose loss is not finite, or return to the last evaluation.
+    """Skip the batch of a step whose loss is not finite, or return to the last evaluation.
 
     Args:
         parts: objects of the run.
@@ -48,14 +50,18 @@ def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
     if policy == "reduce":
         # The factor changes only at evaluations, so this is also the factor at the bad step.
         factor = float(state.rate_factor) / 2
-        _restore(parts)
+        _restore(parts, parts.run.checkpoint(EVALUATED))
         state.rate_factor.assign(factor)
         done = (
             f"returning to step {int(state.step)} with {factor:.2g} times the scheduled learning"
             " rate"
         )
     else:
+        # Only the chief writes the newest checkpoint, and all workers read it. Wait until it is
+        # written before reading it, and until all have read it before replacing it below.
+        _wait_for_workers(parts)
         step = _last_good_step(parts, step, retrain)
+        _wait_for_workers(parts)
         state.step.assign_add(1)
         done = "skipping its batch"
     state.recoveries = count
@@ -66,20 +72,32 @@ def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
 
 def _last_good_step(parts: Parts, step: int, retrain: Callable[[int], None]) -> int:
     """Train again up to the step that makes the loss or weights not finite; return its number."""
-    _restore(parts)
+    # Every evaluation and every recovery saves a checkpoint, so no evaluation and no skipped batch
+    # lies between the newest checkpoint and the bad step.
+    newest = _newest(parts)
+    _restore(parts, newest)
     if step > int(parts.state.step):
         retrain(step)
         if not parts.state.is_finite():
             # The previous batch made the weights not finite, although its loss was finite.
             step -= 1
-            _restore(parts)
+            _restore(parts, newest)
             retrain(step)
     return step
 
 
-def _restore(parts: Parts) -> None:
-    file = parts.run.checkpoint(EVALUATED)
+def _newest(parts: Parts) -> Path:
+    last = parts.run.checkpoint("last")
+    # A damaged "last" was renamed when the run was resumed from an earlier checkpoint.
+    return last if last.exists() else next(iter(earlier_checkpoints(last)), last)
+
+
+def _restore(parts: Parts, file: Path) -> None:
     parts.state.restore(read_checkpoint(file), file)
+
+
+def _wait_for_workers(parts: Parts) -> None:
+    any_worker(parts.strategy, False)
 
 
 def _not_finite(parts: Parts, step: int) -> UserError:

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +55,19 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[Poison], None]:
     return use
 
 
-def has(batch: dict[str, Any], example: int) -> tf.Tensor:
-    """True if an example is in a batch."""
-    return tf.reduce_any(batch["index"] == example)
+def has(batch: dict[str, Any], examples: Sequence[int]) -> tf.Tensor:
+    """True if one of these examples is in a batch."""
+    return tf.reduce_any(batch["index"][:, None] == tf.constant(examples, batch["index"].dtype))
 
 
-def bad_loss(network: Any, batch: dict[str, Any]) -> tf.Tensor:
-    """A loss that is NaN for batches with example 7."""
-    return tf.where(has(batch, 7), np.nan, tf.zeros_like(batch["weight"]))
+def bad_loss(network: Any, batch: dict[str, Any], examples: Sequence[int] = (7,)) -> tf.Tensor:
+    """A loss that is NaN for batches with one of these examples. Its gradient is 0."""
+    return tf.where(has(batch, examples), np.nan, tf.zeros_like(batch["weight"]))
 
 
-def bad_gradient(network: Any, batch: dict[str, Any]) -> tf.Tensor:
-    """A loss of 0 whose gradient is NaN for batches with example 7."""
-    scale = tf.where(has(batch, 7), 0.0, 1.0)
+def bad_gradient(network: Any, batch: dict[str, Any], examples: Sequence[int] = (7,)) -> tf.Tensor:
+    """A loss of 0 whose gradient is NaN for batches with one of these examples."""
+    scale = tf.where(has(batch, examples), 0.0, 1.0)
     kernel = network.trainable_variables[0].value
     root = tf.sqrt(scale * tf.reduce_sum(tf.square(kernel)))
     return (root - tf.stop_gradient(root)) * tf.ones_like(batch["weight"])
@@ -104,6 +105,53 @@ def test_skip_leaves_out_the_batch_that_spoils_the_weights_and_no_other(
     assert moved == seldom["step"] - 2
     often = run_of(tmp_path / "often", "train.non_finite=skip", *EVERY_STEP)
     assert_equal(seldom, often)
+
+
+# In the first epoch, example 13 is in step 1, 7 in step 3 and 8 in step 4.
+ONE_EPOCH = ("train.non_finite=skip", "train.epochs=1")
+
+
+@pytest.mark.parametrize("steps", [{13: 1, 7: 3}, *soaked({7: 3, 8: 4})])
+@pytest.mark.parametrize("bad", [bad_loss, *soaked(bad_gradient)])
+def test_two_bad_batches_between_evaluations_are_each_skipped_once(
+    tmp_path: Path,
+    poison: Callable[[Poison], None],
+    bad: Callable[..., tf.Tensor],
+    steps: dict[int, int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    poison(partial(bad, examples=tuple(steps)))
+    end = run_of(tmp_path, *ONE_EPOCH)
+    said = capsys.readouterr().err
+    for count, step in enumerate(steps.values(), 1):
+        assert f"finite at step {step}; skipping its batch ({count} of 3 times)" in said
+    [moved] = [value for name, value in end.items() if name.endswith("optimizer/iteration")]
+    assert end["recoveries"] == 2 and moved == end["step"] - 2
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("bad", [bad_loss, bad_gradient])
+def test_two_skipped_batches_leave_the_same_bits_whenever_checkpoints_are_written(
+    tmp_path: Path, poison: Callable[[Poison], None], bad: Callable[..., tf.Tensor]
+) -> None:
+    poison(partial(bad, examples=(13, 7)))
+    seldom = run_of(tmp_path / "seldom", *ONE_EPOCH)
+    often = run_of(tmp_path / "often", *ONE_EPOCH, *EVERY_STEP)
+    assert_equal(seldom, often)
+
+
+@pytest.mark.soak
+def test_a_run_that_resumed_from_an_earlier_checkpoint_skips_the_same_batch(
+    tmp_path: Path, poison: Callable[[Poison], None]
+) -> None:
+    # Example 0 is in step 5, the last of the epoch. The checkpoint before it is kept.
+    poison(partial(bad_gradient, examples=(0,)))
+    before = run_of(tmp_path, *ONE_EPOCH, *EVERY_STEP)
+    last = Run(tmp_path).checkpoint("last")
+    last.write_bytes(b"garbage")
+    after = run_of(tmp_path, *ONE_EPOCH, *EVERY_STEP)
+    assert after["recoveries"] == 1
+    assert_equal(before, after)
 
 
 def test_reduce_goes_back_to_the_evaluation_before_with_half_the_learning_rate(
