@@ -12,6 +12,7 @@ because a damaged zip directory may hide some of them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import struct
@@ -25,8 +26,8 @@ import numpy as np
 from cvpipe.atomic_write import atomic_write
 from cvpipe.errors import DataError, UserError
 
-# Errors raised for damaged files. MemoryError is raised for damaged shapes.
-_DAMAGE = (
+# Errors raised for damaged files, and for files that can't be read at the moment.
+_UNREADABLE = (
     OSError,
     ValueError,
     EOFError,
@@ -88,9 +89,11 @@ def read_checkpoint(file: Path, names: Sequence[str] | None = None) -> dict[str,
 
     Raises:
         DataError: the checkpoint does not exist or is damaged.
+        UserError: the checkpoint can't be read at the moment, and may be undamaged.
     """
     try:
         with zipfile.ZipFile(file) as members:
+            _check_sizes(members, file.stat().st_size)
             stored = [member.removesuffix(".npy") for member in members.namelist()]
             # Read whole members, because the checksum is compared at the end of a member. If the
             # shape is damaged, reading only the array could end before that.
@@ -103,11 +106,21 @@ def read_checkpoint(file: Path, names: Sequence[str] | None = None) -> dict[str,
         return arrays
     except FileNotFoundError:
         raise DataError(f"{file}: there is no checkpoint; train the run first") from None
-    except _DAMAGE as error:
+    except _UNREADABLE as error:
+        if why := _passing(error):
+            raise UserError(
+                f"{file}: the checkpoint can't be read ({why}), but may be undamaged; check the"
+                " disk and the free memory, and run the same command again"
+            ) from error
         raise DataError(
             f"{file}: the checkpoint is damaged ({error}); restore it from a copy, resume the"
             " training, which continues from the previous checkpoint, or train again with --fresh"
         ) from None
+
+
+def damaged_checkpoints(last: Path) -> list[Path]:
+    """Return the damaged checkpoints that `read_newest` has renamed."""
+    return sorted(last.parent.glob("damaged-*.npz"))
 
 
 def earlier_checkpoints(last: Path) -> list[Path]:
@@ -143,6 +156,7 @@ def read_newest(
 
     Raises:
         DataError: all checkpoints are missing or damaged.
+        UserError: a checkpoint can't be read at the moment. It isn't renamed.
     """
     first: DataError | None = None
     for file in (last, *earlier_checkpoints(last)):
@@ -166,11 +180,31 @@ def _keep(last: Path) -> None:
     """Hard-link a checkpoint to a second name, under which it stays when it is overwritten."""
     try:
         step = int(read_checkpoint(last, ["step"])["step"])
-    except DataError:
+    except UserError:
         return
     # On file systems without hard links, no earlier checkpoints are kept.
     with contextlib.suppress(OSError):
         os.link(last, last.with_name(f"earlier-{step}.npz"))
+
+
+def _check_sizes(members: zipfile.ZipFile, size: int) -> None:
+    """Raise ValueError if an array is longer than the file. Memory would be allocated for it."""
+    for member in members.infolist():
+        if member.compress_size > size:
+            raise ValueError(f"{member.filename} is cut off")
+
+
+def _passing(error: Exception) -> str | None:
+    """Return the reason if disk or memory caused `error`; None if the file is damaged."""
+    # zipfile replaces errors of the disk by BadZipFile.
+    causes = (error, error.__context__) if isinstance(error, zipfile.BadZipFile) else (error,)
+    for cause in causes:
+        if isinstance(cause, MemoryError):
+            return "out of memory"
+        # EINVAL is raised for damaged offsets.
+        if isinstance(cause, OSError) and cause.errno not in (None, errno.EINVAL):
+            return cause.strerror or str(cause)
+    return None
 
 
 def _free_names(file: Path) -> Iterator[Path]:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,49 @@ def test_a_damaged_checkpoint_is_skipped_renamed_and_reported(tmp_path: Path) ->
         "earlier-5.npz is damaged; it is kept as damaged-2.npz",
         "continuing from the previous checkpoint, earlier-3.npz",
     ]
+
+
+@pytest.mark.parametrize(
+    "place, error",
+    [
+        ("zipfile.ZipFile.__init__", PermissionError(errno.EACCES, "Permission denied")),
+        # zipfile itself replaces this one by BadZipFile.
+        ("zipfile._EndRecData", OSError(errno.EIO, "Input/output error")),
+        ("zipfile.ZipExtFile.read", OSError(errno.ESTALE, "Stale file handle")),
+        ("zipfile.ZipExtFile.read", MemoryError()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_an_error_of_disk_or_memory_is_no_damage_and_renames_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception
+) -> None:
+    last = tmp_path / "last.npz"
+    for step in (3, 5):
+        write_last(last, state(step), kept=1)
+
+    def fail(*arguments: object, **named: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, fail)
+        with pytest.raises(UserError, match=r"last\.npz: .*can't be read .*run the same command"):
+            read_newest(last, writes=True, note=pytest.fail)
+    assert names(tmp_path) == ["earlier-3.npz", "last.npz"]
+    file, arrays = read_newest(last, writes=True, note=pytest.fail)
+    assert (file, int(arrays["step"])) == (last, 5)
+
+
+def test_an_array_that_claims_to_be_longer_than_the_file_is_damage(tmp_path: Path) -> None:
+    file = tmp_path / "last.npz"
+    write_checkpoint(file, {"networks/network/a": np.arange(1000.0)})
+    with zipfile.ZipFile(file) as members:
+        size = members.getinfo("networks/network/a.npy").compress_size
+    content = file.read_bytes()
+    # The last occurrences of the size are in the directory at the end.
+    head, _, tail = content.rpartition(size.to_bytes(4, "little") * 2)
+    file.write_bytes(head + (2**31).to_bytes(4, "little") * 2 + tail)
+    with pytest.raises(DataError, match="damaged .*cut off"):
+        read_checkpoint(file)
 
 
 def test_if_all_checkpoints_are_damaged_the_newest_is_named_and_kept(tmp_path: Path) -> None:
