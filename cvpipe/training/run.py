@@ -25,12 +25,12 @@ from typing import Any
 from cvpipe import __version__, config_file
 from cvpipe.atomic_write import atomic_write
 from cvpipe.config import Config
-from cvpipe.config.optimizer import Cosine
+from cvpipe.config.optimizer import Cosine, Polynomial
 from cvpipe.data.facts import Facts, KnownData
 from cvpipe.errors import ConfigError, DataError, UserError, instead_of_folder
 from cvpipe.json_files import jsonable, write_json
 from cvpipe.models.weights.provenance import Provenance
-from cvpipe.training.checkpoints import earlier_checkpoints
+from cvpipe.training.checkpoints import damaged_checkpoints, earlier_checkpoints
 
 # Fields of run.json that identify the data, and the phrases for them in errors.
 _FINGERPRINTS = {
@@ -171,6 +171,7 @@ class Run:
         Raises:
             ConfigError: the folder contains a run with another configuration or other data, or
                 other files.
+            DataError: all checkpoints of the run in the folder are damaged.
         """
         if fresh and self.writes and self.folder.exists():
             self.folder.rename(_free_name(self.folder))
@@ -180,6 +181,12 @@ class Run:
             if self.writes:
                 write_json(self.config_file, config.to_json())
             return True
+        if damaged := damaged_checkpoints(last):
+            names = ", ".join(file.name for file in damaged)
+            raise DataError(
+                f"{last.parent}: all checkpoints of this run are damaged ({names}). Copy a backup"
+                f" to {last.name}, or start again with --fresh, which renames the run's folder"
+            )
         # If a run has no checkpoint, nothing is lost by starting with another configuration.
         if self.folder.exists() and not self.config_file.exists() and any(self.folder.iterdir()):
             raise ConfigError(
@@ -296,12 +303,13 @@ class Run:
                 )
 
     def _check_can_be_longer(self, config: Config, epochs: int) -> None:
-        if isinstance(config.schedule, Cosine):
+        if isinstance(config.schedule, Cosine | Polynomial):
             raise ConfigError(
                 f"{self.folder}: train.epochs can't be raised from {epochs} to"
-                f" {config.train.epochs}, because the learning rates of schedule.kind: cosine"
-                " depend on the number of epochs. Start a new run in another folder with --run; to"
-                f" begin with this run's weights, add --set model.weights={self.folder}"
+                f" {config.train.epochs}, because the learning rates of schedule.kind:"
+                f" {config.schedule.kind} depend on the number of epochs. Start a new run in"
+                " another folder with --run; to begin with this run's weights, add --set"
+                f" model.weights={self.folder}"
             )
 
 

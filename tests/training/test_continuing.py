@@ -131,12 +131,16 @@ def test_a_run_whose_schedule_doesnt_depend_on_the_epochs_can_be_made_longer(
         goes_on(run, *overrides)
 
 
-def test_a_cosine_cant_be_made_longer_and_says_what_to_do(tmp_path: Path) -> None:
-    cosine = "schedule={kind: cosine}"
-    run = started(tmp_path / "run", cosine)
+@pytest.mark.parametrize("kind", ["cosine", "polynomial"])
+def test_a_schedule_up_to_the_last_epoch_cant_be_made_longer_and_says_what_to_do(
+    kind: str, tmp_path: Path
+) -> None:
+    schedule = f"schedule={{kind: {kind}}}"
+    run = started(tmp_path / "run", schedule)
     with pytest.raises(ConfigError) as error:
-        goes_on(run, cosine, "train.epochs=2")
+        goes_on(run, schedule, "train.epochs=2")
     said = str(error.value)
     assert "train.epochs can't be raised from 1 to 2, because the learning rates" in said
+    assert f"schedule.kind: {kind} depend on the number of epochs" in said
     assert "--run" in said and f"--set model.weights={run}" in said
     assert Run(run).config.train.epochs == 1
