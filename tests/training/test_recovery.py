@@ -144,11 +144,13 @@ def test_two_skipped_batches_leave_the_same_bits_whenever_checkpoints_are_writte
 def test_a_run_that_resumed_from_an_earlier_checkpoint_skips_the_same_batch(
     tmp_path: Path, poison: Callable[[Poison], None]
 ) -> None:
-    # Example 0 is in step 5, the last of the epoch. The checkpoint before it is kept.
+    # Example 0 is in step 5. Damage all checkpoints after it.
     poison(partial(bad_gradient, examples=(0,)))
     before = run_of(tmp_path, *ONE_EPOCH, *EVERY_STEP)
     last = Run(tmp_path).checkpoint("last")
-    last.write_bytes(b"garbage")
+    for file in (last, last.with_name("earlier-6.npz")):
+        assert file.exists()
+        file.write_bytes(b"garbage")
     after = run_of(tmp_path, *ONE_EPOCH, *EVERY_STEP)
     assert after["recoveries"] == 1
     assert_equal(before, after)
