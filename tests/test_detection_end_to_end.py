@@ -256,6 +256,15 @@ def test_an_artifact_documents_the_order_of_box_coordinates_and_its_settings(
     assert "valid" not in signatures["tensor"]["outputs"]
 
 
+def test_verify_measures_a_detector_again_even_if_scores_are_undefined(
+    cvpipe: Callable[..., tuple[int, str, str]], exported: Path
+) -> None:
+    measured = read_about(exported)["measured"]["test"]
+    assert None in measured.values()
+    code, out, err = cvpipe("verify", exported, "--split", "test")
+    assert code == 0 and "undefined" in out, err
+
+
 def test_the_example_in_the_model_card_of_a_detector_runs(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def verify(options: argparse.Namespace) -> int:
     if options.split:
         scores = _measure_again(folder, read_about(folder), options)
         result["scores"] = scores
-        rows = [[name, f"{was:.4f}", f"{now:.4f}"] for name, (was, now) in scores.items()]
+        rows = [[name, *map(_written, pair)] for name, pair in scores.items()]
         lines += ["", *aligned([["score", "at export", "now"], *rows])]
     print_result(options, result, lines)
     return 0
@@ -71,8 +72,8 @@ def verify(options: argparse.Namespace) -> int:
 
 def _measure_again(
     folder: Path, about: dict[str, Any], options: argparse.Namespace
-) -> dict[str, tuple[float, float]]:
-    """Return the scores on a split, at export and now, by name."""
+) -> dict[str, tuple[float | None, float | None]]:
+    """Return the scores on a split, at export and now, by name; None for undefined scores."""
     from cvpipe.evaluation import numbers
     from cvpipe.export.about import artifact_config, artifact_facts
     from cvpipe.runtime import prepare_process
@@ -88,13 +89,27 @@ def _measure_again(
     from cvpipe.tasks import load_task
 
     now = numbers(evaluate_artifact(folder, options.split, options.overrides))
-    scores = {name: (before[name], now[name]) for name in before.keys() & now.keys()}
+    scores = {
+        name: (_defined(before[name]), _defined(now[name])) for name in before.keys() & now.keys()
+    }
     best = load_task(config, artifact_facts(folder)).best_by.score
     was, measured = scores[best]
-    # Not ">", which is also False for NaN.
-    if not abs(was - measured) <= TOLERANCE:
+    if was is None or measured is None:
+        is_same = was is measured
+    else:
+        is_same = abs(was - measured) <= TOLERANCE
+    if not is_same:
         raise UserError(
-            f"{folder}: {best} on the {options.split} split is {measured:.4f}, and was {was:.4f} at"
-            " export; the data, TensorFlow or the artifact changed"
+            f"{folder}: {best} on the {options.split} split is {_written(measured)}, and was"
+            f" {_written(was)} at export; the data, TensorFlow or the artifact changed"
         )
     return {name: scores[name] for name in sorted(scores)}
+
+
+def _defined(score: float | None) -> float | None:
+    """Return a score, or None if it is undefined, such as an AP without objects."""
+    return None if score is None or math.isnan(score) else score
+
+
+def _written(score: float | None) -> str:
+    return "undefined" if score is None else f"{score:.4f}"

@@ -13,7 +13,7 @@ from cvpipe.config.augment.crops import ShortSideCrop
 from cvpipe.config.data import Data
 from cvpipe.config.loss import Loss
 from cvpipe.config.model import Model
-from cvpipe.config.optimizer import Constant, Lbfgs, Optimizer, Schedule
+from cvpipe.config.optimizer import Constant, Lbfgs, Optimizer, Restarts, Schedule
 from cvpipe.config.prepare import Prepare, TestTime
 from cvpipe.config.section import Section, misfit
 from cvpipe.config.train import Export, Train
@@ -184,10 +184,19 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _snapshots_have_restarts(self) -> Self:
-        if self.train.snapshots and self.schedule.kind != "restarts":
+        if not self.train.snapshots:
+            return self
+        if not isinstance(self.schedule, Restarts):
             raise misfit(
                 "train.snapshots",
                 "train.snapshots are taken where a cosine restarts; use schedule.kind: restarts,"
                 " or leave train.snapshots out",
+            )
+        if self.schedule.cycle_epochs > self.train.epochs:
+            raise misfit(
+                "train.snapshots",
+                "train.snapshots are taken at the end of each cycle, but the first cycle, of"
+                f" {self.schedule.cycle_epochs:g} epochs, doesn't end within train.epochs; make"
+                " schedule.cycle_epochs smaller, or leave train.snapshots out",
             )
         return self

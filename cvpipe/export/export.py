@@ -201,7 +201,8 @@ def _write_checked(
             return {**measured, FOLDED: True}, trained.predict
         except UserError:
             # Some networks amplify rounding so much that only the same operations are close enough.
-            shutil.rmtree(folder)
+            # If something else is wrong, the second attempt fails in the same way.
+            shutil.rmtree(folder, ignore_errors=True)
     measured = _write_and_compare(folder, trained, trained.members, sources)
     return {**measured, FOLDED: False}, trained.predict
 

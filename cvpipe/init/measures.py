@@ -83,7 +83,10 @@ def measure(splits: Mapping[str, Source], place: str) -> Measures:
     extents, shares, modes = list[tuple[int, int]](), list[np.ndarray](), set[bool]()
     pixels = list[np.ndarray]()
     for index in evenly_spaced(len(train), SAMPLE):
-        extent_and_gray = _look(train.read(tf.constant(index, tf.int64)))
+        try:
+            extent_and_gray = _look(train.read(tf.constant(index, tf.int64)))
+        except (tf.errors.OpError, DataError):
+            continue  # `data check` and training name records that can't be read
         if extent_and_gray is None:
             continue
         extent, is_gray = extent_and_gray

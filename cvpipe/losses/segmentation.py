@@ -36,6 +36,15 @@ def part_names(loss: SegmentationLoss) -> tuple[str, ...]:
     return (PART[loss.kind], "dice") if adds_dice else (PART[loss.kind],)
 
 
+def check_class_weights(loss: SegmentationLoss, classes: int) -> None:
+    """Raise ConfigError if the number of `class_weights` is neither 0 nor that of the classes."""
+    if isinstance(loss, PixelLoss) and len(loss.class_weights) not in (0, classes):
+        raise ConfigError(
+            f"loss.class_weights: {len(loss.class_weights)} numbers for {classes} classes; give one"
+            " per class, or omit the key"
+        )
+
+
 def segmentation_loss(
     logits: tf.Tensor, mask: tf.Tensor, loss: SegmentationLoss
 ) -> dict[str, tf.Tensor]:
@@ -59,11 +68,7 @@ def segmentation_loss(
         ConfigError: the number of `class_weights` is neither 0 nor K.
     """
     classes = logits.shape[-1]
-    if isinstance(loss, PixelLoss) and len(loss.class_weights) not in (0, classes):
-        raise ConfigError(
-            f"loss.class_weights: {len(loss.class_weights)} numbers for {classes} classes; give one"
-            " per class, or omit the key"
-        )
+    check_class_weights(loss, classes)
     images = tf.shape(logits)[0]
     scores = tf.reshape(logits, [images, -1, classes])
     labels = tf.cast(tf.reshape(mask, [images, -1]), tf.int32)

@@ -26,6 +26,8 @@ class ImageFile(NamedTuple):
     """Unique name from which the names of the image's output files are formed."""
     read: Callable[[], bytes]
     """Returns the content of the file; raises OSError or DataError."""
+    file: Path
+    """The file, or the archive that contains it."""
 
 
 def find_images(words: Sequence[str]) -> list[ImageFile]:
@@ -38,18 +40,18 @@ def find_images(words: Sequence[str]) -> list[ImageFile]:
     Raises:
         DataError: a folder, an archive or a pattern has no image.
     """
-    found = [pair for word in words for pair in _found(word)]
+    found = [each for word in words for each in _found(word)]
     times: Counter[str] = Counter()
     images = []
-    for name, read in found:
+    for name, read, file in found:
         last = name.rpartition("/")[2]
         times[last] += 1
         output = f"{last}.{times[last]}" if times[last] > 1 else last
-        images.append(ImageFile(name, output, read))
+        images.append(ImageFile(name, output, read, file))
     return images
 
 
-def _found(word: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _found(word: str) -> Iterator[tuple[str, Callable[[], bytes], Path]]:
     path = Path(word)
     if word == "-":
         for line in sys.stdin:
@@ -64,17 +66,19 @@ def _found(word: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
         if not matches:
             raise DataError(f"{word}: no file matches the pattern")
         for match in matches:
-            yield match, Path(match).read_bytes
+            yield match, Path(match).read_bytes, Path(match)
     else:
-        yield word, path.read_bytes
+        yield word, path.read_bytes, path
 
 
-def _inside(place: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _inside(place: str) -> Iterator[tuple[str, Callable[[], bytes], Path]]:
     from cvpipe.data.sources.files import open_files
 
     files = open_files(place)
     names = [name for name in files.names() if Path(name).suffix.lower() in SUFFIXES]
     if not names:
         raise DataError(f"{place}: has no image; names of images end in .jpg, .png, .bmp or .webp")
+    is_folder = Path(place).is_dir()
     for name in names:
-        yield files.locate(name), partial(files.read, name)
+        located = files.locate(name)
+        yield located, partial(files.read, name), Path(located if is_folder else place)

@@ -75,10 +75,25 @@ def write_shards(
 
 
 def _describe(images: Sequence[ImageFile]) -> dict[str, Any]:
-    digest = hashlib.sha256()
+    names, files = hashlib.sha256(), hashlib.sha256()
     for image in images:
-        digest.update(image.name.encode("utf-8", "surrogateescape") + b"\0")
-    return {"images": len(images), "names": digest.hexdigest(), "shard": SHARD}
+        names.update(image.name.encode("utf-8", "surrogateescape") + b"\0")
+        files.update(_stamp(image.file).encode())
+    return {
+        "images": len(images),
+        "names": names.hexdigest(),
+        "files": files.hexdigest(),
+        "shard": SHARD,
+    }
+
+
+def _stamp(file: Path) -> str:
+    """Return size and time of change of a file, by which changed images are noticed."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return "-"
+    return f"{stat.st_size} {stat.st_mtime_ns}\0"
 
 
 def _claim(folder: Path, wanted: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ picture.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -112,9 +113,12 @@ def _options(exchange: Exchange, servable: Servable) -> dict[str, np.ndarray]:
         dtype = defaults[name].dtype
         try:
             value = float(text) if dtype.is_floating else int(text)
+            if math.isnan(value):
+                raise ValueError
             options[name] = np.array(value, dtype.as_numpy_dtype)
         except (ValueError, OverflowError):
-            raise RequestError(400, f'the option "{name}" takes a number, not "{text}"') from None
+            wanted = "a number" if dtype.is_floating else "a whole number"
+            raise RequestError(400, f'the option "{name}" takes {wanted}, not "{text}"') from None
     return options
 
 

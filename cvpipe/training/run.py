@@ -173,8 +173,15 @@ class Run:
                 other files.
             DataError: all checkpoints of the run in the folder are damaged.
         """
-        if fresh and self.writes and self.folder.exists():
-            self.folder.rename(_free_name(self.folder))
+        # Never rename a folder that isn't a run, such as one with data.
+        if fresh and self.writes and self.config_file.exists() and self.known_file.exists():
+            folder = self.folder if self.folder.name else self.folder.resolve()
+            if folder.resolve() == Path.cwd():
+                raise ConfigError(
+                    f"{folder}: --fresh renames the run's folder, which is the current one; run the"
+                    " command in another folder"
+                )
+            folder.rename(_free_name(folder))
         last = self.checkpoint("last")
         if last.exists() or earlier_checkpoints(last):
             self._check_same(config, known)
@@ -207,9 +214,10 @@ class Run:
             UserError: another process holds the lock.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        # The lock file is beside the folder, because --fresh may rename the folder. The system
-        # releases the lock when the process ends.
-        with (self.folder.parent / f".{self.folder.name}.lock").open("w") as file:
+        # The lock file is beside the folder, because --fresh may rename the folder. Links to the
+        # folder share it. The system releases the lock when the process ends.
+        folder = self.folder.resolve()
+        with (folder.parent / f".{folder.name}.lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -27,7 +27,7 @@ from cvpipe.losses.kernels import l1_of_kernels, l2_of_kernels
 from cvpipe.tasks.task import Task, Tensors, Update
 from cvpipe.training.optimizers import moved_variables
 from cvpipe.training.state import State
-from cvpipe.training.strategy import uses_xla
+from cvpipe.training.strategy import has_all_reduce, uses_xla
 
 
 class Outcome(TypedDict):
@@ -93,10 +93,10 @@ def make_run_steps(
     """
     replicas = strategy.num_replicas_in_sync
     train_step = make_train_step(state, task, config, replicas)
-    if replicas == 1:
-        # A separate tf.function completes all its variable updates before its outputs are used. On
-        # several replicas, the step can't be a separate function, because the all-reduce leaves the
-        # replica's graph.
+    if not has_all_reduce(strategy):
+        # A separate tf.function completes all its variable updates before its outputs are used.
+        # With a strategy for several replicas, even if there is only one, the step can't be a
+        # separate function, because the all-reduce leaves the replica's graph.
         train_step = tf.function(train_step, jit_compile=uses_xla(config, strategy))
 
     @tf.function(reduce_retracing=True)

@@ -59,6 +59,12 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
+def has_all_reduce(strategy: tf.distribute.Strategy) -> bool:
+    """Return True if replicas exchange values; some strategies do even with one replica."""
+    exchanging = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return strategy.num_replicas_in_sync > 1 or isinstance(strategy, exchanging)
+
+
 def check_batch_size(config: Config, replicas: int) -> None:
     """Raise ConfigError if the global batch can't be divided equally among the replicas, and each
     replica's batch into `train.accumulate` parts.
@@ -119,13 +125,13 @@ def _summed(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
 def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
     """Return True if the step is compiled with XLA.
 
-    For TPUs, return False, because TPUs always compile the step. With several replicas, gradients
-    are exchanged outside of XLA, so the step isn't compiled.
+    For TPUs, return False, because TPUs always compile the step. Replicas exchange gradients
+    outside of XLA, so the step isn't compiled.
 
     Raises:
         ConfigError: `train.xla` is on with several devices.
     """
-    if isinstance(strategy, tf.distribute.TPUStrategy) or strategy.num_replicas_in_sync > 1:
+    if isinstance(strategy, tf.distribute.TPUStrategy) or has_all_reduce(strategy):
         if config.train.xla == "on" and not isinstance(strategy, tf.distribute.TPUStrategy):
             raise ConfigError("train.xla: on works only with one device; use auto")
         return False

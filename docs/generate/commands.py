@@ -60,7 +60,8 @@ def _usage(action: argparse.Action) -> str:
 def _name(action: argparse.Action) -> str:
     if not action.option_strings:
         return str(action.metavar or action.dest).replace("|", " or ")
-    flag = action.option_strings[-1]
+    flag = next((flag for flag in action.option_strings if flag.startswith("--")), "")
+    flag = flag or action.option_strings[0]
     if action.nargs == 0:
         return flag
     choices = "{" + ",".join(map(str, action.choices)) + "}" if action.choices else ""

@@ -118,6 +118,19 @@ def test_a_drafted_pipeline_loads_and_names_what_was_found(
     assert f"cvpipe train {file}" in file.read_text(encoding="utf-8")
 
 
+def test_a_pipeline_is_drafted_although_some_images_are_missing(
+    tmp_path: Path, cvpipe: Cvpipe
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for n in range(12):
+        (data / f"{n}.jpg").write_bytes(encode(noise(40, 50, seed=n), "JPEG"))
+    rows = [f"{n}.jpg,{'cat' if n % 2 else 'dog'}" for n in range(13)]
+    (data / "labels.csv").write_text("\n".join(["file,label", *rows, ""]))
+    code, _, err = cvpipe("init", data, "--to", tmp_path / "mine.yaml")
+    assert code == 0, err
+
+
 def test_every_task_that_is_drafted_is_offered() -> None:
     assert set(OFFERED) == set(TASKS) == set(WRITERS)
 

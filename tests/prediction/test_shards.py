@@ -23,7 +23,8 @@ from cvpipe.prediction.shards import write_shards
 
 EXAMPLE = ROOT / "pipelines" / "classification" / "example.png"
 Cvpipe = Callable[..., tuple[int, str, str]]
-IMAGES = [ImageFile(f"photos/{n}.png", f"{n}.png", lambda: b"") for n in range(23)]
+NOWHERE = Path("photos/missing.png")
+IMAGES = [ImageFile(f"photos/{n}.png", f"{n}.png", lambda: b"", NOWHERE) for n in range(23)]
 ABOUT = {"artifact": "abc", "settings": {}}
 
 
@@ -88,12 +89,23 @@ def test_another_prediction_or_anything_else_in_the_folder_is_refused(tmp_path: 
     write(tmp_path / "run")
     with pytest.raises(ConfigError, match=r"has another prediction \(artifact differ\)"):
         write(tmp_path / "run", artifact="other")
-    with pytest.raises(ConfigError, match=r"images, names differ"):
+    with pytest.raises(ConfigError, match=r"images, names, files differ"):
         write_shards(answers(), IMAGES[1:], tmp_path / "run", ABOUT, lambda text: None)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
     with pytest.raises(ConfigError, match="not empty and has no prediction"):
         write(tmp_path / "mine")
+
+
+def test_answers_to_files_that_were_changed_since_are_not_kept(tmp_path: Path) -> None:
+    file = tmp_path / "photo.png"
+    file.write_bytes(b"before")
+    image = ImageFile("photo.png", "photo.png", file.read_bytes, file)
+    write_shards(answers(), [image], tmp_path / "run", ABOUT, lambda text: None)
+    write_shards(answers(), [image], tmp_path / "run", ABOUT, lambda text: None)
+    file.write_bytes(b"changed")
+    with pytest.raises(ConfigError, match=r"has another prediction \(files differ\)"):
+        write_shards(answers(), [image], tmp_path / "run", ABOUT, lambda text: None)
 
 
 def test_the_command_writes_the_answers_to_a_folder_of_images(

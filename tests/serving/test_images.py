@@ -110,6 +110,7 @@ def test_versions_labels_and_settings_are_chosen(port: int) -> None:
         ("POST", "/predict/toy/labels/old", b"x", 404, "its labels: stable"),
         ("POST", "/predict/toy?size=3", b"x", 400, 'no option "size"'),
         ("POST", "/predict/toy?threshold=high", b"x", 400, "takes a number"),
+        ("POST", "/predict/toy?threshold=nan", b"x", 400, "takes a number"),
         ("GET", "/predict/toy", None, 405, "allows POST"),
         ("POST", "/predict/a/b", b"x", 404, "no address"),
     ],

@@ -17,9 +17,11 @@ from PIL import Image
 from cvpipe import config_file
 from cvpipe.answers import to_answer
 from cvpipe.config import Segmentation
+from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import prepare, prepare_mask
 from cvpipe.errors import ConfigError
 from cvpipe.geometry.masks import IGNORED
+from cvpipe.tasks.segmentation import make_task
 from cvpipe.tasks.segmentation.answer import answer, answer_in_tiles
 from cvpipe.tasks.segmentation.views import AXES, in_views
 from cvpipe.tasks.task import mean_of_softmax
@@ -50,6 +52,15 @@ def scores(height: int, width: int, seed: int = 0) -> tf.Tensor:
 def answered(logits: tf.Tensor, extent: list[list[int]], **settings: Any) -> dict[str, np.ndarray]:
     found = answer({"logits": logits}, config(**settings), CLASSES, tf.constant(extent))
     return {name: value.numpy() for name, value in found.items()}
+
+
+def test_a_wrong_number_of_class_weights_is_refused_before_training() -> None:
+    loss = {"kind": "softmax", "class_weights": [1, 2]}
+    wrong = Segmentation.model_validate(
+        {**PIPELINE, "prepare": {"size": [32, 48]}, "loss": {**PIPELINE.get("loss", {}), **loss}}
+    )
+    with pytest.raises(ConfigError, match="2 numbers for 3 classes"):
+        make_task(wrong, Facts(CLASSES))
 
 
 @pytest.mark.parametrize("views", AXES)

@@ -144,3 +144,23 @@ def test_a_schedule_up_to_the_last_epoch_cant_be_made_longer_and_says_what_to_do
     assert f"schedule.kind: {kind} depend on the number of epochs" in said
     assert "--run" in said and f"--set model.weights={run}" in said
     assert Run(run).config.train.epochs == 1
+
+
+def test_one_device_of_a_mirrored_strategy_trains_to_the_same_weights(
+    photos: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "mirrored"):
+        train_photos(photos, tmp_path / name, f"train.strategy={name}")
+    first, second = (
+        dict(np.load(tmp_path / name / "checkpoints" / "last.npz")) for name in ("one", "mirrored")
+    )
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_allclose(second[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_snapshots_of_cycles_that_dont_end_are_refused() -> None:
+    cycles = "schedule={kind: restarts, cycle_epochs: 5}"
+    with pytest.raises(ConfigError, match="the first cycle, of 5 epochs, doesn't end within"):
+        small_config("train.epochs=2", "train.snapshots=true", cycles)
+    assert small_config("train.epochs=5", "train.snapshots=true", cycles).train.snapshots

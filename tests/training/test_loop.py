@@ -322,8 +322,10 @@ def test_errors_found_while_building_leave_no_folder(tmp_path: Path) -> None:
 
 def test_a_run_is_trained_by_one_process_at_a_time(photos: Path, tmp_path: Path) -> None:
     refused = pytest.raises(UserError, match="another process is training this run")
-    with Run(tmp_path / "run").locked(), refused:
-        train_photos(photos, tmp_path / "run")
+    (tmp_path / "alias").symlink_to("run")
+    for name in ("run", "alias"):
+        with Run(tmp_path / "run").locked(), refused:
+            train_photos(photos, tmp_path / name)
 
 
 @pytest.mark.soak
@@ -394,8 +396,9 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="has no run; choose another folder with --run"):
-        train_photos(photos, tmp_path / "run")
+    for fresh in (False, True):
+        with pytest.raises(ConfigError, match="has no run; choose another folder with --run"):
+            train_photos(photos, tmp_path / "run", fresh=fresh)
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 

@@ -67,7 +67,7 @@ def list_folder(root: Path) -> Listing:
     files, folders, leftovers = list[str](), [""], list[str]()
     names = {_identity(os.fspath(root)): ""}
     aliases: dict[str, str] = {}
-    links = list[str]()
+    links, broken = list[str](), list[str]()
 
     def enter(name: str) -> bool:
         first = names.setdefault(_identity(os.path.join(root, name)), name)  # noqa: PTH118
@@ -90,6 +90,8 @@ def list_folder(root: Path) -> Listing:
                 elif entry.is_dir() and enter(name):
                     folders.append(name)
                     waiting.append(name)
+                elif entry.is_symlink():
+                    broken.append(name)
 
     walk("")
     # The list grows during the loop if a linked folder contains links.
@@ -99,6 +101,13 @@ def list_folder(root: Path) -> Listing:
             walk(link)
     _warn_of_leftovers(root, sorted(leftovers))
     _warn_of_aliases(root, aliases)
+    if broken:
+        log.warning(
+            "%s: left out %s whose target is missing, such as %s",
+            root,
+            counted(len(broken), "link"),
+            min(broken),
+        )
     return Listing(sorted(files), frozenset(folders), aliases)
 
 

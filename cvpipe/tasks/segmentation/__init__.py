@@ -16,7 +16,7 @@ from cvpipe.data.prepare import prepare_mask
 from cvpipe.data.sources import Example
 from cvpipe.fields import Field
 from cvpipe.losses.imitation import soft_cross_entropy
-from cvpipe.losses.segmentation import expected_initial_loss, segmentation_loss
+from cvpipe.losses.segmentation import check_class_weights, expected_initial_loss, segmentation_loss
 from cvpipe.metrics.segmentation import SegmentationMetrics
 from cvpipe.models.build import make_style
 from cvpipe.models.segmentation import segmentation_network
@@ -47,8 +47,14 @@ ANSWERS = {
 
 
 def make_task(config: Segmentation, facts: Facts) -> Task:
-    """Create the segmentation task."""
+    """Create the segmentation task.
+
+    Raises:
+        ConfigError: `loss.class_weights` has a wrong number of weights.
+    """
     names = facts.class_names
+    # Here, before training, because an error in the graph is reported with its traceback.
+    check_class_weights(config.loss, len(names))
 
     def predict(
         networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor

@@ -156,3 +156,13 @@ def test_an_outer_folder_that_contains_all_files_is_not_part_of_names(tmp_path: 
     assert files.find_folder("photos/cats") == "cats" and files.find_folder("photos") == ""
     named = open_files(str(path), ["photos/cats"])
     assert named.names() == ["photos/cats/1.jpg", "photos/dogs/2.jpg"]
+
+
+def test_links_to_missing_files_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "here.jpg").touch()
+    for name in ("b.jpg", "a.jpg"):
+        (tmp_path / name).symlink_to("/missing/annex")
+    assert list_folder(tmp_path).files == ["here.jpg"]
+    assert "left out 2 links whose target is missing, such as a.jpg" in caplog.text
