@@ -123,9 +123,10 @@ def test_a_pipeline_is_drafted_although_some_images_are_missing(
 ) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    for n in range(40):
-        (data / f"{n}.jpg").write_bytes(encode(noise(8, 9, seed=n), "JPEG"))
-    rows = [f"{n}.jpg,{'cat' if n % 2 else 'dog'}" for n in range(41)]
+    for n in range(70):
+        if n not in (5, 25, 45):
+            (data / f"{n}.jpg").write_bytes(encode(noise(8, 9, seed=n), "JPEG"))
+    rows = [f"{n}.jpg,{'cat' if n % 2 else 'dog'}" for n in range(70)]
     (data / "labels.csv").write_text("\n".join(["file,label", *rows, ""]))
     code, _, err = cvpipe("init", data, "--to", tmp_path / "mine.yaml")
     assert code == 0, err
