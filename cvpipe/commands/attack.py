@@ -14,8 +14,11 @@ from cvpipe.commands.command import (
     check_counts,
     config_of,
 )
+from cvpipe.errors import ConfigError
 
 METHODS = (*("fgsm", "bim", "pgd"), *("deepfool", "carlini_wagner", "pixels", "universal", "patch"))
+EPSILONS, PIXELS = (0.0, 0.01, 0.03, 0.1), (0.0, 1.0, 3.0, 5.0)
+"""Default strengths, and those of the method that changes single pixels."""
 
 
 def add(commands: Any) -> None:
@@ -53,12 +56,11 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--epsilon",
         type=numbers,
-        default=(0.0, 0.01, 0.03, 0.1),
         metavar="E,E",
         help=(
             "strengths of the attack: largest change of a pixel, as a share of the range of pixel"
             " values; for pixels, number of changed pixels; for patch, side of the patch as a share"
-            " of the image's side (default: 0,0.01,0.03,0.1)"
+            " of the image's side (default: 0,0.01,0.03,0.1; for pixels 0,1,3,5)"
         ),
     )
     parser.add_argument(
@@ -102,6 +104,10 @@ def attack(options: argparse.Namespace) -> int:
     from cvpipe.runtime import prepare_process
 
     check_counts(options, "steps", "limit", "learn")
+    if options.epsilon is None:
+        options.epsilon = PIXELS if options.method == "pixels" else EPSILONS
+    if options.method == "pixels" and any(value % 1 for value in options.epsilon):
+        raise ConfigError("--epsilon: pixels takes numbers of changed pixels, such as 0,1,3,5")
     prepare_process(config_of(options.sources[0]))
 
     from cvpipe.commands.attack_classifiers import attack_classifiers

@@ -66,6 +66,16 @@ def test_learned_changes_lower_the_accuracy(
     assert attacked["accuracy"] < clean["accuracy"]
 
 
+def test_single_pixels_are_changed_by_default_and_fractions_of_pixels_are_refused(
+    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path
+) -> None:
+    words = ("attack", trained_run, "--method", "pixels", "--limit", "2")
+    points = result_of(cvpipe, tmp_path / "a", *words)["points"]
+    assert [point["epsilon"] for point in points] == [0, 1, 3, 5]
+    code, _, err = cvpipe(*words, "--epsilon", "0,0.5", "--to", tmp_path / "b")
+    assert code == 2 and "--epsilon: pixels takes numbers of changed pixels" in err
+
+
 def test_certified_accuracy_falls_with_the_radius(
     cvpipe: Cvpipe, trained_run: Path, tmp_path: Path
 ) -> None:
