@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +85,12 @@ def _measure_again(
     before, config = about["measured"][options.split], artifact_config(folder)
     prepare_process(config)
     from cvpipe.export.score import evaluate_artifact
+    from cvpipe.json_files import jsonable
     from cvpipe.tasks import load_task
 
-    now = numbers(evaluate_artifact(folder, options.split, options.overrides))
-    scores = {
-        name: (_defined(before[name]), _defined(now[name])) for name in before.keys() & now.keys()
-    }
+    # Stored as JSON, undefined scores such as an AP without objects are None.
+    now = jsonable(numbers(evaluate_artifact(folder, options.split, options.overrides)))
+    scores = {name: (before[name], now[name]) for name in before.keys() & now.keys()}
     best = load_task(config, artifact_facts(folder)).best_by.score
     was, measured = scores[best]
     if was is None or measured is None:
@@ -104,11 +103,6 @@ def _measure_again(
             f" {_written(was)} at export; the data, TensorFlow or the artifact changed"
         )
     return {name: scores[name] for name in sorted(scores)}
-
-
-def _defined(score: float | None) -> float | None:
-    """Return a score, or None if it is undefined, such as an AP without objects."""
-    return None if score is None or math.isnan(score) else score
 
 
 def _written(score: float | None) -> str:

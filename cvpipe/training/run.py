@@ -175,13 +175,12 @@ class Run:
         """
         # Never rename a folder that isn't a run, such as one with data.
         if fresh and self.writes and self.config_file.exists() and self.known_file.exists():
-            folder = self.folder if self.folder.name else self.folder.resolve()
-            if folder.resolve() == Path.cwd():
+            if self.folder.resolve() == Path.cwd():
                 raise ConfigError(
-                    f"{folder}: --fresh renames the run's folder, which is the current one; run the"
-                    " command in another folder"
+                    f"{self.folder}: --fresh renames the run's folder, which is the current one;"
+                    " run the command in another folder"
                 )
-            folder.rename(_free_name(folder))
+            self.folder.rename(_free_name(self.folder))
         last = self.checkpoint("last")
         if last.exists() or earlier_checkpoints(last):
             self._check_same(config, known)

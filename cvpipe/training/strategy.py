@@ -61,8 +61,8 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
 
 def has_all_reduce(strategy: tf.distribute.Strategy) -> bool:
     """Return True if replicas exchange values; some strategies do even with one replica."""
-    exchanging = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
-    return strategy.num_replicas_in_sync > 1 or isinstance(strategy, exchanging)
+    is_mirrored = isinstance(strategy, tf.distribute.MirroredStrategy)
+    return strategy.num_replicas_in_sync > 1 or is_mirrored or is_multi_worker(strategy)
 
 
 def check_batch_size(config: Config, replicas: int) -> None:
