@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
@@ -33,14 +34,15 @@ def with_attacks(task: Task, config: Config) -> Task:
 def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
     """Return an update that first attacks its images, with the update's loss as the objective.
 
-    The attack runs the network in training mode, with batch statistics.
+    The attack runs the network in training mode, with batch statistics. It assigns no variables:
+    moving statistics are those of the images that the network is trained on.
     """
 
     def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
         def objective(images: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-            return tf.add_n(
-                list(update.losses(networks, {**batch, "image": images}, seed).values())
-            )
+            with keras.StatelessScope():
+                parts = update.losses(networks, {**batch, "image": images}, seed)
+            return tf.add_n(list(parts.values()))
 
         images = pgd(
             objective,

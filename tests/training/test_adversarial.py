@@ -1,4 +1,6 @@
-"""Guards adversarial training: the images that the loss is computed on, and their weights."""
+"""Guards adversarial training: the images that the loss is computed on, their weights, and the
+statistics of batch normalization.
+"""
 
 from __future__ import annotations
 
@@ -52,3 +54,29 @@ def test_clean_images_have_their_share_of_the_loss(batch: dict[str, Any]) -> Non
     attacked = losses(batch, "train.adversarial={epsilon: 0.1, steps: 3}")
     both = losses(batch, "train.adversarial={epsilon: 0.1, steps: 3, clean: 0.25}")
     np.testing.assert_allclose(both, 0.25 * clean + 0.75 * attacked, rtol=1e-5)
+
+
+def moving_statistics(batch: dict[str, Any], *adversarial: str) -> list[np.ndarray]:
+    """Return the moving statistics of batch normalization after a step of training."""
+    config = small_config("model={backbone: resnet8}", "prepare.size=[8, 8]", *adversarial)
+    plain = load_task(config, FACTS)
+    networks = build_state(config, plain, examples=100)[0].networks
+    [update] = with_attacks(plain, config).updates
+    tf.function(update.losses)(networks, batch, SEED)
+    return [
+        variable.numpy()
+        for network in networks.values()
+        for variable in network.non_trainable_variables
+        if variable.path.endswith(("moving_mean", "moving_variance"))
+    ]
+
+
+@pytest.mark.parametrize("clean", [0, 0.5])
+def test_steps_of_an_attack_leave_moving_statistics(batch: dict[str, Any], clean: float) -> None:
+    # An attack of radius 0 trains on the images themselves.
+    attack = f"train.adversarial={{epsilon: 1.0e-9, steps: 3, clean: {clean}}}"
+    plain = moving_statistics(batch)
+    attacked = moving_statistics(batch, attack)
+    assert plain and not all(np.all(values == 1) for values in plain)
+    for expected, found in zip(plain, attacked, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
