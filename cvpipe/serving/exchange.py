@@ -103,7 +103,7 @@ class Exchange:
                 taken += len(message["body"])
                 for piece in unpacker.feed(message["body"]):
                     content += piece
-                    self._hold(len(piece))
+                    self.service.hold(len(piece))
                     seen = len(content) if json_bytes is None else min(len(content), json_bytes)
                     if guard and seen > max(unseen, GUARDED_BYTES):
                         guard.feed(bytes(content[unseen:seen]))
@@ -111,7 +111,7 @@ class Exchange:
                 more = message["more_body"]
             unpacker.end()
         except BaseException:
-            self._hold(-len(content))
+            self.service.hold(-len(content))
             raise
         self.held = len(content)
         self.mark("read")
@@ -119,14 +119,8 @@ class Exchange:
 
     def release(self) -> None:
         """Release the memory counted for the body."""
-        self._hold(-self.held)
+        self.service.hold(-self.held)
         self.held = 0
-
-    def _hold(self, size: int) -> None:
-        service = self.service
-        service.held_bytes += size
-        if size > 0 and service.held_bytes > service.settings.max_held_bytes:
-            raise RequestError(429, "the server has too many requests; try again", retry_after=1)
 
     async def _receive(self, taken: int) -> dict[str, Any]:
         settings = self.service.settings

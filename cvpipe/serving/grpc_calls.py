@@ -77,10 +77,12 @@ def method(
 
     async def run(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         call = Call(service, context)
-        code, text = grpc.StatusCode.OK, ""
+        code, text, held = grpc.StatusCode.OK, "", 0
         try:
             if not public:
                 call.check_key()
+            held = message.ByteSize()
+            service.hold(held)
             return await handler(call, message)
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED
@@ -91,6 +93,7 @@ def method(
                 log_error(error, protocol="grpc")
             code, text = status_of(refusal), str(refusal)
         finally:
+            service.hold(-held)
             service.metrics.count("grpc", call.model, call.version, code.name)
         return await context.abort(code, text)
 

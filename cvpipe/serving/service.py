@@ -78,6 +78,16 @@ class Service:
         finally:
             self.in_flight -= 1
 
+    def hold(self, size: int) -> None:
+        """Count bytes of bodies in memory; a negative size releases them.
+
+        Raises:
+            RequestError: 429 if bodies have too many bytes in total. These bytes are counted, too.
+        """
+        self.held_bytes += size
+        if size > 0 and self.held_bytes > self.settings.max_held_bytes:
+            raise RequestError(429, "the server has too many requests; try again", retry_after=1)
+
     async def predict(
         self, version: Version, signature_name: str, given: Arrays, deadline: float
     ) -> Outcome:

@@ -336,6 +336,19 @@ def test_a_large_call_is_parsed_outside_of_the_event_loop(
     assert threads == [True, False]
 
 
+def test_bodies_of_calls_are_limited_in_total(folder: Path) -> None:
+    settings = Settings(grpc_port=0, max_held_bytes=1000)
+    with (
+        served(folder, settings) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+    ):
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        for _ in range(2):
+            assert refused(stub.Predict, request(b"x" * 2000))[0] == "RESOURCE_EXHAUSTED"
+            for _ in range(5):  # released after each call
+                assert stub.Predict(request(b"x" * 500), timeout=20).outputs
+
+
 def test_only_calls_with_a_key_are_answered(folder: Path) -> None:
     settings = Settings(grpc_port=0, api_keys=frozenset({b"key"}))
     with (
