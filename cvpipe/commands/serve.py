@@ -218,8 +218,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
     Raises:
         ConfigError: an option is invalid.
     """
+    from cvpipe.serving.policy import parse_policy
     from cvpipe.serving.settings import Settings, read_api_keys
-    from cvpipe.serving.versions import parse_policy
 
     return Settings(
         policy=parse_policy(options.versions, options.label),

@@ -17,7 +17,7 @@ from cvpipe.serving.keys import check_key
 
 if TYPE_CHECKING:
     from cvpipe.serving.service import Service
-    from cvpipe.serving.shelf import Version
+    from cvpipe.serving.versions import Version
 
 GUARDED_BYTES = 2**12
 """`JsonGuard` checks only bodies with more bytes."""

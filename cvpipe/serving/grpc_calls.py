@@ -13,7 +13,7 @@ from cvpipe.serving.errors import RequestError, to_request_error
 from cvpipe.serving.keys import check_key
 from cvpipe.serving.logs import log_error
 from cvpipe.serving.service import Service
-from cvpipe.serving.shelf import Version
+from cvpipe.serving.versions import Version
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,

@@ -23,7 +23,7 @@ from cvpipe.serving.grpc_calls import Call, method
 from cvpipe.serving.offload import offload
 from cvpipe.serving.reload import reloaded
 from cvpipe.serving.service import METHODS, Service, Target, runner_of, servable_of, wrong_method
-from cvpipe.serving.shelf import Version
+from cvpipe.serving.versions import Version
 
 PREDICTION, MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
 SIGNATURES = "type.googleapis.com/tensorflow.serving.SignatureDefMap"

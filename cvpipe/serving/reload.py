@@ -9,8 +9,8 @@ from typing import Any
 
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.models import find_models
+from cvpipe.serving.policy import ALL, LATEST, Choice, Latest, Policy
 from cvpipe.serving.shelf import Shelf
-from cvpipe.serving.versions import ALL, LATEST, Choice, Latest, Policy
 
 
 def reloaded(request: Any, shelf: Shelf) -> Policy:

@@ -17,7 +17,7 @@ from cvpipe.serving.exchange import Exchange, Json
 from cvpipe.serving.models import Servable
 from cvpipe.serving.offload import offload
 from cvpipe.serving.service import Service, Target, runner_of, servable_of, wrong_method
-from cvpipe.serving.shelf import Version
+from cvpipe.serving.versions import Version
 
 _MODEL = re.compile(
     r"/v1/models/(?P<model>[^/:]+)"

@@ -16,7 +16,8 @@ from cvpipe.serving.metrics import BatchMetrics, Metrics
 from cvpipe.serving.models import BYTES_SIGNATURE, Servable, load_servable
 from cvpipe.serving.runner import Outcome, Pool, ServableRunner
 from cvpipe.serving.settings import Settings
-from cvpipe.serving.shelf import Shelf, Version
+from cvpipe.serving.shelf import Shelf
+from cvpipe.serving.versions import Version
 from cvpipe.serving.warmup import warm
 
 WARM_SIZES = (1, 2, 4, 8, 16, 32)

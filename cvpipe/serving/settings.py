@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvpipe.errors import ConfigError, DataError
-from cvpipe.serving.versions import Policy
+from cvpipe.serving.policy import Policy
 
 
 @dataclass(frozen=True)

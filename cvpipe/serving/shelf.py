@@ -1,75 +1,29 @@
-"""The loaded versions of a server. Versions are loaded and unloaded as the folder changes.
-
-One thread watches the folder. Every request leases a version, and a version is unloaded only after
-its last lease has ended.
-"""
+"""Loading and unloading of versions as their folder changes."""
 
 from __future__ import annotations
 
 import errno
 import gc
-import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cvpipe.errors import DataError, UserError
-from cvpipe.serving.errors import RequestError
-from cvpipe.serving.models import Servable, find_models, nothing_to_serve
-from cvpipe.serving.versions import Policy
+from cvpipe.serving.models import find_models, nothing_to_serve
+from cvpipe.serving.policy import Policy
+from cvpipe.serving.versions import Runner, State, Version, Versions
 
 RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 300.0
 """First and longest pause before a failed load is tried again; each pause doubles the last."""
 
 
-class State(IntEnum):
-    """States of a version, with the values of TF Serving's `ModelVersionStatus.State`."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-class Runner(Protocol):
-    """A loaded version that answers requests."""
-
-    servable: Servable
-
-    def close(self) -> None:
-        """Release threads."""
-
-
-@dataclass
-class Version:
-    """One version of a model in any state."""
-
-    model: str
-    number: int
-    folder: Path
-    state: State = State.START
-    error: str = ""
-    error_code: str = "OK"
-    runner: Runner | None = None
-    leases: int = 0
-    by_label: bool = False
-    """True if only requests with a label get this version."""
-    seen: Any = None
-    """Result of `_times` when the version was loaded; None after it was unloaded."""
-    pause: float = 0.0
-    """Seconds between the last failure that may pass by itself and the next try."""
-    retry_at: float = math.inf
-    """Time of the next try, by the shelf's clock."""
-
-
-class Shelf:
-    """All versions by model and number; thread-safe."""
+class Shelf(Versions):
+    """The versions in a folder. One thread watches the folder, and loads and unloads versions as it
+    changes.
+    """
 
     def __init__(
         self,
@@ -94,13 +48,11 @@ class Shelf:
                 collection, until the versions change again.
             clock: returns seconds, for the pauses before failed loads are tried again.
         """
-        self.folder, self.policy = folder, policy
+        super().__init__(policy)
+        self.folder = folder
         self._load, self._poll_seconds, self._log = load, poll_seconds, log
         self._freeze, self._clock = freeze, clock
-        self._models: dict[str, dict[int, Version]] = {}
-        self._lock = threading.Lock()
-        self._scanning = threading.Lock()
-        self._wake, self._stopped = threading.Event(), False
+        self._scanning, self._stopped = threading.Lock(), False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -134,75 +86,6 @@ class Shelf:
                 version.runner.close()
         if self._freeze:
             gc.unfreeze()
-
-    def names(self) -> list[str]:
-        """Return the names of the served models."""
-        with self._lock:
-            return sorted(
-                name
-                for name, own in self._models.items()
-                if any(version.state is State.AVAILABLE for version in own.values())
-            )
-
-    def numbers(self, model: str) -> list[int]:
-        """Return the served versions of a model, ascending."""
-        with self._lock:
-            return sorted(
-                number
-                for number, version in self._models.get(model, {}).items()
-                if version.state is State.AVAILABLE
-            )
-
-    def status(self, model: str, number: int | None = None) -> list[Version]:
-        """Return one version of a model, or all versions in any state, newest first.
-
-        Raises:
-            RequestError: 404 if there is no such model or version.
-        """
-        with self._lock:
-            versions = self._known(model)
-            if number is not None:
-                return [self._one(versions, model, number)]
-            return [versions[number] for number in sorted(versions, reverse=True)]
-
-    @contextmanager
-    def lease(
-        self, model: str, number: int | None = None, label: str | None = None
-    ) -> Iterator[Version]:
-        """Hold a served version, so that it isn't unloaded.
-
-        Args:
-            model: name of the model.
-            number: number of the version; None for the newest version.
-            label: label of the version, instead of a number.
-
-        Raises:
-            RequestError: 404 if the version does not exist, 503 if it isn't served yet.
-        """
-        with self._lock:
-            version = self._find(model, number, label)
-            version.leases += 1
-        try:
-            yield version
-        finally:
-            with self._lock:
-                version.leases -= 1
-                if version.leases == 0 and version.state is State.UNLOADING:
-                    self._wake.set()
-
-    def resolve(self, model: str, label: str) -> int:
-        """Return the version number of a label.
-
-        Raises:
-            RequestError: 404 if the model has no such label.
-        """
-        number = self.policy.labels.get(model, {}).get(label)
-        if number is None:
-            known = ", ".join(sorted(self.policy.labels.get(model, {}))) or "none"
-            raise RequestError(
-                404, f'model "{model}" has no version labeled "{label}"; its labels: {known}'
-            )
-        return number
 
     def scan(self) -> None:
         """Scan the folder once, and load and unload versions accordingly."""
@@ -339,37 +222,6 @@ class Shelf:
         gc.collect()
         if self._freeze:
             gc.freeze()
-
-    def _known(self, model: str) -> dict[int, Version]:
-        if model not in self._models:
-            raise RequestError(404, f'no model "{model}"; GET /v1/models lists the models')
-        return self._models[model]
-
-    def _one(self, versions: Mapping[int, Version], model: str, number: int) -> Version:
-        if number not in versions:
-            numbers = ", ".join(map(str, sorted(versions)))
-            raise RequestError(404, f'model "{model}" has no version {number}; it has {numbers}')
-        return versions[number]
-
-    def _find(self, model: str, number: int | None, label: str | None) -> Version:
-        versions = self._known(model)
-        if label is not None:
-            number = self.resolve(model, label)
-        if number is not None:
-            version = self._one(versions, model, number)
-        else:
-            served = [own for own in versions.values() if own.state is State.AVAILABLE]
-            usual = [own for own in served if not own.by_label] or served
-            if not usual:
-                raise RequestError(503, f'no version of model "{model}" is loaded')
-            version = max(usual, key=lambda own: own.number)
-        if version.state in (State.START, State.LOADING):
-            raise RequestError(
-                503, f'version {number} of model "{model}" is still loading', retry_after=1
-            )
-        if version.runner is None or version.state is not State.AVAILABLE:
-            raise RequestError(404, f'version {number} of model "{model}" is not served')
-        return version
 
 
 def _times(folder: Path) -> Any:

@@ -16,7 +16,7 @@ from cvpipe.serving.models import BYTES_SIGNATURE
 from cvpipe.serving.offload import offload
 from cvpipe.serving.routes import check_method, target_of
 from cvpipe.serving.service import Service, Target, is_ready, runner_of, servable_of
-from cvpipe.serving.shelf import Version
+from cvpipe.serving.versions import Version
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 SERVER = {"name": "cvpipe", "version": __version__, "extensions": ["binary_tensor_data"]}

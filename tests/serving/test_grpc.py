@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from cvpipe.grpc_messages import health, inference
 from cvpipe.serving import grpc_v2
+from cvpipe.serving.policy import ALL, Policy
 from cvpipe.serving.server import Server
 from cvpipe.serving.settings import Settings
-from cvpipe.serving.versions import ALL, Policy
 from toy_served import BAD, POISON, ask, b64, in_event_loop, save_toys, served
 
 apis = pytest.importorskip("tensorflow_serving.apis", reason="needs tensorflow-serving-api")

@@ -22,9 +22,9 @@ from cvpipe.serving.image_header import image_size
 from cvpipe.serving.metrics import BatchMetrics, Metrics
 from cvpipe.serving.models import Servable
 from cvpipe.serving.multipart import MAX_FIELDS, files_of
+from cvpipe.serving.policy import ALL, Policy
 from cvpipe.serving.runner import FEW_IMAGES, Pool, ServableRunner
 from cvpipe.serving.settings import Settings, read_api_keys
-from cvpipe.serving.versions import ALL, Policy
 from toy_served import BAD, POISON, ask, b64, in_event_loop, png, save_toys, served
 
 PREDICT = "/v1/models/toy:predict"

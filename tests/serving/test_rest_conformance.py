@@ -16,8 +16,8 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.serving.errors import to_request_error
+from cvpipe.serving.policy import ALL, Policy
 from cvpipe.serving.settings import Settings
-from cvpipe.serving.versions import ALL, Policy
 from toy_served import POISON, ask, b64, save_toys, served
 
 M = "/v1/models/toy"

@@ -16,9 +16,10 @@ import pytest
 from cvpipe.errors import ConfigError, DataError, UserError
 from cvpipe.grpc_messages import tf_serving
 from cvpipe.serving.errors import RequestError
+from cvpipe.serving.policy import ALL, LATEST, Latest, Policy, parse_policy
 from cvpipe.serving.reload import reloaded
-from cvpipe.serving.shelf import Shelf, State
-from cvpipe.serving.versions import ALL, LATEST, Latest, Policy, parse_policy
+from cvpipe.serving.shelf import Shelf
+from cvpipe.serving.versions import State
 
 
 class Loaded:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from cvpipe.serving.policy import ALL, Policy
 from cvpipe.serving.settings import Settings
-from cvpipe.serving.versions import ALL, Policy
 from toy_served import ask, b64, save_toys, served
 
 MODEL = "/v2/models/toy"
