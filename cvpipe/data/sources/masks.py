@@ -17,10 +17,10 @@ from cvpipe.data.example import Example
 from cvpipe.data.sources.constructors import segmentation_source
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.folder import by_stem
+from cvpipe.data.sources.mask_inspection import refuse_unknown_values
 from cvpipe.data.sources.mask_values import (
     MaskValues,
     labels_of,
-    refuse_unknown_values,
     values_of_colors,
     values_of_indices,
 )

@@ -29,12 +29,8 @@ from cvpipe.data.sources.constructors import (
     detection_source,
     segmentation_source,
 )
-from cvpipe.data.sources.mask_values import (
-    MaskValues,
-    labels_of,
-    refuse_unknown_values,
-    values_of_indices,
-)
+from cvpipe.data.sources.mask_inspection import refuse_unknown_values
+from cvpipe.data.sources.mask_values import MaskValues, labels_of, values_of_indices
 from cvpipe.data.sources.records import parsed_records, record_reader
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.tfds_objects import object_classes, read_objects

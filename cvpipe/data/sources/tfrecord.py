@@ -33,12 +33,8 @@ from cvpipe.data.sources.example_classes import (
     known_classes,
 )
 from cvpipe.data.sources.files import Files, open_files
-from cvpipe.data.sources.mask_values import (
-    MaskValues,
-    labels_of,
-    refuse_unknown_values,
-    values_of_numbers,
-)
+from cvpipe.data.sources.mask_inspection import refuse_unknown_values
+from cvpipe.data.sources.mask_values import MaskValues, labels_of, values_of_numbers
 from cvpipe.data.sources.record_files import open_shards
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.tf_examples import FILENAMES, Examples, Features, image_reader, is_tfrecord

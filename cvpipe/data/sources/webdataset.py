@@ -25,12 +25,8 @@ from cvpipe.data.sources.constructors import (
 )
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.image_size import encoded_size
-from cvpipe.data.sources.mask_values import (
-    MaskValues,
-    labels_of,
-    refuse_unknown_values,
-    values_of_indices,
-)
+from cvpipe.data.sources.mask_inspection import refuse_unknown_values
+from cvpipe.data.sources.mask_values import MaskValues, labels_of, values_of_indices
 from cvpipe.data.sources.record_files import open_shards
 from cvpipe.data.sources.row_objects import collect_items, find_classes, read_items, unknown_class
 from cvpipe.data.sources.source import Source

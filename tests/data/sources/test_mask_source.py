@@ -276,7 +276,7 @@ def test_an_ignored_color_of_a_class_is_named_if_one_class_is_left(tmp_path: Pat
 def test_a_second_class_is_looked_for_in_all_masks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvpipe.data.sources.mask_values.FIRST_MASKS", 2)
+    monkeypatch.setattr("cvpipe.data.sources.mask_inspection.FIRST_MASKS", 2)
     masks(section(drawn(tmp_path, [0, 255], [0, 255], [0, 1], [0, 255])))
 
 
