@@ -20,6 +20,7 @@ import tensorflow as tf
 from cvpipe.config.group import Group
 from cvpipe.data.annotations import checked, measure
 from cvpipe.data.annotations.annotation import Tally
+from cvpipe.data.annotations.faults import faults_without, sum_of_faults
 from cvpipe.data.batching import PARALLEL, prefetch
 from cvpipe.data.decode import decode_image
 from cvpipe.data.example import Example
@@ -29,6 +30,7 @@ from cvpipe.data.look_alikes import SIDE, near_duplicates
 from cvpipe.data.odd_images import find_odd, measure_image
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources.groups import crossing_groups
+from cvpipe.data.sources.objects import CLIPPED
 from cvpipe.data.sources.source import Source
 
 BATCH = 64
@@ -57,13 +59,14 @@ def check(
             all such pairs.
 
     Returns:
-        "clean": True if there are no broken files, no leaks, no contradictions and no group in
-            several splits.
+        "clean": True if there are no broken files, no objects left out, no leaks, no
+            contradictions and no group in several splits.
         "splits": for each split, "examples", "broken" (their number), "sizes" ({"smallest",
         "median",
             "largest": [H, W]}, by number of pixels; empty if nothing can be read), "kinds"
             ({"JPEG RGB": files}), and the findings of its annotations (`Tally.result`).
         "broken": a list of {"split", "record", "reason"}.
+        "left_out": {file: {fault: number}} of annotated objects that training doesn't see.
         "leaks", "contradictions", "repeated": lists of groups of records with the same content,
             each a list of {"split", "record", "class"}. The records of leaks are in several splits,
             those of contradictions in several classes.
@@ -118,10 +121,12 @@ def check(
             }
         )
     crossing = crossing_groups(splits, group)
+    left_out = _left_out(splits)
     return {
-        "clean": not (broken or groups[LEAKS] or groups[CONTRADICTIONS] or crossing),
+        "clean": not (broken or left_out or groups[LEAKS] or groups[CONTRADICTIONS] or crossing),
         "splits": found,
         "broken": broken,
+        "left_out": left_out,
         **groups,
         "crossing_groups": crossing,
         "near_duplicates": sorted(pairs, key=lambda pair: not pair["across_splits"]),
@@ -130,6 +135,14 @@ def check(
             for kind, positions in odd.items()
         },
     }
+
+
+def _left_out(splits: Mapping[str, Source]) -> dict[str, dict[str, int]]:
+    """Return the objects that the source of the data has left out, by file and fault."""
+    every = [each.faults for source in splits.values() for each in source.annotations]
+    # Splits held out from one another share their annotations' faults.
+    distinct = {id(faults): faults for faults in every}
+    return faults_without(sum_of_faults(distinct.values()), CLIPPED)
 
 
 class _Looks:

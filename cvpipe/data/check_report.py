@@ -1,6 +1,7 @@
 """Files of `cvpipe data check`: report.md, contact_sheet.png, and JSON Lines files.
 
-The JSON Lines files list broken records, duplicates, near-duplicates and odd images.
+The JSON Lines files list broken records, objects left out, duplicates, near-duplicates and odd
+images.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from cvpipe.config import Config
+from cvpipe.data.annotations.faults import Faults
 from cvpipe.data.check import CONTRADICTIONS, LEAKS, REPEATED
 from cvpipe.data.example import Batch, Encode
 from cvpipe.data.odd_images import MEANINGS as ODD_MEANINGS
@@ -78,6 +80,14 @@ def summary(result: Mapping[str, Any]) -> list[str]:
         f"broken: {len(result['broken'])}",
         [f"{row['record']} ({row['split']}): {row['reason']}" for row in result["broken"]],
     )
+    lines += _titled(
+        f"left out: {counted(_number(result['left_out']), 'object')} (training doesn't see them;"
+        " correct the annotations, or raise data.max_objects if it is named)",
+        [
+            f"{file}: {', '.join(f'{count} {fault}' for fault, count in faults.items())}"
+            for file, faults in sorted(result["left_out"].items())
+        ],
+    )
     for kind, meaning in MEANINGS.items():
         title, _, explanation = meaning.partition(": ")
         groups = [" = ".join(map(_named, group)) for group in result[kind]]
@@ -114,9 +124,15 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
     """
     content = try_to_draw("contact sheet", partial(to_png, sheet)) if sheet else None
     groups = [{"kind": kind, "records": group} for kind in MEANINGS for group in result[kind]]
+    left_out = [
+        {"file": file, "fault": fault, "objects": count}
+        for file, faults in sorted(result["left_out"].items())
+        for fault, count in faults.items()
+    ]
     odd = [{"kind": kind, **record} for kind, found in result["odd"].items() for record in found]
     for name, rows in (
         ("broken", result["broken"]),
+        ("left_out", left_out),
         ("duplicates", groups),
         ("near_duplicates", result["near_duplicates"]),
         ("odd", odd),
@@ -138,9 +154,9 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
         *(picture if content is not None else []),
         "",
         (
-            "All broken records are listed in broken.jsonl, duplicates in"
-            " duplicates.jsonl, near-duplicates in near_duplicates.jsonl, and odd images in"
-            " odd.jsonl. sheet.html shows them."
+            "All broken records are listed in broken.jsonl, objects left out in left_out.jsonl,"
+            " duplicates in duplicates.jsonl, near-duplicates in near_duplicates.jsonl, and odd"
+            " images in odd.jsonl. sheet.html shows near-duplicates and odd images."
         ),
     ]
     (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -216,6 +232,10 @@ def _some(source: Source, config: Config, encode: Encode) -> Batch:
     _, first = np.unique(strata[readable["index"]], return_index=True)
     chosen = first[evenly_spaced(len(first), SHEET_EXAMPLES)]
     return tf.nest.map_structure(lambda values: values[chosen], readable)
+
+
+def _number(faults: Faults) -> int:
+    return sum(sum(counts.values()) for counts in faults.values())
 
 
 def _titled(title: str, items: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -17,6 +18,7 @@ from conftest import ROOT, small_config, soaked
 from cvpipe.config import Config
 from cvpipe.config.digits import Digits
 from cvpipe.config.label_sources import Folder
+from cvpipe.config.yolo import Yolo
 from cvpipe.data import check_report
 from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.annotations.columns import Columns
@@ -31,6 +33,7 @@ from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
 from cvpipe.data.sources.source import make_source
+from cvpipe.data.sources.yolo import yolo
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.pictures import load_pictures
 from cvpipe.pictures.drawing.render import to_pixels
@@ -223,6 +226,47 @@ def test_a_few_findings_are_printed_and_all_are_written(tmp_path: Path) -> None:
     )
 
 
+def test_objects_that_a_source_leaves_out_are_counted_once_and_are_not_clean(
+    tmp_path: Path,
+) -> None:
+    files = {
+        "a.png": png(1),
+        "b.png": png(2),
+        "a.txt": b"0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0 0.2\n0 1.5 0.5 0.2 0.2\n",
+        "b.txt": b"0 0.5 0.5 2 0.2\n",
+        "c.txt": b"0 0.5 0.5 0.2 0.2\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    section = Yolo.model_validate({"kind": "yolo", "path": str(tmp_path), "classes": ["cat"]})
+    # Splits held out from one another share the annotations.
+    whole = yolo(section)["all"]
+    halves = {"train": [0], "test": [1]}
+    result = check(
+        {name: dataclasses.replace(whole, records=np.array(r)) for name, r in halves.items()}, 3
+    )
+    # The box of b.txt is clipped, and training sees it.
+    assert result["left_out"] == {
+        "a.txt": {"without area, left out": 1, "outside the image, left out": 1},
+        "c.txt": {"of a missing image, left out": 1},
+    }
+    lines = summary(result)
+    at = next(n for n, line in enumerate(lines) if line.startswith("left out: 3 objects (training"))
+    assert lines[at + 2] == "  c.txt: 1 of a missing image, left out"
+    assert lines[-1] == "not clean" and not result["broken"]
+    write_report(result, None, tmp_path)
+    assert [json.loads(line) for line in (tmp_path / "left_out.jsonl").read_text().splitlines()][
+        -1
+    ] == {"file": "c.txt", "fault": "of a missing image, left out", "objects": 1}
+
+
+def test_clipped_objects_are_clean(tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_bytes(png(2))
+    (tmp_path / "b.txt").write_text("0 0.5 0.5 2 0.2\n")
+    section = {"kind": "yolo", "path": str(tmp_path), "classes": ["cat"]}
+    assert check(yolo(Yolo.model_validate(section)), 3)["clean"]
+
+
 def test_a_name_that_is_not_utf_8_can_be_printed_and_written(tmp_path: Path) -> None:
     write_classes(tmp_path / "photos", {"a": [png(1)], "b": [png(2)]})
     (tmp_path / "photos" / "a" / "b\udcff.jpg").write_bytes(b"")
@@ -346,6 +390,7 @@ def test_the_command_writes_its_folder_and_exits_with_0_when_clean(
         "broken.jsonl",
         "contact_sheet.png",
         "duplicates.jsonl",
+        "left_out.jsonl",
         "near_duplicates.jsonl",
         "odd.jsonl",
         "report.md",

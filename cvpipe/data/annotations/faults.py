@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 Faults = Mapping[str, Mapping[str, int]]
 """Number of annotations by file and fault: {"Annotations/1.xml": {"without area, left out": 2}}."""
@@ -21,8 +21,17 @@ def sum_of_faults(several: Iterable[Faults]) -> dict[str, dict[str, int]]:
 
 def only_faults(faults: Faults, kinds: Collection[str]) -> dict[str, dict[str, int]]:
     """Return the faults of some kinds, file by file."""
+    return _chosen(faults, lambda fault: fault in kinds)
+
+
+def faults_without(faults: Faults, kind: str) -> dict[str, dict[str, int]]:
+    """Return the faults of all other kinds, file by file."""
+    return _chosen(faults, lambda fault: fault != kind)
+
+
+def _chosen(faults: Faults, choose: Callable[[str], bool]) -> dict[str, dict[str, int]]:
     some = {
-        file: {fault: count for fault, count in counts.items() if fault in kinds}
+        file: {fault: count for fault, count in counts.items() if choose(fault)}
         for file, counts in faults.items()
     }
     return {file: counts for file, counts in some.items() if counts}
