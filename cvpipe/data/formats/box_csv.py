@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from cvpipe.data.formats.found import ANNOTATED, DETECTION, Found, Place, one_a_split, some
-from cvpipe.data.sources.tool_boxes import find_image
+from cvpipe.data.sources.image_paths import find_image
 from cvpipe.errors import counted
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.folder import is_image, split_of
+from cvpipe.data.sources.image_paths import is_elsewhere
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import DataError
 from cvpipe.text_files import decode_text
@@ -104,7 +105,11 @@ class Place:
         counts: Counter[str] = Counter()
         for path in paths:
             whole = same_form(posixpath.normpath(path.replace("\\", "/")))
-            for name in self.by_last.get(posixpath.basename(whole), []):
+            named = self.by_last.get(posixpath.basename(whole), [])
+            if is_elsewhere(path):
+                counts.update(_folders_of_ends(whole, named))
+                continue
+            for name in named:
                 form = same_form(name)
                 if form == whole or form.endswith(f"/{whole}"):
                     counts[name[: len(name) - len(whole)].rstrip("/")] += 1
@@ -118,6 +123,16 @@ class Place:
 
         best = max(sorted(counts), key=rank)
         return best, counts[best]
+
+
+def _folders_of_ends(path: str, names: Sequence[str]) -> list[str]:
+    """Return the folders in which the longest possible end of a path is one of the names."""
+    ends = [path[at:] for at, letter in enumerate(path) if letter == "/"]
+    for end in ends:
+        found = [name for name in names if f"/{same_form(name)}".endswith(end)]
+        if found:
+            return [name[: len(name) + 1 - len(end)].rstrip("/") for name in found]
+    return []
 
 
 def stem(name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cvpipe.data.formats.found import ANNOTATED, DETECTION, Found, Place, one_a_split, some, stem
-from cvpipe.data.sources.tool_boxes import find_image
+from cvpipe.data.sources.image_paths import find_image
 from cvpipe.errors import DataError, counted
 
 _MOST = 50

@@ -8,15 +8,15 @@ in the order of their ids.
 from __future__ import annotations
 
 import dataclasses
-import posixpath
 
 from cvpipe.config.coco import Coco, CocoMasks, CocoSplit
 from cvpipe.config.source import given_splits
 from cvpipe.data.sources.coco_boxes import boxed_source
 from cvpipe.data.sources.coco_entries import grouping_categories, named_categories
-from cvpipe.data.sources.coco_instances import Instances, check_categories, read_instances
+from cvpipe.data.sources.coco_instances import check_categories, read_instances
 from cvpipe.data.sources.coco_masks import masked_source
-from cvpipe.data.sources.files import Files, open_files, plain_path
+from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.image_paths import ImageFinder
 from cvpipe.data.sources.source import ReadColumn, Source, as_text
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.errors import DataError, suggest
@@ -61,14 +61,17 @@ def coco(config: Coco) -> dict[str, Source]:
         check_categories(other, trained)
     names, there = dict[str, list[str]](), set[str]()
     for split, found in instances.items():
-        paths = _paths(found, given[split])
-        located = [files.find(path) for path in paths]
-        names[split] = [name or plain_path(path) for name, path in zip(located, paths, strict=True)]
+        finder = ImageFinder(files, given[split].images)
+        paths = [str(image["file_name"]) for image in found.images]
+        located = list(map(finder.find, paths))
+        names[split] = [
+            name or finder.written(path) for name, path in zip(located, paths, strict=True)
+        ]
         if not any(located):
             raise DataError(
                 f"{files.locate(given[split].images)}: none of the images that {found.place} names"
                 f" is there; set data.source.{split}.images to the folder that file names are"
-                f" relative to. The first image: {files.no_such_file(paths[0])}"
+                f" relative to. The first image: {files.no_such_file(finder.written(paths[0]))}"
             )
         there.update(filter(None, located))
     warn_of_leaks(config.path, names)
@@ -106,7 +109,3 @@ def _column_reader(files: Files, name: str, config: Coco) -> ReadColumn:
         return [as_text(image.get(column)) for image in images]
 
     return read
-
-
-def _paths(instances: Instances, section: CocoSplit) -> list[str]:
-    return [posixpath.join(section.images, str(image["file_name"])) for image in instances.images]

@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import logging
-import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from csv import Error as CsvError
@@ -19,8 +18,9 @@ import numpy as np
 
 from cvpipe.config.label_sources import ClassNames, Csv
 from cvpipe.data.sources.constructors import classification_source
-from cvpipe.data.sources.files import Files, open_files, plain_path
+from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.folder import EXTENSIONS
+from cvpipe.data.sources.image_paths import ImageFinder
 from cvpipe.data.sources.source import ReadColumn, Source
 from cvpipe.errors import DataError, counted, suggest
 from cvpipe.text_files import decode_text
@@ -154,10 +154,11 @@ def _images(files: Files, table: Table, config: Csv) -> list[_Image]:
             f"{table.place}: the first row names an image, {table.headings[path_at]}, and has no"
             " headings; set data.source.header: false"
         )
+    finder = ImageFinder(files, config.images)
     first: dict[str, _Image] = {}
     for line, cells in table.rows:
         path, label = (cell_of(table, line, cells, at) for at in (path_at, label_at))
-        image = _Image(line, image_name(files, config.images, path), label)
+        image = _Image(line, finder.name(path), label)
         before = first.setdefault(image.file, image)
         if before.label != label:
             raise DataError(
@@ -172,12 +173,6 @@ def _images(files: Files, table: Table, config: Csv) -> list[_Image]:
             len(table.rows),
         )
     return list(first.values())
-
-
-def image_name(files: Files, folder: str, path: str) -> str:
-    """Return the name of the image for a path in a table, even if the image is missing."""
-    whole = posixpath.join(folder, path)
-    return files.find(whole) or plain_path(whole)
 
 
 def column_at(table: Table, column: str, key: str) -> int:

@@ -17,8 +17,9 @@ from cvpipe.config.keypoint_sources import KeypointCsv
 from cvpipe.data.annotations.frame import make_frames
 from cvpipe.data.annotations.keypoints import HIDDEN, NOT_ANNOTATED, VISIBLE
 from cvpipe.data.facts import Facts
-from cvpipe.data.sources.csv import Table, cell_of, column_at, column_reader, image_name, read_table
+from cvpipe.data.sources.csv import Table, cell_of, column_at, column_reader, read_table
 from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.image_paths import ImageFinder
 from cvpipe.data.sources.image_size import image_size
 from cvpipe.data.sources.keypoints import (
     OUTSIDE,
@@ -129,10 +130,11 @@ def _figures(
     path_at = column_at(table, config.path_column, "data.source.path_column")
     points = np.zeros([len(table.rows), len(columns), 2])
     visibility = np.zeros([len(table.rows), len(columns)], np.int32)
+    finder = ImageFinder(files, config.images)
     lines: dict[str, int] = {}
     for number, (line, cells) in enumerate(table.rows):
         path = cell_of(table, line, cells, path_at)
-        file = image_name(files, config.images, path)
+        file = finder.name(path)
         if file in lines:
             raise DataError(
                 f"{table.place}:{line}: {path} is already in line {lines[file]}; keep one row per"

@@ -11,7 +11,8 @@ import numpy as np
 from cvpipe.config.label_sources import OneHot
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.csv import Table, cell_of, column_at, read_table
-from cvpipe.data.sources.files import Files, open_files, plain_path
+from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.image_paths import ImageFinder
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.errors import DataError, counted, suggest
@@ -53,6 +54,7 @@ def _labels(files: Files, name: str, config: OneHot) -> tuple[tuple[str, ...], d
     classes = tuple(headings[at] for at in class_at)
     if len(set(classes)) < len(classes):
         raise DataError(f"{table.place}: two columns have the same heading; name them differently")
+    finder = ImageFinder(files, posixpath.dirname(name))
     images: dict[str, str] = {}
     unclear = list[str]()
     for line, cells in table.rows:
@@ -61,7 +63,8 @@ def _labels(files: Files, name: str, config: OneHot) -> tuple[tuple[str, ...], d
         if len(marked) != 1:
             unclear.append(path)
             continue
-        image = _image(files, name, path)
+        # Relative to the table, or to the folder or archive.
+        image = finder.find(path) or files.find(path) or finder.written(path)
         if image in images:
             raise DataError(f"{table.place}:{line}: {path} has a row already; keep one of the two")
         images[image] = marked[0]
@@ -85,12 +88,6 @@ def _is_marked(table: Table, line: int, cells: list[str], at: int) -> bool:
             " correct the row, or set data.source.path_column"
         )
     return _MARKS[cell]
-
-
-def _image(files: Files, table: str, path: str) -> str:
-    """Return the name of an image, relative to the table or to the folder or archive."""
-    beside = posixpath.join(posixpath.dirname(table), path)
-    return files.find(beside) or files.find(path) or plain_path(beside)
 
 
 def _source(files: Files, images: Mapping[str, str], classes: tuple[str, ...]) -> Source:

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import math
 import posixpath
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 import numpy as np
 
@@ -18,15 +16,13 @@ from cvpipe.data.annotations.frame import make_frames
 from cvpipe.data.sources.coco_entries import as_number
 from cvpipe.data.sources.constructors import detection_source
 from cvpipe.data.sources.files import Files, plain_path
-from cvpipe.data.sources.folder import is_image, split_of
+from cvpipe.data.sources.folder import split_of
+from cvpipe.data.sources.image_paths import find_image, images_by_last
 from cvpipe.data.sources.image_size import image_size
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.errors import DataError, suggest
-
-# Label Studio's prefix of uploaded files.
-_UPLOADED = re.compile("^[0-9a-f]{8}-")
 
 
 class Item(NamedTuple):
@@ -71,7 +67,7 @@ def tool_source(
         DataError: no image of a split exists, an image is annotated twice, a coordinate is invalid,
             or a class is unknown.
     """
-    last = _by_last(files)
+    last = images_by_last(files)
     every = [item for split in splits.values() for image in split for item in image.items]
     classes = config.classes or tuple(sorted({item.label for item in every}))
     if not classes:
@@ -110,41 +106,6 @@ def tool_source(
         split: _source(files, config, splits[split], found[split], named[split], classes)
         for split in splits
     }
-
-
-def find_image(
-    files: Files, path: str, images: str, last: Mapping[str, Sequence[str]]
-) -> str | None:
-    """Return the name of the image that a tool's path refers to; None if there is none.
-
-    Tries the path relative to the folder `images`: as written, without the prefix of an upload, and
-    without its first folders. Then tries the file name alone, with or without extension, if `last`
-    has only one image of that name.
-    """
-    address = path.rpartition("?d=")[2] if "?d=" in path else path.partition("?")[0]
-    for spelled in dict.fromkeys([path, unquote(address.partition("://")[2] or address)]):
-        parts = plain_path(spelled).split("/")
-        ends = dict.fromkeys([parts[-1], _UPLOADED.sub("", parts[-1])])
-        for begin in range(len(parts)):
-            for end in ends:
-                name = files.find(posixpath.join(images, *parts[begin:-1], end))
-                if name:
-                    return name
-    # The file name alone, in any folder, if it is unique.
-    for end in ends:
-        if len(known := last.get(end, ())) == 1:
-            return known[0]
-    return None
-
-
-def _by_last(files: Files) -> dict[str, list[str]]:
-    """Return images by the last part of their name, with and without extension."""
-    found: dict[str, list[str]] = {}
-    for name in filter(is_image, files.names()):
-        last = posixpath.basename(name)
-        for key in (last, posixpath.splitext(last)[0]):
-            found.setdefault(key, []).append(name)
-    return found
 
 
 def _refuse_twice(images: Sequence[Labeled], names: Sequence[str | None]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from cvpipe.config.yolo import Yolo
 from cvpipe.data.sources.files import Files, plain_path
 from cvpipe.data.sources.folder import is_image, split_of
+from cvpipe.data.sources.image_paths import ImageFinder
 from cvpipe.data.sources.splits import check_folder_splits
 from cvpipe.errors import DataError, counted
 from cvpipe.text_files import decode_text
@@ -219,10 +220,10 @@ def _listed_images(files: Files, name: str, bases: Sequence[str]) -> list[str]:
     records, unless all are missing.
     """
     lines = map(str.strip, decode_text(files.read(name), files.locate(name)).splitlines())
-    images, found = list[str](), False
+    finder, images, found = ImageFinder(files, posixpath.dirname(name)), list[str](), False
     for line in filter(None, lines):
         candidates = _candidates(line, [posixpath.dirname(name), *bases], anywhere=True)
-        image = next(filter(None, map(files.find, candidates)), None)
+        image = next(filter(None, map(files.find, candidates)), None) or finder.find(line)
         images.append(image or plain_path(line))
         found = found or image is not None
     return images if found else []

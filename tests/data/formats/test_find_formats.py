@@ -349,6 +349,16 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, int]]] = {
         "masks",
         {"train": 1},
     ),
+    "table with absolute paths of another machine": (
+        {
+            "labels.csv": "file,kind\n/home/me/a/1.jpg,x\n/home/me/b/1.jpg,y\n/home/me/a/2.jpg,x\n"
+            "/home/me/b/2.jpg,y\n",
+            **{f"photos/{folder}/{n}.jpg": JPEG for folder in "ab" for n in (1, 2)},
+        },
+        "classification",
+        "csv",
+        {"train": 4},
+    ),
     "table": (
         {
             "labels.csv": "file;species\n"
@@ -379,6 +389,18 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, int]]] = {
         "classification",
         "idx",
         {"train": 4, "test": 4},
+    ),
+    "COCO with absolute paths of another machine": (
+        {
+            "annotations/train.json": coco(
+                "/home/me/set/images/1.jpg", "/home/me/set/images/2.jpg"
+            ),
+            "images/1.jpg": JPEG,
+            "images/2.jpg": JPEG,
+        },
+        "detection",
+        "coco",
+        {"train": 2},
     ),
     "COCO keypoints": (
         {

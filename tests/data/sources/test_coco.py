@@ -116,6 +116,19 @@ def test_objects_of_missing_and_of_unknown_images_are_left_out_and_counted(tmp_p
     assert source.counts().tolist() == [0, 1]
 
 
+def test_absolute_paths_of_another_machine_are_found_by_their_end(tmp_path: Path) -> None:
+    def move(instances: dict[str, Any]) -> None:
+        for image, folder in zip(
+            instances["images"],
+            ("/home/me/photos/", "D:\\x\\photos\\", "https://host/"),
+            strict=True,
+        ):
+            image["file_name"] = folder + image["file_name"]
+
+    source = opened(write(tmp_path, changed(move)))["train"]
+    assert source.names() == ["photos/a.jpg", "photos/b.jpg", "photos/c.jpg"]
+
+
 @pytest.mark.parametrize("flag, output", [("0", '"0"'), (2, "2"), ([], r"\[\]")])
 def test_an_invalid_flag_is_refused_with_its_place(tmp_path: Path, flag: Any, output: str) -> None:
     wrong = changed(lambda rows: rows["annotations"][0].update(iscrowd=flag))

@@ -109,6 +109,23 @@ def test_an_absolute_path_is_kept(tmp_path: Path) -> None:
     assert source.read(tf.constant(0, tf.int64))["bytes"].numpy() == b"images/5.png"
 
 
+@pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
+def test_absolute_paths_of_another_machine_are_found_by_their_end(
+    tmp_path: Path, place: Callable[[Path], Path]
+) -> None:
+    paths = ["/home/me/set/images/1.png", "C:\\set\\images\\2.png", "https://host/a/3.png?v=1"]
+    root = write(
+        tmp_path / "data", train="".join(f"{path},{n % 2}\n" for n, path in enumerate(paths))
+    )
+    source = opened(place(root), header=False)["train"]
+    assert source.names() == ["images/1.png", "images/2.png", "images/3.png"]
+
+
+def test_a_missing_image_is_not_replaced_by_another_image_of_its_name(tmp_path: Path) -> None:
+    source = opened(write(tmp_path, train="cats/1.png,a\nimages/2.png,b\n"), header=False)["train"]
+    assert source.names() == ["cats/1.png", "images/2.png"]
+
+
 def test_integer_labels_are_ordered_as_numbers_and_others_by_their_letters() -> None:
     assert in_order({"10", "9", "-1", "0"}) == ("-1", "0", "9", "10")
     assert in_order({"10", "9", "b", "1.5"}) == ("1.5", "10", "9", "b")

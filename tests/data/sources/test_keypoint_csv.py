@@ -62,6 +62,12 @@ def test_keypoints_are_read_from_a_table(tmp_path: Path, place: Callable[[Path],
     assert read(source, 2)["visibility"].shape == (0, 3)
 
 
+def test_absolute_paths_of_another_machine_are_found_by_their_end(tmp_path: Path) -> None:
+    table = TABLE.replace("a.png", "/home/me/photos/a.png").replace("b.png", "D:\\x\\b.png")
+    source = opened(write(tmp_path, train=table))["train"]
+    assert source.names() == ["photos/a.png", "photos/b.png", "photos/c.png"]
+
+
 def test_pairs_and_skeleton_are_named(tmp_path: Path) -> None:
     path = write(tmp_path, train=TABLE)
     facts = opened(path, skeleton=(("nose", "left_eye"),), class_name="face")["train"].facts

@@ -75,3 +75,8 @@ def test_faults_are_named_with_their_line(
 ) -> None:
     with pytest.raises(DataError, match=message):
         opened(write(tmp_path, train, valid))
+
+
+def test_absolute_paths_of_another_machine_are_found_by_their_end(tmp_path: Path) -> None:
+    root = write(tmp_path, TRAIN.replace("1.jpg", "/home/me/train/1.jpg"))
+    assert opened(root)["train"].names() == ["train/1.jpg", "train/2.jpg"]

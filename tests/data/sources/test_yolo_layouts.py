@@ -81,6 +81,12 @@ GIVEN: dict[str, tuple[dict[str, str], str, dict[str, list[str]]]] = {
         "train: [images/x, images/y]\ntest: [images/z]\n",
         {"train": ["images/x/1.jpg", "images/y/2.jpg"], "test": ["images/z/3.jpg"]},
     ),
+    "a list with another machine's absolute paths": (
+        pairs("set/images/1", "set/images/2")
+        | {"t.txt": "/home/me/all/1.jpg\n", "v.txt": "D:\\all\\2.jpg\n"},
+        "train: t.txt\nval: v.txt\n",
+        {"train": ["set/images/1.jpg"], "validation": ["set/images/2.jpg"]},
+    ),
     "lists of files": (
         pairs("images/a b/1", "images/a b/2", "images/3")
         | {"lists/t.txt": "./images/a b/1.jpg\n\n/home/me/images/3.jpg\n", "v.txt": "2.jpg\n"}
