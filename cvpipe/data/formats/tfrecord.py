@@ -35,6 +35,8 @@ _NAMES = ("label.txt", "labels.txt", "label_map.txt", "labelmap.txt", "classes.t
 class _Seen(NamedTuple):
     """Some examples of the training split."""
 
+    name: str
+    """File of the examples."""
     examples: list[Features]
     features: set[str]
 
@@ -96,7 +98,7 @@ def _look(place: Place, names: Sequence[str]) -> _Seen | None:
                 found.append(Features(examples.read(record)))
             except DataError as error:
                 place.near.append(f"{name}: {error}")
-        return _Seen(found, {feature for features in found for feature in features.names()})
+        return _Seen(name, found, {feature for features in found for feature in features.names()})
     place.near.append(f"{names[0]} is named like a TFRecord file and isn't one, or is empty")
     return None
 
@@ -146,9 +148,16 @@ def _mask_classes(place: Place, seen: _Seen, mask: str) -> tuple[dict[str, Any],
     Raises:
         DataError: masks are damaged or have colors.
     """
-    values = mask_numbers(seen.values(mask))
+    where = place.files.locate(seen.name)
+    try:
+        values = mask_numbers(seen.values(mask))
+    except DataError as error:
+        raise DataError(f"{where}: masks in '{mask}': {error}; write them again") from None
     if values is None:
-        raise DataError(f"{place.path}: the masks in '{mask}' have colors, not classes")
+        raise DataError(
+            f"{where}: the masks in '{mask}' have colors; write them as images whose values are the"
+            " numbers of the classes"
+        )
     for name in _label_maps(place, mask):
         known = read_label_map(place.files, name, 0)
         if set(values) <= known.names.keys():

@@ -88,6 +88,7 @@ def table(split_rows: int, **more: list[Any]) -> bytes:
 
 
 IMAGES, LABELS = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1], np.uint8)
+MASKS = "image/segmentation/class/encoded"
 OUTLINE = [[1, 1, 5, 1, 5, 4]]
 
 # Each layout's files, task, kind of source, and number of images in each split.
@@ -678,6 +679,10 @@ def test_two_formats_that_fit_equally_are_named_with_the_way_to_choose(tmp_path:
         (
             {"1.jpg": JPEG, "a.json": coco("1.jpg"), "b.json": coco("1.jpg")},
             "both COCO's instances of the split train",
+        ),
+        (
+            {"train.tfrecord": tfrecord([{"image/encoded": JPEG, MASKS: b"no image"}])},
+            rf"data/train\.tfrecord: masks in '{MASKS}': the mask is damaged",
         ),
         ({"train-images-idx3-ubyte": idx(IMAGES)}, "but not train-labels and t10k-images"),
     ],
