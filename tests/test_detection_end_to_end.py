@@ -133,6 +133,17 @@ def test_an_artifact_with_the_best_thresholds_has_the_scores_measured_at_export(
         assert name not in limits or not each["threshold"] < limits[name] / 2
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("run", ["ssd"], indirect=True)
+def test_without_a_best_threshold_an_export_warns_and_keeps_the_thresholds_of_the_run(
+    run: Run, tmp_path: Path, gate_in_this_process: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    nothing = ["model.head.suppress.score_threshold=1.0"]
+    result = export_members(find_members([run]), tmp_path, nothing, best_threshold=True)
+    assert result["thresholds"] == read_about(tmp_path / "1")["thresholds"] == []
+    assert "no class has a best threshold and the run's thresholds are kept" in caplog.text
+
+
 def test_boxes_for_encoded_images_equal_those_of_evaluation(run: Run, exported: Path) -> None:
     trained, artifact = load(run), opened(exported)
     source, encode = open_split(trained.config, "test", run.known), trained.task.encode

@@ -6,6 +6,7 @@ The version is written to a temporary folder and checked. Only then is it rename
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.ensemble import Member, find_members, load_ensemble
 from cvpipe.training.run import Run
 from cvpipe.training.trained import Trained
+
+log = logging.getLogger(__name__)
 
 VALIDATION = "validation"
 FOLDED = "folded"
@@ -103,6 +106,7 @@ def export_members(
     chosen: tuple[str, ...] = ()
     if best_threshold:
         chosen = _best_thresholds(trained, known)
+    if chosen:
         trained = load_ensemble(members, (*overrides, *chosen))
     # Held-out images first; training images are used if there are too few.
     splits = [name for name in ("test", "validation", "train") if name in known["examples"]]
@@ -177,9 +181,16 @@ def _best_thresholds(trained: Trained, known: KnownData) -> tuple[str, ...]:
         )
     source = open_split(config, VALIDATION, known)
     quarantine = Quarantine(source, VALIDATION, config.data.max_bad_share)
-    return task.best_thresholds(
+    chosen = task.best_thresholds(
         evaluate(trained.predict, source, task, config, quarantine=quarantine)
     )
+    if not chosen:
+        log.warning(
+            "--threshold best: no answer on the validation split is right, so no class has a best"
+            " threshold and the run's thresholds are kept; train longer, or look at the run's"
+            " report"
+        )
+    return chosen
 
 
 def _write_checked(

@@ -149,8 +149,8 @@ class Task:
     options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
     """Serving-time options by name."""
     best_thresholds: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
-    """Maps evaluation scores to overrides, as given to --set, with the thresholds of the best F1;
-    None if answers have no threshold.
+    """Maps evaluation scores to overrides, as given to --set, with the thresholds of the best F1,
+    or to nothing if no answer is right; None if answers have no threshold.
     """
     combine: Callable[[Tensors], Tensors] | None = None
     """Combines the outputs of M networks or of M views of an image, [M, B, …], into one, [B, …];

@@ -281,14 +281,21 @@ def test_only_classes_with_a_threshold_lose_answers_below_it() -> None:
                 "dog": {"threshold": 0.0},
                 "cat": {"threshold": float("nan")},
             }
-        }
+        },
+        {"cat": 0.25, "dog": 0.9},
     )
+    assert '"cat": 0.25' in override and '"dog": 0.0' in override
     config = config_of("ssd", override)
     found = detection.answer(outputs, config, CLASSES, targets["extent"])
     left = names != "größe".encode()
     assert 0 < left.sum() < count
     np.testing.assert_array_equal(found["scores"][0, : left.sum()], scores[left])
     assert "größe".encode() not in found["class_names"].numpy()[0]
+
+
+def test_without_a_right_answer_thresholds_arent_overridden() -> None:
+    scores = {"best_thresholds": {"cat": {"threshold": float("nan")}}}
+    assert detection.threshold_overrides(scores, {"cat": 0.25}) == ()
 
 
 def test_a_threshold_of_an_unknown_class_is_an_error() -> None:

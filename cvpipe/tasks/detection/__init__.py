@@ -81,7 +81,9 @@ def make_task(config: Detection, facts: Facts) -> Task:
         metrics=lambda: DetectionMetrics(names),
         best_by=BestBy("ap50"),
         options=options_of(config),
-        best_thresholds=threshold_overrides,
+        best_thresholds=partial(
+            threshold_overrides, configured=config.model.head.suppress.class_thresholds
+        ),
         imitate=mean_squares,
         class_scores=partial(class_scores, config=config),
         objectives={
@@ -199,14 +201,21 @@ def options_of(config: Detection) -> dict[str, Option]:
     }
 
 
-def threshold_overrides(scores: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the override that sets the best thresholds. Classes without objects have none."""
+def threshold_overrides(
+    scores: Mapping[str, Any], configured: Mapping[str, float]
+) -> tuple[str, ...]:
+    """Return the override that sets the best thresholds; nothing if no class has one. Classes
+    without a right answer keep their `configured` threshold.
+    """
     found = {
         name: round(own["threshold"], 6)
         for name, own in scores["best_thresholds"].items()
         if not math.isnan(own["threshold"])
     }
-    return (f"model.head.suppress.class_thresholds={json.dumps(found, ensure_ascii=False)}",)
+    if not found:
+        return ()
+    merged = json.dumps({**configured, **found}, ensure_ascii=False)
+    return (f"model.head.suppress.class_thresholds={merged}",)
 
 
 def answer(
