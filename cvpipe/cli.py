@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cvpipe import __version__
+from cvpipe.commands.command import remove_empty_folders
 from cvpipe.commands.completion import COMPLETING, complete
 from cvpipe.errors import Interrupted, UserError, nearest
 
@@ -107,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    finally:
+        remove_empty_folders()
 
 
 def _write_any_text() -> None:

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from conftest import DIGITS, ROOT
 from cvpipe.cli import COMMANDS, _parser
-from cvpipe.commands.command import class_lines
+from cvpipe.commands.command import class_lines, make_output_folder, remove_empty_folders
 
 Cvpipe = Callable[..., tuple[int, str, str]]
 
@@ -422,6 +422,15 @@ def test_an_unknown_option_is_reported_with_the_most_similar_one_and_the_usage_o
 ) -> None:
     code, out, err = cvpipe(*words)
     assert code == 2 and out == "" and said in err and err.startswith(f"usage: cvpipe {words[0]} ")
+
+
+def test_a_failed_command_leaves_no_empty_folder_that_it_has_made(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for folder in ("mine", "used", "deep/empty"):
+        make_output_folder(tmp_path / folder, "report.md", "--to")
+    (tmp_path / "used" / "report.md").touch()
+    remove_empty_folders()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "used"]
 
 
 def test_the_module_cvpipe_cli_can_be_run_as_the_command() -> None:

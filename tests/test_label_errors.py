@@ -88,3 +88,4 @@ def test_the_error_of_a_missing_fold_names_the_runs_that_are_needed(
     (run / "config.json").write_text(json.dumps(config.to_json()), encoding="utf-8")
     code, _, err = cvpipe("mistakes", run, "--to", tmp_path / "to")
     assert code == 2 and "give one run of each of its 5 folds" in err
+    assert not (tmp_path / "to").exists()

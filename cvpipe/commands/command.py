@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import textwrap
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from cvpipe.config import Config
 
 Run = Callable[[argparse.Namespace], int]
+# Folders made by `make_output_folder`, each before its parents.
+_made: list[Path] = []
 # Number of classes listed on the console.
 SHOWN_CLASSES = 20
 
@@ -156,7 +159,15 @@ def make_output_folder(folder: Path, mark: str, option: str) -> None:
             f"{folder}: the folder is not empty and holds something else; choose another folder"
             f" with {option}"
         )
+    _made.extend(path for path in (folder, *folder.parents) if not path.exists())
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove_empty_folders() -> None:
+    """Remove the output folders of a failed command in which it hasn't written anything."""
+    while _made:
+        with contextlib.suppress(OSError):
+            _made.pop(0).rmdir()
 
 
 def print_result(options: argparse.Namespace, result: Any, lines: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ The version is written to a temporary folder and checked. Only then is it rename
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -112,6 +113,7 @@ def export_members(
     splits = [name for name in ("test", "validation", "train") if name in known["examples"]]
     # Answers are only compared, not scored, so any split may be used.
     sources = open_known_splits(trained.config, splits, known, scored=False)
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     # Servers load folders whose names are numbers, so they ignore this one until it is renamed.
     unchecked = folder / f"unchecked-{os.getpid()}"
@@ -159,6 +161,10 @@ def export_members(
         version = _publish(unchecked, folder)
     finally:
         shutil.rmtree(unchecked, ignore_errors=True)
+        # Fails if the folder isn't empty, so that only a failed export removes it.
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
     artifact = str(folder / str(version))
     more = {"formats": files, "precision": about["precision"], "thresholds": list(chosen)}
     return {"artifact": artifact, "version": version, **checked, **more}

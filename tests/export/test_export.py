@@ -257,7 +257,11 @@ def test_a_refused_export_leaves_no_files(
     monkeypatch.setattr("cvpipe.export.export.tolerance_of", lambda _: Tolerance(close=-1.0))
     with pytest.raises(UserError, match="refused"):
         export(Run(trained_run), tmp_path / "digits")
-    assert list((tmp_path / "digits").iterdir()) == []
+    assert not (tmp_path / "digits").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UserError, match="refused"):
+        export(Run(trained_run), tmp_path / "mine")
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 @pytest.mark.parametrize(
