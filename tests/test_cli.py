@@ -146,6 +146,11 @@ def test_help_ends_with_examples_that_the_parser_accepts() -> None:
             2,
             "needs a cluster; set the environment variable TF_CONFIG",
         ),
+        (
+            ["init", "nowhere"],
+            1,
+            "nowhere: no such folder or zip archive; give the path of the files",
+        ),
         (["evaluate", "nowhere"], 1, "nowhere: neither a run nor an exported model"),
         (["export", "nowhere"], 1, "nowhere: not a run"),
         (["predict", "nowhere", "image.png"], 1, "nowhere: no exported model there"),

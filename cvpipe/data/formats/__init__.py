@@ -38,18 +38,21 @@ FORMATS = (
 _SHOWN = 5
 
 
-def find_formats(path: str, task: str | None = None, kind: str | None = None) -> list[Found]:
+def find_formats(
+    path: str, task: str | None = None, kind: str | None = None, key: str = ""
+) -> list[Found]:
     """Return the formats found in a folder or zip archive, one per task, the best first.
 
     Args:
         path: the folder or the archive.
         task: the task to learn; None for the task that fits the annotations.
         kind: the format to choose if several fit; None for any.
+        key: the key of the pipeline file that has the path, for errors; "" for a command's word.
 
     Raises:
         DataError: nothing fits, or two formats fit equally well; the message lists what was seen.
     """
-    place = Place(path)
+    place = Place(path, key)
     every = list[Found]()
     for name in FORMATS:
         if kind in (None, name):
@@ -97,6 +100,5 @@ def _nothing(place: Place, every: Iterable[Found], task: str | None, kind: str |
     wanted = f"the format {kind}" if kind else "a labeled data set"
     return (
         f"{place.path}: not {wanted} that cvpipe knows: {counted(len(place.images), 'image')} among"
-        f" {counted(len(names), 'file')} ({seen}){near}. Put each image into a folder of its class,"
-        " or provide annotations in one of the formats of docs/data.md"
+        f" {counted(len(names), 'file')} ({seen}){near}. {place.advice}"
     )

@@ -32,6 +32,15 @@ def find(place: Place) -> Iterator[Found]:
     loose = sum(len(parts) == 1 for parts in below)
     parents = {part.lower() for parts in below for part in parts[:-1]}
     if len(counts) < 2 or loose > sum(counts.values()) or parents & _NO_CLASSES:
+        only = _only_class(root, counts, loose)
+        if only and only.lower() not in _NO_CLASSES:
+            place.near.append(
+                f"All images are in the folder {only}, but a classifier needs two classes or more"
+            )
+            place.advice = (
+                "Add a folder of images of each other class beside it, or provide annotations in"
+                " one of the formats of docs/data.md"
+            )
         return
     source: dict[str, Any] = {"kind": "folder", "path": place.path}
     if root:
@@ -39,7 +48,17 @@ def find(place: Place) -> Iterator[Found]:
     example = posixpath.join(root, *sorted(splits)[:1])
     beside = " in each split" if splits else ""
     why = (
-        f"{place.key(example)} has {counted(len(counts), 'folder')} with images{beside}, such as"
-        f" {sorted(counts)[0]}, which are taken for classes"
+        f"{place.key_or_nothing(example) or place.name} has {counted(len(counts), 'folder')} with"
+        f" images{beside}, such as {sorted(counts)[0]}, which are taken for classes"
     )
     yield Found(CLASSIFICATION, source, why, NAMED)
+
+
+def _only_class(root: str, counts: Counter[str], loose: int) -> str:
+    """Return the only folder with images, which may be the common folder `root` of all images; ""
+    if there is none or there are several.
+    """
+    if counts:
+        return next(iter(counts)) if len(counts) == 1 and not loose else ""
+    last = posixpath.basename(root)
+    return "" if split_of(last) else last

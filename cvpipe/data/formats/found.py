@@ -49,11 +49,16 @@ class Found(NamedTuple):
 class Place:
     """A folder or zip archive whose format is detected."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, key: str = ""):
         self.path = path
-        self.files: Files = open_files(path)
+        self.files: Files = open_files(path, key=key)
         self.near: list[str] = []
         """Sentences about formats that nearly fit."""
+        self.advice = (
+            "Put each image into a folder of its class, or provide annotations in one of the"
+            " formats of docs/data.md"
+        )
+        """Advice if no format fits."""
 
     @functools.cached_property
     def images(self) -> list[str]:
@@ -87,6 +92,11 @@ class Place:
     def key_or_nothing(self, name: str) -> str:
         """Return the path of `key`, or "" for the place itself."""
         return "" if (key := self.key(name)) == "." else key
+
+    @property
+    def name(self) -> str:
+        """The name of the folder or archive, also if its path is "."."""
+        return self.files.path.resolve().name
 
     def text(self, name: str) -> str | None:
         """Return a file's text; None if it isn't text."""

@@ -35,7 +35,7 @@ def auto(config: Auto) -> dict[str, Source]:
     Raises:
         DataError: nothing fits, or two formats fit equally well.
     """
-    found = find_formats(config.path, config.task, config.format)[0]
+    found = find_formats(config.path, config.task, config.format, "data.source.path")[0]
     log.warning("%s: kind: %s, because %s", config.path, found.source["kind"], found.why)
     for remark in found.remarks:
         log.warning("%s: %s", config.path, remark)

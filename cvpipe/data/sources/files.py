@@ -243,11 +243,15 @@ class ZipFiles(Files):
         return entry.header_offset, entry.compress_size, entry.file_size, method, entry.CRC
 
 
-def open_files(path: str, inside: Sequence[str] = ()) -> Files:
-    """Open a folder or a zip archive. `inside` lists the paths below it that occur in the
-    configuration.
+def open_files(path: str, inside: Sequence[str] = (), key: str = "data.source.path") -> Files:
+    """Open a folder or a zip archive.
 
     If the folder doesn't exist, the archive of that name is opened: data/bccd.zip for data/bccd.
+
+    Args:
+        path: path of the folder or archive.
+        inside: the paths below it that occur in the configuration.
+        key: the key that has the path, for errors; "" for a word of a command line.
 
     Raises:
         DataError: the path is neither a folder nor a readable zip archive.
@@ -262,14 +266,14 @@ def open_files(path: str, inside: Sequence[str] = ()) -> Files:
             return ZipFiles(place, archive, inside)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            f"{path}: no such folder or zip archive; {how_to_fetch(path) or nearly(path)}set"
-            " data.source.path to where the files are"
+            f"{path}: no such folder or zip archive; {how_to_fetch(path) or nearly(path)}"
+            + (f"set {key} to where the files are" if key else "give the path of the files")
         ) from None
     # zipfile raises these for archives that are damaged or of another version or encoding.
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
         raise DataError(
-            f"{path}: neither a folder nor a readable zip archive; correct data.source.path, or"
-            " fetch the archive again"
+            f"{path}: neither a folder nor a readable zip archive; correct the path, or fetch the"
+            " archive again"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}") from None

@@ -685,6 +685,13 @@ def test_two_formats_that_fit_equally_are_named_with_the_way_to_choose(tmp_path:
             rf"data/train\.tfrecord: masks in '{MASKS}': the mask is damaged",
         ),
         ({"train-images-idx3-ubyte": idx(IMAGES)}, "but not train-labels and t10k-images"),
+        (
+            {"cat/1.jpg": JPEG, "cat/2.jpg": JPEG},
+            r"All images are in the folder cat, but a classifier needs two classes or more\. Add a"
+            " folder of images of each other class beside it, or provide annotations",
+        ),
+        ({"train/cat/1.jpg": JPEG, "val/cat/2.jpg": JPEG}, "All images are in the folder cat, but"),
+        ({"images/1.jpg": JPEG}, r"1 file \(1 \.jpg\)\. Put each image into a folder"),
     ],
 )
 def test_files_that_fit_nothing_are_described(
@@ -692,6 +699,13 @@ def test_files_that_fit_nothing_are_described(
 ) -> None:
     with pytest.raises(DataError, match=message):
         find_formats(str(in_a_folder(tmp_path, files)))
+
+
+def test_the_current_folder_is_called_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(in_a_folder(tmp_path, LAYOUTS["class folders"][0]))
+    assert find_formats(".")[0].why.startswith("data has 2 folders with images, such as cat,")
 
 
 def test_labels_for_another_task_are_named(tmp_path: Path) -> None:
