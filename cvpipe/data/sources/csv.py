@@ -192,17 +192,24 @@ def column_at(table: Table, column: str, key: str) -> int:
     return int(column)
 
 
+def column_name(table: Table, at: int) -> str:
+    """Return a column's heading for messages, or its index if the table has no headings."""
+    if table.headings and at < len(table.headings):
+        return f"the column '{table.headings[at]}'"
+    return f"column {at}, counted from 0"
+
+
 def cell_of(table: Table, line: int, cells: list[str], at: int) -> str:
     """Return a cell of a row; raises DataError if it is missing or empty."""
     if at >= len(cells):
         raise DataError(
-            f"{table.place}:{line}: the row is cut short: column {at}, counted from 0, is missing;"
+            f"{table.place}:{line}: the row is cut short: it lacks {column_name(table, at)};"
             " correct or remove the row"
         )
     if not cells[at]:
         raise DataError(
-            f"{table.place}:{line}: column {at}, counted from 0, is empty; correct or remove the"
-            " row"
+            f"{table.place}:{line}: the row has no value in {column_name(table, at)}; correct or"
+            " remove the row"
         )
     return cells[at]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cvpipe.config.label_sources import OneHot
 from cvpipe.data.sources.constructors import classification_source
-from cvpipe.data.sources.csv import Table, cell_of, column_at, read_table
+from cvpipe.data.sources.csv import Table, cell_of, column_at, column_name, read_table
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.image_paths import ImageFinder
 from cvpipe.data.sources.source import Source
@@ -84,8 +84,8 @@ def _is_marked(table: Table, line: int, cells: list[str], at: int) -> bool:
     cell = cell_of(table, line, cells, at)
     if cell not in _MARKS:
         raise DataError(
-            f"{table.place}:{line}: column {at}, counted from 0, is '{cell}', but must be 0 or 1;"
-            " correct the row, or set data.source.path_column"
+            f"{table.place}:{line}: a value must be 0 or 1, not '{cell}', in"
+            f" {column_name(table, at)}; correct the row, or set data.source.path_column"
         )
     return _MARKS[cell]
 

@@ -216,13 +216,17 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
     "short row": (
         {"train": TRAIN + "images/4.png\n"},
         {},
-        "train.csv:5: the row is cut short: column 1, counted from 0, is missing; correct or"
-        " remove",
+        "train.csv:5: the row is cut short: it lacks the column 'kind'; correct or remove",
     ),
     "no label": (
         {"train": TRAIN + "images/4.png, \n"},
         {},
-        "train.csv:5: column 1, counted from 0, is empty; correct or remove the row",
+        "train.csv:5: the row has no value in the column 'kind'; correct or remove the row",
+    ),
+    "no label, without headings": (
+        {"train": "images/1.png,cat\nimages/2.png, \n"},
+        {"header": False},
+        "train.csv:2: the row has no value in column 1, counted from 0; correct or remove the row",
     ),
     "empty": ({"train": ""}, {}, "train.csv: no row; add rows"),
     "headings alone": (

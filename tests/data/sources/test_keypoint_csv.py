@@ -104,7 +104,7 @@ FAULTS = {
     "infinite": (TABLE.replace("a.png,10", "a.png,inf"), ":2: nose is at x 'inf'"),
     "visibility": (TABLE.replace("20,10,1", "20,10,3"), ":2: left_eye_v is '3', which is 0"),
     "twice": (TABLE.replace("b.png", "a.png"), ":3: a.png is already in line 2"),
-    "no path": (TABLE.replace("b.png", ""), ":3: column 0, counted from 0, is empty"),
+    "no path": (TABLE.replace("b.png", ""), ":3: the row has no value in the column 'file'"),
 }
 
 
