@@ -15,6 +15,8 @@ from cvpipe.errors import DataError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp"))
 """Extensions of images in folders and archives, in lower case."""
+# First bytes of a zip archive.
+_ZIP = b"PK\x03\x04"
 
 
 class ImageFile(NamedTuple):
@@ -38,7 +40,7 @@ def find_images(words: Sequence[str]) -> list[ImageFile]:
             sorted by name; a pattern such as photos/*.jpg; or "-", for one word per line of stdin.
 
     Raises:
-        DataError: a folder, an archive or a pattern has no image.
+        DataError: a folder, an archive or a pattern has no image, or an archive is damaged.
     """
     found = [each for word in words for each in _found(word)]
     times: Counter[str] = Counter()
@@ -59,6 +61,8 @@ def _found(word: str) -> Iterator[tuple[str, Callable[[], bytes], Path]]:
                 yield from _found(line.rstrip("\r\n"))
     elif path.is_dir() or zipfile.is_zipfile(path):
         yield from _inside(word)
+    elif _begins_as_zip(path):
+        raise DataError(f"{word}: a damaged or cut off zip archive; fetch or create it again")
     elif not path.exists() and glob.has_magic(word):
         # Path.glob doesn't support absolute patterns.
         names = glob.glob(word, recursive=True)  # noqa: PTH207
@@ -71,10 +75,18 @@ def _found(word: str) -> Iterator[tuple[str, Callable[[], bytes], Path]]:
         yield word, path.read_bytes, path
 
 
+def _begins_as_zip(path: Path) -> bool:
+    """Return True for a file that is named or begins like a zip archive."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".zip" or file.read(len(_ZIP)) == _ZIP
+
+
 def _inside(place: str) -> Iterator[tuple[str, Callable[[], bytes], Path]]:
     from cvpipe.data.sources.files import open_files
 
-    files = open_files(place)
+    files = open_files(place, key="")
     names = [name for name in files.names() if Path(name).suffix.lower() in SUFFIXES]
     if not names:
         raise DataError(f"{place}: has no image; names of images end in .jpg, .png, .bmp or .webp")

@@ -44,6 +44,17 @@ def test_an_archive_gives_its_images(photos: Path, tmp_path: Path) -> None:
     assert all("photos.zip" in image.name for image in images)
 
 
+@pytest.mark.parametrize("name", ["photos.zip", "photos"])
+def test_a_cut_off_archive_is_not_taken_for_an_image(photos: Path, name: str) -> None:
+    whole = photos.parent / "whole.zip"
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.write(photos / "a.png", "a.png")
+    file = photos / name
+    file.write_bytes(whole.read_bytes()[:-30])
+    with pytest.raises(DataError, match=f"{name}: a damaged or cut off zip archive; fetch or"):
+        find_images([str(file)])
+
+
 def test_patterns_and_lists_on_stdin(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert contents([f"{photos}/*.png"]) == [b"a.png"]
     assert contents([f"{photos}/**/*.png"]) == [b"a.png", b"deep/a.png"]
