@@ -251,6 +251,13 @@ def test_predict_has_an_option_for_every_setting_of_the_artifact(
     assert '{"ymin": top, "xmin": left, "ymax": bottom, "xmax": right}' in out
     code, _, err = cvpipe("predict", exported, image, "--score-threshold", "high")
     assert code == 2 and "invalid float value: 'high'" in err
+    for name, value, wanted in (
+        ("--max-detections", -2, "a whole number of at least 1"),
+        ("--score-threshold", 7, "a number from 0 to 1"),
+        ("--iou-threshold", "nan", "a number from 0 to 1"),
+    ):
+        code, _, err = cvpipe("predict", exported, image, name, value)
+        assert code == 2 and f"{name} {value}: give {wanted}" in err
     code, _, err = cvpipe("predict", exported, image, "--masks", tmp_path)
     assert code == 2 and "task: detection, whose answers have no masks" in err
 

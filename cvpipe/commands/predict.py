@@ -138,15 +138,19 @@ def _settings(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def predict(options: argparse.Namespace) -> int:
     """Print a line of JSON per image; return 1 if an image has an error."""
-    from cvpipe.export.about import find_artifact, read_about
+    from cvpipe.export.about import find_artifact, read_about, values_in_words
     from cvpipe.runtime import choose_kernels
 
     folder = find_artifact(options.artifact)
     about = read_about(folder)
     chosen = about["config"]["train"]
     choose_kernels(chosen["onednn"], chosen["deterministic"])
-    given = {name: getattr(options, name, None) for name in _settings(about)}
+    known = _settings(about)
+    given = {name: getattr(options, name, None) for name in known}
     settings = {name: value for name, value in given.items() if value is not None}
+    for name, value in settings.items():
+        if wanted := values_in_words(known[name], value):
+            raise ConfigError(f"--{name.replace('_', '-')} {value:g}: give {wanted}")
     if options.save:
         _check_save(options, about["config"]["task"])
     _check_workers(options)

@@ -8,7 +8,9 @@ gate, and the meaning of the signatures' inputs and outputs
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +56,27 @@ def find_versions(model: Path) -> dict[int, Path]:
         for number in sorted(numbers)
         if (numbers[number] / "saved_model.pb").is_file()
     }
+
+
+def values_in_words(described: Mapping[str, Any], value: float) -> str | None:
+    """Return the values that an optional input takes, such as "a number from 0 to 1"; None if
+    `value` is one of them.
+
+    Args:
+        described: the input's entry in the metadata. Older artifacts have no limits.
+        value: the value to check.
+    """
+    least, most = described.get("least"), described.get("most")
+    if (
+        math.isfinite(value)
+        and (least is None or value >= least)
+        and (most is None or value <= most)
+    ):
+        return None
+    noun = "a whole number" if isinstance(described["default"], int) else "a number"
+    if least is None or most is None:
+        return noun if least is None else f"{noun} of at least {least:g}"
+    return f"{noun} from {least:g} to {most:g}"
 
 
 def read_about(folder: Path) -> dict[str, Any]:

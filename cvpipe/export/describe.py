@@ -22,12 +22,16 @@ def describe_signatures(folder: Path, task: Task) -> dict[str, Any]:
 
     Returns:
         {signature: {"inputs": {name: {"meaning": text}}, "outputs": {name: {"meaning": text}}}}. An
-        optional input also has its "default". In the texts, B is the number of images.
+        optional input also has its "default", and limits of its values, "least" and "most", if it
+        has any. In the texts, B is the number of images.
     """
     content = (folder / "saved_model.pb").read_bytes()
     signatures = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].signature_def
     inputs: dict[str, Any] = {name: {"meaning": text} for name, text in IMAGES.items()}
-    inputs |= {name: option._asdict() for name, option in task.options.items()}
+    inputs |= {
+        name: {key: value for key, value in option._asdict().items() if value is not None}
+        for name, option in task.options.items()
+    }
     outputs: dict[str, Any] = {
         name: {"meaning": field.meaning} for name, field in task.answers.items()
     }

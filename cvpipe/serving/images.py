@@ -119,6 +119,7 @@ def _options(exchange: Exchange, servable: Servable) -> dict[str, np.ndarray]:
         except (ValueError, OverflowError):
             wanted = "a number" if dtype.is_floating else "a whole number"
             raise RequestError(400, f'the option "{name}" takes {wanted}, not "{text}"') from None
+    servable.check_options(BYTES_SIGNATURE, options)
     return options
 
 

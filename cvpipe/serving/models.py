@@ -8,14 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
 
 from cvpipe.errors import UserError
-from cvpipe.export.about import ABOUT, VALID, find_versions, read_about
+from cvpipe.export.about import ABOUT, VALID, find_versions, read_about, values_in_words
 from cvpipe.export.manifest import check_manifest
 from cvpipe.export.operations import check_operations
 from cvpipe.export.replay import default_inputs
+from cvpipe.serving.errors import RequestError
 
 BYTES_SIGNATURE = "serving_default"
 """The signature of cvpipe's artifacts that takes encoded images."""
@@ -76,6 +78,27 @@ class Servable:
     def defaults(self, signature_name: str) -> Mapping[str, tf.Tensor]:
         """Return the optional inputs of a signature and their default values."""
         return self.default_inputs.get(signature_name, {})
+
+    def check_options(self, signature_name: str, given: Mapping[str, Any]) -> None:
+        """Refuse options with values that the artifact doesn't take. Options of other models aren't
+        checked.
+
+        Args:
+            signature_name: name of the signature.
+            given: inputs of a request by name, arrays.
+
+        Raises:
+            RequestError: 400.
+        """
+        for name in self.defaults(signature_name).keys() & given.keys():
+            described = self._signatures.get(signature_name, {"inputs": {}})["inputs"].get(name)
+            for value in np.ravel(given[name]).tolist() if described else ():
+                if wanted := values_in_words(described, value):
+                    raise RequestError(400, f'the option "{name}" takes {wanted}, not {value:g}')
+
+    @cached_property
+    def _signatures(self) -> dict[str, Any]:
+        return read_about(self.folder)["signatures"] if self.valid else {}
 
 
 def nothing_to_serve(folder: Path) -> UserError:

@@ -124,6 +124,7 @@ class ServableRunner:
             RequestError: the request failed.
             tf.errors.OpError: the model failed.
         """
+        self.servable.check_options(signature_name, given)
         errors: Mapping[int, str] = {}
         images = self._encoded_input(signature_name)
         if images is not None and images in given and len(given[images]):

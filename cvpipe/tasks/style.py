@@ -78,7 +78,7 @@ def make_task(config: Style, facts: Facts) -> Task:
                 )
                 for number, name in enumerate(names)
             },
-            "keep_color": Option(0.0, "1 keeps the photo's colors, 0 takes the style's"),
+            "keep_color": Option(0.0, "1 keeps the photo's colors, 0 takes the style's", 0, 1),
         },
         decorate=decorate,
     )

@@ -110,6 +110,10 @@ class Option(NamedTuple):
     default: float | int
     meaning: str
     """Description for users of the artifact."""
+    least: float | None = None
+    """Smallest value; None for no limit."""
+    most: float | None = None
+    """Largest value; None for no limit."""
 
 
 class Request(NamedTuple):

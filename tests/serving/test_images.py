@@ -111,6 +111,8 @@ def test_versions_labels_and_settings_are_chosen(port: int) -> None:
         ("POST", "/predict/toy?size=3", b"x", 400, 'no option "size"'),
         ("POST", "/predict/toy?threshold=high", b"x", 400, "takes a number"),
         ("POST", "/predict/toy?threshold=nan", b"x", 400, "takes a number"),
+        ("POST", "/predict/toy?threshold=-2", b"x", 400, "takes a number from 0 to 1, not -2"),
+        ("POST", "/predict/toy?threshold=inf", b"x", 400, "takes a number from 0 to 1, not inf"),
         ("GET", "/predict/toy", None, 405, "allows POST"),
         ("POST", "/predict/a/b", b"x", 404, "no address"),
     ],

@@ -23,7 +23,11 @@ from cvpipe.serving.settings import Settings
 ABOUT = {
     "config": {"task": "classification"},
     "trained_on": {"images": 1, "facts": {}},
-    "signatures": {},
+    "signatures": {
+        "serving_default": {
+            "inputs": {"threshold": {"meaning": "", "default": 0.0, "least": 0, "most": 1}}
+        }
+    },
 }
 BAD, POISON = b"bad", b"poison"
 """An image that can't be read, and an image because of which its whole batch fails."""

@@ -191,12 +191,13 @@ def options_of(config: Detection) -> dict[str, Option]:
     chosen = config.model.head.suppress
     return {
         "score_threshold": Option(
-            chosen.score_threshold, "only objects with a higher score are returned"
+            chosen.score_threshold, "only objects with a higher score are returned", 0, 1
         ),
-        "iou_threshold": Option(chosen.iou_threshold, _SUPPRESSED[chosen.kind]),
+        "iou_threshold": Option(chosen.iou_threshold, _SUPPRESSED[chosen.kind], 0, 1),
         "max_detections": Option(
             chosen.max_detections,
             f"maximum number of objects per image, at most {chosen.max_detections}",
+            1,
         ),
     }
 
