@@ -60,6 +60,21 @@ def suggest(wanted: str, known: Iterable[str], most: int = 20) -> str:
     return f"{said}known: {', '.join(names[:most])}{more}"
 
 
+def refuse_file(folder: Path, option: str) -> None:
+    """Check that an output folder, and each folder that contains it, isn't a file.
+
+    Args:
+        folder: the folder, which may not exist.
+        option: the option that chooses it.
+
+    Raises:
+        ConfigError: it is a file.
+    """
+    file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
+    if file:
+        raise ConfigError(f"{file}: is a file; choose a folder with {option}")
+
+
 def instead_of_folder(path: Path) -> str | None:
     """Return an error message about a file given instead of a run's or a model's folder; None if
     the path isn't a file.

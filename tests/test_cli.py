@@ -147,6 +147,16 @@ def test_help_ends_with_examples_that_the_parser_accepts() -> None:
             "needs a cluster; set the environment variable TF_CONFIG",
         ),
         (
+            ["train", str(DIGITS), "--run", "pipelines/classification/digits.yaml"],
+            2,
+            "digits.yaml: is a file; choose a folder with --run",
+        ),
+        (
+            ["data", "check", str(DIGITS), "--to", "pipelines/classification/digits.yaml/check"],
+            2,
+            "digits.yaml: is a file; choose a folder with --to",
+        ),
+        (
             ["init", "nowhere"],
             1,
             "nowhere: no such folder or zip archive; give the path of the files",

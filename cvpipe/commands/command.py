@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvpipe.errors import ConfigError, DataError, counted, instead_of_folder
+from cvpipe.errors import ConfigError, DataError, counted, instead_of_folder, refuse_file
 from cvpipe.export.about import find_artifact
 from cvpipe.json_files import jsonable
 
@@ -152,8 +152,9 @@ def make_output_folder(folder: Path, mark: str, option: str) -> None:
         option: the option that chooses the folder, for the error.
 
     Raises:
-        ConfigError: the folder has other content.
+        ConfigError: the folder has other content, or is a file.
     """
+    refuse_file(folder, option)
     if folder.exists() and not (folder / mark).exists() and any(folder.iterdir()):
         raise ConfigError(
             f"{folder}: the folder is not empty and holds something else; choose another folder"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe.atomic_write import atomic_write
-from cvpipe.errors import ConfigError, counted
+from cvpipe.errors import ConfigError, counted, refuse_file
 from cvpipe.json_files import write_json
 from cvpipe.prediction.images import ImageFile
 
@@ -98,6 +98,7 @@ def _stamp(file: Path) -> str:
 
 def _claim(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Create the folder with a manifest, or check that its manifest is of the same prediction."""
+    refuse_file(folder, "--to")
     manifest = folder / "manifest.json"
     if not manifest.exists():
         if folder.exists() and any(folder.iterdir()):

@@ -27,7 +27,7 @@ from cvpipe.atomic_write import atomic_write
 from cvpipe.config import Config
 from cvpipe.config.optimizer import Cosine, Polynomial
 from cvpipe.data.facts import Facts, KnownData
-from cvpipe.errors import ConfigError, DataError, UserError, instead_of_folder
+from cvpipe.errors import ConfigError, DataError, UserError, instead_of_folder, refuse_file
 from cvpipe.json_files import jsonable, write_json
 from cvpipe.models.weights.provenance import Provenance
 from cvpipe.training.checkpoints import damaged_checkpoints, earlier_checkpoints
@@ -210,8 +210,10 @@ class Run:
         """Context that holds a lock, so that no other process trains this run.
 
         Raises:
+            ConfigError: the run's folder is a file.
             UserError: another process holds the lock.
         """
+        refuse_file(self.folder, "--run")
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         # The lock file is beside the folder, because --fresh may rename the folder. Links to the
         # folder share it. The system releases the lock when the process ends.
