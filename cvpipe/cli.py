@@ -49,6 +49,26 @@ COMMANDS = (
 )
 
 
+class _Once(logging.Filter):
+    """Drops warnings about data that the command has already logged: `init` reads the files to
+    detect the format and again to measure them, and `train` once more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("cvpipe.data")
+        self._seen = set[str]()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return True for a record to log."""
+        # A server logs other sentences without end, so they aren't collected.
+        if not super().filter(record):
+            return True
+        text = record.getMessage()
+        is_new = text not in self._seen
+        self._seen.add(text)
+        return is_new
+
+
 class _Parser(argparse.ArgumentParser):
     """Parser whose error about an unknown option names the most similar option."""
 
@@ -71,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if COMPLETING in os.environ:
         complete(_parser_of)
     options = _parser_of(words).parse_args(words)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Once())
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])
     try:
         return options.command(options)
     except UserError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import ROOT
 from cvpipe import config_file
 from cvpipe.commands.init import TASKS as OFFERED
 from cvpipe.init import TASKS, draft_pipeline
@@ -158,6 +161,20 @@ def test_wrong_options_are_errors_and_leave_no_file(
     file = tmp_path / "mine.yaml"
     code, _, err = cvpipe("init", draw_photos(tmp_path / "data"), "--to", file, *words)
     assert code and message in err and not file.exists()
+
+
+def test_a_warning_about_the_data_is_printed_once(tmp_path: Path) -> None:
+    draw_photos(tmp_path / "data")
+    (tmp_path / "data" / "Thumbs.db").touch()
+    # In a new process, because pytest's handlers replace those of the command.
+    done = subprocess.run(
+        [sys.executable, "-m", "cvpipe", "init", tmp_path / "data", "--to", tmp_path / "a.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0 and done.stderr.count("left out 1 file or folder") == 1
 
 
 def test_json_has_the_source_and_the_choices(tmp_path: Path, cvpipe: Cvpipe) -> None:
