@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cvpipe.errors import UserError
 from cvpipe.metrics.shares import class_shares, share
 
 CALIBRATION_BINS = 15
@@ -34,9 +35,18 @@ class ClassificationMetrics:
     ) -> None:
         """Add a batch: predictions["probabilities"] float32 [B, K], targets["label"] int [B],
         weight float [B] of 0 and 1.
+
+        Raises:
+            UserError: a probability is NaN.
         """
         counted = np.asarray(weight) > 0
         probabilities = np.asarray(predictions["probabilities"])[counted]
+        if np.isnan(probabilities).any():
+            raise UserError(
+                "the network returns NaN instead of probabilities, because training has diverged or"
+                " weights are damaged; train again with a lower optimizer.learning_rate, or use an"
+                " earlier checkpoint"
+            )
         labels = np.asarray(targets["label"])[counted]
         of_label = probabilities[np.arange(len(labels)), labels]
         answers = probabilities.argmax(-1)

@@ -13,7 +13,7 @@ import numpy as np
 
 from cvpipe.metrics.detection_coco import CocoTables
 from cvpipe.metrics.detection_errors import best_thresholds, count_errors
-from cvpipe.metrics.detection_rows import Detections, GroundTruth, Pairs, joined, rows_of
+from cvpipe.metrics.detection_rows import Detections, GroundTruth, Pairs, joined, no_rows, rows_of
 from cvpipe.metrics.detection_voc import voc_ap
 from cvpipe.metrics.shares import class_shares
 
@@ -28,15 +28,7 @@ class DetectionMetrics:
         self.classes = classes
         self.score_threshold = score_threshold
         self._images = self._detections = self._objects = 0
-        # An empty batch, so that `result` works without any update.
-        none, boxes = np.zeros(0, np.int64), np.zeros((0, 4))
-        self._parts: list[tuple[Detections, GroundTruth, Pairs]] = [
-            (
-                Detections(none, none, np.zeros(0), boxes),
-                GroundTruth(none, none, boxes, np.zeros(0, bool), np.zeros(0)),
-                Pairs(none, none, np.zeros(0), np.zeros(0)),
-            )
-        ]
+        self._parts = [no_rows()]
 
     def update(
         self,

@@ -102,6 +102,16 @@ def rows_of(
     return detections, objects, _pairs(boxes, truths, is_answer, is_object, first[1:])
 
 
+def no_rows() -> tuple[Detections, GroundTruth, Pairs]:
+    """Return the rows of an empty batch, so that `joined` always has one."""
+    none, boxes = np.zeros(0, np.int64), np.zeros((0, 4))
+    return (
+        Detections(none, none, np.zeros(0), boxes),
+        GroundTruth(none, none, boxes, np.zeros(0, bool), np.zeros(0)),
+        Pairs(none, none, np.zeros(0), np.zeros(0)),
+    )
+
+
 def joined(kind: type[Rows], parts: Sequence[Rows]) -> Rows:
     """Concatenate the rows of at least one batch."""
     return kind(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -22,6 +22,7 @@ from cvpipe.metrics.detection_rows import (
     GroundTruth,
     Pairs,
     joined,
+    no_rows,
     rows_of,
 )
 from cvpipe.metrics.thresholds import Threshold
@@ -48,7 +49,7 @@ class DetectionReview:
     def __init__(self, class_names: Sequence[str]):
         self.class_names = class_names
         self._images = self._detections = self._objects = 0
-        self._parts: list[Rows] = []
+        self._parts: list[Rows] = [no_rows()]
         self._best: list[Threshold] = []
         self._limits = np.full(len(class_names), UNKNOWN_THRESHOLD)
 

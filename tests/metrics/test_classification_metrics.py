@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
+from cvpipe.errors import UserError
 from cvpipe.metrics.classification import ClassificationMetrics
 
 
@@ -104,6 +105,16 @@ def test_top5_of_few_classes_is_always_right() -> None:
 def test_the_loss_of_a_label_of_probability_zero_is_large_and_finite() -> None:
     scores = counted(np.array([[1, 0]], np.float32), np.array([1])).result()
     assert 80 < scores["loss"] < 100
+
+
+def test_a_network_that_returns_nan_is_an_error_sentence_unless_the_image_doesnt_count() -> None:
+    probabilities = np.array([[0.5, 0.5], [np.nan, np.nan]], np.float32)
+    metrics = ClassificationMetrics(("a", "b"))
+    predictions, targets = {"probabilities": probabilities}, {"label": np.array([0, 1])}
+    metrics.update(predictions, targets, np.array([1.0, 0.0]))
+    assert metrics.result()["images"] == 1
+    with pytest.raises(UserError, match="the network returns NaN instead of probabilities"):
+        metrics.update(predictions, targets, np.array([1.0, 1.0]))
 
 
 def test_nothing_evaluated_gives_nan_not_an_error() -> None:

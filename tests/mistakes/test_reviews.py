@@ -72,6 +72,13 @@ def test_wrong_detections_and_missed_objects_are_mistakes() -> None:
     assert limits.table and limits.table.rows[1][1] == "–"
 
 
+def test_without_a_readable_image_there_are_no_verdicts() -> None:
+    review = DetectionReview(["cat", "dog"])
+    assert review.verdicts() == []
+    _, by_size, _ = review.findings({})
+    assert by_size.table and by_size.table.rows == []
+
+
 def test_each_kind_of_detection_has_its_color() -> None:
     review = DetectionReview(["cat", "dog"])
     for image in IMAGES:
