@@ -75,6 +75,11 @@ def refuse_file(folder: Path, option: str) -> None:
         raise ConfigError(f"{file}: is a file; choose a folder with {option}")
 
 
+def unknown_value(option: str, value: str, known: Iterable[str]) -> ConfigError:
+    """Return the error for an unknown value of an option."""
+    return ConfigError(f"{option} {value}: unknown; {suggest(value, known)}")
+
+
 def instead_of_folder(path: Path) -> str | None:
     """Return an error message about a file given instead of a run's or a model's folder; None if
     the path isn't a file.

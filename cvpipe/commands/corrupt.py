@@ -19,7 +19,7 @@ from cvpipe.commands.command import (
     make_output_folder,
     print_result,
 )
-from cvpipe.errors import ConfigError, suggest
+from cvpipe.errors import ConfigError, unknown_value
 from cvpipe.json_files import write_json
 from cvpipe.markdown import interval_text
 
@@ -92,7 +92,7 @@ def corrupt(options: argparse.Namespace) -> int:
     kinds = list(dict.fromkeys(options.kind or CORRUPTIONS))
     for kind in kinds:
         if kind not in CORRUPTIONS:
-            raise ConfigError(f"--kind {kind}: unknown; {suggest(kind, CORRUPTIONS)}")
+            raise unknown_value("--kind", kind, CORRUPTIONS)
     check_scored(config)
     make_output_folder(options.to, JSON, "--to")
     measured, first = [], None

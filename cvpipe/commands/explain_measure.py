@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cvpipe.commands.command import aligned, check_counts, is_run, print_result
-from cvpipe.errors import ConfigError, DataError, suggest
+from cvpipe.errors import ConfigError, DataError, unknown_value
 
 
 def measure_methods(options: argparse.Namespace) -> int:
@@ -35,7 +35,7 @@ def measure_methods(options: argparse.Namespace) -> int:
     scores = options.score or SCORES
     for name in scores:
         if name not in SCORES:
-            raise ConfigError(f"--score {name}: unknown; {suggest(name, SCORES)}")
+            raise unknown_value("--score", name, SCORES)
     trained = load(run, overrides=options.overrides)
     subject = subject_of(trained.task, dict(trained.members[0]))
     check_single_map(trained.config)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.data.decode import decode_image
 from cvpipe.data.prepare import input_spec, prepare, restore_pixels
-from cvpipe.errors import ConfigError, DataError, suggest
+from cvpipe.errors import ConfigError, DataError, unknown_value
 from cvpipe.explain.cam import grad_cam, grad_cam_pp, score_cam
 from cvpipe.explain.gradients import gradient_input, integrated_gradients, saliency, smooth_grad
 from cvpipe.explain.guided import guided_backprop, with_rule
@@ -135,7 +135,7 @@ def method_of(
         ConfigError: the method is unknown, or doesn't support the network.
     """
     if name not in METHODS:
-        raise ConfigError(f"--method {name}: unknown; {suggest(name, METHODS)}")
+        raise unknown_value("--method", name, METHODS)
     seed = tf.constant(SEED, tf.int64)
     if name in SCORING and scored is not None:
         subject = scored

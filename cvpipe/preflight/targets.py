@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cvpipe.errors import ConfigError, suggest
+from cvpipe.errors import unknown_value
 
 TERA, GIGA, GIB = 1e12, 1e9, 2**30
 GPU_PREFIX = "gpu:"
@@ -108,4 +108,4 @@ def find_target(name: str) -> Target:
     for target in TARGETS.values():
         if wanted in (target.name, target.accelerator_type):
             return target
-    raise ConfigError(f"--target {name}: unknown; {suggest(name, TARGETS)}")
+    raise unknown_value("--target", name, TARGETS)
