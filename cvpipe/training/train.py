@@ -239,15 +239,15 @@ def train_steps(parts: Parts) -> str:
                 if saves and not is_last:
                     checkpointer.save("last", in_background=True)
 
-            # == Evaluation and checkpoints. Save "last" at the end: a run that is killed before
-            # then repeats this section with the same bits. Pictures follow.
+            # == Evaluation and checkpoints. Save "last" after all other checkpoints: a run that is
+            # killed before then repeats this section with the same bits. Pictures follow.
             if milestone.epoch is not None:
                 validate(parts, milestone.epoch)
             if milestone.snapshot is not None:
                 checkpointer.save(f"snapshot-{milestone.snapshot}")
-            checkpointer.save("last")
             if config.train.non_finite != "stop":
                 checkpointer.save(EVALUATED)
+            checkpointer.save("last")
             parts.log.draw(int(state.step))
             if parts.strategy.num_replicas_in_sync == 1:
                 parts.log.look_into(int(state.step), state.networks)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import small_config, soaked
+from conftest import DIGITS, SMALL, small_config, soaked
 from cvpipe.errors import UserError
 from cvpipe.tasks.task import Task, Tensors
 from cvpipe.training import train as training
@@ -23,7 +25,7 @@ from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.run import Run
 from cvpipe.training.train import train
 
-# Two epochs of 5 steps, each followed by an evaluation.
+# Two epochs, of 7 and 6 steps, each followed by an evaluation.
 OVERRIDES = (
     "model={backbone: two_layer, dropout: 0.1}",
     "prepare.size=[8, 8]",
@@ -169,6 +171,40 @@ def test_reduce_goes_back_to_the_evaluation_before_with_half_the_learning_rate(
     assert_equal(seldom, often)
     steps = [row["step"] for row in Run(tmp_path / "often").metrics() if row["split"] == "train"]
     assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize("moment", ["after", *soaked("before")])
+def test_reduce_goes_back_to_the_evaluation_at_which_the_run_was_killed(
+    tmp_path: Path,
+    poison: Callable[[Poison], None],
+    capsys: pytest.CaptureFixture[str],
+    moment: str,
+) -> None:
+    # The first evaluation is at step 7. Examples 82 and 166 are both in the batch after it, and in
+    # no other, so the loss is not finite after each return.
+    poison(
+        lambda network, batch: tf.where(
+            has(batch, [82]) & has(batch, [166]), np.nan, tf.zeros_like(batch["weight"])
+        )
+    )
+    overrides = (*OVERRIDES, "train.non_finite=reduce")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    arguments = [part for override in (*SMALL, *overrides) for part in ("--set", override)]
+    stopped = [str(Path(__file__).with_name("stopped.py")), "SIGKILL", "7", moment]
+    done = subprocess.run(
+        [sys.executable, *stopped, "train", str(DIGITS), *arguments, "--run", str(killed)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == -9, done.stderr
+    for folder in (killed, whole):
+        capsys.readouterr()
+        with pytest.raises(UserError, match="the loss is not finite at step 7"):
+            train(small_config(*overrides), folder)
+        assert capsys.readouterr().err.count("returning to step 7") == 3
+    assert_equal(*(read_checkpoint(Run(run).checkpoint("last")) for run in (killed, whole)))
 
 
 @pytest.mark.parametrize("policy", ["stop", *soaked("skip", "reduce")])
