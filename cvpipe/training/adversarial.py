@@ -52,6 +52,8 @@ def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
             steps=section.steps,
             step_size=section.step_size,
             seed=tf.random.fold_in(seed, _START),
+            # BatchNorm's collectives between replicas can't be inside a graph loop.
+            unrolled=tf.distribute.get_strategy().num_replicas_in_sync > 1,
         )
         images = tf.stop_gradient(images)
         if not section.clean:

@@ -150,12 +150,20 @@ def test_a_lost_worker_is_named_and_the_run_goes_on_to_the_same_bits_when_all_ar
 CLIPPED_IN_PARTS = ["--set", "train.clip_norm=0.1", "--set", "train.accumulate=2"]
 
 
+# An attack of radius 0, because each device draws its own start.
+ATTACKED = ["--set", "train.adversarial={epsilon: 1.0e-9, steps: 2}"]
+
+
 @pytest.mark.soak
-def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(
-    tmp_path: Path, small_arguments: list[str], cvpipe: Callable[..., tuple[int, str, str]]
+@pytest.mark.parametrize("settings", [CLIPPED_IN_PARTS, ATTACKED], ids=["in parts", "attacked"])
+def test_two_devices_train_to_the_weights_of_one(
+    tmp_path: Path,
+    small_arguments: list[str],
+    cvpipe: Callable[..., tuple[int, str, str]],
+    settings: list[str],
 ) -> None:
     script = "import sys\nfrom cvpipe.cli import main\nsys.exit(main(sys.argv[1:]))"
-    small_arguments = [*small_arguments, *CLIPPED_IN_PARTS]
+    small_arguments = [*small_arguments, *settings]
     arguments = [
         "train",
         *small_arguments,
