@@ -16,8 +16,9 @@ from cvpipe.explain.cam import grad_cam, grad_cam_pp, score_cam
 from cvpipe.explain.gradients import gradient_input, integrated_gradients, saliency, smooth_grad
 from cvpipe.explain.guided import guided_backprop, with_rule
 from cvpipe.explain.perturbation import occlusion, rise
-from cvpipe.explain.score import Score, Subject, feature_layer
+from cvpipe.explain.score import Score, Subject, feature_layer, subject_of
 from cvpipe.explain.segment import find_slic, superpixel_occlusion
+from cvpipe.tasks.task import Networks, Task
 
 SEED = (0, 20)
 METHODS = (
@@ -117,6 +118,24 @@ def supported_methods(subject: Subject, layer: str | None = None) -> list[str]:
             continue
         found.append(name)
     return found
+
+
+def exported_methods(
+    networks: Networks, task: Task, config: Config
+) -> tuple[Subject, dict[str, Score]]:
+    """Return a network as a subject, and the methods in `export.explain` by name.
+
+    Raises:
+        ConfigError: the task has no classes, an image has several views, or a method doesn't
+            support the network. The message begins with the key.
+    """
+    try:
+        check_single_map(config)
+        subject = subject_of(task, dict(networks))
+        # No folded copy, because an artifact has the weights only once.
+        return subject, {str(name): method_of(name, subject) for name in config.export.explain}
+    except ConfigError as error:
+        raise ConfigError(f"export.explain: {error}") from None
 
 
 def method_of(

@@ -53,7 +53,10 @@ def subject_of(task: Task, networks: dict[str, keras.Model]) -> Subject:
         ConfigError: the task has no classes, or several networks.
     """
     if task.class_scores is None or len(networks) != 1:
-        raise ConfigError("this task has no class scores to explain")
+        raise ConfigError(
+            "this task has no class scores to explain; use a task with classes, such as"
+            " classification or detection"
+        )
     [network] = networks.values()
     return Subject(network, task.class_scores, task.class_probabilities)
 

@@ -9,8 +9,7 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError
 from cvpipe.evaluation import Predict
-from cvpipe.explain.explain import check_single_map, method_of
-from cvpipe.explain.score import subject_of
+from cvpipe.explain.explain import exported_methods
 from cvpipe.fields import Field
 from cvpipe.tasks.task import Networks, Task
 
@@ -28,18 +27,12 @@ def make_maps(members: Sequence[Networks], task: Task, config: Config) -> Maps:
     """Return the function that explains a network by the methods in `export.explain`.
 
     Raises:
-        ConfigError: the model is an ensemble, the task has no classes, or an image has several
-            views.
+        ConfigError: the model is an ensemble, the task has no classes, an image has several views,
+            or a method doesn't support the network.
     """
     if len(members) > 1:
         raise ConfigError("export.explain: an ensemble has no single network; export one run")
-    try:
-        check_single_map(config)
-        subject = subject_of(task, dict(members[0]))
-        # No folded copy, because an artifact has the weights only once.
-        methods = {str(name): method_of(name, subject) for name in config.export.explain}
-    except ConfigError as error:
-        raise ConfigError(f"export.explain: {error}") from None
+    subject, methods = exported_methods(members[0], task, config)
 
     def maps(image: tf.Tensor) -> Mapping[str, tf.Tensor]:
         classes = tf.argmax(subject.all_scores(image), axis=1, output_type=tf.int32)

@@ -17,6 +17,7 @@ from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import training_batches
 from cvpipe.errors import ConfigError, Interrupted, counted
 from cvpipe.evaluation import batches_of, make_predict
+from cvpipe.explain.explain import exported_methods
 from cvpipe.interrupt import stop_on_signals
 from cvpipe.tasks import load_task
 from cvpipe.tasks.task import Task
@@ -94,6 +95,9 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     warn_of_repetition(config, len(source))
     state, schedule = build_state(config, task, len(source), strategy)
     check_memory(config, state.trained.values(), strategy, free_memory())
+    if config.export.explain:
+        # The export would refuse the same, but only after training.
+        exported_methods(state.trained, task, config)
     predict = make_predict([state.networks], task, config)
     quarantines = {
         name: Quarantine(split, name, config.data.max_bad_share, run.quarantine_file)

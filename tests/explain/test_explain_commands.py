@@ -15,6 +15,7 @@ from PIL import Image
 from conftest import ROOT, Once, opened, small_config
 from cvpipe.export.about import find_artifact
 from cvpipe.export.export import export
+from cvpipe.json_files import write_json
 from cvpipe.training.run import Run
 from cvpipe.training.train import train
 from toy_served import ask, b64, served
@@ -93,6 +94,26 @@ def test_the_error_for_a_run_without_convolutions_suggests_other_methods(
         "explain", run, EXAMPLE, "--method", "occlusion", "--to", tmp_path / "maps"
     )
     assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    "views, runs, reason",
+    [
+        ("mirrored", 1, "this pipeline predicts tiles or several views of an image"),
+        ("one", 2, "an ensemble has no single network; export one run"),
+    ],
+)
+def test_an_export_says_why_it_cant_explain(
+    cvpipe: Cvpipe, run_copy: Path, tmp_path: Path, views: str, runs: int, reason: str
+) -> None:
+    file = run_copy / "config.json"
+    config = json.loads(file.read_text())
+    config["test_time"]["views"] = views
+    write_json(file, config)
+    words = ("--set", "export.explain=[grad_cam]", "--to", tmp_path / "model")
+    code, out, err = cvpipe("export", *[run_copy] * runs, *words)
+    assert (code, out) == (2, "") and f"export.explain: {reason}" in err
+    assert not list((tmp_path / "model").iterdir())
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import Once, small_config
+from conftest import DIGITS, ROOT, SMALL, Once, small_config
+from cvpipe import config_file
 from cvpipe.errors import ConfigError, DataError, UserError
 from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.parts import Parts
@@ -443,3 +444,25 @@ def test_an_epoch_ends_with_the_step_that_shows_its_last_example(
     epoch: int, examples: int, expected: int
 ) -> None:
     assert last_step_of(epoch, small_config("train.batch_size=32"), examples) == expected
+
+
+POSE = ROOT / "pipelines/pose/stick_figures.yaml"
+FEW_FIGURES = "data.source={kind: stick_figures, train: 8, validation: 4, test: 4}"
+UNEXPLAINED = {
+    "mirrored": (DIGITS, ("test_time.views=mirrored",), "tiles or several views of an image"),
+    "ten": (DIGITS, ("test_time={views: ten, sides: [16]}",), "tiles or several views of an image"),
+    "two_layer": (DIGITS, SHALLOW, "the network has no feature map"),
+    "pose": (POSE, ("model.width=0.0625", FEW_FIGURES), "this task has no class scores"),
+}
+
+
+@pytest.mark.parametrize("name", UNEXPLAINED)
+def test_methods_that_an_export_would_refuse_are_refused_before_training(
+    tmp_path: Path, name: str
+) -> None:
+    pipeline, overrides, reason = UNEXPLAINED[name]
+    small = SMALL if pipeline == DIGITS else ()
+    config = config_file.load(pipeline, [*small, *overrides, "export.explain=[grad_cam]"])
+    with pytest.raises(ConfigError, match=f"export.explain: .*{reason}"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
