@@ -243,7 +243,7 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
         if not _evaluation_is_due(parts):
             validate(parts, int(state.step))
         parts.checkpointer.save("last")
-        parts.log.draw(int(state.step))
+        _show(parts)
 
 
 def _after_iteration(parts: Parts, losses: Mapping[str, float], seconds: float) -> None:
@@ -253,9 +253,16 @@ def _after_iteration(parts: Parts, losses: Mapping[str, float], seconds: float) 
     if _evaluation_is_due(parts):
         validate(parts, step)
         parts.checkpointer.save("last")
-        parts.log.draw(step)
+        _show(parts)
     elif parts.checkpointer.is_due():
         parts.checkpointer.save("last")
+
+
+def _show(parts: Parts) -> None:
+    """Log pictures of the last evaluation, and histograms."""
+    step = int(parts.state.step)
+    parts.log.draw(step)
+    parts.log.look_into(step, parts.state.networks)
 
 
 def _evaluation_is_due(parts: Parts) -> bool:

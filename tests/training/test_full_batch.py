@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
 from conftest import small_config
 from cvpipe.config import Config
@@ -245,3 +246,12 @@ def test_a_teacher_is_refused() -> None:
         ConfigError, match="train.teacher can't be combined with optimizer.kind: lbfgs"
     ):
         check_full_batch(task, tf.distribute.get_strategy())
+
+
+def test_histograms_are_written_at_each_evaluation(tmp_path: Path) -> None:
+    train(lbfgs("train.epochs=2", "train.histograms=true"), tmp_path / "run")
+    events = EventMultiplexer(size_guidance={"tensors": 0})
+    events.AddRunsFromDirectory(str(tmp_path))
+    events.Reload()
+    for tag in ("gradients/logits/kernel", "gradient_norm"):
+        assert [event.step for event in events.Tensors("run/train", tag)] == [1, 2]
