@@ -1,6 +1,7 @@
-"""Checks of the batch size against the size of the training split and the free memory.
+"""Checks of the batch size against the size of the training split, and of networks and batches
+against the free memory.
 
-The memory of a step is estimated from shapes before anything is allocated.
+Memory is estimated from shapes before anything is allocated.
 """
 
 from __future__ import annotations
@@ -11,10 +12,17 @@ from math import prod
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.config.optimizer import Lbfgs
 from cvpipe.errors import ConfigError, counted
+from cvpipe.models.abstract import without_weights
+from cvpipe.tasks.task import Task
+from cvpipe.training.optimizers import make_optimizer, variables_by_optimizer
+from cvpipe.training.schedules import LearningRate
+from cvpipe.training.thawing import plan_thawing
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +48,62 @@ def warn_of_repetition(config: Config, examples: int) -> None:
         )
 
 
+def check_variables(
+    config: Config, task: Task, strategy: tf.distribute.Strategy, free: int | None
+) -> None:
+    """Compare the memory of weights, gradients and the optimizer's variables with the free memory,
+    before they are allocated. On accelerators, which have their own memory, nothing is checked.
+
+    Args:
+        config: the pipeline.
+        task: the pipeline's task.
+        strategy: distributes the networks over devices.
+        free: free bytes, from `free_memory`; None if unknown.
+
+    Raises:
+        ConfigError: the variables can't fit.
+    """
+    if free is None or _has_accelerator():
+        return
+    with strategy.scope(), without_weights():
+        built = task.build(strategy.num_replicas_in_sync > 1)
+    networks = {name: own for name, own in built.items() if name not in task.frozen}
+    # Only the layers that stay frozen matter here, not the steps of unfreezing others.
+    plan_thawing(networks, config, examples=1)
+    weights = [v for network in networks.values() for v in network.weights]
+    # Each trained weight has a gradient and the optimizer's variables.
+    moved = sum(
+        (1 + _slots(config, name)) * sum(map(_bytes_of, variables))
+        for name, variables in variables_by_optimizer(task, built).items()
+    )
+    needed = _own_replicas(strategy) * (sum(map(_bytes_of, weights)) + moved)
+    if needed > free:
+        largest = max(weights, key=_bytes_of)
+        raise ConfigError(
+            "model: weights, gradients and the optimizer's variables take about"
+            f" {needed / GIGABYTE:,.1f} GB of memory, but only {free / GIGABYTE:.1f} GB are free."
+            f" The largest weight, {largest.path}, has the shape"
+            f" {'×'.join(map(str, largest.shape))}; choose a smaller model.width, model.head,"
+            " model.backbone or prepare.size"
+        )
+
+
+def _slots(config: Config, name: str) -> int:
+    """Return the number of variables of an optimizer for each trained variable."""
+    chosen = config.optimizers[name]
+    if isinstance(chosen, Lbfgs):
+        # SciPy keeps 2 m + 5 vectors in float64, for m pairs.
+        return 2 * (2 * chosen.history + 5)
+    example = keras.Variable(np.zeros([3], np.float32), name="example")
+    rate = LearningRate(lambda step: tf.zeros([]), 0)
+    optimizer = make_optimizer(config, chosen, rate, [example])
+    return sum(variable.shape == example.shape for variable in optimizer.variables)
+
+
+def _bytes_of(variable: keras.Variable) -> int:
+    return prod(variable.shape) * tf.as_dtype(variable.dtype).size
+
+
 def check_memory(
     config: Config,
     networks: Iterable[keras.Model],
@@ -63,7 +127,7 @@ def check_memory(
     own = size * _own_replicas(strategy) // strategy.num_replicas_in_sync
     image = _bytes_of_image(config)
     outputs = 0
-    if not tf.config.list_logical_devices("GPU") and not tf.config.list_logical_devices("TPU"):
+    if not _has_accelerator():
         outputs = _bytes_of_step(config, networks)
     least, likely = own * (image + LEAST_SHARE * outputs), own * (BATCHES * image + outputs)
     said = (
@@ -101,6 +165,10 @@ def _bytes_of_image(config: Config) -> int:
 def _bytes_of_step(config: Config, networks: Iterable[keras.Model]) -> int:
     """Return the bytes per image of the layer outputs that are in memory at once."""
     return sum(map(bytes_of_outputs, networks)) // config.train.accumulate
+
+
+def _has_accelerator() -> bool:
+    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
 
 
 def _own_replicas(strategy: tf.distribute.Strategy) -> int:

@@ -28,7 +28,13 @@ from cvpipe.training.checkpoints import read_newest
 from cvpipe.training.distillation import with_teacher
 from cvpipe.training.full_batch import check_full_batch, train_full_batch
 from cvpipe.training.maintenance import stop_for_maintenance
-from cvpipe.training.memory import check_memory, describe_size, free_memory, warn_of_repetition
+from cvpipe.training.memory import (
+    check_memory,
+    check_variables,
+    describe_size,
+    free_memory,
+    warn_of_repetition,
+)
 from cvpipe.training.parts import Parts
 from cvpipe.training.progress import Progress
 from cvpipe.training.recovery import EVALUATED, recover
@@ -93,6 +99,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     _check_validation(config, task, splits)
     run = Run(folder, writes=is_chief(strategy))
     warn_of_repetition(config, len(source))
+    check_variables(config, task, strategy, free_memory())
     state, schedule = build_state(config, task, len(source), strategy)
     check_memory(config, state.trained.values(), strategy, free_memory())
     if config.export.explain:

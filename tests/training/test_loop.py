@@ -466,3 +466,11 @@ def test_methods_that_an_export_would_refuse_are_refused_before_training(
     with pytest.raises(ConfigError, match=f"export.explain: .*{reason}"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_cant_fit_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    pipeline = ROOT / "pipelines/anomaly/scratched_digits.yaml"
+    config = config_file.load(pipeline, ["model.head={kind: patchcore, bank: 2147483647}"])
+    with pytest.raises(ConfigError, match="The largest weight, head_memory/bank, has the shape 21"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

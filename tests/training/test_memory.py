@@ -8,9 +8,19 @@ import keras
 import pytest
 import tensorflow as tf
 
-from conftest import small_config
+from conftest import ROOT, small_config
+from cvpipe import config_file
+from cvpipe.config import Config
+from cvpipe.data.facts import Facts
 from cvpipe.errors import ConfigError
-from cvpipe.training.memory import bytes_of_outputs, check_memory, free_memory, warn_of_repetition
+from cvpipe.tasks import load_task
+from cvpipe.training.memory import (
+    bytes_of_outputs,
+    check_memory,
+    check_variables,
+    free_memory,
+    warn_of_repetition,
+)
 
 IMAGE = keras.Input((8, 8, 3))
 NARROW = keras.layers.Conv2D(2, 1, name="narrow")
@@ -62,6 +72,37 @@ def test_parts_of_a_step_take_less_and_several_networks_more() -> None:
     checked(free, "train.batch_size=100", "train.accumulate=50", networks=8)
     with pytest.raises(ConfigError, match="may fit"):
         checked(free, "train.batch_size=100", networks=8)
+
+
+def check_weights(config: Config, free: int, classes: tuple[str, ...]) -> None:
+    check_variables(config, load_task(config, Facts(classes)), tf.distribute.get_strategy(), free)
+
+
+@pytest.mark.parametrize(
+    "copies, overrides",
+    [
+        (2, ["optimizer={kind: sgd, momentum: 0}"]),
+        (3, ["optimizer={kind: sgd, momentum: 0.9}"]),
+        (5, ["optimizer={kind: adam}", "train.ema=0.9"]),
+    ],
+)
+def test_weights_gradients_moments_and_averages_are_counted(
+    copies: int, overrides: list[str]
+) -> None:
+    config = small_config(
+        "model={backbone: linear, norm: none}", "prepare.size=[8, 8]", "train.ema=null", *overrides
+    )
+    needed, classes = 4 * copies * (64 * 10 + 10), tuple("0123456789")
+    check_weights(config, needed, classes)
+    with pytest.raises(ConfigError, match="The largest weight, logits/kernel, has the shape 64×10"):
+        check_weights(config, needed - 1, classes)
+
+
+def test_a_memory_bank_that_cant_fit_is_refused_before_it_is_allocated() -> None:
+    pipeline = ROOT / "pipelines/anomaly/scratched_digits.yaml"
+    config = config_file.load(pipeline, ["model.head={kind: patchcore, bank: 1_000_000_000}"])
+    with pytest.raises(ConfigError, match="head_memory/bank, has the shape 1000000000×"):
+        check_weights(config, 10**11, ("normal",))
 
 
 def test_a_batch_larger_than_the_training_split_is_a_warning(
