@@ -162,6 +162,15 @@ class Classification(Config):
             "model.drop_connect": self.model.drop_connect,
         }
 
+    def output_keys(self) -> dict[str, Any]:
+        """Return the kind of probabilities: those of a softmax, or of one sigmoid per class."""
+        return {"loss.kind": "sigmoid" if self.has_sigmoids else "softmax"}
+
+    @property
+    def has_sigmoids(self) -> bool:
+        """True if each class has a sigmoid, False if a softmax covers all classes."""
+        return isinstance(self.loss, BinaryLoss | FocalLoss)
+
     @model_validator(mode="after")
     def _sides_reach_input_size(self) -> Self:
         longest = max(self.prepare.size)

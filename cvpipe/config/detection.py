@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -127,6 +127,14 @@ class Detection(Config):
     """The network."""
     loss: DetectionLoss
     """Objective, by its `kind`: multibox or focal for an ssd head, yolo for the others."""
+
+    def output_keys(self) -> dict[str, Any]:
+        """Return the keys of the boxes' places and sizes, and the kind of probabilities."""
+        of_head = self.model.head.output_keys().items()
+        return {
+            **{f"model.head.{key}": value for key, value in of_head},
+            "loss.kind": self.loss.kind,
+        }
 
     @model_validator(mode="after")
     def _loss_fits_head(self) -> Self:

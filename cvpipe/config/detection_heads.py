@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
@@ -63,6 +63,10 @@ class BoxHead(Section):
     suppress: Suppress = Suppress()
     """Non-maximum suppression of the predicted boxes."""
 
+    def output_keys(self) -> dict[str, Any]:
+        """Return the keys, with their values, that determine form and meaning of the outputs."""
+        return {key: value for key, value in self if key != "suppress"}
+
 
 class Ssd(BoxHead):
     """SSD: the head moves, scales and classifies default boxes in the cells of several feature maps
@@ -103,6 +107,13 @@ class Ssd(BoxHead):
     """Minimum IoU with an object for a default box to be matched to it. The best box of each object
     is always matched.
     """
+
+    def output_keys(self) -> dict[str, Any]:
+        """Return the keys, with their values, that determine the default boxes."""
+        used = ["kind", "layout"]
+        if self.layout == "even":
+            used += ["strides", "coarsest", "smallest", "largest", "aspects"]
+        return {key: getattr(self, key) for key in used}
 
     @model_validator(mode="after")
     def _ordered(self) -> Ssd:

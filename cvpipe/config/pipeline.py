@@ -84,6 +84,12 @@ class Config(Section):
             "model.drop_path": self.model.drop_path,
         }
 
+    def output_keys(self) -> dict[str, Any]:
+        """Return the keys that determine the form and meaning of the network's outputs, apart from
+        the data and `prepare`. Outputs of pipelines with equal values can be compared and averaged.
+        """
+        return {}
+
     def to_json(self) -> dict[str, Any]:
         """Return the whole configuration, defaults included, as plain JSON values."""
         return self.model_dump(mode="json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -148,6 +148,14 @@ class Pose(Config):
     """Objective, by its `kind`: smooth_l1 or l2 for a regression head, gaussian or soft_argmax for
     heatmaps.
     """
+
+    def output_keys(self) -> dict[str, Any]:
+        """Return the keys that say if outputs are coordinates or heatmaps, and of which kind."""
+        head = self.model.head
+        kind = {"model.head.kind": head.kind}
+        if isinstance(head, Regression):
+            return kind
+        return {**kind, "model.head.stride": head.stride, "loss.kind": self.loss.kind}
 
     @model_validator(mode="after")
     def _loss_fits_head(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -167,6 +167,10 @@ class Segmentation(Config):
             return self
         prepare = self.prepare.model_copy(update={"resize": "stretch"})
         return self.model_copy(update={"prepare": prepare})
+
+    def output_keys(self) -> dict[str, Any]:
+        """Return the key of the outputs' size."""
+        return {"model.head.output_stride": self.model.head.output_stride}
 
     @model_validator(mode="after")
     def _tiles_are_cropped_in_training(self) -> Self:

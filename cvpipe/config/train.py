@@ -23,7 +23,7 @@ class Teacher(Section):
     """The teacher's folder, such as runs/large. Relative to where the command runs."""
     temperature: Positive = 4.0
     """Softens the class probabilities, which gives wrong classes more influence; unused for
-    detection, which imitates raw outputs.
+    detection and pose, which imitate raw outputs.
     """
     weight: Probability = 0.5
     """Weight of the distance from the teacher. The ordinary loss has the weight 1 −

@@ -130,7 +130,7 @@ def combine(outputs: Tensors, config: Classification) -> Tensors:
     Returns:
         {"logits": float32 [B, K]}, the logits of the mean of the M probabilities.
     """
-    if _is_one_of_many(config):
+    if not config.has_sigmoids:
         return mean_of_softmax(outputs)
     # The logit of the mean is ln Σ p − ln Σ (1 − p). With logsumexp, tiny probabilities don't
     # underflow to 0.
@@ -146,7 +146,7 @@ def imitate(
     at the temperature T, times T² (Hinton et al. 2015, section 2).
     """
     return soft_cross_entropy(
-        outputs["logits"], teacher["logits"], temperature, exclusive=_is_one_of_many(config)
+        outputs["logits"], teacher["logits"], temperature, exclusive=not config.has_sigmoids
     )
 
 
@@ -163,7 +163,7 @@ def answer(outputs: Tensors, config: Classification, class_names: tuple[str, ...
         decreasing; "probabilities" float32 [B, K].
     """
     logits = outputs["logits"]
-    probabilities = tf.nn.softmax(logits) if _is_one_of_many(config) else tf.sigmoid(logits)
+    probabilities = tf.sigmoid(logits) if config.has_sigmoids else tf.nn.softmax(logits)
     return top_answers(probabilities, config.export.top_k, class_names)
 
 
@@ -186,10 +186,3 @@ def top_answers(probabilities: tf.Tensor, most: int, class_names: tuple[str, ...
         "top_probabilities": top,
         "probabilities": probabilities,
     }
-
-
-def _is_one_of_many(config: Classification) -> bool:
-    """Return True if the loss has a softmax over the classes, False if it has one sigmoid per
-    class.
-    """
-    return config.loss.kind not in ("binary", "focal")

@@ -16,6 +16,7 @@ from cvpipe.data.facts import Facts
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.tasks.task import Imitate, Networks, Task, Tensors, Update
 from cvpipe.training.build import load_networks
+from cvpipe.training.outputs import outputs_differ
 from cvpipe.training.run import Run
 from cvpipe.user_paths import find_path
 
@@ -30,8 +31,8 @@ def with_teacher(task: Task, config: Config, facts: Facts) -> Task:
 
     Raises:
         ConfigError: the task doesn't support distillation.
-        DataError: the run does not exist, or its task, classes or image preparation differ from the
-            pipeline's.
+        DataError: the run does not exist, or its task, classes, image preparation or outputs differ
+            from the pipeline's.
     """
     teacher = config.train.teacher
     if teacher is None:
@@ -117,4 +118,11 @@ def _check_fits(run: Run, config: Config, facts: Facts) -> None:
         raise DataError(
             f"train.teacher.run: {run.folder}: was trained with another image preparation; give the"
             " pipeline the same 'prepare' section"
+        )
+    if difference := outputs_differ(taught, config):
+        key, theirs, ours = difference
+        raise DataError(
+            f"train.teacher.run: {run.folder}: its {key} is {theirs}, but the pipeline's is {ours},"
+            " so that the outputs of the networks don't correspond; give a teacher with the same"
+            f" {key}, or change the pipeline's"
         )

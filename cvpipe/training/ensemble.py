@@ -18,6 +18,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.errors import DataError
 from cvpipe.evaluation import ask, evaluate, make_predict, numbers
 from cvpipe.training.build import load_networks
+from cvpipe.training.outputs import outputs_differ
 from cvpipe.training.run import Run
 from cvpipe.training.trained import Trained, answering_together
 
@@ -120,6 +121,12 @@ def _check_fits(first: Run, run: Run) -> None:
     if kind != other:
         differs = f"probabilities mean different things with loss.kind {kind} and {other}"
         raise DataError(f"{run.folder}: can't be combined with {first.folder}: {differs}")
+    if difference := outputs_differ(run.config, first.config):
+        key, its, others = difference
+        raise DataError(
+            f"{run.folder}: can't be combined with {first.folder}: outputs with {key} {its} and"
+            f" {others} can't be averaged; give runs with the same {key}"
+        )
     if run.facts != first.facts:
         raise DataError(
             f"{run.folder}: its classes or keypoints differ from those of {first.folder}; its"

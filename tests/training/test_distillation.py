@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import keras
@@ -15,6 +16,7 @@ from cvpipe.config.train import Teacher
 from cvpipe.data.facts import Facts
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.export.export import export
+from cvpipe.json_files import write_json
 from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
 from cvpipe.training.checkpoints import read_checkpoint
@@ -126,6 +128,12 @@ def test_a_taught_run_is_trained_resumed_and_exported_without_its_teacher(
         (["train.teacher.run=runs/none"], FACTS, DataError, "not a run"),
         (["prepare.size=[8, 8]"], FACTS, DataError, "another image preparation"),
         ([], Facts(("cat", "dog")), DataError, "classes that differ"),
+        (
+            ["loss={kind: binary}"],
+            FACTS,
+            DataError,
+            "its loss.kind is softmax, but the pipeline's is binary, so that the outputs",
+        ),
     ],
 )
 def test_an_incompatible_teacher_is_a_clear_error(
@@ -140,6 +148,18 @@ def test_a_teacher_of_another_task_is_a_clear_error(trained_run: Path) -> None:
     file, overrides = PIPELINES["segmentation"]
     config = config_file.load(file, [*overrides, f"train.teacher={{run: {trained_run}}}"])
     with pytest.raises(DataError, match="its task is classification, but the pipeline's is segm"):
+        with_teacher(load_task(config, FACTS), config, FACTS)
+
+
+def test_a_teacher_with_other_boxes_is_refused_before_it_is_loaded(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    file, overrides = PIPELINES["detection"]
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    taught = config_file.load(file, [*overrides, "model.head.smallest=0.3"])
+    write_json(run / "config.json", taught.to_json())
+    config = config_file.load(file, [*overrides, f"train.teacher={{run: {run}}}"])
+    with pytest.raises(DataError, match="its model.head.smallest is 0.3, but the pipeline's is"):
         with_teacher(load_task(config, FACTS), config, FACTS)
 
 

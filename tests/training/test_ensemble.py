@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import Once, small_config
+from conftest import ROOT, Once, small_config
+from cvpipe import config_file
 from cvpipe.errors import DataError
 from cvpipe.json_files import write_json
 from cvpipe.training.ensemble import evaluate_ensemble, find_members, load_ensemble
@@ -81,6 +82,20 @@ def test_members_that_dont_fit_together_are_refused(trained_run: Path, tmp_path:
         write_json(other.folder / f"{file}.json", values)
         with pytest.raises(DataError, match=sentence):
             load_ensemble(find_members([Run(trained_run), other]))
+
+
+def test_members_with_heatmaps_of_different_sizes_are_refused_before_they_are_loaded(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    runs = []
+    for stride in (4, 8):
+        run = Run(shutil.copytree(trained_run, tmp_path / str(stride)))
+        pipeline = ROOT / "pipelines/pose/stick_figures.yaml"
+        config = config_file.load(pipeline, [f"model.head.stride={stride}"])
+        write_json(run.folder / "config.json", config.to_json())
+        runs.append(run)
+    with pytest.raises(DataError, match=r"outputs with model.head.stride 8 and 4 can't be averag"):
+        load_ensemble(find_members(runs))
 
 
 def test_a_run_without_snapshots_says_how_to_get_them(trained_run: Path) -> None:
