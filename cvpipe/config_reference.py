@@ -7,17 +7,23 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from cvpipe.config.section import LARGEST, MOST
 from cvpipe.markdown import table
 
 Schema = dict[str, Any]
 NO_EXAMPLES: Mapping[str, str] = {}
 DEFINITIONS = "#/$defs/"
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+GENERAL = (-LARGEST, LARGEST, MOST)
+"""Bounds of all numbers, which the tables leave out."""
 HEAD = """\
 # Configuration reference
 
 `make docs` generates this page from the classes in cvpipe/config. Tests check its examples.
 [pipelines.md](pipelines.md) is the introduction.
+
+Unless a smaller bound is given, integers are at most 2,147,483,647, and other numbers from −10¹² to
+10¹².
 """
 
 
@@ -107,5 +113,9 @@ def _type(value: Schema) -> str:
     kind = str(value.get("type", "anything"))
     if kind == "array":
         return f"list of {_type(value.get('items', {}))}" if "items" in value else "list"
-    bounds = [f"{sign} {value[key]}" for key, sign in BOUNDS.items() if key in value]
+    bounds = [
+        f"{sign} {value[key]}"
+        for key, sign in BOUNDS.items()
+        if key in value and value[key] not in GENERAL
+    ]
     return " ".join([kind, ", ".join(bounds)]).strip()

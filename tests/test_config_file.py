@@ -518,6 +518,27 @@ OVERRIDES = {
         "'name' should be a string, not 2024; write it as \"2024\" (Name of the run and the served"
         " model"
     ),
+    "train.epochs=99999999999999999999": (
+        "'train.epochs' should be less than or equal to 1000000, not 99999999999999999999 (Passes"
+    ),
+    "train.batch_size=99999999999999999999": (
+        "'train.batch_size' should be less than or equal to 2147483647, not 99999999999999999999"
+    ),
+    "prepare.size=[8, 1000000]": (
+        "'prepare.size.1' should be less than or equal to 16384, not 1000000 (Height and width"
+    ),
+    "seed=99999999999999999999": (
+        "'seed' should be less than or equal to 2147483647, not 99999999999999999999 (Random seed"
+    ),
+    "data.split_seed=99999999999999999999": (
+        "'data.split_seed' should be less than or equal to 2147483647, not 99999999999999999999"
+    ),
+    "optimizer.learning_rate=1e300": (
+        "'optimizer.learning_rate' should be less than or equal to 1000000000000, not 1e+300"
+    ),
+    "model.initializer_value=-1e300": (
+        "'model.initializer_value' should be greater than or equal to -1000000000000, not -1e+300"
+    ),
     "train.onednn=off": "'train.onednn' should be a boolean, not \"off\" (Use oneDNN",
     "seed=1:30": "'seed' should be an integer, not \"1:30\" (Random seed",
 }
@@ -768,6 +789,23 @@ def test_every_field_of_the_schema_has_a_description() -> None:
     ]
     assert silent == []
     assert len(list(fields(SCHEMA))) > 50
+
+
+def test_every_number_of_the_schema_has_bounds() -> None:
+    def unbounded(field: Any) -> bool:
+        if isinstance(field, list):
+            return any(map(unbounded, field))
+        if not isinstance(field, dict):
+            return False
+        if field.get("type") in ("integer", "number") and not {"const", "enum"} & field.keys():
+            low, high = (
+                {end, f"exclusive{end.capitalize()}"} & field.keys()
+                for end in ("minimum", "maximum")
+            )
+            return not (low and high)
+        return any(unbounded(value) for key, value in field.items() if key != "default")
+
+    assert [name for name, field in fields(SCHEMA) if unbounded(field)] == []
 
 
 def test_every_section_has_a_description() -> None:

@@ -28,6 +28,8 @@ def test_every_link_leads_to_a_section() -> None:
 
 def test_types_bounds_and_defaults_are_in_words() -> None:
     text = reference(SCHEMA)
+    assert "| `limit` | integer ≥ 1 or null | `null` |" in text
+    assert "| `l2` | number ≥ 0 | `0.0` |" in text
     assert "| `validation` | number ≥ 0, < 1 | `0.1` | Share of each class" in text
     assert '| `direction` | `horizontal`, `vertical` | `"horizontal"` | ' in text
     assert "| `path` | string | required | A folder, or a zip archive." in text

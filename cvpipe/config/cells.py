@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.section import Count, Section
+from cvpipe.config.section import Length, Repeats, Section, Whole
 
-State = Annotated[int, Field(ge=0)]
+State = Whole
 Operation = Literal[
     "identity", "average_3x3", "max_3x3", "separable_3x3", "separable_5x5", "separable_7x7"
 ]
@@ -59,9 +59,9 @@ class Cells(Section):
     """Blocks of the cell that halves height and width and doubles the channels."""
     stages: Annotated[int, Field(ge=1, le=6)] = 3
     """Number of stages. Their maps have the strides 1, 2, 4, 8, 16 and 32."""
-    repeats: Count = 2
+    repeats: Repeats = 2
     """Number of normal cells in each stage, N in the paper."""
-    filters: Count = 16
+    filters: Length = 16
     """Channels of each block in the first stage. `model.width` multiplies them."""
 
     @model_validator(mode="after")

@@ -8,16 +8,16 @@ from pydantic import Field, model_validator
 
 from cvpipe.config.classes import ClassList
 from cvpipe.config.group import Group
-from cvpipe.config.section import Count, Section, Share, misfit
+from cvpipe.config.section import MOST, Count, Section, Seed, Share, Whole, misfit
 from cvpipe.config.source import Source
 
 
 class Fold(Section):
     """One fold of a cross-validation."""
 
-    of: Annotated[int, Field(ge=2)] = 5
+    of: Annotated[int, Field(ge=2, le=MOST)] = 5
     """Number of folds, which have about equal sizes and are stratified by class."""
-    index: Annotated[int, Field(ge=0)] = 0
+    index: Whole = 0
     """Index of the fold for validation, from 0; the others are for training."""
 
     @model_validator(mode="after")
@@ -43,7 +43,7 @@ class Data(Section):
     """
     test: Share = 0.2
     """Share of each class that is held out for testing; unused if the source has a test split."""
-    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_seed: Seed = 0
     """Random seed of held-out splits and of `limit`. It is separate from the pipeline's `seed`, so
     runs with different seeds have the same splits and can form an ensemble.
     """

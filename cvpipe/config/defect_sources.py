@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cvpipe.config.packed import Packed
-from cvpipe.config.section import Count
+from cvpipe.config.section import Count, Length, Seed
 from cvpipe.config.source import Auto, Source
 
 
@@ -18,7 +18,7 @@ class ScratchedDigits(Source):
 
     kind: Literal["scratched_digits"]
     """Kind of format."""
-    size: tuple[Count, Count] = (128, 128)
+    size: tuple[Length, Length] = (128, 128)
     """Height and width of the images, pixels."""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB."""
@@ -28,7 +28,7 @@ class ScratchedDigits(Source):
     """Normal images to choose the threshold with."""
     test: Count = 200
     """Images to test on; every second one has a defect."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the digits and the images."""
 
     @model_validator(mode="after")

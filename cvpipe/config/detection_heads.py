@@ -99,7 +99,7 @@ class Ssd(BoxHead):
     """Depthwise separable convolutions in the head and added maps: SSDLite (Sandler et al. 2018,
     section 6.2).
     """
-    pyramid: Annotated[int, Field(ge=0)] = 0
+    pyramid: Annotated[int, Field(ge=0, le=2**14)] = 0
     """Channels, at width 1, of a feature pyramid over the backbone's maps (Lin et al. 2016: 256); 0
     for none.
     """
@@ -128,7 +128,7 @@ class YoloV1(BoxHead):
 
     kind: Literal["yolo_v1"]
     """Kind of head."""
-    stride: Annotated[int, Field(ge=2)] = 64
+    stride: Annotated[int, Field(ge=2, le=2**14)] = 64
     """Stride of the cells in pixels, an even number. With the paper's 64, an input of 448×448 has
     7×7 cells.
     """
@@ -165,7 +165,7 @@ class YoloV2(AnchorHead):
 
     kind: Literal["yolo_v2"]
     """Kind of head."""
-    stride: Annotated[int, Field(ge=2)] = 32
+    stride: Annotated[int, Field(ge=2, le=2**14)] = 32
     """Stride of the cells in pixels, an even number."""
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from cvpipe.config.section import Count
+from cvpipe.config.section import Count, Length, Seed
 from cvpipe.config.source import Source
 
 
@@ -25,7 +25,7 @@ class DigitScenes(Source):
 
     kind: Literal["digit_scenes"]
     """Kind of format."""
-    size: tuple[Count, Count] = (128, 128)
+    size: tuple[Length, Length] = (128, 128)
     """Height and width of the scenes, pixels."""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB."""
@@ -37,9 +37,9 @@ class DigitScenes(Source):
     """Number of test scenes. No handwritten digit is used in two splits."""
     most_digits: Count = 6
     """Largest number of digits in a scene; the smallest is 1."""
-    digit_sizes: tuple[Count, Count] = (16, 48)
+    digit_sizes: tuple[Length, Length] = (16, 48)
     """Smallest and largest height of a digit in pixels, including its margin."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Random seed of the scenes."""
 
     @model_validator(mode="after")

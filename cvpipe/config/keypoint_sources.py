@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from cvpipe.config.coco import Coco
 from cvpipe.config.packed import PackedKeypoints
-from cvpipe.config.section import Count, Share
+from cvpipe.config.section import Count, Length, Seed, Share
 from cvpipe.config.source import Auto, Merge, Source
 
 FlipPair = tuple[str, str]
@@ -75,7 +75,7 @@ class StickFigures(Source):
 
     kind: Literal["stick_figures"]
     """Kind of format."""
-    size: tuple[Count, Count] = (96, 96)
+    size: tuple[Length, Length] = (96, 96)
     """Height and width of the images, pixels."""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB."""
@@ -87,7 +87,7 @@ class StickFigures(Source):
     """Number of test images."""
     heights: tuple[Share, Share] = (0.4, 0.85)
     """Smallest and largest length of a figure, as a share of the image's shorter side."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Random seed of the images."""
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.section import Count, NonNegative, Positive, Section, Share
+from cvpipe.config.section import LARGEST, Count, NonNegative, Positive, Section, Share
 
 
 class Descent(Section):
@@ -187,7 +187,7 @@ class Restarts(WarmedUp):
     """Kind of schedule."""
     cycle_epochs: Positive
     """Epochs of the first cosine."""
-    growth: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    growth: Annotated[float, Field(ge=1, le=LARGEST, allow_inf_nan=False)] = 1.0
     """Length of each cosine relative to the one before."""
     final: Share = 0.0
     """Learning rate at the end of each cosine, as a share of the highest."""

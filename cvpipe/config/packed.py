@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from cvpipe.config.section import Count
+from cvpipe.config.section import Count, Whole
 from cvpipe.config.source import Source
 
 
@@ -26,7 +26,7 @@ class Packed(Source):
     sources. On remote storage a block is one request; choose a size whose transfer takes as long as
     the latency, such as 16.
     """
-    ahead: Annotated[int, Field(ge=0)] = 0
+    ahead: Whole = 0
     """Number of images that are requested in advance; 0: none. It must be at least `block` if
     `block` is above 1.
     """

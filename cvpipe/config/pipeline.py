@@ -15,7 +15,7 @@ from cvpipe.config.loss import Loss
 from cvpipe.config.model import Model
 from cvpipe.config.optimizer import Constant, Lbfgs, Optimizer, Restarts, Schedule
 from cvpipe.config.prepare import Prepare, TestTime
-from cvpipe.config.section import Section, misfit
+from cvpipe.config.section import Section, Seed, misfit
 from cvpipe.config.train import Export, Train
 from cvpipe.models.catalog import NETWORKS, application_of
 
@@ -27,7 +27,7 @@ class Config(Section):
     """Task of the pipeline."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Name of the run and the served model; by default the name of the file."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Seed = 0
     """Random seed of weights, order and augmentation. The same seed gives the same bits."""
     data: Data
     """Source of the labeled images, and their division into splits."""

@@ -15,7 +15,7 @@ from cvpipe.config.loss import Loss
 from cvpipe.config.model import Model
 from cvpipe.config.pipeline import Config
 from cvpipe.config.prepare import Prepare
-from cvpipe.config.section import Count, Positive, Section, misfit
+from cvpipe.config.section import Length, Positive, Section, misfit
 
 # Operations that join images are left out because they would join figures, and policies because
 # they don't move annotations.
@@ -55,7 +55,7 @@ class Regression(Section):
     with fewer weights. softmax: the mean position of a softmax over the cells of each channel
     (Levine et al. 2016), which needs fewer training images.
     """
-    hidden: Count = 256
+    hidden: Length = 256
     """Units of the layer before the last one."""
 
 
@@ -70,7 +70,7 @@ class Heatmaps(Section):
     """Stride in pixels of the backbone's feature map under the head."""
     stride: Literal[1, 2, 4, 8] = 4
     """Stride in pixels of the heatmaps. Each transposed convolution halves the stride."""
-    channels: Count = 256
+    channels: Length = 256
     """Channels of each transposed convolution; `model.width` multiplies them."""
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from cvpipe.config.section import Count, Finite, Positive, Section
+from cvpipe.config.section import Finite, Length, Positive, Section
 
 # A whitening matrix has one row and column per value of an image: 4,096 × 4,096 float32 take
 # 64 MB.
@@ -19,7 +19,7 @@ MAX_WHITENED_VALUES = 4096
 class Prepare(Section):
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
-    size: tuple[Count, Count]
+    size: tuple[Length, Length]
     """Height and width of the network's input, pixels."""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB. Images are converted."""
@@ -105,7 +105,7 @@ class TestTime(Section):
     the center crop of the resized image. ten: the center crop, the four corner crops, and the
     mirror images of these five.
     """
-    sides: tuple[Count, ...] = (256,)
+    sides: tuple[Length, ...] = (256,)
     """For center and ten: lengths of the short side, in pixels, to which the image is resized
     before the views are cut out. Each length yields its own views.
     """

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cvpipe.config.classes import ClassList, Index, check_mask_classes
+from cvpipe.config.section import Whole
 from cvpipe.config.source import Source
 from cvpipe.config.tables import ObjectKeys
 
@@ -75,7 +76,7 @@ class TfRecord(TfRecordFiles):
     """The feature with the class's number, or its name; label in TensorFlow Datasets. The feature
     `text` beside it, such as image/class/text, has the name.
     """
-    first_label: Annotated[int, Field(ge=0)] = 0
+    first_label: Whole = 0
     """Number of the first class in `classes` or in a text file of names."""
 
 
@@ -106,7 +107,7 @@ class TfRecordMasks(TfRecordFiles):
     """The feature with the encoded mask, whose values are classes; segmentation_mask in TensorFlow
     Datasets.
     """
-    first_value: Annotated[int, Field(ge=0)] = 0
+    first_value: Whole = 0
     """Mask value of the first class in `classes` or in a text file of names."""
     ignore_indices: tuple[Index, ...] = (255,)
     """Values of the mask that are neither learned nor scored."""
@@ -172,7 +173,7 @@ class WebDatasetMasks(WebDatasetFiles):
     """
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     """Class names in the order of the masks' values."""
-    first_value: Annotated[int, Field(ge=0)] = 0
+    first_value: Whole = 0
     """Mask value of the first class."""
     ignore_indices: tuple[Index, ...] = (255,)
     """Values of the mask that are neither learned nor scored."""

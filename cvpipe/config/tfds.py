@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from cvpipe.config.classes import Index, check_mask_classes
+from cvpipe.config.section import Whole
 from cvpipe.config.source import Source
 
 
@@ -61,7 +62,7 @@ class TfdsMasks(Tfds):
     """The feature with the mask, such as segmentation_mask."""
     classes: tuple[str, ...] = ()
     """Class names in the order of the mask's values; empty: the class names of the feature."""
-    first_value: Annotated[int, Field(ge=0)] = 0
+    first_value: Whole = 0
     """Mask value of the first class; 1 for oxford_iiit_pet."""
     ignore_indices: tuple[Index, ...] = (255,)
     """Values of the mask that are neither learned nor scored."""

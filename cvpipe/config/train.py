@@ -49,7 +49,7 @@ class Adversarial(Section):
 class Train(Section):
     """Length, devices and checkpoints of the training."""
 
-    epochs: Count
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)]
     """Passes over the training split."""
     batch_size: Count
     """Examples per step, over all devices and workers together."""

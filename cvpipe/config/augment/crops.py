@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cvpipe.config.augment.augmentation import Augmentation, check_area_aspect, check_ordered
-from cvpipe.config.section import Count, Probability, Range
+from cvpipe.config.section import Length, Probability, Range
 
 
 class PadCrop(Augmentation):
@@ -17,7 +17,7 @@ class PadCrop(Augmentation):
 
     op: Literal["pad_crop"]
     """Kind of operation."""
-    padding: Count = 4
+    padding: Length = 4
     """Pixels of the source image added on each side."""
     mode: Literal["constant", "reflect"] = "constant"
     """Pad with zeros, or with the mirrored image."""
@@ -48,7 +48,7 @@ class ShortSideCrop(Augmentation):
 
     op: Literal["short_side_crop"]
     """Kind of operation."""
-    sides: tuple[Count, Count] = (256, 480)
+    sides: tuple[Length, Length] = (256, 480)
     """Smallest and largest length of the short side in pixels, inclusive.
 
     The smallest must be at least the longer side of the network's input.

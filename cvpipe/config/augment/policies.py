@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cvpipe.config.augment.augmentation import Augmentation
-from cvpipe.config.section import Count
+from cvpipe.config.section import Repeats
 
 
 class RandAugment(Augmentation):
@@ -15,7 +15,7 @@ class RandAugment(Augmentation):
 
     op: Literal["rand_augment"]
     """Kind of operation."""
-    layers: Count = 2
+    layers: Repeats = 2
     """Number of operations per image, drawn with replacement; N in the paper."""
     magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
     """Strength of the operations; M in the paper. 10 is the upper end of AutoAugment's ranges;
