@@ -834,6 +834,65 @@ def test_the_schema_of_a_task_contains_only_keys_of_the_task(
     assert key not in offered["properties"] and offered["additionalProperties"] is False
 
 
+# -- keys without effect
+
+DIGITS = ROOT / "pipelines/classification/digits.yaml"
+SSD = ROOT / "pipelines/detection/digit_scenes_ssd.yaml"
+UNUSED = [
+    (
+        SSD,
+        ("model.dropout=0.1",),
+        "model.dropout does nothing with model.head: ssd, which has no dropout; leave it out",
+    ),
+    (
+        DIGITS,
+        ("model={backbone: vgg16, stochastic_depth: 0.1}",),
+        "stochastic_depth does nothing in vgg16, which has no residual blocks that can be skipped",
+    ),
+    (
+        DIGITS,
+        ("model={backbone: keras/ResNet50, stochastic_depth: 0.1}",),
+        "stochastic_depth does nothing in keras/ResNet50, which has no residual blocks",
+    ),
+    (
+        DIGITS,
+        ("model={backbone: two_layer, activation: elu}",),
+        "activation does nothing in two_layer, whose layers are fixed; leave it out",
+    ),
+    (
+        DIGITS,
+        ("model={backbone: keras/ResNet50, norm: group}",),
+        "norm does nothing in keras/ResNet50, whose layers are fixed; leave it out",
+    ),
+    (
+        DIGITS,
+        (
+            "model={backbone: linear, norm: none}",
+            "optimizer={kind: lbfgs}",
+            "schedule={kind: constant}",
+            "augment=[]",
+            "train.non_finite=skip",
+        ),
+        "train.non_finite: skip does nothing with optimizer.kind: lbfgs",
+    ),
+]
+
+
+@pytest.mark.parametrize("path, overrides, sentence", UNUSED, ids=lambda value: str(value)[-40:])
+def test_a_key_without_effect_is_refused(
+    path: Path, overrides: tuple[str, ...], sentence: str
+) -> None:
+    assert sentence in complaint(path, *overrides)
+
+
+@pytest.mark.parametrize("head", ["yolo_v2", "yolo_v3"])
+def test_dropout_is_refused_for_heads_without_it(head: str) -> None:
+    given = f"model.head={{kind: {head}, anchors: [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]]}}"
+    assert f"model.dropout does nothing with model.head: {head}" in complaint(
+        SSD, given, "loss={kind: yolo}", "model.dropout=0.1"
+    )
+
+
 # -- an additional task
 
 

@@ -11,7 +11,7 @@ from cvpipe.config.augment.combined import CopyPaste, Mosaic, ObjectMixUp
 from cvpipe.config.augment.crops import IouCrop, ScaleCrop
 from cvpipe.config.box_sources import BoxSource
 from cvpipe.config.data import Data
-from cvpipe.config.detection_heads import DetectionHead, Ssd
+from cvpipe.config.detection_heads import DetectionHead, Ssd, YoloV1
 from cvpipe.config.loss import Loss
 from cvpipe.config.model import Model
 from cvpipe.config.pipeline import Config
@@ -56,8 +56,20 @@ class DetectionPrepare(Prepare):
 class DetectionModel(Model):
     """The network; its number of classes comes from the data."""
 
+    styled_head: ClassVar[bool] = True
+
     head: DetectionHead
     """Head that predicts boxes from the backbone's feature maps, by its `kind`."""
+
+    @model_validator(mode="after")
+    def _dropout_has_a_place(self) -> Self:
+        if self.dropout and not isinstance(self.head, YoloV1):
+            raise misfit(
+                "model.dropout",
+                f"model.dropout does nothing with model.head: {self.head.kind}, which has no"
+                " dropout; leave it out, or choose head yolo_v1",
+            )
+        return self
 
 
 class BoxLoss(Loss):

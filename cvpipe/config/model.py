@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from cvpipe.config.cells import Cells
 from cvpipe.config.section import Count, Finite, Positive, Section, Share
-from cvpipe.models.catalog import APPLICATIONS, NETWORKS, Conventions
+from cvpipe.models.catalog import APPLICATIONS, NETWORKS, Conventions, application_of
 
 MULTIPATH = ("cells", "fractalnet20")
 """Backbones whose paths can be dropped."""
+LAYER_KEYS = (
+    "norm",
+    "norm_groups",
+    "norm_epsilon",
+    "batch_norm_momentum",
+    "activation",
+    "conventions",
+)
+"""Settings of layers that networks of Keras Applications don't have."""
 
 
 class Model(Section):
     """The network; its number of classes comes from the data."""
+
+    styled_head: ClassVar[bool] = False
+    """True if the head of the task's networks has layers with `norm` and `activation`."""
 
     backbone: str
     """One of the names that `cvpipe models` lists, or keras/ and a network of Keras Applications,
@@ -32,7 +44,7 @@ class Model(Section):
     """
     stochastic_depth: Share = 0.0
     """Probability that the last residual block is skipped in training; it decreases linearly toward
-    the first block (Huang et al. 2016).
+    the first block (Huang et al. 2016). Only for backbones with residual blocks.
     """
     drop_path: Share | None = None
     """Share of the paths dropped in training. fractalnet20: share of the inputs of each join
@@ -42,7 +54,7 @@ class Model(Section):
     norm: Literal["batch", "layer", "instance", "group", "none"] = "batch"
     """Normalization after each convolution.
 
-    Networks published without normalization (lenet5, fmp6_sqrt2, two_layer) have none.
+    Networks published without normalization, such as lenet5, alexnet and vgg16, have none.
     """
     norm_groups: Count = 32
     """Number of groups of channels for norm: group (Wu and He 2018). If it doesn't divide a layer's
@@ -135,6 +147,23 @@ class Model(Section):
                 f"drop_path does nothing in {self.backbone}; leave it out, or choose one of"
                 f" {', '.join(MULTIPATH)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_no_unused_layer_settings(self) -> Model:
+        network, is_keras = NETWORKS.get(self.backbone), application_of(self.backbone) is not None
+        if self.stochastic_depth and (is_keras or (network is not None and not network.residual)):
+            raise ValueError(
+                f"stochastic_depth does nothing in {self.backbone}, which has no residual blocks"
+                " that can be skipped; leave it out, or choose another backbone, such as resnet18"
+            )
+        unused = LAYER_KEYS if is_keras else ("activation",)
+        for key in unused if is_keras or (network and not network.activated) else ():
+            if not self.styled_head and getattr(self, key) != Model.model_fields[key].default:
+                raise ValueError(
+                    f"{key} does nothing in {self.backbone}, whose layers are fixed; leave it out,"
+                    " or choose another backbone, such as resnet18"
+                )
         return self
 
     @model_validator(mode="after")

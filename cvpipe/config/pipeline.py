@@ -186,6 +186,12 @@ class Config(Section):
                     " give the same loss on the whole training set; "
                     + advice.get(key, "leave it out"),
                 )
+        if self.train.non_finite != "stop":
+            raise misfit(
+                "train.non_finite",
+                f"train.non_finite: {self.train.non_finite} does nothing with optimizer.kind:"
+                " lbfgs, which ends at a loss that is not finite; leave it out",
+            )
         return self
 
     @model_validator(mode="after")

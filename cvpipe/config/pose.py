@@ -89,6 +89,8 @@ PoseHead = Annotated[Regression | Heatmaps, Field(discriminator="kind")]
 class PoseModel(Model):
     """The network; its number of keypoints comes from the data."""
 
+    styled_head: ClassVar[bool] = True
+
     head: PoseHead
     """Head that locates the keypoints, by its `kind`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -61,6 +61,8 @@ class SegmentationPrepare(Prepare):
 
 class SegmentationModel(Model):
     """The network; its number of classes comes from the data."""
+
+    styled_head: ClassVar[bool] = True
 
     head: SegmentationHead
     """Head that predicts the class of every pixel, by its `kind`."""

@@ -53,6 +53,10 @@ class Network(NamedTuple):
     """True if the logits are averages of a convolution's maps, one per class."""
     draws: bool = False
     """True if the backbone has layers that drop values at random in training."""
+    residual: bool = False
+    """True if the backbone has residual branches, which `model.stochastic_depth` skips."""
+    activated: bool = True
+    """True if `model.activation` changes the backbone's activations."""
 
     @property
     def random(self) -> bool:
@@ -91,9 +95,12 @@ PACKAGED = (
 LITE = "Tan and Le 2019, EfficientNet, table 1, as EfficientNet-Lite (Google 2020)"
 
 NETWORKS: dict[str, Network] = {
-    "linear": Network((32, 32, 3), 10, "CS231n, Linear classification"),
+    "linear": Network((32, 32, 3), 10, "CS231n, Linear classification", activated=False),
     "two_layer": Network(
-        (32, 32, 3), 10, "CS231n, Putting it together: minimal neural network case study"
+        (32, 32, 3),
+        10,
+        "CS231n, Putting it together: minimal neural network case study",
+        activated=False,
     ),
     "lenet5": Network(
         (32, 32, 1),
@@ -101,19 +108,36 @@ NETWORKS: dict[str, Network] = {
         "LeCun et al. 1998, Gradient-based learning applied to document recognition",
         hidden=(84,),
     ),
-    "resnet8": Network((32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"),
-    "resnet20": Network((32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"),
-    "resnet32": Network((32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"),
-    "fmp6_sqrt2": Network(
-        (36, 36, 1), 10, "Graham 2014, Fractional max-pooling, section 4, (32nC2-FMP√2)6-C2-C1"
+    "resnet8": Network(
+        (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2", residual=True
     ),
-    "resnet18": Network((224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
-    "resnet34": Network((224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
-    "resnet50": Network((224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
-    "mobilenet_v2": Network((224, 224, 3), 1000, "Sandler et al. 2018, MobileNetV2, table 2"),
-    "efficientnet_lite0": Network((224, 224, 3), 1000, LITE),
-    "efficientnet_lite1": Network((240, 240, 3), 1000, LITE),
-    "efficientnet_lite2": Network((260, 260, 3), 1000, LITE),
+    "resnet20": Network(
+        (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2", residual=True
+    ),
+    "resnet32": Network(
+        (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2", residual=True
+    ),
+    "fmp6_sqrt2": Network(
+        (36, 36, 1),
+        10,
+        "Graham 2014, Fractional max-pooling, section 4, (32nC2-FMP√2)6-C2-C1",
+        activated=False,
+    ),
+    "resnet18": Network(
+        (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1", residual=True
+    ),
+    "resnet34": Network(
+        (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1", residual=True
+    ),
+    "resnet50": Network(
+        (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1", residual=True
+    ),
+    "mobilenet_v2": Network(
+        (224, 224, 3), 1000, "Sandler et al. 2018, MobileNetV2, table 2", residual=True
+    ),
+    "efficientnet_lite0": Network((224, 224, 3), 1000, LITE, residual=True),
+    "efficientnet_lite1": Network((240, 240, 3), 1000, LITE, residual=True),
+    "efficientnet_lite2": Network((260, 260, 3), 1000, LITE, residual=True),
     "vgg16": Network(
         (224, 224, 3), 1000, "Simonyan and Zisserman 2014, table 1, D, without fc6 and fc7"
     ),
@@ -125,10 +149,18 @@ NETWORKS: dict[str, Network] = {
         (572, 572, 1), 2, "Ronneberger et al. 2015, U-Net, figure 1, its contracting path"
     ),
     "extraction": Network(
-        (224, 224, 3), 1000, "Redmon et al. 2015, You only look once, section 2.2"
+        (224, 224, 3), 1000, "Redmon et al. 2015, You only look once, section 2.2", activated=False
     ),
-    "darknet19": Network((224, 224, 3), 1000, "Redmon and Farhadi 2016, YOLO9000, table 6"),
-    "darknet53": Network((256, 256, 3), 1000, "Redmon and Farhadi 2018, YOLOv3, table 1"),
+    "darknet19": Network(
+        (224, 224, 3), 1000, "Redmon and Farhadi 2016, YOLO9000, table 6", activated=False
+    ),
+    "darknet53": Network(
+        (256, 256, 3),
+        1000,
+        "Redmon and Farhadi 2018, YOLOv3, table 1",
+        residual=True,
+        activated=False,
+    ),
 }
 
 
@@ -192,31 +224,37 @@ NETWORKS.update(
         INCEPTION, 1000, "Szegedy et al. 2015, Rethinking the Inception architecture, table 1"
     ),
     inception_v4=Network(INCEPTION, 1000, "Szegedy et al. 2016, Inception-v4, figure 9"),
-    inception_resnet_v2=Network(INCEPTION, 1000, "Szegedy et al. 2016, Inception-v4, figure 15"),
-    resnet44=Network(SMALL, 10, f"{RESNET}, section 4.2"),
-    resnet56=Network(SMALL, 10, f"{RESNET}, section 4.2"),
-    resnet110=Network(SMALL, 10, f"{RESNET}, section 4.2"),
-    resnet1202=Network(SMALL, 10, f"{RESNET}, section 4.2"),
+    inception_resnet_v2=Network(
+        INCEPTION, 1000, "Szegedy et al. 2016, Inception-v4, figure 15", residual=True
+    ),
+    resnet44=Network(SMALL, 10, f"{RESNET}, section 4.2", residual=True),
+    resnet56=Network(SMALL, 10, f"{RESNET}, section 4.2", residual=True),
+    resnet110=Network(SMALL, 10, f"{RESNET}, section 4.2", residual=True),
+    resnet1202=Network(SMALL, 10, f"{RESNET}, section 4.2", residual=True),
     resnet110_stochastic_depth=Network(
-        SMALL, 10, "Huang et al. 2016, Deep networks with stochastic depth, section 4", draws=True
+        SMALL,
+        10,
+        "Huang et al. 2016, Deep networks with stochastic depth, section 4",
+        draws=True,
+        residual=True,
     ),
     plain20=Network(SMALL, 10, f"{RESNET}, section 4.2"),
     plain56=Network(SMALL, 10, f"{RESNET}, section 4.2"),
     plain18=Network(IMAGENET, 1000, f"{RESNET}, table 1"),
     plain34=Network(IMAGENET, 1000, f"{RESNET}, table 1"),
-    resnet101=Network(IMAGENET, 1000, f"{RESNET}, table 1"),
-    resnet152=Network(IMAGENET, 1000, f"{RESNET}, table 1"),
-    preresnet110=Network(SMALL, 10, f"{PRERESNET}, table 2"),
-    preresnet164=Network(SMALL, 10, f"{PRERESNET}, table 3"),
-    preresnet50=Network(IMAGENET, 1000, f"{PRERESNET}, section 5"),
-    preresnet101=Network(IMAGENET, 1000, f"{PRERESNET}, section 5"),
-    preresnet152=Network(IMAGENET, 1000, f"{PRERESNET}, section 5"),
-    wrn28_10=Network(SMALL, 10, f"{WIDE}, table 1"),
-    wide_resnet50_2=Network(IMAGENET, 1000, f"{WIDE}, table 8"),
-    resnext50_32x4d=Network(IMAGENET, 1000, RESNEXT),
-    resnext101_32x8d=Network(IMAGENET, 1000, RESNEXT),
-    se_resnet50=Network(IMAGENET, 1000, SE),
-    se_resnext50_32x4d=Network(IMAGENET, 1000, SE),
+    resnet101=Network(IMAGENET, 1000, f"{RESNET}, table 1", residual=True),
+    resnet152=Network(IMAGENET, 1000, f"{RESNET}, table 1", residual=True),
+    preresnet110=Network(SMALL, 10, f"{PRERESNET}, table 2", residual=True),
+    preresnet164=Network(SMALL, 10, f"{PRERESNET}, table 3", residual=True),
+    preresnet50=Network(IMAGENET, 1000, f"{PRERESNET}, section 5", residual=True),
+    preresnet101=Network(IMAGENET, 1000, f"{PRERESNET}, section 5", residual=True),
+    preresnet152=Network(IMAGENET, 1000, f"{PRERESNET}, section 5", residual=True),
+    wrn28_10=Network(SMALL, 10, f"{WIDE}, table 1", residual=True),
+    wide_resnet50_2=Network(IMAGENET, 1000, f"{WIDE}, table 8", residual=True),
+    resnext50_32x4d=Network(IMAGENET, 1000, RESNEXT, residual=True),
+    resnext101_32x8d=Network(IMAGENET, 1000, RESNEXT, residual=True),
+    se_resnet50=Network(IMAGENET, 1000, SE, residual=True),
+    se_resnext50_32x4d=Network(IMAGENET, 1000, SE, residual=True),
     densenet121=Network(IMAGENET, 1000, f"{DENSENET}, table 1"),
     densenet169=Network(IMAGENET, 1000, f"{DENSENET}, table 1"),
     densenet201=Network(IMAGENET, 1000, f"{DENSENET}, table 1"),
@@ -236,6 +274,7 @@ NETWORKS.update(
         "Howard et al. 2019, Searching for MobileNetV3, table 2",
         (1024,),
         "hard_silu",
+        residual=True,
     ),
     mobilenet_v3_large=Network(
         IMAGENET,
@@ -243,19 +282,20 @@ NETWORKS.update(
         "Howard et al. 2019, Searching for MobileNetV3, table 1",
         (1280,),
         "hard_silu",
+        residual=True,
     ),
     shufflenet_g3=Network(IMAGENET, 1000, "Zhang et al. 2018, ShuffleNet, table 1"),
     xception=Network(INCEPTION, 1000, "Chollet 2017, Xception, figure 5"),
-    efficientnet_lite3=Network((280, 280, 3), 1000, LITE),
-    efficientnet_lite4=Network((300, 300, 3), 1000, LITE),
-    efficientnet_b0=Network(IMAGENET, 1000, EFFICIENTNET),
-    efficientnet_b1=Network((240, 240, 3), 1000, EFFICIENTNET),
-    efficientnet_b2=Network((260, 260, 3), 1000, EFFICIENTNET),
-    efficientnet_b3=Network((300, 300, 3), 1000, EFFICIENTNET),
-    efficientnet_b4=Network((380, 380, 3), 1000, EFFICIENTNET),
-    efficientnet_b5=Network((456, 456, 3), 1000, EFFICIENTNET),
-    efficientnet_b6=Network((528, 528, 3), 1000, EFFICIENTNET),
-    efficientnet_b7=Network((600, 600, 3), 1000, EFFICIENTNET),
+    efficientnet_lite3=Network((280, 280, 3), 1000, LITE, residual=True),
+    efficientnet_lite4=Network((300, 300, 3), 1000, LITE, residual=True),
+    efficientnet_b0=Network(IMAGENET, 1000, EFFICIENTNET, residual=True),
+    efficientnet_b1=Network((240, 240, 3), 1000, EFFICIENTNET, residual=True),
+    efficientnet_b2=Network((260, 260, 3), 1000, EFFICIENTNET, residual=True),
+    efficientnet_b3=Network((300, 300, 3), 1000, EFFICIENTNET, residual=True),
+    efficientnet_b4=Network((380, 380, 3), 1000, EFFICIENTNET, residual=True),
+    efficientnet_b5=Network((456, 456, 3), 1000, EFFICIENTNET, residual=True),
+    efficientnet_b6=Network((528, 528, 3), 1000, EFFICIENTNET, residual=True),
+    efficientnet_b7=Network((600, 600, 3), 1000, EFFICIENTNET, residual=True),
 )
 
 

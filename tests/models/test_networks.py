@@ -1,6 +1,7 @@
 """Guards classification networks: shapes, gradients, initial scores, names of variables."""
 
 import hashlib
+import json
 from math import ceil, log
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import soaked
 from cvpipe.errors import ConfigError
 from cvpipe.models.abstract import without_weights
 from cvpipe.models.backbones import BACKBONES
@@ -17,6 +19,7 @@ from cvpipe.models.catalog import NETWORKS
 from cvpipe.models.mobilenet import divisible_channels
 from cvpipe.models.norms import Norm
 from cvpipe.models.published import PUBLISHED
+from cvpipe.models.random_layers import StochasticDepth
 from cvpipe.models.resnet import pad_shortcut
 
 SMALL = {
@@ -63,6 +66,30 @@ def test_every_network_of_the_catalog_builds_as_published(name):
     assert {key: tuple(x.shape) for key, x in model.output.items()} == {
         "logits": (None, network.classes)
     }
+
+
+FEW = ("linear", "two_layer", "lenet5", "fmp6_sqrt2", "vgg16", "darknet19", "resnet8")
+
+
+# resnet1202 has the blocks of resnet8.
+@pytest.mark.parametrize(
+    "name", [*FEW, *soaked(*(name for name in NETWORKS if name not in (*FEW, "resnet1202")))]
+)
+@without_weights()
+def test_the_catalog_says_which_settings_change_a_network(name):
+    shape = NETWORKS[name].input_shape
+
+    def layers(**style):
+        return classification_network(name, shape, 2, style=Style(**style)).layers
+
+    def settings(**style):
+        return json.dumps([layer.get_config() for layer in layers(**style)], default=str)
+
+    dropped = [
+        layer for layer in layers(stochastic_depth=0.3) if isinstance(layer, StochasticDepth)
+    ]
+    assert bool(dropped) == NETWORKS[name].residual
+    assert (settings() != settings(activation="elu")) == NETWORKS[name].activated
 
 
 # -- feature maps
