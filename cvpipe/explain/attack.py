@@ -101,7 +101,6 @@ def pgd(
     steps: int = 20,
     step_size: float | None = None,
     seed: tf.Tensor | None = None,
-    unrolled: bool = False,
 ) -> tf.Tensor:
     """Return images after projected gradient ascent (Madry et al. 2018, section 2.1).
 
@@ -113,8 +112,6 @@ def pgd(
         steps: number of steps.
         step_size: change by a step, for pixels in 0…1; None: 2.5 × ε / steps.
         seed: int64 [2], to start from a random image of the ball; None to start from the image.
-        unrolled: True to repeat the operations of a step, for losses that can't be inside a graph
-            loop.
     """
     size = 2.5 * ball.epsilon / steps if step_size is None else step_size
     start = images
@@ -122,18 +119,13 @@ def pgd(
         drawn = tf.random.stateless_uniform(tf.shape(images), seed, -1.0, 1.0)
         start = ball.project(images + ball.epsilon * drawn * ball.scale, images)
 
-    def ascend(step: tf.Tensor | int, found: tf.Tensor) -> tuple[tf.Tensor | int, tf.Tensor]:
+    def ascend(step: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         gradient = pixel_gradient(loss, found, classes)
         return step + 1, ball.project(found + ball.step(gradient, size), images)
 
-    if unrolled:
-        found = start
-        for step in range(steps):
-            _, found = ascend(step, found)
-    else:
-        _, found = tf.while_loop(
-            lambda step, _: step < steps, ascend, (0, start), parallel_iterations=1
-        )
+    _, found = tf.while_loop(
+        lambda step, _: step < steps, ascend, (0, start), parallel_iterations=1
+    )
     return tf.ensure_shape(found, images.shape)
 
 

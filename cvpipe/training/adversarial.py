@@ -5,8 +5,9 @@ al. 2018), or on both (Goodfellow et al. 2015).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
-import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
@@ -34,15 +35,17 @@ def with_attacks(task: Task, config: Config) -> Task:
 def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
     """Return an update that first attacks its images, with the update's loss as the objective.
 
-    The attack runs the network in training mode, with batch statistics. It assigns no variables:
-    moving statistics are those of the images that the network is trained on.
+    The attack sees the networks as an adversary does, in inference mode (Zhang et al. 2019), and so
+    leaves the moving statistics of batch normalization to the images that are trained on.
     """
 
     def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
+        attacked = {name: _in_inference(network) for name, network in networks.items()}
+
         def objective(images: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-            with keras.StatelessScope():
-                parts = update.losses(networks, {**batch, "image": images}, seed)
-            return tf.add_n(list(parts.values()))
+            return tf.add_n(
+                list(update.losses(attacked, {**batch, "image": images}, seed).values())
+            )
 
         images = pgd(
             objective,
@@ -52,8 +55,6 @@ def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
             steps=section.steps,
             step_size=section.step_size,
             seed=tf.random.fold_in(seed, _START),
-            # BatchNorm's collectives between replicas can't be inside a graph loop.
-            unrolled=tf.distribute.get_strategy().num_replicas_in_sync > 1,
         )
         images = tf.stop_gradient(images)
         if not section.clean:
@@ -65,6 +66,15 @@ def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
         return {name: _mean(part, section.clean) for name, part in found.items()}
 
     return dataclasses.replace(update, losses=losses)
+
+
+def _in_inference(network: Callable[..., Tensors]) -> Callable[..., Tensors]:
+    """Return the network in inference mode, also for calls in training mode."""
+
+    def call(*inputs: Any, training: bool) -> Tensors:
+        return network(*inputs, training=False)
+
+    return call
 
 
 def _mean(losses: tf.Tensor, clean: float) -> tf.Tensor:
