@@ -162,6 +162,7 @@ def _explain_value(error: dict[str, Any], key: str, at: Location, values: dict[s
         "a integer": "an integer",
     }.items():
         message = message.replace(term, plain)
+    message = re.sub(r"10{20,}", lambda digits: f"{int(digits[0]):.0e}", message)
     hint = ""
     if error["type"] == "string_type" and isinstance(error["input"], (int, float)):
         hint = f'; write it as "{error["input"]}"'

@@ -22,8 +22,8 @@ HEAD = """\
 `make docs` generates this page from the classes in cvpipe/config. Tests check its examples.
 [pipelines.md](pipelines.md) is the introduction.
 
-Unless a smaller bound is given, integers are at most 2,147,483,647, and other numbers from −10¹² to
-10¹².
+Unless a smaller bound is given, integers are at most 2,147,483,647, and other numbers from −10³⁰ to
+10³⁰.
 """
 
 

@@ -534,10 +534,10 @@ OVERRIDES = {
         "'data.split_seed' should be less than or equal to 2147483647, not 99999999999999999999"
     ),
     "optimizer.learning_rate=1e300": (
-        "'optimizer.learning_rate' should be less than or equal to 1000000000000, not 1e+300"
+        "'optimizer.learning_rate' should be less than or equal to 1e+30, not 1e+300"
     ),
     "model.initializer_value=-1e300": (
-        "'model.initializer_value' should be greater than or equal to -1000000000000, not -1e+300"
+        "'model.initializer_value' should be greater than or equal to -1e+30, not -1e+300"
     ),
     "train.onednn=off": "'train.onednn' should be a boolean, not \"off\" (Use oneDNN",
     "seed=1:30": "'seed' should be an integer, not \"1:30\" (Random seed",

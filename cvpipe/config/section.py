@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-# Products and squares of values up to these limits fit into float32 and int64.
-LARGEST = 1e12
+# Values up to these limits fit into float32 and int32.
+LARGEST = 1e30
 MOST = 2**31 - 1
 
 Share = Annotated[float, Field(ge=0, lt=1)]

@@ -269,13 +269,6 @@ def test_metadata_describes_the_signatures_as_tf_serving_does(port):
             400,
             'no signature "nope"',
         ),
-        (
-            "POST",
-            PREDICT,
-            {"inputs": {"image_bytes": ["a"], "threshold": -2.0}},
-            400,
-            'the option "threshold" takes a number from 0 to 1, not -2',
-        ),
         ("POST", PREDICT, {"instances": [1]}, 400, "takes strings"),
         ("POST", PREDICT, {"instances": [{"picture": "a"}]}, 400, 'lacks the input "image_bytes"'),
         (

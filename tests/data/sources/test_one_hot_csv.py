@@ -61,7 +61,11 @@ def test_the_format_is_distinguished_from_a_table_of_labels(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("train", "valid", "message"),
     [
-        ("filename,cat,dog\n1.jpg,1,2\n", VALID, r"_classes\.csv:2: column 2, .* is '2'"),
+        (
+            "filename,cat,dog\n1.jpg,1,2\n",
+            VALID,
+            r"_classes\.csv:2: a value must be 0 or 1, not '2', in the column 'dog'",
+        ),
         ("filename,cat,dog\n1.jpg,1\n", VALID, r":2: the row is cut short"),
         ("filename,cat,dog\n1.jpg,1,1\n", VALID, "no row has exactly one class"),
         ("filename,cat,cat\n1.jpg,1,0\n", VALID, "two columns have the same heading"),
