@@ -17,12 +17,14 @@ from cvpipe.geometry.masks import IGNORED
 
 HOLDS = frozenset(("masks",))
 UPRIGHT = True
+_SUFFIX = "_mask"
 
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
     """Write a data set. The value of a pixel is the position of its class, or 255 if it is
     ignored.
     """
+    target.suffix = _SUFFIX
     for image in images:
         split, mask = SPLITS[image.split], image.annotations.mask
         path = target.save_image(image, split)
@@ -30,7 +32,7 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
             continue
         file = io.BytesIO()
         Image.fromarray(mask).save(file, "PNG")
-        target.write(f"{posixpath.splitext(path)[0]}_mask.png", file.getvalue())
+        target.write(f"{posixpath.splitext(path)[0]}{_SUFFIX}.png", file.getvalue())
         target.lose(
             f"masks with pixels to ignore, which have the value {IGNORED}",
             int((mask == IGNORED).any()),

@@ -33,6 +33,8 @@ class Target:
         """Sentences about the whole data set."""
         self.images = Counter[str]()
         """Numbers of images by split."""
+        self.suffix = ""
+        """Ending of the stems of other files beside the images; no image's name ends with it."""
         self._link = link
         self._taken = set[str]()
 
@@ -44,7 +46,7 @@ class Target:
         if self._link and image.file:
             file.symlink_to(image.file.resolve())
         else:
-            file.write_bytes(image.content)
+            _write_new(file, image.content)
             if self._link:
                 self.lose("images that aren't files of a folder, copied instead of linked")
         self.images[image.split] += 1
@@ -54,7 +56,7 @@ class Target:
         """Write a file other than an image."""
         file = self.folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        _write_new(file, content if isinstance(content, bytes) else content.encode())
 
     def lose(self, text: str, number: int = 1) -> None:
         """Count information that can't be represented; `text` is a sentence without a period."""
@@ -95,6 +97,8 @@ class Target:
         # extension.
         if posixpath.splitext(stem)[1].lower() in EXTENSIONS:
             stem = stem.replace(".", "-")
+        if self.suffix and self._key(stem).endswith(self.suffix):
+            stem += "-image"
         spelled = stem
         if self._key(spelled) in self._taken and folders:
             spelled = f"{_UNFIT.sub('-', folders[-1].rpartition(':')[2])}-{stem}"
@@ -110,6 +114,12 @@ class Target:
     @staticmethod
     def _key(stem: str) -> str:
         return same_form(stem).casefold()
+
+
+def _write_new(file: Path, content: bytes) -> None:
+    """Write a file that doesn't exist. An existing file may be a link to a user's image."""
+    with file.open("xb") as stream:
+        stream.write(content)
 
 
 def _extension_of(content: bytes) -> str:

@@ -23,6 +23,7 @@ from cvpipe.data.sources import open_source
 from cvpipe.data.writers import TARGETS, write_dataset
 from cvpipe.data.writers.reading import Unreadable, annotated_images
 from cvpipe.data.writers.stored import as_stored
+from cvpipe.data.writers.target import Target
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.init import data_of
@@ -210,6 +211,45 @@ def test_masks_are_the_same_to_the_pixel(case: tuple[str, bool], tmp_path: Path)
         one, two = each.annotations.mask, found[Path(each.name).stem].annotations.mask
         assert one is not None and two is not None
         np.testing.assert_array_equal(np.where(one == IGNORED, IGNORED, one + shift), two)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_photos_with_names_of_masks_are_read_again_and_stay_unchanged(
+    link: bool, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    images = []
+    for n, stem in enumerate(["a_mask", "a", "b_MASK", "c"]):
+        file = photos / f"{stem}.png"
+        file.write_bytes(encode(noise(*SIZE, seed=n), "PNG"))
+        mask = np.full(SIZE, n % 3, np.uint8)
+        mask[: n + 1] = 2
+        annotations = Annotations(mask=mask)
+        content = file.read_bytes()
+        images.append(Annotated("train", str(file), content, SIZE, 1, annotations, file))
+    written = write_dataset("masks", tmp_path / "out", Facts(CLASSES), images, "--to", link)
+    assert written.told == ["images whose names are taken or unfit for a file, renamed: 2"]
+    assert all(Path(each.name).read_bytes() == each.content for each in images)
+    found = read_again(tmp_path / "out", "segmentation")[1]
+    assert len(found) == len(images)
+    by_content = {each.content: each.annotations.mask for each in found.values()}
+    for each in images:
+        two = by_content[each.content]
+        assert two is not None
+        np.testing.assert_array_equal(each.annotations.mask, two)
+
+
+def test_no_file_is_written_over_another_or_through_a_link(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encode(noise(*SIZE), "PNG"))
+    before = photo.read_bytes()
+    target = Target(tmp_path / "out", Facts(CLASSES), link=True)
+    each = Annotated("train", "1.png", before, SIZE, 1, Annotations(label=0), photo)
+    path = target.save_image(each, "train")
+    with pytest.raises(FileExistsError):
+        target.write(path, "mask")
+    assert photo.read_bytes() == before
 
 
 def figures(n: int) -> Objects:
