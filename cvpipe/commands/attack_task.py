@@ -12,8 +12,10 @@ from cvpipe.errors import ConfigError
 from cvpipe.explain.task_attack import Attacked, Method, scores_under_attack
 from cvpipe.json_files import write_json
 from cvpipe.markdown import interval_text
+from cvpipe.mistakes.thresholds import validation_thresholds
 from cvpipe.pictures.drawing.render import to_png
 from cvpipe.pictures.heat import robustness_curves
+from cvpipe.training.report import answering
 from cvpipe.training.trained import Trained
 
 MARK, JSON = "attack.png", "attack.json"
@@ -36,6 +38,7 @@ def attack_task(options: argparse.Namespace, model: Opened, source: Source) -> i
         loaded.facts,
         source,
         options.split,
+        validation_thresholds(answering(loaded, source), model.known, options.split),
     )
     points = scores_under_attack(
         attacked,

@@ -86,6 +86,7 @@ def corrupt(options: argparse.Namespace) -> int:
     from cvpipe.explain.corruption import CORRUPTIONS
     from cvpipe.explain.corruption import corrupt as corrupt_image
     from cvpipe.explain.corruption_errors import check_scored, measure, summarize
+    from cvpipe.mistakes.thresholds import validation_thresholds
     from cvpipe.pictures.corruption import draw_corruptions, error_curves
     from cvpipe.pictures.drawing.render import to_png
 
@@ -97,7 +98,8 @@ def corrupt(options: argparse.Namespace) -> int:
     make_output_folder(options.to, JSON, "--to")
     measured, first = [], None
     for path in options.sources:
-        subject = open_path(path, options.overrides).subject(options.split)
+        opened = open_path(path, options.overrides)
+        subject = opened.subject(options.split)
         if first and (
             subject.config.task != first.config.task
             or subject.source.digest() != first.source.digest()
@@ -107,12 +109,15 @@ def corrupt(options: argparse.Namespace) -> int:
                 f" {options.sources[0]}"
             )
         first = first or subject
+        chosen = validation_thresholds(subject, opened.known, options.split)
         subject = subject._replace(source=subject.source.first(options.limit))
 
         def say(kind: str, path: Path = path) -> None:
             print(f"{path}  {kind} is done", file=sys.stderr, flush=True)
 
-        measured.append(measure(subject, options.split, kinds, options.severity, options.seed, say))
+        measured.append(
+            measure(subject, options.split, kinds, options.severity, options.seed, say, chosen)
+        )
         last = subject
     rows = [
         {"source": str(path), **row}

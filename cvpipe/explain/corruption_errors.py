@@ -18,7 +18,7 @@ from cvpipe.errors import ConfigError
 from cvpipe.evaluation import Subject
 from cvpipe.explain.corruption import corrupt
 from cvpipe.metrics.intervals import bootstrap, interval
-from cvpipe.mistakes import has_review, load_review, readable
+from cvpipe.mistakes import Review, has_review, load_review, readable
 
 Say = Callable[[str], None]
 
@@ -55,6 +55,7 @@ def measure(
     severities: Sequence[int],
     seed: int,
     say: Say,
+    thresholds: np.ndarray | None = None,
 ) -> Measured:
     """Score a model on the readable images of its source, clean and corrupted. The pipeline must
     pass `check_scored`.
@@ -68,11 +69,15 @@ def measure(
         severities: 1 to 5.
         seed: at least 0; the random draws depend on the seed and the record's number.
         say: called with the name of each corruption when it is measured.
+        thresholds: score thresholds of `Review.thresholds`; None to choose them on the clean
+            images, if the task has thresholds.
 
     Raises:
         DataError: more records are bad than the pipeline allows.
     """
-    clean = _score(subject, subject.source, split)
+    review = load_review(subject.config, subject.facts)
+    review.thresholds = thresholds
+    clean = _score(subject, subject.source, split, review)
     # Unreadable images are reported once, not once for each corruption.
     usable = subject.source.subset(np.array(sorted(clean.images)))
     place = dict(enumerate(sorted(clean.images)))
@@ -86,7 +91,10 @@ def measure(
                 return corrupt(image, *how, (seed, record))
 
             channels = subject.config.prepare.channels
-            found = _score(subject, altered(usable, alter, channels), split)
+            corrupted_review = load_review(subject.config, subject.facts)
+            # Thresholds chosen on corrupted images would hide a part of their errors.
+            corrupted_review.thresholds = review.thresholds
+            found = _score(subject, altered(usable, alter, channels), split, corrupted_review)
             images = {place[position]: score for position, score in found.images.items()}
             corrupted[kind, severity] = found._replace(images=images)
         say(kind)
@@ -172,8 +180,7 @@ def _error(values: np.ndarray, name: str = "error") -> dict[str, Any]:
     return {name: float(values[0]), f"{name}_interval" if name != "error" else "interval": bounds}
 
 
-def _score(subject: Subject, source: Source, split: str) -> Scores:
-    review = load_review(subject.config, subject.facts)
+def _score(subject: Subject, source: Source, split: str, review: Review) -> Scores:
     quarantine = Quarantine(source, split, subject.config.data.max_bad_share)
     metrics, index = subject.task.metrics(), list[int]()
     for batch, predictions in subject.answer(source, quarantine):

@@ -59,6 +59,10 @@ class Attacked(NamedTuple):
     facts: Facts
     source: Source
     split: str
+    thresholds: np.ndarray | None = None
+    """Score thresholds of `Review.thresholds`; None to choose them at the weakest attack, if the
+    task has thresholds.
+    """
 
 
 def make_objective(task: Task, networks: Networks, goal: str, name: str) -> Objective:
@@ -140,8 +144,13 @@ def scores_under_attack(
             if len(usable.position):
                 review.add(usable.predictions, usable.targets)
     quarantine.check()
+    weakest = reviews[int(np.argmin(epsilons))]
+    weakest.thresholds = attacked.thresholds
+    weakest.verdicts()
     points = []
     for epsilon, metric, review in zip(epsilons, metrics, reviews, strict=True):
+        # Thresholds chosen under attack would hide a part of its effect.
+        review.thresholds = weakest.thresholds
         scores = np.array([verdict.score for verdict in review.verdicts()])
         scores = scores[np.isfinite(scores)]
         bounds = interval(bootstrap(scores[np.newaxis])[0]) if len(scores) else (np.nan, np.nan)

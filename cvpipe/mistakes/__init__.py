@@ -58,6 +58,11 @@ class Review(Protocol):
     Call `add` for all batches, then `verdicts`, then `findings` and `draw`.
     """
 
+    thresholds: np.ndarray | None
+    """Score threshold of each class, float64 [K]. If None, `verdicts` chooses it on the added
+    examples; stays None if the task has no thresholds.
+    """
+
     def add(self, predictions: Arrays, targets: Arrays) -> None:
         """Add a batch of readable examples, [N, …] each."""
         ...

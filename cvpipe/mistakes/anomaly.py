@@ -31,6 +31,8 @@ def make_review(config: Config, facts: Facts) -> AnomalyReview:
 class AnomalyReview:
     """Verdicts on images at the threshold in the answers."""
 
+    thresholds: np.ndarray | None = None
+
     def __init__(self, class_names: Sequence[str]):
         self.class_names = class_names
         self._verdicts: list[Verdict] = []

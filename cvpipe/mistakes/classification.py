@@ -28,6 +28,8 @@ def make_review(config: Config, facts: Facts) -> ClassificationReview:
 class ClassificationReview:
     """Labels and answers, and the probabilities of both."""
 
+    thresholds: np.ndarray | None = None
+
     def __init__(self, class_names: Sequence[str]):
         self.class_names = class_names
         self._labels: list[np.ndarray] = []

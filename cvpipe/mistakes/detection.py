@@ -51,7 +51,7 @@ class DetectionReview:
         self._images = self._detections = self._objects = 0
         self._parts: list[Rows] = [no_rows()]
         self._best: list[Threshold] = []
-        self._limits = np.full(len(class_names), UNKNOWN_THRESHOLD)
+        self.thresholds: np.ndarray | None = None
 
     def add(self, predictions: Arrays, targets: Arrays) -> None:
         """Add a batch, as `DetectionMetrics.update` takes it."""
@@ -69,9 +69,10 @@ class DetectionReview:
     def verdicts(self) -> list[Verdict]:
         """Return verdicts. A missed object costs 1, and a wrong answer its score."""
         detections, objects, pairs = self._all()
-        self._best = best_thresholds(detections, objects, pairs, len(self.class_names))
-        best = np.array([best.threshold for best in self._best])
-        self._limits = np.where(np.isnan(best), UNKNOWN_THRESHOLD, best)
+        if self.thresholds is None:
+            self._best = best_thresholds(detections, objects, pairs, len(self.class_names))
+            best = np.array([best.threshold for best in self._best])
+            self.thresholds = np.where(np.isnan(best), UNKNOWN_THRESHOLD, best)
         judged = self._judge(detections, objects, pairs)
         self._judged = judged
 
@@ -175,7 +176,10 @@ class DetectionReview:
         return figure
 
     def _judge(self, detections: Detections, objects: GroundTruth, pairs: Pairs) -> Judged:
-        is_counted = detections.score >= self._limits[detections.label]
+        limits = np.full(len(self.class_names), UNKNOWN_THRESHOLD)
+        if self.thresholds is not None:
+            limits = self.thresholds
+        is_counted = detections.score >= limits[detections.label]
         return judge(detections, objects, pairs, is_counted)
 
     def _all(self) -> Rows:

@@ -29,6 +29,8 @@ def make_review(config: Config, facts: Facts) -> LocalizationReview:
 class LocalizationReview:
     """Class and box of each image's object; images without an object aren't judged."""
 
+    thresholds: np.ndarray | None = None
+
     def __init__(self, class_names: Sequence[str]):
         self.class_names = class_names
         self._verdicts: list[Verdict] = []

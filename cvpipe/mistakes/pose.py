@@ -35,6 +35,8 @@ def make_review(config: Config, facts: Facts) -> PoseReview:
 class PoseReview:
     """Errors of annotated keypoints, relative to the longer side of the figure's box."""
 
+    thresholds: np.ndarray | None = None
+
     def __init__(self, facts: Facts):
         self.facts = facts
         self._verdicts: list[Verdict] = []

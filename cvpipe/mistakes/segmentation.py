@@ -30,6 +30,8 @@ def make_review(config: Config, facts: Facts) -> SegmentationReview:
 class SegmentationReview:
     """Confusion of pixels in each image; ignored pixels don't count."""
 
+    thresholds: np.ndarray | None = None
+
     def __init__(self, class_names: Sequence[str]):
         self.class_names = class_names
         self._verdicts: list[Verdict] = []

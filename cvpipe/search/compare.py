@@ -20,6 +20,7 @@ from cvpipe.json_files import write_json
 from cvpipe.markdown import interval_text, number
 from cvpipe.metrics.intervals import LEVEL, bootstrap, interval, paired_test
 from cvpipe.mistakes import load_review, readable
+from cvpipe.mistakes.thresholds import validation_thresholds
 from cvpipe.pictures.drawing.charts import curves_together
 from cvpipe.pictures.drawing.render import to_png, try_to_draw
 from cvpipe.tasks import load_task
@@ -169,6 +170,8 @@ def _evaluate(
     review, index = load_review(run.config, run.facts), list[int]()
 
     def begin(subject: Subject) -> Watch:
+        review.thresholds = validation_thresholds(subject, run.known, split)
+
         def watch(batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
             own = readable(batch, predictions)
             if len(own.position):

@@ -12,11 +12,17 @@ import tensorflow as tf
 from PIL import Image
 
 from conftest import Once
-from cvpipe.data.known_splits import open_split
+from cvpipe.data.altered import Altered
+from cvpipe.data.known_splits import describe_splits, open_split
 from cvpipe.data.prepare import prepare
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Source, open_splits
 from cvpipe.errors import ConfigError
+from cvpipe.evaluation import Answered, Subject
 from cvpipe.explain.corruption import corrupt
-from cvpipe.explain.corruption_errors import Measured, Scores, summarize
+from cvpipe.explain.corruption_errors import Measured, Scores, measure, summarize
+from cvpipe.mistakes.thresholds import validation_thresholds
+from cvpipe.tasks import load_task
 from cvpipe.training.run import Run
 from cvpipe.training.train import train
 from cvpipe.training.trained import load
@@ -102,6 +108,39 @@ def test_a_detectors_errors_are_shares_of_its_objects(
     assert model["clean"]["error"] < strong["error"] and weak["error"] < strong["error"]
     code, _, err = cvpipe("corrupt", run, trained_run, *words, "--to", tmp_path / "d")
     assert code == 2 and "has another task or other images in the train split" in err
+
+
+def test_thresholds_are_chosen_on_clean_images_or_given() -> None:
+    config = detector_config()
+    splits = open_splits(config.data)
+    source = splits["test"]
+    box = np.array([[[10, 10, 30, 30], [60, 60, 90, 90]]], np.float32)
+    extent = np.array([[100, 100]])
+    targets = {"boxes": box[:, :1] / 100, "labels": np.zeros((1, 1), np.int64)}
+    targets |= {"crowd": np.zeros((1, 1), bool), "area": np.full((1, 1), 400.0)}
+
+    def answer(source: Source, quarantine: Quarantine) -> Answered:
+        """Find the object and a wrong box; all scores are low on corrupted images."""
+        scores = np.array([[0.9, 0.3]]) * (0.2 if isinstance(source, Altered) else 1)
+        answers = {"boxes": box, "scores": scores, "class_ids": np.zeros((1, 2), np.int64)}
+        answers |= {"count": np.array([2]), "image_size": extent}
+        for n in range(len(source)):
+            weight = np.ones(1)
+            yield {"index": np.array([n]), "weight": weight, "targets": targets}, answers
+
+    subject = Subject(source, load_task(config, source.facts), config, source.facts, answer)
+    known = describe_splits(splits)
+    chosen = validation_thresholds(subject, known, "test")
+    assert chosen is not None and chosen[0] == pytest.approx(0.6)
+    assert validation_thresholds(subject, known, "validation") is None
+    thresholds = np.full(len(source.classes), 0.1)
+    errors = []
+    for given in (None, thresholds):
+        found = measure(subject, "test", ["fog"], [1], 0, lambda kind: None, given)
+        [row] = summarize([found], ["fog"], [1])
+        errors.append([row["clean"]["error"], row["corruptions"]["fog"]["error"]])
+    # At 0.6 nothing is found on corrupted images; at 0.1 there is a wrong box on clean images only.
+    np.testing.assert_allclose(errors, [[0, 1], [1 / 3, 0]])
 
 
 def measured(clean: list[float], corrupted: list[list[float]]) -> Measured:

@@ -79,6 +79,18 @@ def test_without_a_readable_image_there_are_no_verdicts() -> None:
     assert by_size.table and by_size.table.rows == []
 
 
+def test_thresholds_of_other_images_are_applied_as_they_are() -> None:
+    sure, unsure = DetectionReview(["cat", "dog"]), DetectionReview(["cat", "dog"])
+    sure.add(*detected([(BOX, 0)], [(BOX, 0, 0.9)]))
+    unsure.add(*detected([(BOX, 0)], [(BOX, 0, 0.2)]))
+    assert sure.verdicts()[0].score == 1 and sure.thresholds is not None
+    unsure.thresholds = sure.thresholds
+    assert unsure.verdicts()[0].score == 0
+    # By its own images, the threshold is lower.
+    unsure.thresholds = None
+    assert unsure.verdicts()[0].score == 1
+
+
 def test_each_kind_of_detection_has_its_color() -> None:
     review = DetectionReview(["cat", "dog"])
     for image in IMAGES:
