@@ -87,7 +87,9 @@ def add(commands: Any) -> None:
         ),
     )
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
-    parser.add_argument("--limit", type=int, metavar="N", help="attack at most N images")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="attack at most N images, evenly spaced"
+    )
     parser.add_argument(
         "--learn",
         type=int,
@@ -118,7 +120,7 @@ def attack(options: argparse.Namespace) -> int:
     models = [open_path(path, options.overrides) for path in options.sources]
     for model in models:
         check_single_map(model.config)
-    source = models[0].source(options.split).first(options.limit)
+    source = models[0].source(options.split).sample(options.limit)
     if models[0].task.class_labels is not None and options.goal == "loss":
         return attack_classifiers(options, models, source)
     return attack_task(options, models[0], source)

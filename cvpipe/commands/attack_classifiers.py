@@ -14,7 +14,6 @@ from cvpipe.commands.command import aligned, make_output_folder, print_result
 from cvpipe.commands.opened import Opened
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
-from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import ConfigError, suggest
 from cvpipe.evaluation import batches_of
 from cvpipe.explain.robustness import LEARNED, Model, Plan, Point, Watch, accuracies
@@ -128,8 +127,7 @@ def _target(label: str | None, names: Sequence[str]) -> int | None:
 
 def _learn_from(model: Opened, most: int) -> Batches:
     """Return batches of training images and their classes."""
-    source = model.source("train")
-    source = source.subset(evenly_spaced(len(source), most))
+    source = model.source("train").sample(most)
     quarantine = Quarantine(source, "train", model.config.data.max_bad_share)
     labels_of = model.task.class_labels
     assert labels_of is not None

@@ -63,7 +63,9 @@ def add(commands: Any) -> None:
         ),
     )
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
-    parser.add_argument("--limit", type=int, metavar="N", help="certify at most N images")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="certify at most N images, evenly spaced"
+    )
     add_output_folder(parser, "certified", "folder of the picture")
     add_data_overrides(parser)
 
@@ -130,7 +132,7 @@ def _measure(options: argparse.Namespace) -> _Found:
         raise ConfigError(f"task: {trained.config.task}: only classifiers can be certified")
     check_single_map(trained.config)
     subject = subject_of(trained.task, dict(trained.members[0]))
-    source = open_split(trained.config, options.split, run.known).first(options.limit)
+    source = open_split(trained.config, options.split, run.known).sample(options.limit)
     scale = make_ball(options.noise, "l2", trained.config.prepare).scale
     count = class_counts(subject, options.noise, scale, trained.config.seed)
     quarantine = Quarantine(source, options.split, trained.config.data.max_bad_share)

@@ -63,7 +63,9 @@ def add(commands: Any) -> None:
         help="severities from 1 to 5 (default: 1,2,3,4,5)",
     )
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
-    parser.add_argument("--limit", type=int, metavar="N", help="corrupt at most N images")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="corrupt at most N images, evenly spaced"
+    )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)"
     )
@@ -110,7 +112,7 @@ def corrupt(options: argparse.Namespace) -> int:
             )
         first = first or subject
         chosen = validation_thresholds(subject, opened.known, options.split)
-        subject = subject._replace(source=subject.source.first(options.limit))
+        subject = subject._replace(source=subject.source.sample(options.limit))
 
         def say(kind: str, path: Path = path) -> None:
             print(f"{path}  {kind} is done", file=sys.stderr, flush=True)

@@ -90,7 +90,7 @@ def add(commands: Any) -> None:
         type=int,
         default=100,
         metavar="N",
-        help="with --measure: use at most N images (default: %(default)s)",
+        help="with --measure: use at most N images, evenly spaced (default: %(default)s)",
     )
     add_output_folder(parser, "explanations", "folder of the pictures")
     add_data_overrides(parser)

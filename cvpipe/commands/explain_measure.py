@@ -26,6 +26,7 @@ def measure_methods(options: argparse.Namespace) -> int:
 
     from cvpipe.data.known_splits import open_split
     from cvpipe.data.quarantine import Quarantine
+    from cvpipe.data.statistics import evenly_spaced
     from cvpipe.evaluation import batches_of
     from cvpipe.explain.explain import check_single_map, supported_methods
     from cvpipe.explain.measure import CHECKED, SCORES, chance, explained_pairs, measure
@@ -39,12 +40,12 @@ def measure_methods(options: argparse.Namespace) -> int:
     trained = load(run, overrides=options.overrides)
     subject = subject_of(trained.task, dict(trained.members[0]))
     check_single_map(trained.config)
-    source = open_split(trained.config, options.measure, run.known)
+    source = open_split(trained.config, options.measure, run.known).sample(options.limit)
     quarantine = Quarantine(source, options.measure, trained.config.data.max_bad_share)
     batches = batches_of(source, trained.task, trained.config, quarantine)
-    explained = explained_pairs(subject, trained.task, batches, options.limit)
+    explained = explained_pairs(subject, trained.task, batches)
     if set(scores) == {"randomized"}:
-        explained = explained.first(CHECKED)
+        explained = explained.subset(evenly_spaced(len(explained.classes), CHECKED))
     if not len(explained.classes):
         raise DataError(f"{options.measure}: no image has an object to explain")
     if options.score and "pointing" in scores and explained.boxes is None:

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
         type=int,
         default=500,
         metavar="N",
-        help="use at most N images (default: %(default)s)",
+        help="use at most N images, evenly spaced (default: %(default)s)",
     )
     parser.add_argument(
         "--layer",
@@ -71,8 +71,6 @@ def inspect(options: argparse.Namespace) -> int:
     run = Run(options.run)
     prepare_process(run.config)
 
-    import numpy as np
-
     from cvpipe.data.known_splits import open_split
     from cvpipe.data.quarantine import Quarantine
     from cvpipe.evaluation import batches_of
@@ -94,9 +92,7 @@ def inspect(options: argparse.Namespace) -> int:
         if options.layers
         else stage_layers(network)
     )
-    source = open_split(config, options.split, run.known)
-    if options.limit < len(source):
-        source = source.subset(np.linspace(0, len(source) - 1, options.limit).round().astype(int))
+    source = open_split(config, options.split, run.known).sample(options.limit)
     quarantine = Quarantine(source, options.split, config.data.max_bad_share)
     subject = Subject(network, trained.task, config, trained.facts, source)
     seen = look(subject, batches_of(source, trained.task, config, quarantine), layers)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.data.statistics import evenly_spaced
 from cvpipe.explain.explain import SEED, method_of
 from cvpipe.explain.quality import (
     are_near,
@@ -61,14 +62,14 @@ class Explained(NamedTuple):
     zeros. None for data without positions of objects.
     """
 
-    def first(self, count: int) -> Explained:
-        """Return the first pairs, at most `count`."""
-        boxes = None if self.boxes is None else self.boxes[:count]
-        return Explained(self.images[:count], self.classes[:count], boxes)
+    def subset(self, indices: np.ndarray) -> Explained:
+        """Return the pairs at `indices`, int [M]."""
+        boxes = None if self.boxes is None else self.boxes[indices]
+        return Explained(self.images[indices], self.classes[indices], boxes)
 
 
 def explained_pairs(
-    subject: Subject, task: Task, batches: Iterable[Mapping[str, Any]], limit: int
+    subject: Subject, task: Task, batches: Iterable[Mapping[str, Any]]
 ) -> Explained:
     """Return each image with each class of its objects; with its predicted class if the data has no
     positions of objects.
@@ -77,13 +78,10 @@ def explained_pairs(
         subject: the network.
         task: its task.
         batches: evaluation batches with "image", "targets" and "weight".
-        limit: largest number of images.
     """
     images, classes, boxes_of_pairs = list[np.ndarray](), list[int](), list[np.ndarray]()
-    seen = 0
     for batch in batches:
-        real = np.flatnonzero(np.asarray(batch["weight"]) > 0)[: limit - seen]
-        seen += len(real)
+        real = np.flatnonzero(np.asarray(batch["weight"]) > 0)
         pixels = np.asarray(batch["image"])
         if task.objects is None:
             best = np.argmax(subject.all_scores(tf.constant(pixels)), axis=1)
@@ -98,8 +96,6 @@ def explained_pairs(
                     boxes_of_pairs.append(
                         np.where((labels[n] == label)[:, np.newaxis], boxes[n], 0.0)
                     )
-        if seen >= limit:
-            break
     # Batches of a detector can be padded to different numbers of objects.
     most = max(map(len, boxes_of_pairs), default=0)
     padded = [np.pad(boxes, [(0, most - len(boxes)), (0, 0)]) for boxes in boxes_of_pairs]
@@ -203,14 +199,15 @@ def _quality(
     if falls is not None:
         means["mu_fidelity"] = float(rank_correlation(falls, found["sums"]).mean())
     if "randomized" in scores:
-        first = explained.first(CHECKED)
+        indices = evenly_spaced(len(explained.classes), CHECKED)
+        some = explained.subset(indices)
         checked = similarities(
             subject,
-            tf.constant(first.images),
-            tf.constant(first.classes),
+            tf.constant(some.images),
+            tf.constant(some.classes),
             name,
             layer=layer,
-            trained_maps=found["maps"][:CHECKED],
+            trained_maps=found["maps"][indices],
             points=1,
         )
         means["randomized"] = next(iter(checked.values()), 1.0)

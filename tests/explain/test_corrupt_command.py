@@ -17,6 +17,7 @@ from cvpipe.data.known_splits import describe_splits, open_split
 from cvpipe.data.prepare import prepare
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
+from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import ConfigError
 from cvpipe.evaluation import Answered, Subject
 from cvpipe.explain.corruption import corrupt
@@ -41,7 +42,7 @@ def expected_accuracy(run: Run, kind: str, severity: int) -> float:
     """Return the accuracy on corrupted images, which are predicted one by one."""
     trained = load(run)
     source, right = open_split(trained.config, "test", run.known), 0
-    for index in range(LIMIT):
+    for index in evenly_spaced(len(source), LIMIT):
         example = source.read(tf.constant(index, tf.int64))
         image = corrupt(example["image"].numpy(), kind, severity, (0, int(source.records[index])))
         answer = trained.predict(prepare(tf.constant(image), trained.config.prepare)[tf.newaxis])

@@ -15,6 +15,7 @@ from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import in_memory
+from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import DataError
 from cvpipe.user_paths import same_form
 
@@ -204,11 +205,13 @@ class Source:
         """Return the examples at `indices` (int [M]), in that order."""
         return dataclasses.replace(self, records=self.records[indices])
 
-    def first(self, count: int | None) -> Source:
-        """Return the first `count` examples; all if there are fewer, or for None."""
+    def sample(self, count: int | None) -> Source:
+        """Return `count` examples, evenly spaced, because files are often in the order of their
+        classes; all if there are fewer, or for None.
+        """
         if count is None or count >= len(self):
             return self
-        return self.subset(np.arange(count))
+        return self.subset(evenly_spaced(len(self), count))
 
     def relabel(self, class_names: tuple[str, ...]) -> Source:
         """Return the source with labels that are indices into other class names.

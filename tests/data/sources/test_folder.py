@@ -55,6 +55,12 @@ def test_folders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> None
     assert source.name(1) == str(tmp_path / "cat" / "1.jpg")
 
 
+def test_a_sample_has_all_classes(tmp_path: Path) -> None:
+    source = opened(make(tmp_path, *(f"{label}/{n}.jpg" for label in "abcd" for n in range(5))))
+    assert source["all"].sample(8).counts().tolist() == [2, 2, 2, 2]
+    assert source["all"].sample(None) is source["all"].sample(20) is source["all"]
+
+
 def test_records_are_the_files_bytes_eagerly_and_in_a_graph(tmp_path: Path) -> None:
     source = opened(make(tmp_path, "a/1.jpg", "b/1.jpg", "b/longer name.jpg"))["all"]
     in_map = list(tf.data.Dataset.range(3).map(source.read).as_numpy_iterator())
