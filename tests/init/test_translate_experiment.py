@@ -289,6 +289,70 @@ def test_weights_are_kept_only_if_the_network_is_the_same(
     assert ("task.init_checkpoint" in "\n".join(translated.notes)) == (weights is None)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "task: {model: {anchor: {num_scales: 3}}, train_data: {parser: {SCALES}}}",
+        "task: {model: {head: {low_level: 2}}, train_data: {output_size: [64, 64], SCALES}}",
+    ],
+)
+def test_scales_of_whole_images_are_relative_to_the_input(text: str, tmp_path: Path) -> None:
+    scales = "aug_scale_min: 0.8, aug_scale_max: 1.2, aug_rand_hflip: false"
+    values = loaded(translate([written(tmp_path, text.replace("SCALES", scales))]), tmp_path)
+    # Model Garden's images fill the input at a factor of 1, whatever their size.
+    [operation] = values.to_json()["augment"]
+    assert operation == {"op": "scale_jitter", "scale": [0.8, 1.2], "aspect": [1, 1]}
+
+
+@pytest.mark.parametrize(
+    "losses, mixing, kind, smoothing, noted",
+    [
+        ("label_smoothing: 0.1", "null", "softmax", 0.1, ()),
+        ("one_hot: false, label_smoothing: 0.1", "null", "softmax", 0.0, ("without one_hot",)),
+        ("one_hot: false, soft_labels: true", "{label_smoothing: 0.3}", "softmax", 0.3, ()),
+        ("one_hot: false, soft_labels: true", "{mixup_alpha: 0.2}", "softmax", 0.1, ()),
+        ("use_binary_cross_entropy: true", "null", "binary", None, ("1,000 times",)),
+        (
+            "use_binary_cross_entropy: true",
+            "{mixup_alpha: 0.2}",
+            "binary",
+            None,
+            ("1,000 times", "fully has both labels"),
+        ),
+    ],
+)
+def test_labels_are_smoothed_as_in_model_garden(
+    losses: str,
+    mixing: str,
+    kind: str,
+    smoothing: float | None,
+    noted: tuple[str, ...],
+    tmp_path: Path,
+) -> None:
+    text = (
+        f"task: {{model: {{num_classes: 1000}}, losses: {{{losses}}},"
+        f" train_data: {{mixup_and_cutmix: {mixing}}}}}"
+    )
+    translated = translate([written(tmp_path, text)], task="classification")
+    loss = loaded(translated, tmp_path).to_json()["loss"]
+    assert (loss["kind"], loss.get("label_smoothing")) == (kind, smoothing)
+    notes = [note for note in translated.notes if note.startswith("task.losses")]
+    assert len(notes) == len(noted)
+    for words, note in zip(noted, notes, strict=True):
+        assert words in note
+
+
+def test_boundaries_at_the_first_step_are_behind_the_training(tmp_path: Path) -> None:
+    text = (
+        "{trainer: {train_steps: 1000, validation_interval: 100, optimizer_config: {learning_rate:"
+        " {type: stepwise, stepwise: {boundaries: [0, 500, 800], values: [1.0, 0.1, 0.01, 0.001]}}}"
+        "}}"
+    )
+    values = loaded(translate([written(tmp_path, text)], task="classification"), tmp_path).to_json()
+    assert values["optimizer"]["learning_rate"] == 0.1
+    assert values["schedule"]["at"] == [5, 8] and values["schedule"]["factor"] == 0.1
+
+
 def test_crops_of_segmentation_become_tiles(tmp_path: Path) -> None:
     values = loaded(translate(["seg_deeplabv3plus_cityscapes"]), tmp_path).to_json()
     assert values["prepare"]["size"] == [512, 1024] and values["prepare"]["resize"] == "tile"

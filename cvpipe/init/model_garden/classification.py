@@ -9,6 +9,7 @@ from cvpipe.init.model_garden.experiment import Experiment
 from cvpipe.init.model_garden.training import Pace, training
 
 TRAIN = records.TRAIN
+MIX = f"{TRAIN}.mixup_and_cutmix"
 
 
 def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[str, str]]:
@@ -113,14 +114,13 @@ def _erasing(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def _mix(experiment: Experiment) -> list[dict[str, Any]]:
-    at = f"{TRAIN}.mixup_and_cutmix"
-    if not experiment.has(f"{at}.mixup_alpha", f"{at}.cutmix_alpha", f"{at}.prob"):
+    at = MIX
+    if not _is_mixed(experiment):
         return []
     alphas = {
         "mixup": experiment.get(f"{at}.mixup_alpha", 0.8),
         "cutmix": experiment.get(f"{at}.cutmix_alpha", 1.0),
     }
-    experiment.get(f"{at}.label_smoothing")
     if experiment.get(f"{at}.prob", 1.0) != 1:
         experiment.note(f"{at}.prob", "here every pair is mixed")
     if experiment.get(f"{at}.switch_prob", 0.5) != 0.5:
@@ -128,14 +128,32 @@ def _mix(experiment: Experiment) -> list[dict[str, Any]]:
     return [{"op": op, "alpha": alpha} for op, alpha in alphas.items() if alpha > 0]
 
 
+def _is_mixed(experiment: Experiment) -> bool:
+    return experiment.has(MIX) and experiment.values.get(MIX, "") is not None
+
+
 def _loss(experiment: Experiment) -> dict[str, Any]:
     at = "task.losses"
-    # The loss is the same for labels given as numbers and as distributions.
-    experiment.get(f"{at}.one_hot")
+    is_one_hot = experiment.get(f"{at}.one_hot", True)
     experiment.get(f"{at}.soft_labels")
-    smoothing = experiment.get(f"{at}.label_smoothing", 0.0)
+    own = experiment.get(f"{at}.label_smoothing", 0.0)
+    is_mixed = _is_mixed(experiment)
+    # Mixing smooths labels itself.
+    smoothing = experiment.get(f"{MIX}.label_smoothing", 0.1) if is_mixed else own
     if experiment.get(f"{at}.use_binary_cross_entropy", False):
-        if smoothing:
-            experiment.note(f"{at}.label_smoothing", "loss: binary has no label smoothing")
+        key = f"{at}.use_binary_cross_entropy"
+        classes = experiment.get("task.model.num_classes", 0)
+        times = f"{classes:,} times" if classes else "as many times as there are classes"
+        experiment.note(
+            key,
+            f"the mean over classes there, the sum here, so the loss is {times} as large; sgd needs"
+            " a smaller learning rate",
+        )
+        if is_mixed:
+            experiment.note(key, "there, a mixed image fully has both labels; here, in proportion")
         return {"kind": "binary"}
+    if own and (is_mixed or not is_one_hot):
+        experiment.note(f"{at}.label_smoothing", "has no effect there without one_hot; left out")
+    if not is_mixed and not is_one_hot:
+        smoothing = 0.0
     return {"kind": "softmax", **({"label_smoothing": smoothing} if smoothing else {})}

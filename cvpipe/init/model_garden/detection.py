@@ -50,7 +50,7 @@ def _augment(experiment: Experiment) -> list[dict[str, Any]]:
     operations: list[dict[str, Any]] = []
     scale = [experiment.get(f"{PARSER}.aug_scale_{end}", 1.0) for end in ("min", "max")]
     if scale != [1.0, 1.0]:
-        operations.append({"op": "scale_crop", "scale": scale})
+        operations.append(records.jitter(scale))
     if experiment.get(f"{PARSER}.aug_rand_hflip", False):
         operations.append({"op": "flip"})
     return operations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from typing import Any
 
 from cvpipe.init.model_garden.experiment import Experiment
@@ -17,6 +18,13 @@ _TESTED = (
 )
 SIDE = 224
 """Height and width of images if an experiment doesn't give them."""
+
+
+def jitter(scale: Sequence[float]) -> dict[str, Any]:
+    """Return the operation for `aug_scale_min` and `aug_scale_max` of images that aren't cropped.
+    At a factor of 1 an image of any size fills the network's input.
+    """
+    return {"op": "scale_jitter", "scale": list(scale), "aspect": [1, 1]}
 
 
 def data(

@@ -81,7 +81,7 @@ def _images(experiment: Experiment) -> tuple[dict[str, Any], list[dict[str, Any]
         return tiled, [*operations, *flips]
     size = records.size_of(experiment, f"{TRAIN}.output_size", "task.model.input_size")
     if scale != [1.0, 1.0]:
-        operations.append({"op": "scale_crop", "scale": scale})
+        operations.append(records.jitter(scale))
     keeps = experiment.get(f"{TRAIN}.preserve_aspect_ratio", True)
     prepared = {"size": size, **({"resize": "letterbox"} if keeps else {})}
     return prepared, [*operations, *flips]

@@ -174,7 +174,10 @@ def _schedule(experiment: Experiment, pace: Pace) -> tuple[float, dict[str, Any]
 def _steps(experiment: Experiment, pace: Pace, at: str) -> tuple[float, dict[str, Any]]:
     values = experiment.numbers(f"{at}.values")
     boundaries = experiment.numbers(f"{at}.boundaries")
-    pairs = [(step, value) for step, value in zip(boundaries, values[1:], strict=False) if step > 0]
+    # The training begins after boundaries at its first step.
+    while boundaries and values[1:] and pace.to_epochs(boundaries[0]) <= 0:
+        boundaries, values = boundaries[1:], values[1:]
+    pairs = list(zip(boundaries, values[1:], strict=False))
     first = values[0] if values else 0.1
     if not pairs or first <= 0:
         return first or 0.1, {"kind": "constant"}
@@ -185,7 +188,7 @@ def _steps(experiment: Experiment, pace: Pace, at: str) -> tuple[float, dict[str
         return first, {"kind": "constant"}
     if max(factors) - min(factors) > 1e-6:
         experiment.note(f"{at}.values", f"each step multiplies by {factor:.4g} here")
-    at_epochs = sorted({pace.to_epochs(step) for step, _ in pairs} - {0.0})
+    at_epochs = sorted({pace.to_epochs(step) for step, _ in pairs})
     return first, {"kind": "step", "at": at_epochs, "factor": round(factor, 8)}
 
 
