@@ -74,7 +74,8 @@ def _images(
         crowd = crowd_at is not None and flag_of_text(
             cell_of(table, line, cells, crowd_at), where, str(config.crowd_column)
         )
-        extent = stated(*(cells[at] for at in size_at)) if size_at else None
+        sizes = [cell_of(table, line, cells, at, empty=True) for at in size_at or ()]
+        extent = stated(*sizes) if sizes else None
         image = images.setdefault(path, Labeled(path, name, extent, [], config.fractions))
         image.items.append(Item(f"{where} ({label})", label, (top, left, bottom, right), crowd))
         lines.setdefault(path, []).append(line)

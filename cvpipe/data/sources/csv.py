@@ -199,14 +199,14 @@ def column_name(table: Table, at: int) -> str:
     return f"column {at}, counted from 0"
 
 
-def cell_of(table: Table, line: int, cells: list[str], at: int) -> str:
-    """Return a cell of a row; raises DataError if it is missing or empty."""
+def cell_of(table: Table, line: int, cells: list[str], at: int, empty: bool = False) -> str:
+    """Return a cell of a row; raises DataError if it is missing, or empty without `empty`."""
     if at >= len(cells):
         raise DataError(
             f"{table.place}:{line}: the row is cut short: it lacks {column_name(table, at)};"
             " correct or remove the row"
         )
-    if not cells[at]:
+    if not cells[at] and not empty:
         raise DataError(
             f"{table.place}:{line}: the row has no value in {column_name(table, at)}; correct or"
             " remove the row"
