@@ -15,6 +15,7 @@ from cvpipe.data.sources.tool_boxes import (
     Labeled,
     all_there,
     around,
+    around_ellipse,
     number,
     points_of,
     stated,
@@ -79,9 +80,11 @@ def _item(shape: ElementTree.Element, place: str) -> Item | None:
 
 def _corners(shape: ElementTree.Element, place: str) -> tuple[float, float, float, float]:
     values = dict(shape.items())
+    # Boxes and ellipses are rotated around their center, by degrees, clockwise.
+    angle = math.radians(number(values, "rotation", place)) if values.get("rotation") else 0.0
     if shape.tag == "ellipse":
         x, y, rx, ry = (number(values, key, place) for key in ("cx", "cy", "rx", "ry"))
-        return y - ry, x - rx, y + ry, x + rx
+        return around_ellipse((x, y), (rx, ry), angle)
     if shape.tag == "mask":
         x, y, width, height = (
             number(values, key, place) for key in ("left", "top", "width", "height")
@@ -91,11 +94,8 @@ def _corners(shape: ElementTree.Element, place: str) -> tuple[float, float, floa
         pairs = [pair.split(",") for pair in values.get("points", "").split(";")]
         return around(points_of(pairs, place))
     left, top, right, bottom = (number(values, key, place) for key in ("xtl", "ytl", "xbr", "ybr"))
-    if not values.get("rotation"):
+    if not angle:
         return top, left, bottom, right
-    # The rotation is in degrees, clockwise around the center. Return the box around the rotated
-    # box.
-    angle = math.radians(number(values, "rotation", place))
     cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
     width, height = right - left, bottom - top
     half_x, half_y = (width * cosine + height * sine) / 2, (width * sine + height * cosine) / 2

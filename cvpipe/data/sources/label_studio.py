@@ -16,6 +16,7 @@ from cvpipe.data.sources.tool_boxes import (
     Labeled,
     all_there,
     around,
+    around_ellipse,
     number,
     points_of,
     stated,
@@ -113,7 +114,11 @@ def _corners(
         points = points_of(value["points"], place)
     elif "radiusX" in value:
         x, y, rx, ry = (number(value, key, place) for key in ("x", "y", "radiusX", "radiusY"))
-        points = [(x - rx, y - ry), (x + rx, y + ry)]
+        angle = math.radians(number(value, "rotation", place)) if value.get("rotation") else 0.0
+        # Rotated in pixels, as in `_turned`.
+        height, width = size or (1.0, 1.0)
+        box = around_ellipse((x * width, y * height), (rx * width, ry * height), angle)
+        points = [(box[1] / width, box[0] / height), (box[3] / width, box[2] / height)]
     else:
         x, y, width, height = (number(value, key, place) for key in ("x", "y", "width", "height"))
         points = [(x, y), (x + width, y + height)]

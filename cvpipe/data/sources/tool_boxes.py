@@ -183,6 +183,22 @@ def around(points: Sequence[tuple[float, float]]) -> tuple[float, float, float, 
     return min(ys), min(xs), max(ys), max(xs)
 
 
+def around_ellipse(
+    center: tuple[float, float], radii: tuple[float, float], angle: float
+) -> tuple[float, float, float, float]:
+    """Return ymin, xmin, ymax, xmax of the box around an ellipse.
+
+    Args:
+        center: x and y.
+        radii: along x and y, before the rotation.
+        angle: rotation around the center, in radians; its direction doesn't matter.
+    """
+    (x, y), (rx, ry) = center, radii
+    cosine, sine = math.cos(angle), math.sin(angle)
+    half_x, half_y = math.hypot(rx * cosine, ry * sine), math.hypot(rx * sine, ry * cosine)
+    return y - half_y, x - half_x, y + half_y, x + half_x
+
+
 def number(row: Mapping[str, Any], key: str, place: str) -> float:
     """Return a coordinate of an entry; raises DataError if it isn't a finite number."""
     value = as_number(row.get(key))

@@ -15,6 +15,7 @@ from cvpipe.data.sources.tool_boxes import (
     Labeled,
     all_there,
     around,
+    around_ellipse,
     number,
     points_of,
     tool_source,
@@ -112,7 +113,9 @@ def _corners(shape: Mapping[str, Any], place: str) -> tuple[float, float, float,
     if kind in ("circle", "ellipse"):
         x, y = number(shape, "cx", place), number(shape, "cy", place)
         rx, ry = (number(shape, key if key in shape else "r", place) for key in ("rx", "ry"))
-        return y - ry, x - rx, y + ry, x + rx
+        # In radians, only of ellipses.
+        angle = number(shape, "theta", place) if shape.get("theta") else 0.0
+        return around_ellipse((x, y), (rx, ry), angle)
     if kind in ("polygon", "polyline"):
         xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
         if isinstance(xs, list) and isinstance(ys, list) and len(xs) == len(ys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -348,6 +349,47 @@ def test_cvats_rotation_is_around_the_middle_and_subsets_make_splits(tmp_path: P
     splits = opened(path, {"kind": "cvat", "train": "annotations.xml"})
     assert {name: len(each) for name, each in splits.items()} == {"train": 1, "validation": 1}
     assert content(splits["train"])["a.jpg"][0] == ("cat", [8.5, 4.5, 23.5, 20.5])
+
+
+def test_rotated_ellipses_have_the_box_around_them(tmp_path: Path) -> None:
+    # An ellipse of 32 × 10 pixels around (40, 25), rotated by 90°.
+    upright = ("cat", [24.0, 20.0, 56.0, 30.0])
+    turned = ("cat", [35.0, 9.0, 45.0, 41.0])
+    head = f'<annotations><image id="0" name="a.jpg" width="{WIDTH}" height="{HEIGHT}">'
+    shape = '<ellipse label="cat" cx="40" cy="25" rx="16" ry="5"'
+    text = f'{head}{shape} /> {shape} rotation="90.00" /></image></annotations>'
+    path = write(tmp_path / "cvat", {"annotations.xml": text})
+    [source] = opened(path, {"kind": "cvat", "train": "annotations.xml"}).values()
+    assert content(source)["a.jpg"] == [upright, turned]
+    value = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "ellipselabels": ["cat"]}
+    regions = [{"value": value}, {"value": {**value, "rotation": 90}}]
+    task = {
+        "id": 1,
+        "data": {"image": "a.jpg"},
+        "annotations": [{"result": [{"type": "ellipselabels", **row, **SIZE} for row in regions]}],
+    }
+    path = write(tmp_path / "studio", {"project.json": json.dumps([task])})
+    [source] = opened(path, {"kind": "label_studio", "train": "project.json"}).values()
+    assert content(source)["a.jpg"] == [upright, turned]
+    shape_of_via = {"name": "ellipse", "cx": 40, "cy": 25, "rx": 16, "ry": 5}
+    shapes = [shape_of_via, {**shape_of_via, "theta": math.pi / 2}]
+    entry = {
+        "filename": "a.jpg",
+        "regions": [
+            {"shape_attributes": each, "region_attributes": {"animal": "cat"}} for each in shapes
+        ],
+    }
+    path = write(tmp_path / "via", {"via.json": json.dumps({"a.jpg": entry})})
+    [source] = opened(path, {"kind": "via", "train": "via.json"}).values()
+    assert content(source)["a.jpg"] == [upright, turned]
+
+
+def test_a_row_that_ends_before_the_images_size_is_an_error(tmp_path: Path) -> None:
+    rows = "filename,class,xmin,ymin,xmax,ymax,width,height\na.jpg,cat,10,10,50,40,80,50\n"
+    table = {"t.csv": rows + "b.jpg,cat,10,10,50,40\n"}
+    path = write(tmp_path / "data", table)
+    with pytest.raises(DataError, match=r"t\.csv:3: the row is cut short: column 7"):
+        opened(path, {"kind": "box_csv", "train": "t.csv"})
 
 
 def test_the_attribute_with_the_class_must_be_set_if_regions_have_several(tmp_path: Path) -> None:
