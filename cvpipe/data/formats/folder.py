@@ -11,14 +11,19 @@ from cvpipe.data.formats.found import CLASSIFICATION, NAMED, Found, Place, commo
 from cvpipe.data.sources.folder import split_of
 from cvpipe.errors import counted
 
-# Names of folders that usually aren't names of classes.
-_NO_CLASSES = {"images", "image", "imgs", "masks", "mask", "labels", "annotations", "jpegimages"}
+NO_CLASSES = {"images", "image", "imgs", "masks", "mask", "labels", "annotations", "jpegimages"}
+"""Names of folders, in lowercase, that usually aren't names of classes."""
 
 
 def find(place: Place) -> Iterator[Found]:
     """Yield folders of classes."""
     root = common_folder(place.images)
     below = [name[len(root) + 1 if root else 0 :].split("/") for name in place.images]
+    is_train = split_of(posixpath.basename(root)) == "train"
+    if is_train and all(len(parts) == 2 for parts in below) and any(split_of(p) for p, _ in below):
+        # The folders in the only split are classes, although some have names of splits.
+        root, top = posixpath.split(root)
+        below = [[top, *parts] for parts in below]
     tops = {parts[0] for parts in below if len(parts) > 1}
     splits = {top for top in tops if split_of(top)}
     if any(split_of(top) == "train" for top in splits):
@@ -31,9 +36,9 @@ def find(place: Place) -> Iterator[Found]:
     counts = Counter(parts[0] for parts in below if len(parts) > 1)
     loose = sum(len(parts) == 1 for parts in below)
     parents = {part.lower() for parts in below for part in parts[:-1]}
-    if len(counts) < 2 or loose > sum(counts.values()) or parents & _NO_CLASSES:
+    if len(counts) < 2 or loose > sum(counts.values()) or parents & NO_CLASSES:
         only = _only_class(root, counts, loose)
-        if only and only.lower() not in _NO_CLASSES:
+        if only and only.lower() not in NO_CLASSES:
             place.near.append(
                 f"All images are in the folder {only}, but a classifier needs two classes or more"
             )

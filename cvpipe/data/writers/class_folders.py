@@ -5,12 +5,24 @@ from __future__ import annotations
 import re
 
 from cvpipe.data.annotated import Annotated
+from cvpipe.data.formats.folder import NO_CLASSES
 from cvpipe.data.sources.listing import is_leftover
 from cvpipe.data.writers.target import SPLITS, Target
 from cvpipe.errors import DataError
 
 # Characters that a folder's name can't contain on some operating systems.
 _UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+
+
+def remark_on_folders(target: Target, found: set[int]) -> None:
+    """Add remarks on the folders of the classes that occur."""
+    target.alphabetical(found, "the folders")
+    names = [target.facts.class_names[label] for label in sorted(found)]
+    if unusual := [name for name in names if name.lower() in NO_CLASSES]:
+        target.remarks.append(
+            f"folders called {', '.join(unusual)} aren't taken for classes when the format is"
+            " detected; read them with data.source: {kind: folder, path: …}"
+        )
 
 
 def save_in_class_folder(target: Target, image: Annotated) -> int:

@@ -18,6 +18,7 @@ from cvpipe.data.annotated import Annotated, Objects, to_pixels
 from cvpipe.data.annotations.mask import BACKGROUND_NAME
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources.coco_keypoints import FIRST_CENTER
+from cvpipe.data.sources.keypoints import flip_pairs_of
 from cvpipe.data.writers.target import SPLITS, Target
 from cvpipe.geometry.masks import IGNORED
 
@@ -56,10 +57,21 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
         lists = {"images": _list(listed), "annotations": _list(annotated), "categories": categories}
         content = ",\n".join(f'"{key}": {text}' for key, text in lists.items())
         target.write(f"annotations/{stem}_{SPLITS[split]}.json", f"{{\n{content}\n}}\n")
+    _remark_on_flip_pairs(target)
     if masked and BACKGROUND_NAME not in names:
         target.remarks.append(
             f"masks in COCO's JSON are read again with an additional first class,"
             f" '{BACKGROUND_NAME}', for pixels without an object"
+        )
+
+
+def _remark_on_flip_pairs(target: Target) -> None:
+    names, pairs = target.facts.keypoint_names, target.facts.flip_pairs
+    if set(map(frozenset, pairs)) != set(map(frozenset, flip_pairs_of(names))):
+        listed = ", ".join(f"[{names[one]}, {names[other]}]" for one, other in pairs)
+        target.remarks.append(
+            "COCO's JSON has no pairs of keypoints that a mirrored image exchanges; set"
+            f" data.source.flip_pairs: [{listed}] when you read it again"
         )
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cvpipe.data.annotated import Annotated
 from cvpipe.data.decode import decode_image
-from cvpipe.data.writers.class_folders import save_in_class_folder
+from cvpipe.data.writers.class_folders import remark_on_folders, save_in_class_folder
 from cvpipe.data.writers.target import Target
 
 HOLDS = frozenset(("boxes",))
@@ -36,7 +36,8 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
         for n, (ymin, xmin, ymax, xmax) in enumerate(sides.tolist()):
             if objects.crowd[n]:
                 continue
-            rows, columns = _whole(ymin, ymax), _whole(xmin, xmax)
+            rows = _whole(ymin, ymax, pixels.shape[0])
+            columns = _whole(xmin, xmax, pixels.shape[1])
             crop = tf.io.encode_png(pixels[rows, columns]).numpy()
             label = int(objects.labels[n])
             annotations = image.annotations._replace(label=label, objects=None, score=None)
@@ -45,12 +46,15 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
             )
             found.add(save_in_class_folder(target, cut))
     if found:
-        target.alphabetical(found, "the folders")
+        remark_on_folders(target, found)
 
 
-def _whole(low: float, high: float) -> slice:
-    """Return the pixels that the interval [low, high] touches, ignoring rounding errors."""
-    return slice(int(np.floor(low + _ROUNDING)), int(np.ceil(high - _ROUNDING)))
+def _whole(low: float, high: float, side: int) -> slice:
+    """Return the pixels of an image's side that the interval [low, high] touches, ignoring
+    rounding errors; at least one pixel.
+    """
+    first = min(int(np.floor(low + _ROUNDING)), side - 1)
+    return slice(first, max(int(np.ceil(high - _ROUNDING)), first + 1))
 
 
 _ROUNDING = 1e-3

@@ -48,7 +48,7 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
     for split, rows in labels.items():
         headings = ["path", "label", *(["score"] if scored else [])]
         target.write(f"{split}.csv", _table([headings, *rows]))
-    target.alphabetical(found, "the tables")
+    target.alphabetical(found, "the tables", numbers=bool(labels))
 
 
 def _objects(target: Target, file: str, objects: Objects, size: tuple[int, int]) -> list[list[Any]]:

@@ -63,23 +63,33 @@ class Target:
         if number:
             self.lost[text] += number
 
-    def alphabetical(self, found: set[int], where: str) -> None:
+    def alphabetical(self, found: set[int], where: str, numbers: bool = False) -> None:
         """Add remarks on classes for a format without a list of classes: readers find only the
-        classes that occur, in alphabetical order.
+        classes that occur, in alphabetical order, and ignore blanks around their names.
 
         Args:
             found: positions of the classes that occur.
             where: the files that contain them, such as "the XML files".
+            numbers: True if readers sort names as numbers if all are integers.
         """
         names = self.facts.class_names
         kept = sorted(names[label] for label in found)
+        by_number = numbers and all(re.fullmatch("[+-]?[0-9]+", name) for name in kept)
+        if by_number:
+            kept.sort(key=int)
         missing = [name for name in names if name not in kept]
         if missing:
             self.remarks.append(f"{where} name only classes that occur, not {', '.join(missing)}")
         if kept != [name for name in names if name in kept]:
             self.remarks.append(
-                f"{where} have no order of classes: they are read again in alphabetical order,"
-                f" {', '.join(kept)}"
+                f"{where} have no order of classes: they are read again in"
+                f" {'numerical' if by_number else 'alphabetical'} order, {', '.join(kept)}"
+            )
+        plain = Counter(name.strip() for name in kept)
+        if alike := [f"'{name}'" for name in kept if plain[name.strip()] > 1]:
+            self.remarks.append(
+                f"{where} are read again without blanks around names, which merges these classes:"
+                f" {', '.join(alike)}"
             )
 
     def name_of(self, image: Annotated) -> str:

@@ -14,7 +14,7 @@ import yaml
 
 from cvpipe.data.annotated import Annotated, Objects
 from cvpipe.data.facts import Facts
-from cvpipe.data.writers.class_folders import save_in_class_folder
+from cvpipe.data.writers.class_folders import remark_on_folders, save_in_class_folder
 from cvpipe.data.writers.target import SPLITS, Target
 
 HOLDS = frozenset(("labels", "boxes", "keypoints"))
@@ -40,7 +40,7 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
     if splits:
         target.write("data.yaml", _data_yaml(target.facts, splits))
     if labels:
-        target.alphabetical(labels, "the folders")
+        remark_on_folders(target, labels)
     if "val" not in splits and "val" not in {SPLITS[split] for split in target.images}:
         target.remarks.append(
             "Ultralytics needs a split named val, and there is none; cvpipe data convert --hold-out"

@@ -156,6 +156,56 @@ def test_labels_are_the_same_when_read_again(target: str, tmp_path: Path) -> Non
     assert any("alphabetical order" in text for text in written.told)
 
 
+def labeled(names: tuple[str, ...], count: int = 3) -> list[Annotated]:
+    """Return training images of each class."""
+    return [
+        image(4 * n, Annotations(label=n % len(names)))._replace(name=f"{n}.jpg")
+        for n in range(count * len(names))
+    ]
+
+
+@pytest.mark.parametrize(
+    "target, names, told",
+    [
+        ("csv", ("10", "9"), "numerical order, 9, 10"),
+        ("csv", ("9", "10"), ""),
+        ("csv", ("b", "10"), "alphabetical order, 10, b"),
+        ("csv", (" cat", "cat"), "merges these classes: ' cat', 'cat'"),
+        ("yolo", ("9", "10"), "alphabetical order, 10, 9"),
+        ("yolo", ("test", "train"), ""),
+        ("yolo", ("images", "labels"), "called images, labels aren't taken for classes"),
+    ],
+)
+def test_remarks_on_classes_say_how_they_are_read_again(
+    target: str, names: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    written = write_dataset(target, tmp_path / "out", Facts(names), labeled(names), "--to")
+    sentences = [text for text in written.told if "Ultralytics needs" not in text]
+    assert len(sentences) == bool(told) and all(told in text for text in sentences)
+    if "called" not in told:
+        known, _ = read_again(tmp_path / "out")
+        expected = names
+        if "order" in told:
+            expected = tuple(told.partition("order, ")[2].split(", "))
+        assert known.class_names == (expected if "merges" not in told else ("cat",))
+
+
+def test_a_crop_has_at_least_one_pixel(tmp_path: Path) -> None:
+    thin = Objects(
+        np.array([[0.5, 0.2, 0.5 + 1e-6, 0.6], [0.2, 1 - 1e-6, 0.6, 1]], np.float32),
+        np.array([0, 1], np.int32),
+        np.zeros(2, bool),
+        np.full(2, -1, np.float32),
+    )
+    images = [image(0, Annotations(objects=thin))]
+    write_dataset("crops", tmp_path / "out", Facts(CLASSES), images, "--to")
+    sizes = []
+    for file in sorted((tmp_path / "out").rglob("*.png")):
+        with Image.open(file) as picture:
+            sizes.append(picture.size)
+    assert sorted(sizes) == [(1, 16), (22, 1)]
+
+
 def with_objects(n: int) -> Annotations:
     """Return five objects, of which some are crowds, five other objects, or none."""
     crowded = boxes(0)._replace(crowd=np.array([True, False, True, False, False]))
@@ -264,7 +314,8 @@ def figures(n: int) -> Objects:
 def test_keypoints_are_written_to_coco_and_yolo(tmp_path: Path) -> None:
     images = [image(0, Annotations(objects=figures(0)))]
     images.append(image(1, Annotations(objects=figures(1)), orientation=3))
-    write_dataset("coco", tmp_path / "coco", POINTS, images, "--to")
+    told = write_dataset("coco", tmp_path / "coco", POINTS, images, "--to").told
+    assert not any("flip_pairs" in text for text in told)
     known, found = read_again(tmp_path / "coco")
     assert known == POINTS
     for each in images:
@@ -272,6 +323,9 @@ def test_keypoints_are_written_to_coco_and_yolo(tmp_path: Path) -> None:
         assert one and two and one.keypoints is not None and two.keypoints is not None
         np.testing.assert_array_equal(one.visibility, two.visibility)
         np.testing.assert_allclose(one.keypoints, two.keypoints, atol=1e-6)
+    odd = Facts(("person",), ("a", "b", "c"), ((0, 2),))
+    *_, remark = write_dataset("coco", tmp_path / "odd", odd, images, "--to").told
+    assert remark.endswith("set data.source.flip_pairs: [[a, c]] when you read it again")
     write_dataset("yolo", tmp_path / "yolo", POINTS, images, "--to")
     line = (tmp_path / "yolo/labels/train/0.txt").read_text().splitlines()[0].split()
     assert len(line) == 5 + 3 * 3 and line[-3:] == ["0", "0", "0"] and line[7] == "2"
