@@ -137,7 +137,7 @@ def anchors(options: argparse.Namespace) -> int:
     from cvpipe.data.object_sizes import object_sizes
     from cvpipe.data.quarantine import Quarantine
     from cvpipe.data.sources import open_splits
-    from cvpipe.geometry.anchors import find_anchors
+    from cvpipe.geometry.anchors import find_anchors, rounded_anchors
     from cvpipe.tasks import load_task
 
     train = open_splits(config.data)["train"]
@@ -148,8 +148,7 @@ def anchors(options: argparse.Namespace) -> int:
         Quarantine(train, "train", config.data.max_bad_share),
     )
     found, fit = find_anchors(sizes, options.anchors, config.seed)
-    # Four digits resolve one pixel in ten thousand.
-    rounded = [[round(float(side), 4) for side in anchor] for anchor in found]
+    rounded = rounded_anchors(found, 4)
     print_result(
         options,
         {"anchors": rounded, "mean_iou": fit, "objects": len(sizes)},

@@ -48,6 +48,13 @@ def find_anchors(
     return anchors[np.lexsort((anchors[:, 0], anchors.prod(1)))].astype(np.float32), fit
 
 
+def rounded_anchors(anchors: np.ndarray, digits: int) -> list[list[float]]:
+    """Return anchors [k, 2] with this number of significant digits, so that small ones are exact,
+    too.
+    """
+    return [[float(f"{side:.{digits}g}") for side in anchor] for anchor in anchors.tolist()]
+
+
 def size_iou(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """Return the IoU of every size [n, 2] with every anchor [k, 2], concentric: float64 [n, k]."""
     sizes, anchors = np.asarray(sizes, np.float64), np.asarray(anchors, np.float64)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cvpipe.errors import DataError
-from cvpipe.geometry.anchors import find_anchors
+from cvpipe.geometry.anchors import find_anchors, rounded_anchors
 from cvpipe.init.backbones import choose_backbone
 from cvpipe.init.draft import Draft, color_jitter, epochs_for, rounded_to, schedule, training
 from cvpipe.init.measures import Measures
@@ -125,4 +125,4 @@ def _anchors(sizes: np.ndarray, number: int) -> tuple[list[list[float]], float]:
         factors = np.geomspace(0.7, 1.4, -(-2 * number // len(different)))
         sizes = np.concatenate([sizes, *(different * factor for factor in factors)])
     anchors, fit = find_anchors(sizes.astype(np.float32), number, seed=0)
-    return [[round(float(side), 3) for side in anchor] for anchor in anchors], fit
+    return rounded_anchors(anchors, 3), fit

@@ -21,6 +21,9 @@ def draft(measures: Measures) -> Draft:
     size = [side, side]
     if not tiled:
         size = [rounded_to(32, side * length / max(height, width)) for length in (height, width)]
+    # Images that are processed whole are scaled to `size`; crops are cut from the photo itself.
+    shrunk = 1.0 if tiled else side / max(height, width)
+    scale = [round(factor * shrunk, 2) for factor in (0.7, 1.5)]
     tuned = backbone.is_pretrained
     epochs = epochs_for(
         measures, 8_000 if tuned else 13_000, least=6 if tuned else 12, most=150 if tuned else 300
@@ -33,7 +36,7 @@ def draft(measures: Measures) -> Draft:
     }
     values: dict[str, Any] = {
         "augment": [
-            {"op": "scale_crop", "scale": [0.7, 1.5], "balance": 0.5},
+            {"op": "scale_crop", "scale": scale, "balance": 0.5},
             {"op": "flip"},
             color_jitter(measures, 0.2),
         ],

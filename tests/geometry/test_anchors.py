@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cvpipe.errors import DataError
-from cvpipe.geometry.anchors import find_anchors, size_iou
+from cvpipe.geometry.anchors import find_anchors, rounded_anchors, size_iou
 
 GROUPS = np.array([[0.05, 0.1], [0.2, 0.2], [0.3, 0.8]])
 
@@ -33,6 +33,11 @@ def test_more_anchors_fit_better() -> None:
     fits = [find_anchors(sizes(), k)[1] for k in (1, 2, 3, 6)]
     assert fits == sorted(fits)
     assert find_anchors(np.unique(sizes()[:4], axis=0), 4)[1] == pytest.approx(1)
+
+
+def test_rounded_anchors_keep_significant_digits() -> None:
+    anchors = np.array([[0.00012345, 0.1], [0.98765, 1e-5]], np.float32)
+    assert rounded_anchors(anchors, 3) == [[0.000123, 0.1], [0.988, 1e-5]]
 
 
 def test_iou_of_sizes_equals_that_of_concentric_boxes() -> None:

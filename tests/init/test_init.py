@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT
 from cvpipe import config_file
 from cvpipe.commands.init import TASKS as OFFERED
+from cvpipe.geometry.anchors import size_iou
 from cvpipe.init import TASKS, draft_pipeline
 from cvpipe.init.draft import epochs_for, rounded_to, schedule
 from cvpipe.init.measures import Measures, measure
@@ -221,6 +222,27 @@ def test_small_objects_get_larger_inputs_and_large_ones_coarser_grids() -> None:
     assert large.values["prepare"]["size"] == [256, 320]
     assert large.values["model"]["head"]["strides"] == [8, 16, 32]
     assert len(large.values["model"]["head"]["anchors"]) == 9
+
+
+def test_anchors_of_tiny_objects_are_exact() -> None:
+    from cvpipe.init.detection import draft
+
+    extents = np.array([[20_000, 20_000]])
+    pixels = np.random.default_rng(0).uniform(6, 20, (200, 2))
+    found = draft(measures(extents=extents, object_shares=pixels / extents, object_pixels=pixels))
+    anchors = found.values["model"]["head"]["anchors"]
+    fit = size_iou(pixels / extents, anchors).max(1).mean()
+    assert fit > 0.6
+
+
+@pytest.mark.parametrize("side", [96, 256, 320, 384, 400])
+def test_crops_for_training_show_things_as_large_as_whole_images_do(side: int) -> None:
+    from cvpipe.init.segmentation import draft
+
+    values = draft(measures(extents=np.array([[side, side]] * 4))).values
+    shrunk = 1 if "resize" in values["prepare"] else values["prepare"]["size"][0] / side
+    [scale] = [op["scale"] for op in values["augment"] if op["op"] == "scale_crop"]
+    np.testing.assert_allclose(np.array(scale) / shrunk, [0.7, 1.5], atol=0.01)
 
 
 def test_images_of_different_aspects_are_letterboxed_and_many_objects_are_kept() -> None:
