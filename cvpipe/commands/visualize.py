@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cvpipe.synthesis.pictures import Picture, Visualized
 
 MARK = "visualizations.png"
+_UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
 
 
 def add(commands: Any) -> None:
@@ -106,8 +108,8 @@ def visualize(options: argparse.Namespace) -> int:
 
     make_output_folder(options.to, MARK, "--to")
     rows = []
-    for picture in pictures:
-        file = options.to / f"{picture.name}.png"
+    for picture, name in zip(pictures, file_names([each.name for each in pictures]), strict=True):
+        file = options.to / f"{name}.png"
         Image.fromarray(np.squeeze(picture.pixels)).save(file)
         rows.append({**picture.about, "picture": str(file)})
     shown = np.stack([picture.pixels for picture in pictures])
@@ -117,6 +119,21 @@ def visualize(options: argparse.Namespace) -> int:
     result = {"run": options.run, "picture": str(options.to / MARK), "images": rows}
     print_result(options, result, [*(_line(row) for row in rows), f"picture  {result['picture']}"])
     return 0
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Return a different file name, without extension, for each picture. Names of classes and
+    layers may have characters such as / that file names can't have.
+    """
+    found: list[str] = []
+    for name in names:
+        plain = spelled = _UNFIT.sub("-", name)
+        number = 1
+        while spelled.casefold() in (other.casefold() for other in found):
+            number += 1
+            spelled = f"{plain}-{number}"
+        found.append(spelled)
+    return found
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from conftest import ROOT
+from cvpipe.commands.visualize import file_names
 from cvpipe.losses import perceptual
 from cvpipe.losses.perceptual import random_features
 
@@ -43,6 +44,16 @@ def test_images_of_classes_reach_higher_scores_with_the_steps(
     assert [row["class_name"] for row in long] == ["3", "8"]
     for before, after in zip(short, long, strict=True):
         assert after["score"] > before["score"] + 0.1
+
+
+def test_each_picture_has_a_file_name_of_its_own_without_slashes() -> None:
+    names = ["class-bird/owl", "class-bird-owl", "class-Bird:owl", "block/conv-3"]
+    assert file_names(names) == [
+        "class-bird-owl",
+        "class-bird-owl-2",
+        "class-Bird-owl-3",
+        "block-conv-3",
+    ]
 
 
 def test_units_dreams_and_inversions_are_pictures_with_numbers(
