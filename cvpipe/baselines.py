@@ -27,7 +27,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.splits import hold_out
 from cvpipe.data.stream import evaluation_batches
-from cvpipe.errors import ConfigError, DataError
+from cvpipe.errors import ConfigError, DataError, counted
 from cvpipe.models.normalize import Normalize
 from cvpipe.tasks import load_task
 from cvpipe.training.start import fit_normalization
@@ -144,6 +144,11 @@ def baselines(config: Config) -> Iterator[dict[str, Any]]:
         seed, group = f"{config.seed} validation", config.data.group
         parts = hold_out(splits["train"], 0.1, seed, group)
         to_learn, to_choose = (_read(part, "train", config, normalize) for part in parts)
+    if len(np.unique(to_learn.labels)) < 2 or not len(to_choose.labels):
+        raise DataError(
+            f"baselines need training images of two classes and images to choose settings by; the"
+            f" training split has {counted(len(splits['train']), 'image')}: take more with --limit"
+        )
     for distance in METRICS:
         yield from _nearest_neighbors(
             distance, to_learn, to_choose, images["train"], images["test"], config.seed

@@ -125,6 +125,12 @@ def test_images_are_normalized_by_statistics_of_the_training_split() -> None:
     assert images.values.shape == (300, 64) and images.values.std() > 0.1
 
 
+def test_a_single_training_image_is_refused() -> None:
+    config = config_file.load(DIGITS, [*PLAIN[:-1], "data.limit=1"])
+    with pytest.raises(DataError, match="has 1 image: take more with --limit"):
+        list(baselines(config))
+
+
 def test_images_that_exceed_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_VALUES", 300 * 64 - 1)
     with pytest.raises(
