@@ -241,13 +241,14 @@ def pack(options: argparse.Namespace) -> int:
     prepare_process(config)
     from cvpipe.data.packed.pack import pack as pack_splits
     from cvpipe.data.packed.reduce import Reduction
+    from cvpipe.data.packed.source_files import fingerprint
     from cvpipe.data.sources import open_source
 
     section = config.data.source
     manifest = pack_splits(
         open_source(section, config.data),
         options.to,
-        {"kind": section.kind, "place": section.place},
+        {"kind": section.kind, "place": section.place, "files": fingerprint(section)},
         Reduction(options.longest_side, options.quality),
         shard_bytes=int(options.shard_size * 2**20),
         workers=options.workers,

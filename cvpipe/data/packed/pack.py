@@ -89,7 +89,7 @@ def pack(
     Args:
         splits: the splits of the source, from `open_source`.
         place: a folder, or an address in a bucket.
-        about: format and location of the data, for the manifest.
+        about: format and location of the data, for the manifest; "files" is their fingerprint.
         reduction: changes to images.
         shard_bytes: approximate size of a shard.
         workers: number of shards that are written in parallel.
@@ -103,7 +103,7 @@ def pack(
     make_folder(place)
     # Leftovers of a killed process have hidden names and are overwritten.
     there = {name for name in file_names(place) if not name.startswith(".")}
-    fingerprint = _fingerprint_of(splits, reduction)
+    fingerprint = _fingerprint_of(splits, about, reduction)
     if MANIFEST in there:
         manifest = read_manifest(place)
         _refuse_other(place, _fingerprint(manifest), fingerprint)
@@ -159,8 +159,11 @@ def _shard_sizes(
     return shards
 
 
-def _fingerprint_of(splits: Mapping[str, Source], reduction: Reduction) -> dict[str, Any]:
+def _fingerprint_of(
+    splits: Mapping[str, Source], about: Mapping[str, Any], reduction: Reduction
+) -> dict[str, Any]:
     return {
+        "files": about.get("files"),
         "options": reduction._asdict(),
         "digests": {name: source.digest() for name, source in splits.items()},
     }
@@ -168,7 +171,8 @@ def _fingerprint_of(splits: Mapping[str, Source], reduction: Reduction) -> dict[
 
 def _fingerprint(manifest: Manifest) -> dict[str, Any]:
     digests = {name: split.digest for name, split in manifest.splits.items()}
-    return {"options": dict(manifest.options), "digests": digests}
+    files = manifest.source.get("files")
+    return {"files": files, "options": dict(manifest.options), "digests": digests}
 
 
 def _refuse_other(place: str, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -182,6 +186,13 @@ def _refuse_other(place: str, known: Mapping[str, Any], now: Mapping[str, Any]) 
             raise ConfigError(
                 f"{place}: was packed {text}; choose another place with --to, or remove it"
             )
+    # Images, and masks in files, aren't part of the digests.
+    files = known.get("files"), now.get("files")
+    if None not in files and files[0] != files[1]:
+        raise ConfigError(
+            f"{place}: was packed from files that have changed since, or were copied; remove it, or"
+            " choose another place with --to, to pack the files as they are now"
+        )
 
 
 def _tasks(splits: Mapping[str, Source], sizes: Mapping[str, int]) -> Iterator[Task]:

@@ -20,6 +20,7 @@ from cvpipe.cli import main
 from cvpipe.data.packed.reduce import Reduction
 from cvpipe.data.packed.shard import ShardWriter
 from cvpipe.errors import ConfigError
+from image_files import encode
 from packed_data import pack_all, write_labeled
 
 
@@ -90,6 +91,28 @@ def test_the_command_prints_what_it_wrote(
     assert message["splits"]["all"]["bytes"] == size
     assert main(arguments) == 0
     assert f"kind: packed, path: {tmp_path / 'packed'}" in capsys.readouterr().out
+
+
+def test_files_that_changed_since_they_were_packed_are_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        for n in range(2):
+            file = tmp_path / "data" / folder / f"{n}.png"
+            file.write_bytes(encode(np.zeros((8, 8, 1), np.uint8), "PNG"))
+    source = (
+        f"data.source={{kind: masks, path: {tmp_path / 'data'},"
+        " classes: [{name: a}, {name: b}], train: [{images: images, masks: masks}]}"
+    )
+    pipeline = ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml"
+    words = ["data", "pack", str(pipeline), "--to", str(tmp_path / "packed"), "--set", source]
+    assert main(words) == 0 and main(words) == 0
+    corrected = tmp_path / "data" / "masks" / "1.png"
+    corrected.write_bytes(encode(np.ones((8, 8, 1), np.uint8), "PNG"))
+    capsys.readouterr()
+    assert main(words) == 2
+    assert "was packed from files that have changed since" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
