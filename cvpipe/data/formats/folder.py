@@ -20,7 +20,8 @@ def find(place: Place) -> Iterator[Found]:
     root = common_folder(place.images)
     below = [name[len(root) + 1 if root else 0 :].split("/") for name in place.images]
     is_train = split_of(posixpath.basename(root)) == "train"
-    if is_train and all(len(parts) == 2 for parts in below) and any(split_of(p) for p, _ in below):
+    of_splits = [split_of(parts[0]) is not None for parts in below if len(parts) == 2]
+    if is_train and len(of_splits) == len(below) and any(of_splits) and not all(of_splits):
         # The folders in the only split are classes, although some have names of splits.
         root, top = posixpath.split(root)
         below = [[top, *parts] for parts in below]

@@ -6,6 +6,7 @@ import re
 
 from cvpipe.data.annotated import Annotated
 from cvpipe.data.formats.folder import NO_CLASSES
+from cvpipe.data.sources.folder import split_of
 from cvpipe.data.sources.listing import is_leftover
 from cvpipe.data.writers.target import SPLITS, Target
 from cvpipe.errors import DataError
@@ -18,7 +19,10 @@ def remark_on_folders(target: Target, found: set[int]) -> None:
     """Add remarks on the folders of the classes that occur."""
     target.alphabetical(found, "the folders")
     names = [target.facts.class_names[label] for label in sorted(found)]
-    if unusual := [name for name in names if name.lower() in NO_CLASSES]:
+    unusual = [name for name in names if name.lower() in NO_CLASSES]
+    if names and all(map(split_of, names)):
+        unusual = names
+    if unusual:
         target.remarks.append(
             f"folders called {', '.join(unusual)} aren't taken for classes when the format is"
             " detected; read them with data.source: {kind: folder, path: …}"

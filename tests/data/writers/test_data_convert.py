@@ -172,7 +172,8 @@ def labeled(names: tuple[str, ...], count: int = 3) -> list[Annotated]:
         ("csv", ("b", "10"), "alphabetical order, 10, b"),
         ("csv", (" cat", "cat"), "merges these classes: ' cat', 'cat'"),
         ("yolo", ("9", "10"), "alphabetical order, 10, 9"),
-        ("yolo", ("test", "train"), ""),
+        ("yolo", ("control", "test"), ""),
+        ("yolo", ("test", "train"), "called test, train aren't taken for classes"),
         ("yolo", ("images", "labels"), "called images, labels aren't taken for classes"),
     ],
 )
