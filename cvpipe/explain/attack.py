@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
-from cvpipe.data.prepare import restore_colors
 from cvpipe.explain.gradients import pixel_gradient
 from cvpipe.explain.score import Score, Subject, chosen
 
@@ -184,25 +183,3 @@ def deep_fool(
 def length_of(images: tf.Tensor) -> tf.Tensor:
     """Return the Euclidean length of each image, [B, 1, 1, 1]."""
     return tf.sqrt(tf.reduce_sum(tf.square(images), [1, 2, 3], keepdims=True))
-
-
-def to_bytes(
-    images: tf.Tensor, around: tf.Tensor, prepare: Prepare, *, outward: bool = False
-) -> tf.Tensor:
-    """Round attacked images to the pixels of a file, uint8 [B, H, W, C]. Rounding goes toward the
-    originals, so the images stay inside the ball.
-
-    Args:
-        images: prepared images.
-        around: the originals, prepared.
-        prepare: their preparation.
-        outward: round away from the originals instead, for images just beyond a boundary.
-    """
-    pixels, before = (255 * restore_colors(batch, prepare) for batch in (images, around))
-    # The pixels of the originals are integers, up to rounding errors.
-    before = tf.round(before)
-    change = pixels - before
-    size = tf.abs(change)
-    size = tf.math.ceil(size - 1e-3) if outward else tf.floor(size + 1e-3)
-    rounded = before + tf.sign(change) * size
-    return tf.cast(tf.clip_by_value(rounded, 0, 255), tf.uint8)

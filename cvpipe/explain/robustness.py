@@ -16,9 +16,10 @@ import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
 from cvpipe.data.prepare import normalize, restore_pixels
-from cvpipe.explain.attack import Ball, Norm, attack_loss, deep_fool, fgsm, make_ball, pgd, to_bytes
+from cvpipe.explain.attack import Ball, Norm, attack_loss, deep_fool, fgsm, make_ball, pgd
 from cvpipe.explain.carlini_wagner import carlini_wagner
 from cvpipe.explain.one_pixel import few_pixels
+from cvpipe.explain.rounding import lengthened, to_bytes
 from cvpipe.explain.score import Subject
 from cvpipe.explain.universal import Batches, learn_patch, learn_perturbation, put_patch
 from cvpipe.tasks.task import Tensors
@@ -113,7 +114,9 @@ def accuracies(
     attacks = []
     for model in models:
         samples = [(_prepared_for(x, first, model.prepare), classes) for x, classes in learn_from]
-        attacks.append(_rounded(model, make_attacks(model, plan, epsilons, samples), first))
+        attacks.append(
+            _rounded(model, make_attacks(model, plan, epsilons, samples), plan, epsilons, first)
+        )
     answers = [_classifier(model) for model in models]
     shape = (len(epsilons), len(models), len(models))
     right, hits, others, images = np.zeros(shape, int), np.zeros(shape, int), 0, 0
@@ -198,28 +201,51 @@ def _nearest(
     model: Model, plan: Plan, balls: Sequence[Ball], images: tf.Tensor, labels: tf.Tensor
 ) -> list[tf.Tensor]:
     """Return for each ball the nearest misclassified images that are inside the ball when rounded
-    to pixels of a file. Other images are returned unchanged.
+    to pixels of a file. Other images, and images that are misclassified without attack, are
+    returned unchanged.
     """
+    anywhere = make_ball(math.inf, "l2", model.prepare)
     if plan.method == "deepfool":
-        found = deep_fool(model.subject, images, balls[0])
+        found = deep_fool(model.subject, images, anywhere)
     else:
         classes = labels if plan.target is None else tf.fill(tf.shape(labels), plan.target)
         targeted = plan.target is not None
-        found = carlini_wagner(model.subject, images, classes, balls[0], targeted=targeted)
-    found = normalize(to_bytes(found, images, model.prepare, outward=True), model.prepare)
-    inside = [ball.holds(found, images)[:, tf.newaxis, tf.newaxis, tf.newaxis] for ball in balls]
-    return [tf.where(is_inside, found, images) for is_inside in inside]
+        found = carlini_wagner(model.subject, images, classes, anywhere, targeted=targeted)
+
+    def succeeds(attacked: tf.Tensor) -> tf.Tensor:
+        scores = model.subject.all_scores(attacked)
+        predicted = tf.argmax(scores, axis=1, output_type=tf.int32)
+        return predicted != labels if plan.target is None else predicted == plan.target
+
+    nearest = lengthened(found, images, model.prepare, succeeds)
+    inside = [ball.holds(nearest, images)[:, tf.newaxis, tf.newaxis, tf.newaxis] for ball in balls]
+    return [tf.where(is_inside, nearest, images) for is_inside in inside]
 
 
 def _rounded(
-    model: Model, attacks: Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]], first: Prepare
+    model: Model,
+    attacks: Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]],
+    plan: Plan,
+    epsilons: Sequence[float],
+    first: Prepare,
 ) -> Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
     """Return a graph function that maps images prepared by `first` to attacked images, uint8."""
+    # Single pixels and patches may have any values.
+    anywhere = plan.method in ("pixels", "patch")
+    balls = [
+        make_ball(math.inf, "linf", model.prepare)
+        if anywhere
+        else make_ball(epsilon, plan.norm, model.prepare)
+        for epsilon in epsilons
+    ]
 
     @tf.function(reduce_retracing=True, autograph=False)
     def every(images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
         originals = _prepared_for(images, first, model.prepare)
-        return [to_bytes(x, originals, model.prepare) for x in attacks(originals, labels)]
+        return [
+            to_bytes(x, originals, model.prepare, ball)
+            for x, ball in zip(attacks(originals, labels), balls, strict=True)
+        ]
 
     return every
 

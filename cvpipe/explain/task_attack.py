@@ -20,7 +20,8 @@ from cvpipe.data.sources import Example, Source
 from cvpipe.data.stream import evaluation_batches
 from cvpipe.errors import ConfigError, suggest
 from cvpipe.evaluation import Predict, ask, batch_size_of
-from cvpipe.explain.attack import Ball, Norm, fgsm, make_ball, pgd, to_bytes
+from cvpipe.explain.attack import Ball, Norm, fgsm, make_ball, pgd
+from cvpipe.explain.rounding import to_bytes
 from cvpipe.metrics.intervals import bootstrap, interval
 from cvpipe.mistakes import load_review, readable
 from cvpipe.tasks.task import Networks, Task, Tensors
@@ -176,7 +177,7 @@ def _graph(
             size = ball.epsilon / steps if method == "bim" else None
             seed = tf.constant(_SEED, tf.int64) if method == "pgd" else None
             found = pgd(objective, images, targets, ball, steps=steps, step_size=size, seed=seed)
-        return normalize(to_bytes(found, images, config.prepare), config.prepare)
+        return normalize(to_bytes(found, images, config.prepare, ball), config.prepare)
 
     return attack
 

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
 from cvpipe.data.prepare import normalize
-from cvpipe.explain.attack import Norm, attack_loss, deep_fool, fgsm, make_ball, pgd, to_bytes
+from cvpipe.explain.attack import Norm, attack_loss, deep_fool, fgsm, make_ball, pgd
 from cvpipe.explain.robustness import Model, Plan, Point, accuracies
+from cvpipe.explain.rounding import to_bytes
 from test_maps import SIZE, convolutional, linear
 
 PREPARE = Prepare(size=(SIZE, SIZE), channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
@@ -37,7 +38,7 @@ def test_attacks_stay_in_the_ball_also_as_a_png_file(norm: Norm, epsilon: float)
         fgsm(loss, images, LABELS, ball),
         pgd(loss, images, LABELS, ball, steps=5, seed=seed),
     ):
-        rounded = to_bytes(found, images, TWO)
+        rounded = to_bytes(found, images, TWO, ball)
         decoded = np.stack(
             [tf.io.decode_png(tf.io.encode_png(image)).numpy() for image in rounded]
         ).astype(int)

@@ -18,7 +18,8 @@ from cvpipe.data.known_splits import open_split
 from cvpipe.data.prepare import normalize, restore_pixels
 from cvpipe.data.stream import evaluation_batches
 from cvpipe.evaluation import ask
-from cvpipe.explain.attack import make_ball, pgd, to_bytes
+from cvpipe.explain.attack import make_ball, pgd
+from cvpipe.explain.rounding import to_bytes
 from cvpipe.explain.task_attack import LOSS, make_objective
 from cvpipe.tasks.detection import loss
 from cvpipe.tasks.detection.decode import decode
@@ -80,7 +81,7 @@ def under_attack(trained: Trained, batch: dict[str, Any], goal: str) -> tf.Tenso
     ball = make_ball(EPSILON, "linf", config.prepare)
     images = batch["image"]
     graph = tf.function(lambda x: pgd(objective, x, batch["targets"], ball, steps=10))
-    rounded = to_bytes(graph(images), images, config.prepare)
+    rounded = to_bytes(graph(images), images, config.prepare, ball)
     decoded = tf.stack([tf.io.decode_png(tf.io.encode_png(image)) for image in rounded])
     before = restore_pixels(images, config.prepare)
     change = np.abs(decoded.numpy().astype(int) - before.numpy().astype(int))
