@@ -150,7 +150,7 @@ class _Examiner:
             part.culprits = tuple(Culprit(kind, name, "", reason) for kind, name in dynamic)
             return part
         config, target = self.subject.config, self.target
-        program = Program(module, loops=config.train.accumulate if name == TRAIN else 1)
+        program = Program(module)
         part.estimated = part.cost = estimate(program)
         part.fits = part.cost.total <= self.limit
         part.padding = padding_of(program, target.chip.lanes)

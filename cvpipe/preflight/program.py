@@ -17,6 +17,8 @@ import numpy as np
 from tensorflow.compiler.xla import xla_data_pb2
 from tensorflow.compiler.xla.service import hlo_pb2
 
+from cvpipe.preflight.loops import iterations
+
 BYTES = {
     "PRED": 1, "S8": 1, "U8": 1, "S16": 2, "U16": 2, "F16": 2, "BF16": 2, "S32": 4, "U32": 4,
     "F32": 4, "S64": 8, "U64": 8, "F64": 8, "C64": 8, "C128": 16,
@@ -107,13 +109,8 @@ def dynamic_operations(module: hlo_pb2.HloModuleProto) -> list[tuple[str, str]]:
 class Program:
     """The values of a program's entry computation, in topological order."""
 
-    def __init__(self, module: hlo_pb2.HloModuleProto, loops: int = 1):
-        """Read a program.
-
-        Args:
-            loops: number of iterations of each loop, which the program doesn't state.
-        """
-        self.module, self.loops = module, loops
+    def __init__(self, module: hlo_pb2.HloModuleProto):
+        self.module = module
         self._computations = {own.id: own for own in module.computations}
         self.values: list[Value] = []
         entry = self._computations[module.entry_computation_id]
@@ -192,13 +189,13 @@ class Program:
         work = inner = 0.0
         for number in own.called_computation_ids:
             part = Program.__new__(Program)
-            part.module, part.loops, part.values = self.module, 1, []
+            part.module, part.values = self.module, []
             part._computations = self._computations
             part.root = part._read(self._computations[number])
             part._store()
             work += sum(value.work for value in part.values)
             inner += sum(traffic(part))
-        times = self.loops if own.opcode == "while" else 1
+        times = iterations(own, self._computations) if own.opcode == "while" else 1
         return times * work, times * inner
 
     def _add(

@@ -20,9 +20,9 @@ from cvpipe.preflight.targets import TARGETS, find_target
 BATCH, SIDE, CHANNELS, MADE = 4, 8, 3, 16
 
 
-def program(function: Callable[..., Any], *shapes: list[int], loops: int = 1) -> Program:
+def program(function: Callable[..., Any], *shapes: list[int]) -> Program:
     specs = tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes)
-    return Program(parse(lower(function, specs, 1).hlo), loops)
+    return Program(parse(lower(function, specs, 1).hlo))
 
 
 def convolve(x: tf.Tensor, kernel: tf.Tensor, **options: Any) -> tf.Tensor:
@@ -83,11 +83,21 @@ def test_elementwise_operations_are_fused_and_products_are_stored() -> None:
 
 
 def test_the_body_of_a_loop_counts_as_often_as_it_runs() -> None:
-    def loop(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        return tf.while_loop(lambda n, _: n < 3, lambda n, z: (n + 1, z @ y), (0, x))[1]
+    def repeated(times: int, body: Any, x: tf.Tensor) -> tf.Tensor:
+        return tf.while_loop(lambda n, _: n < times, lambda n, z: (n + 1, body(z)), (0, x))[1]
 
-    once, thrice = (estimate(program(loop, [8, 8], [8, 8], loops=n)).flops for n in (1, 3))
-    assert (once, thrice) == (2 * 8**3, 3 * 2 * 8**3)
+    def nested(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        x = repeated(3, lambda z: repeated(5, lambda own: own @ y, z), x)
+        return repeated(2, lambda z: z @ y, x)
+
+    assert estimate(program(nested, [8, 8], [8, 8])).flops == (3 * 5 + 2) * 2 * 8**3
+
+
+def test_a_loop_whose_iterations_depend_on_values_counts_once() -> None:
+    def loop(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return tf.while_loop(lambda z: z[0, 0] < 3.0, lambda z: (z @ y,), (x,))[0]
+
+    assert estimate(program(loop, [8, 8], [8, 8])).flops == 2 * 8**3
 
 
 def test_a_program_without_copies_computes_the_same_values() -> None:
