@@ -110,6 +110,13 @@ def attack(options: argparse.Namespace) -> int:
         options.epsilon = PIXELS if options.method == "pixels" else EPSILONS
     if options.method == "pixels" and any(value % 1 for value in options.epsilon):
         raise ConfigError("--epsilon: pixels takes numbers of changed pixels, such as 0,1,3,5")
+    if options.method == "patch" and any(value > 1 for value in options.epsilon):
+        raise ConfigError("--epsilon: patch takes shares of the image's side, such as 0,0.3")
+    if options.method == "deepfool" and options.label is not None:
+        raise ConfigError(
+            "--class: deepfool looks for the nearest image of any other class; use --method"
+            " carlini_wagner for a target class"
+        )
     prepare_process(config_of(options.sources[0]))
 
     from cvpipe.commands.attack_classifiers import attack_classifiers

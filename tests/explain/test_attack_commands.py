@@ -57,6 +57,20 @@ def test_a_target_is_reached_more_often_under_attack(
     assert code == 2 and "--class eleven: no such class; " in err
 
 
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("--method", "deepfool", "--class", "3"), "--class: deepfool looks for"),
+        (("--method", "patch", "--epsilon", "0,2"), "--epsilon: patch takes shares"),
+    ],
+)
+def test_options_that_a_method_cant_use_are_errors(
+    cvpipe: Cvpipe, trained_run: Path, words: tuple[str, ...], message: str
+) -> None:
+    code, out, err = cvpipe("attack", trained_run, *words)
+    assert (code, out) == (2, "") and message in err
+
+
 @pytest.mark.parametrize("method, strength", [("universal", 0.2), ("patch", 0.5)])
 def test_learned_changes_lower_the_accuracy(
     cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, method: str, strength: float
