@@ -133,9 +133,10 @@ def _learn_from(model: Opened, most: int) -> Batches:
     assert labels_of is not None
     found = []
     for batch in batches_of(source, model.task, model.config, quarantine):
-        real = np.flatnonzero(batch["weight"])
         labels = tf.cast(labels_of(batch["targets"]), tf.int32)
-        found.append((tf.gather(batch["image"], real), tf.gather(labels, real)))
+        real = np.flatnonzero((np.asarray(batch["weight"]) > 0) & (labels.numpy() >= 0))
+        if len(real):
+            found.append((tf.gather(batch["image"], real), tf.gather(labels, real)))
     return found
 
 

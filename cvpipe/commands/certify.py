@@ -18,7 +18,7 @@ from cvpipe.commands.command import (
     make_output_folder,
     print_result,
 )
-from cvpipe.errors import ConfigError
+from cvpipe.errors import ConfigError, DataError
 from cvpipe.markdown import interval_text
 
 if TYPE_CHECKING:
@@ -129,7 +129,10 @@ def _measure(options: argparse.Namespace) -> _Found:
     trained = load(run, overrides=options.overrides)
     labels_of = trained.task.class_labels
     if labels_of is None:
-        raise ConfigError(f"task: {trained.config.task}: only classifiers can be certified")
+        raise ConfigError(
+            f"task: {trained.config.task}: can't be certified; only tasks with one class per image"
+            " can"
+        )
     check_single_map(trained.config)
     subject = subject_of(trained.task, dict(trained.members[0]))
     source = open_split(trained.config, options.split, run.known).sample(options.limit)
@@ -138,15 +141,18 @@ def _measure(options: argparse.Namespace) -> _Found:
     quarantine = Quarantine(source, options.split, trained.config.data.max_bad_share)
     right, radii, abstained = [], [], 0
     for batch in batches_of(source, trained.task, trained.config, quarantine):
-        real = np.flatnonzero(batch["weight"])
+        labels = np.asarray(labels_of(batch["targets"]))
+        # Images without a class, such as those without an object, don't count.
+        real = np.flatnonzero((np.asarray(batch["weight"]) > 0) & (labels >= 0))
         found = certify(
             count, tf.gather(batch["image"], real), options.noise, samples=options.samples
         )
-        labels = np.asarray(labels_of(batch["targets"]))[real]
-        right.append(found.classes == labels)
+        right.append(found.classes == labels[real])
         radii.append(found.radii)
         abstained += int((found.classes == ABSTAIN).sum())
     quarantine.check()
+    if not sum(map(len, radii)):
+        raise DataError(f"no image of split {options.split} has a class; give another --split")
     return _Found(np.concatenate(right), np.concatenate(radii), abstained)
 
 

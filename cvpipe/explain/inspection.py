@@ -35,6 +35,8 @@ PAGE = "inspection.html"
 CHANNELS, PATCHES, QUERIES, NEIGHBORS, FILTERS = 6, 8, 6, 8, 64
 THUMBNAIL, PATCH = 32, 64
 """Sides in pixels."""
+UNLABELED = "(no class)"
+"""Shown for images without a class, such as those without an object."""
 TEXTS = {
     "filters": "Filters of the first convolution; gray is a weight of 0.",
     "activations": "Channels that vary most on the first image, from the first layers to the last.",
@@ -95,7 +97,9 @@ def look(
         thumbnails.append(np.clip(np.round(small), 0, 255).astype(np.uint8))
         if task.class_labels is not None:
             classes = np.asarray(task.class_labels(batch["targets"]))[real]
-            labels += [subject.facts.class_names[label] for label in classes]
+            labels += [
+                subject.facts.class_names[label] if label >= 0 else UNLABELED for label in classes
+            ]
     if sum(map(len, thumbnails)) < LEAST:
         raise DataError(f"at least {LEAST} readable images are needed to compare their features")
     features, index = watched.features

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
 from cvpipe.data.prepare import normalize, restore_pixels
+from cvpipe.errors import DataError
 from cvpipe.explain.attack import Ball, Norm, attack_loss, deep_fool, fgsm, make_ball, pgd
 from cvpipe.explain.carlini_wagner import carlini_wagner
 from cvpipe.explain.one_pixel import few_pixels
@@ -102,13 +103,17 @@ def accuracies(
     Args:
         models: classifiers with the same classes and the same size and channels of images.
         batches: evaluation batches with "image", "targets" and "weight" for the first model.
-        labels_of: maps targets to the true class of each image.
+        labels_of: maps targets to the true class of each image; −1 for no class. Images without a
+            class don't count.
         plan: the attack.
         epsilons: strengths. For "pixels", the number of changed pixels; for "patch", the patch's
             side as a share of the image's shorter side; otherwise, the norm of the change for
             pixels in 0…1. 0 is no attack.
         learn_from: images for LEARNED methods to learn from, prepared for the first model.
         watch: called for each batch.
+
+    Raises:
+        DataError: no image has a class.
     """
     first = models[0].prepare
     attacks = []
@@ -121,8 +126,9 @@ def accuracies(
     shape = (len(epsilons), len(models), len(models))
     right, hits, others, images = np.zeros(shape, int), np.zeros(shape, int), 0, 0
     for batch in batches:
-        real = np.asarray(batch["weight"]) > 0
         labels = tf.cast(labels_of(batch["targets"]), tf.int32)
+        real = (np.asarray(batch["weight"]) > 0) & (labels.numpy() >= 0)
+        labels = tf.maximum(labels, 0)
         is_other = real & (labels.numpy() != plan.target)
         images += int(real.sum())
         others += int(is_other.sum())
@@ -131,12 +137,14 @@ def accuracies(
             found = [[answer(pixels).numpy() for answer in answers] for pixels in attacked]
             right[:, m] += (np.array(found) == labels.numpy())[..., real].sum(axis=-1)
             hits[:, m] += (np.array(found) == plan.target)[..., is_other].sum(axis=-1)
-            if watch and not m:
+            if watch and not m and real.any():
                 watch(
                     labels.numpy()[real],
                     [pixels.numpy()[real] for pixels in attacked],
                     [of_models[0][real] for of_models in found],
                 )
+    if not images:
+        raise DataError("no image of the split has a class to attack; give another --split")
     if plan.target is None:
         others = 0
     return [

@@ -175,8 +175,8 @@ class Task:
     class_probabilities: Callable[[tf.Tensor], tf.Tensor] = tf.nn.softmax
     """Maps `class_scores` to 0…1, in the same shape."""
     class_labels: Callable[[Tensors], tf.Tensor] | None = None
-    """Maps targets to the true class of each image, int [B]; None if images have no single
-    class.
+    """Maps targets to the true class of each image, int [B], −1 for an image without a class; None
+    if images have no single class.
     """
     objectives: Mapping[str, Callable[[Tensors, Tensors], tf.Tensor]] = dataclasses.field(
         default_factory=dict
