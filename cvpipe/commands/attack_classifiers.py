@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.commands.attack_scores import scores_of
-from cvpipe.commands.command import aligned, make_output_folder, print_result
+from cvpipe.commands.command import aligned, check_output_folder, make_output_folder, print_result
 from cvpipe.commands.opened import Opened
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
@@ -38,6 +38,7 @@ def attack_classifiers(
     target = _target(options.label, first.facts.class_names)
     plan = Plan(options.method, options.norm, options.steps, target)
     models = [Model(scores_of(model), model.config.prepare) for model in opened]
+    check_output_folder(options.to, MARK, "--to")
     quarantine = Quarantine(source, options.split, first.config.data.max_bad_share)
     assert first.task.class_labels is not None
     learn_from = _learn_from(first, options.learn) if options.method in LEARNED else ()

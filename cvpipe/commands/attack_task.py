@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
-from cvpipe.commands.command import aligned, make_output_folder, print_result
+from cvpipe.commands.command import aligned, check_output_folder, make_output_folder, print_result
 from cvpipe.commands.opened import Opened
 from cvpipe.data.sources import Source
 from cvpipe.errors import ConfigError
@@ -30,6 +30,7 @@ def attack_task(options: argparse.Namespace, model: Opened, source: Source) -> i
             f"task: {model.config.task}: attacks take one run, --method {', '.join(methods)}, and"
             " no --class"
         )
+    check_output_folder(options.to, MARK, "--to")
     attacked = Attacked(
         loaded.task,
         loaded.members[0],

@@ -15,6 +15,7 @@ from cvpipe.commands.command import (
     add_output_folder,
     aligned,
     check_counts,
+    check_output_folder,
     make_output_folder,
     print_result,
 )
@@ -136,6 +137,7 @@ def _measure(options: argparse.Namespace) -> _Found:
     check_single_map(trained.config)
     subject = subject_of(trained.task, dict(trained.members[0]))
     source = open_split(trained.config, options.split, run.known).sample(options.limit)
+    check_output_folder(options.to, MARK, "--to")
     scale = make_ball(options.noise, "l2", trained.config.prepare).scale
     count = class_counts(subject, options.noise, scale, trained.config.seed)
     quarantine = Quarantine(source, options.split, trained.config.data.max_bad_share)

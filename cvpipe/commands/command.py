@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -145,6 +146,21 @@ def config_of(path: Path) -> Config:
     return artifact_config(artifact_folder(path))
 
 
+def check_output_folder(folder: Path, mark: str, option: str) -> None:
+    """Check that `make_output_folder` will succeed, before a long computation. The arguments and
+    errors are the same.
+    """
+    refuse_file(folder, option)
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"{place}: can't be written; choose another folder with {option}")
+    if folder.exists() and not (folder / mark).exists() and any(folder.iterdir()):
+        raise ConfigError(
+            f"{folder}: the folder is not empty and holds something else; choose another folder"
+            f" with {option}"
+        )
+
+
 def make_output_folder(folder: Path, mark: str, option: str) -> None:
     """Make a command's output folder, or reuse one that it made before, marked by the file `mark`.
 
@@ -152,14 +168,9 @@ def make_output_folder(folder: Path, mark: str, option: str) -> None:
         option: the option that chooses the folder, for the error.
 
     Raises:
-        ConfigError: the folder has other content, or is a file.
+        ConfigError: the folder has other content, is a file, or can't be written.
     """
-    refuse_file(folder, option)
-    if folder.exists() and not (folder / mark).exists() and any(folder.iterdir()):
-        raise ConfigError(
-            f"{folder}: the folder is not empty and holds something else; choose another folder"
-            f" with {option}"
-        )
+    check_output_folder(folder, mark, option)
     _made.extend(path for path in (folder, *folder.parents) if not path.exists())
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -84,7 +84,9 @@ def corrupt(options: argparse.Namespace) -> int:
     prepare_process(config)
 
     from cvpipe.commands.opened import open_path
+    from cvpipe.data.facts import KnownData
     from cvpipe.data.samples import read_original
+    from cvpipe.evaluation import Subject
     from cvpipe.explain.corruption import CORRUPTIONS
     from cvpipe.explain.corruption import corrupt as corrupt_image
     from cvpipe.explain.corruption_errors import check_scored, measure, summarize
@@ -98,11 +100,12 @@ def corrupt(options: argparse.Namespace) -> int:
             raise unknown_value("--kind", kind, CORRUPTIONS)
     check_scored(config)
     make_output_folder(options.to, JSON, "--to")
-    measured, first = [], None
+    opened = list[tuple[Path, Subject, KnownData]]()
     for path in options.sources:
-        opened = open_path(path, options.overrides)
-        subject = opened.subject(options.split)
-        if first and (
+        model = open_path(path, options.overrides)
+        subject = model.subject(options.split)
+        first = opened[0][1] if opened else subject
+        if (
             subject.config.task != first.config.task
             or subject.source.digest() != first.source.digest()
         ):
@@ -110,8 +113,10 @@ def corrupt(options: argparse.Namespace) -> int:
                 f"{path}: has another task or other images in the {options.split} split than"
                 f" {options.sources[0]}"
             )
-        first = first or subject
-        chosen = validation_thresholds(subject, opened.known, options.split)
+        opened.append((path, subject, model.known))
+    measured = []
+    for path, subject, known in opened:
+        chosen = validation_thresholds(subject, known, options.split)
         subject = subject._replace(source=subject.source.sample(options.limit))
 
         def say(kind: str, path: Path = path) -> None:

@@ -12,6 +12,7 @@ from cvpipe.commands.command import (
     add_examples,
     add_output_folder,
     artifact_folder,
+    check_output_folder,
     is_run,
     make_output_folder,
     print_result,
@@ -122,6 +123,7 @@ def explain(options: argparse.Namespace) -> int:
     if options.score:
         raise ConfigError("--score goes with --measure, which computes scores of maps")
     contents = [_read(image) for image in options.images]
+    check_output_folder(options.to, MARK, "--to")
     explain_images = _explain_run if is_run(options.source) else _explain_artifact
     explained = explain_images(options, contents)
 

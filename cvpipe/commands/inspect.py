@@ -11,6 +11,7 @@ from cvpipe.commands.command import (
     add_data_overrides,
     add_examples,
     check_counts,
+    check_output_folder,
     make_output_folder,
     print_result,
 )
@@ -93,11 +94,12 @@ def inspect(options: argparse.Namespace) -> int:
         else stage_layers(network)
     )
     source = open_split(config, options.split, run.known).sample(options.limit)
+    folder = options.to or options.run / "inspection"
+    check_output_folder(folder, PAGE, "--to")
     quarantine = Quarantine(source, options.split, config.data.max_bad_share)
     subject = Subject(network, trained.task, config, trained.facts, source)
     seen = look(subject, batches_of(source, trained.task, config, quarantine), layers)
     figures = draw(subject, seen, layers, options.projections or ("pca", "tsne"))
-    folder = options.to or options.run / "inspection"
     make_output_folder(folder, PAGE, "--to")
     write(subject, seen, figures, folder)
     result = {

@@ -12,6 +12,7 @@ from cvpipe.commands.command import (
     add_command,
     add_examples,
     add_output_folder,
+    check_output_folder,
     make_output_folder,
     print_result,
 )
@@ -98,6 +99,7 @@ def add(commands: Any) -> None:
 def visualize(options: argparse.Namespace) -> int:
     """Write pictures, and print their units and scores."""
     _check(options)
+    check_output_folder(options.to, MARK, "--to")
     pictures = _pictures(options)
 
     import numpy as np
