@@ -189,7 +189,7 @@ def _explain_run(options: argparse.Namespace, contents: list[bytes]) -> Explaine
 
     trained = load(run)
     subject = subject_of(trained.task, dict(trained.members[0]))
-    images = read_images(contents, trained.config)
+    images = read_images(contents, [*map(str, options.images)], trained.config)
     classes, scores = answered(subject, images)
     if options.label is not None:
         classes = np.full_like(classes, names.index(options.label))
@@ -231,7 +231,8 @@ def _explain_artifact(options: argparse.Namespace, contents: list[bytes]) -> Exp
     from cvpipe.export.artifact import open_artifact
     from cvpipe.export.explained import EXPLAIN, EXPLAINED_CLASS
 
-    pixels = pixels_of(read_images(contents, config), config)
+    images = read_images(contents, [*map(str, options.images)], config)
+    pixels = pixels_of(images, config)
     artifact = open_artifact(folder)
     answers = artifact.loaded.signatures[EXPLAIN](
         image_bytes=tf.constant(contents), **artifact.defaults

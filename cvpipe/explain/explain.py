@@ -66,21 +66,21 @@ def explain(
     return found
 
 
-def read_images(files: Sequence[bytes], config: Config) -> tf.Tensor:
+def read_images(files: Sequence[bytes], names: Sequence[str], config: Config) -> tf.Tensor:
     """Decode and prepare encoded images, float32 [B, H, W, C].
 
     Raises:
         ConfigError: images are predicted in tiles or in several views.
-        DataError: an image can't be decoded; the message has its number.
+        DataError: an image can't be decoded; the message has its name.
     """
     check_single_map(config)
     prepared = []
-    for number, content in enumerate(files):
+    for name, content in zip(names, files, strict=True):
         try:
             image = decode_image(tf.constant(content), config.prepare.channels)
         except tf.errors.InvalidArgumentError:
             raise DataError(
-                f"image {number + 1} can't be decoded; give JPEG, PNG, BMP or WebP"
+                f"{name}: can't be decoded; give only JPEG, PNG, BMP or WebP images"
             ) from None
         prepared.append(prepare(image, config.prepare))
     return tf.stack(prepared)

@@ -60,7 +60,7 @@ def test_wrong_names_are_errors(
 def test_unreadable_images_are_errors(cvpipe: Cvpipe, trained_run: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"garbage")
     code, _, err = cvpipe("explain", trained_run, EXAMPLE, tmp_path / "bad.png")
-    assert code == 1 and "image 2 can't be decoded" in err
+    assert code == 1 and f"{tmp_path / 'bad.png'}: can't be decoded" in err
     code, _, err = cvpipe("explain", trained_run, tmp_path / "none.png")
     assert code == 1 and "none.png: the image can't be read (No such file or directory)" in err
 
