@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -34,6 +35,16 @@ Vgg16Layer = Literal[
     "stage5_conv2",
     "stage5_conv3",
 ]
+RESERVED = frozenset(
+    {
+        *("image", "image_bytes", "networks", "extent", "keep_color"),
+        *("artifact", "images", "to", "draw", "masks", "save", "ray", "workers"),
+        *("help", "debug", "json", "name", "command"),
+    }
+)
+"""Names that a style can't have: those of an artifact's inputs, of the arguments of `Task.predict`,
+and of the arguments of `cvpipe predict`.
+"""
 StyleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -107,6 +118,16 @@ class StyleImage(Section):
     """
     weight: NonNegative = 1.0
     """Multiplies `style_weight` for this style."""
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if keyword.iskeyword(name) or name in RESERVED:
+            raise ValueError(
+                f"a style can't be called {name}, which is an option of predictions or a word of"
+                f" Python; call it, for example, {name}_style"
+            )
+        return name
 
 
 class PerceptualLoss(Loss):

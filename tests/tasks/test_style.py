@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,9 @@ from PIL import Image
 from conftest import Once
 from cvpipe import config_file
 from cvpipe.answers.style import picture_of, to_answer
+from cvpipe.commands import predict
 from cvpipe.config import Config
+from cvpipe.config.style import RESERVED
 from cvpipe.data.facts import Facts
 from cvpipe.errors import ConfigError
 from cvpipe.export.artifact import open_artifact
@@ -162,3 +165,21 @@ def test_corruptions_of_pictures_without_a_score_are_a_sentence(
     assert (code, out) == (2, "")
     assert "task: style: can't be corrupted, because the task has no scores of single images" in err
     assert not (tmp_path / "corruptions").exists()
+
+
+def test_a_style_cant_have_the_name_of_an_input_or_option(tmp_path: Path) -> None:
+    commands = argparse.ArgumentParser().add_subparsers()
+    predict.add(commands)
+    arguments = commands.choices["predict"]._actions
+    options = {
+        option.lstrip("-").replace("-", "_")
+        for argument in arguments
+        for option in (argument.dest, *argument.option_strings)
+    }
+    assert options - {"h"} <= RESERVED
+    pipeline = tmp_path / "pipeline.yaml"
+    pipeline.write_text(PIPELINE)
+    for name in ("class", "image_bytes", "keep_color", "draw"):
+        styles = f"loss.styles=[{{name: {name}, file: {STYLES / 'glass.jpg'}}}]"
+        with pytest.raises(ConfigError, match=f"a style can't be called {name}"):
+            config_file.load(pipeline, [styles])
