@@ -96,6 +96,7 @@ def test_a_search_is_a_range_or_a_yaml_list(text: str, dimension: Any) -> None:
         ("a=", "write it as key=low:high"),
         ("=1:2", "write it as key=low:high"),
         ("a=5", "write it as key=low:high"),
+        ("a=5,5", "write it as key=low:high"),
         ("a=1:2:lgo", "write it as key=low:high"),
         ("a=[1,2", "write it as key=low:high"),
         ("a=1,2]: [3", "write it as key=low:high"),

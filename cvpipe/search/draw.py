@@ -23,8 +23,8 @@ class Sampler(Protocol):
         """Draw a trial with values that no earlier trial had.
 
         Returns:
-            An object to pass to `tell`, and the trial's values by key; None if MOST_DRAWS draws
-            gave no new values.
+            An object to pass to `tell`, and the trial's values by key; None if no new values were
+            found, because all or almost all combinations have been tried.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 The first trials are random and form a population. Each later trial is a copy of the best of a few
 randomly chosen members, with one choice changed. It replaces the oldest member, even if that member
-has the best score.
+has the best score. If all copies have been tried, a random trial that hasn't been tried follows.
 """
 
 from __future__ import annotations
@@ -55,9 +55,15 @@ class Evolution:
             grown = len(self.members) == self.members.maxlen
             genes = self._mutated(self._parent(), counts) if grown else self._drawn(counts)
             if genes not in self._taken:
-                self._taken.add(genes)
-                return genes, values_of(space, genes)
-        return None
+                break
+        else:
+            # The neighbors of all members have been tried.
+            if len(self._taken) >= math.prod(counts):
+                return None
+            while genes in self._taken:
+                genes = self._drawn(counts)
+        self._taken.add(genes)
+        return genes, values_of(space, genes)
 
     def tell(self, asked: Genes, merit: float | None) -> None:
         """Add a trial to the population, `Sampler.tell`. A full population loses its oldest
@@ -73,7 +79,10 @@ class Evolution:
         return max((self.members[index] for index in chosen), key=lambda own: own.merit).genes
 
     def _mutated(self, genes: Genes, counts: Sequence[int]) -> Genes:
-        at = int(self._random.integers(len(genes)))
+        places = [place for place, count in enumerate(counts) if count > 1]
+        if not places:
+            return genes
+        at = places[int(self._random.integers(len(places)))]
         # Never the same choice again.
         moved = (genes[at] + 1 + int(self._random.integers(counts[at] - 1))) % counts[at]
         return (*genes[:at], moved, *genes[at + 1 :])

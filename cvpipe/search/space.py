@@ -86,17 +86,18 @@ def parse(text: str) -> Dimension:
     such as `key=a,b,c`.
 
     Raises:
-        ConfigError: the text has another form, or fewer than two values.
+        ConfigError: the text has another form, or fewer than two different values.
     """
     key, _, given = text.partition("=")
     found = RANGE.fullmatch(given)
-    if not key or not (found or len(_choices(given)) > 1):
+    choices = tuple(dict.fromkeys(_choices(given)))
+    if not key or not (found or len(choices) > 1):
         raise ConfigError(
             f"--search {text}: write it as key=low:high, key=low:high:log or key=a,b,c, "
             "such as --search optimizer.learning_rate=1e-3:1:log"
         )
     if not found:
-        return Choices(key, tuple(dict.fromkeys(_choices(given))))
+        return Choices(key, choices)
     low, high, log = float(found[1]), float(found[2]), found[3] == "log"
     if not -math.inf < low < high < math.inf:
         raise ConfigError(f"--search {text}: the first number must be below the second")

@@ -107,7 +107,7 @@ def _run_trials(
         for _ in range(plan.trials):
             drawn = sampler.ask(finer)
             if drawn is None:
-                _print_progress("all combinations have been tried")
+                _print_progress("no untried combination was found, so this round ends")
                 break
             asked, values = drawn
             trial = _run_trial(plan, number, values, book, train)

@@ -75,6 +75,17 @@ def test_no_trial_is_drawn_twice_and_all_are_found() -> None:
     assert len(seen) == len(set(seen)) == 8
 
 
+@pytest.mark.parametrize("choices", ["12", "123456"])
+def test_all_trials_are_found_however_good_some_are(choices: str) -> None:
+    space = [Choices(key, tuple(choices)) for key in "ab"] + [Choices("c", ("1",))]
+    for seed in range(20):
+        evolution, found = Evolution(seed, population=2, sample=2), 0
+        while asked := evolution.ask(space):
+            evolution.tell(asked[0], float(sum(asked[0])))
+            found += 1
+        assert found == len(choices) ** 2, seed
+
+
 def test_the_seed_and_the_scores_decide_what_is_drawn() -> None:
     assert grown(5, 20).members == grown(5, 20).members != grown(6, 20).members
 
