@@ -107,8 +107,8 @@ def _single(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], li
 
         run = Run(path)
         score = partial(evaluate_run, run, options.split, options.overrides)
-        places = {"run": str(run.folder), "report": str(run.report(options.split))}
-        line = f"report  {places['report']}"
+        report = str(run.report(options.split)) if run.is_writable else None
+        places, line = {"run": str(run.folder), "report": report}, f"report  {report or 'none'}"
     else:
         from cvpipe.export.score import evaluate_artifact
 

@@ -63,7 +63,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate the checkpoint that would be exported on one split, and write the report.
 
-    If training is not finished, the log and the report say so.
+    If training is not finished, the log and the report say so. If the run's folder can't be
+    written, no report is written, and the log says so.
 
     Args:
         run: the run.
@@ -76,7 +77,8 @@ def evaluate_run(
     """
     trained = load(run, run.config.export.checkpoint, overrides)
     source = open_split(trained.config, split, run.known)
-    quarantine = Quarantine(source, split, trained.config.data.max_bad_share, run.quarantine_file)
+    listed = run.quarantine_file if run.is_writable else None
+    quarantine = Quarantine(source, split, trained.config.data.max_bad_share, listed)
     pictures = load_pictures(trained.config, trained.facts)
     shown = ShownExamples(pictures) if pictures else None
     watches: list[Watch] = [shown.watch] if shown else []
@@ -97,6 +99,9 @@ def evaluate_run(
         figures |= draw_evaluation(pictures, shown, scores, trained.task, trained.config)
     if said := unfinished(run):
         log.warning("%s: %s", run.folder, said)
+    if not run.is_writable:
+        log.warning("%s: can't be written, so the report isn't written", run.folder)
+        return {**scores, "split": split}
     checkpoint = read_checkpoint(run.checkpoint(trained.config.export.checkpoint), ("step",))
     measured = {"split": split, "step": int(checkpoint["step"]), "measured": numbers(scores)}
     write_json(run.scores_file(split), measured)

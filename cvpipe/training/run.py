@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,11 @@ class Run:
         self.metrics_file = self.folder / "metrics.jsonl"
         self.quarantine_file = self.folder / "quarantine.jsonl"
         self.weights_file = self.folder / "weights.json"
+
+    @property
+    def is_writable(self) -> bool:
+        """False if files can't be written to the run's folder."""
+        return os.access(self.folder, os.W_OK)
 
     def report(self, split: str) -> Path:
         """Return the report on a split; report.md is that of the test split."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cvpipe.metrics.classification import ClassificationMetrics
-from cvpipe.training.report import unfinished, write_report
+from cvpipe.training.report import evaluate_run, unfinished, write_report
 from cvpipe.training.run import Run
 
 
@@ -72,3 +72,14 @@ def test_the_report_as_one_file_needs_no_other_and_has_the_same_pictures(run: Ru
     named = re.findall(r"]\((pictures/[^)]+)\)", run.report("test").read_text())
     assert pictures == [(run.folder / name).read_bytes() for name in named]
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
+
+
+def test_a_run_that_cant_be_written_is_evaluated_without_a_report(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {file: file.stat().st_mtime_ns for file in run.folder.rglob("*")}
+    # The superuser, as whom tests may run, can write to any folder of a writable file system.
+    monkeypatch.setattr(Run, "is_writable", False)
+    assert evaluate_run(run)["images"] > 0
+    assert {file: file.stat().st_mtime_ns for file in run.folder.rglob("*")} == before
+    assert f"{run.folder}: can't be written, so the report isn't written" in caplog.messages
