@@ -109,6 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 file=sys.stderr,
             )
             return Interrupted.exit_code
+        if options.name == "data pack" or (options.name == "predict" and options.to):
+            print(f"\ncvpipe {options.name}: stopped; the same command resumes", file=sys.stderr)
+            return Interrupted.exit_code
         print(f"\ncvpipe {options.name}: stopped", file=sys.stderr)
         return 1
     except BrokenPipeError:

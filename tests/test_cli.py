@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -452,3 +453,23 @@ def test_the_module_cvpipe_cli_can_be_run_as_the_command() -> None:
     command = [sys.executable, "-m", "cvpipe.cli", "--version"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert listed.startswith("cvpipe ")
+
+
+@pytest.mark.parametrize(
+    "words, code",
+    [
+        (("predict", "artifact", "photos", "--to", "answers"), 75),
+        (("predict", "artifact", "photos"), 1),
+        (("data", "pack", DIGITS, "--to", "packed"), 75),
+    ],
+)
+def test_ctrl_c_has_the_exit_code_of_resumable_commands_only(
+    cvpipe: Cvpipe, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int
+) -> None:
+    def stop(_: argparse.Namespace) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cvpipe.commands.predict.predict", stop)
+    monkeypatch.setattr("cvpipe.commands.data.pack", stop)
+    found, _, err = cvpipe(*words)
+    assert found == code and ("the same command resumes" in err) == (code == 75)
