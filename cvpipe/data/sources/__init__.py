@@ -78,7 +78,8 @@ def open_splits(config: Data) -> dict[str, Source]:
     if config.limit:
         splits["train"] = limit(splits["train"], config.limit, f"{seed} limit")
     refuse_unlearnable(place, splits["train"])
-    _warn_of_rare_classes(place, splits["train"])
+    if config.least_classes:
+        _warn_of_rare_classes(place, splits["train"])
     _warn_of_crossing_groups(place, splits, config)
     return splits
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from cvpipe.config.data import Data, Fold
 from cvpipe.config.digits import Digits
 from cvpipe.config.label_sources import Folder
+from cvpipe.config.style import StyleData
 from cvpipe.data.annotations.label import Label
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.constructors import classification_source
@@ -151,6 +152,15 @@ def test_a_class_with_one_image_is_trained_on_and_warned_of(
     assert caplog.messages == [
         f"{tmp_path}: class 'dog' has one image to train on, so its score is unreliable; add more"
     ]
+
+
+def test_classes_that_a_task_doesnt_use_arent_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = photos(tmp_path, {"cat": 20, "dog": 1})
+    with caplog.at_level(logging.WARNING):
+        open_splits(StyleData(source=config.source))
+    assert not caplog.messages
 
 
 def test_a_warning_reports_too_few_images_for_validation(
