@@ -36,8 +36,8 @@ def integrated_gradients(
         score: score of a class.
         images: prepared images.
         classes: one class for each image.
-        baseline: an image without content, which broadcasts to `images`; 0 is the mean color of
-            normalized images.
+        baseline: an image without content, which broadcasts to `images`; 0 is the color
+            `prepare.mean`, or black if the network's first layer normalizes.
         steps: number of points between baseline and image.
     """
     difference = images - baseline

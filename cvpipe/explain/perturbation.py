@@ -28,7 +28,8 @@ def occlusion(
         classes: one class for each image.
         patch: side of the patch.
         stride: distance between patches.
-        fill: value of hidden pixels; 0 is the mean color of normalized images.
+        fill: value of hidden pixels; 0 is the color `prepare.mean`, or black if the network's first
+            layer normalizes.
         batch: largest number of masked images per call.
     """
     height, width = images.shape[1:3]
