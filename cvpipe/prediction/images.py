@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import logging
+import mimetypes
 import sys
 import zipfile
 from collections import Counter
@@ -11,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, counted
 
+log = logging.getLogger(__name__)
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp"))
 """Extensions of images in folders and archives, in lower case."""
 # First bytes of a zip archive.
@@ -90,7 +93,20 @@ def _inside(place: str) -> Iterator[tuple[str, Callable[[], bytes], Path]]:
     names = [name for name in files.names() if Path(name).suffix.lower() in SUFFIXES]
     if not names:
         raise DataError(f"{place}: has no image; names of images end in .jpg, .png, .bmp or .webp")
+    unread = [name for name in files.names() if _is_unread(name)]
+    if unread:
+        log.warning(
+            "%s: %s skipped, such as %s; images are JPEG, PNG, BMP or WebP",
+            *(place, counted(len(unread), "image"), unread[0]),
+        )
     is_folder = Path(place).is_dir()
     for name in names:
         located = files.locate(name)
         yield located, partial(files.read, name), Path(located if is_folder else place)
+
+
+def _is_unread(name: str) -> bool:
+    """Return True if a file's name is that of an image of another format, such as GIF."""
+    kind, _ = mimetypes.guess_type(name)
+    is_image = kind is not None and kind.startswith("image/")
+    return is_image and Path(name).suffix.lower() not in SUFFIXES

@@ -84,3 +84,14 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
         find_images([str(tmp_path)])
     with pytest.raises(DataError, match="no file matches the pattern"):
         find_images([str(tmp_path / "*.png")])
+
+
+def test_images_of_other_formats_in_a_folder_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.png", "b.gif", "c.tif", "notes.txt"):
+        (tmp_path / name).touch()
+    assert len(find_images([str(tmp_path)])) == 1
+    assert caplog.messages == [
+        f"{tmp_path}: 2 images skipped, such as b.gif; images are JPEG, PNG, BMP or WebP"
+    ]
