@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe.data.facts import Facts
+from cvpipe.errors import counted
 from cvpipe.markdown import number, table
 
 CARD = Path("assets.extra") / "model_card.md"
@@ -57,7 +59,9 @@ def _head(model: str, about: Mapping[str, Any]) -> list[str]:
     config, classes = about["config"], Facts.from_json(about["trained_on"]["facts"]).class_names
     lines = [f"# {config['name']}", "", f"Task: {config['task']}."]
     if classes:
-        lines += ["", f"{len(classes)} classes: {', '.join(classes)}."]
+        # A class name may contain line breaks or HTML.
+        names = [html.escape(" ".join(name.split()), quote=False) for name in classes]
+        lines += ["", f"{counted(len(classes), 'class', 'classes')}: {', '.join(names)}."]
     if signature := about["signatures"].get("serving_default"):
         usage = USAGE.format(model=model, arguments=_arguments(signature["inputs"]))
         lines += ["", "## Use", "", usage.rstrip()]
