@@ -89,3 +89,19 @@ def test_the_error_of_a_missing_fold_names_the_runs_that_are_needed(
     code, _, err = cvpipe("mistakes", run, "--to", tmp_path / "to")
     assert code == 2 and "give one run of each of its 5 folds" in err
     assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("images, more", [(2, []), (21, ["and 1 more"])])
+def test_images_beyond_the_first_are_counted(
+    trained_run: Path,
+    tmp_path: Path,
+    cvpipe: Cvpipe,
+    monkeypatch: pytest.MonkeyPatch,
+    images: int,
+    more: list[str],
+) -> None:
+    names = [f"{n}.png" for n in range(images)]
+    result = {"images": images, "first": names[:20], "page": "page.html"}
+    monkeypatch.setattr("cvpipe.search.label_errors.label_errors", lambda *_: result)
+    code, out, _ = cvpipe("mistakes", trained_run, "--to", tmp_path / "to")
+    assert code == 0 and out.splitlines() == [*names[:20], *more, "page  page.html"]

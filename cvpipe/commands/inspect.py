@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,6 @@ def inspect(options: argparse.Namespace) -> int:
         "layers": [layer.name for layer in layers],
         "page": str(folder / PAGE),
     }
-    lines = [f"page  {folder / PAGE}", f"or    tensorboard --logdir {folder}"]
+    lines = [f"page  {folder / PAGE}", f"or    tensorboard --logdir {shlex.quote(str(folder))}"]
     print_result(options, result, lines)
     return 0

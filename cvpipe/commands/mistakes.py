@@ -57,10 +57,7 @@ def mistakes(options: argparse.Namespace) -> int:
 
     make_output_folder(options.to, CSV, "--to")
     result = label_errors(runs, options.to, max(options.drawn, 0), options.overrides)
-    lines = [
-        *result["first"],
-        f"and {max(result['images'] - 20, 0):,} more",
-        f"page  {result['page']}",
-    ]
+    more = result["images"] - len(result["first"])
+    lines = [*result["first"], *([f"and {more:,} more"] if more else []), f"page  {result['page']}"]
     print_result(options, result, lines)
     return 0

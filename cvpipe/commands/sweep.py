@@ -103,7 +103,7 @@ def sweep(options: argparse.Namespace) -> int:
         *(f"note: {note}" for note in result["notes"]),
         f"best     {', '.join(best['runs'])}",
         f"again    cvpipe train {shlex.quote(result['pipeline'])}",
-        f"look at  tensorboard --logdir {folder}",
+        f"look at  tensorboard --logdir {shlex.quote(str(folder))}",
     ]
     print_result(options, {**result, "run": str(folder)}, lines)
     return 0
