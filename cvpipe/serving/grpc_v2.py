@@ -113,8 +113,9 @@ async def _infer(call: Call, request: Any) -> Any:
 
 
 def _target(name: str, version: str) -> Target:
-    if version and not version.isdecimal():
-        raise RequestError(400, f'the version "{version}" is not a number')
+    # Python refuses to convert numbers of thousands of digits.
+    if version and not (version.isdecimal() and len(version) <= 20):
+        raise RequestError(400, f'the version "{version[:40]}" is not a version number')
     return Target(name, int(version) if version else None)
 
 

@@ -4,7 +4,6 @@ picture.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -113,9 +112,11 @@ def _options(exchange: Exchange, servable: Servable) -> dict[str, np.ndarray]:
         dtype = defaults[name].dtype
         try:
             value = float(text) if dtype.is_floating else int(text)
-            if math.isnan(value):
+            # A number out of the range of the dtype becomes infinite.
+            with np.errstate(over="ignore"):
+                options[name] = np.array(value, dtype.as_numpy_dtype)
+            if not np.isfinite(options[name]):
                 raise ValueError
-            options[name] = np.array(value, dtype.as_numpy_dtype)
         except (ValueError, OverflowError):
             wanted = "a number" if dtype.is_floating else "a whole number"
             raise RequestError(400, f'the option "{name}" takes {wanted}, not "{text}"') from None

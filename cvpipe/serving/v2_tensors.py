@@ -51,12 +51,16 @@ def datatype_of(array: np.ndarray) -> str:
     return datatype(tf.string if array.dtype == object else tf.as_dtype(array.dtype))
 
 
-def check(name: str, given: str, shape: Sequence[int], spec: tf.TensorSpec) -> None:
+def check(name: str, given: str | None, shape: Sequence[int], spec: tf.TensorSpec) -> None:
     """Check the datatype and shape of an input against the signature.
 
     Raises:
-        RequestError: 400 for a wrong datatype or shape.
+        RequestError: 400 for a missing or wrong datatype, or a wrong shape.
     """
+    if not given:
+        raise RequestError(
+            400, f'input "{name}" has no datatype; the model takes {datatype(spec.dtype)}'
+        )
     if given != datatype(spec.dtype):
         raise RequestError(
             400, f'input "{name}" has datatype {given}, but the model takes {datatype(spec.dtype)}'

@@ -361,3 +361,10 @@ def test_only_calls_with_a_key_are_answered(folder: Path) -> None:
         assert unary(channel, "/grpc.health.v1.Health/Check", health().HealthCheckResponse)(
             health().HealthCheckRequest()
         )
+
+
+def test_a_version_of_thousands_of_digits_is_refused(channel: grpc.Channel) -> None:
+    own = inference()
+    ready = unary(channel, "/inference.GRPCInferenceService/ModelReady", own.ModelReadyResponse)
+    code, text = refused(ready, own.ModelRequest(name="toy", version="9" * 5000))
+    assert code == "INVALID_ARGUMENT" and "is not a version number" in text

@@ -148,6 +148,7 @@ def test_binary_numbers_are_read_to_the_bit(port: int) -> None:
         ("POST", INFER, {"inputs": [{**IMAGES, "data": ["YQ==", 1]}]}, 400, "takes strings"),
         ("POST", INFER, {"inputs": [{**IMAGES, "data": ["YQ==", "!"]}]}, 400, "not base64"),
         ("POST", INFER, {"inputs": [{**IMAGES, "datatype": "FP32"}]}, 400, "takes BYTES"),
+        ("POST", INFER, {"inputs": [{**IMAGES, "datatype": None}]}, 400, "has no datatype"),
         ("POST", INFER, {"inputs": [{**IMAGES, "shape": [1, 2]}]}, 400, "has shape (1, 2)"),
         ("POST", INFER, {"inputs": [{**IMAGES, "shape": [-2]}]}, 400, "list of lengths"),
         (
