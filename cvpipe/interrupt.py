@@ -49,3 +49,18 @@ def stop_on_signals() -> contextlib.AbstractContextManager[threading.Event]:
         lambda number: os.write(2, b"\nstopping soon and saving; press Ctrl-C again to stop now\n"),
         once=True,
     )
+
+
+@contextlib.contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM, too, so that temporary files are removed as on Ctrl-C.
+    Outside the main thread, where Python receives no signals, nothing is handled.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

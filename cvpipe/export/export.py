@@ -5,10 +5,8 @@ The version is written to a temporary folder and checked. Only then is it rename
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +30,7 @@ from cvpipe.export.gate import Measured, check_artifact, check_requests
 from cvpipe.export.manifest import write_manifest
 from cvpipe.export.operations import check_operations
 from cvpipe.export.saved_model import write_saved_model
+from cvpipe.export.unchecked import unchecked_folder
 from cvpipe.export.variant import can_fold, fold_members, in_precision, stand_in_for, tolerance_of
 from cvpipe.export.warmup_requests import write_warmup_requests
 from cvpipe.json_files import write_json
@@ -113,11 +112,7 @@ def export_members(
     splits = [name for name in ("test", "validation", "train") if name in known["examples"]]
     # Answers are only compared, not scored, so any split may be used.
     sources = open_known_splits(trained.config, splits, known, scored=False)
-    is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    # Servers load folders whose names are numbers, so they ignore this one until it is renamed.
-    unchecked = folder / f"unchecked-{os.getpid()}"
-    try:
+    with unchecked_folder(folder) as unchecked:
         task, config = trained.task, trained.config
         checked, predict = _write_checked(unchecked, trained, sources)
         files = write_formats(unchecked, formats, predict, sources, task, config)
@@ -159,12 +154,6 @@ def export_members(
         write_manifest(unchecked)
         flush_tree(unchecked)
         version = _publish(unchecked, folder)
-    finally:
-        shutil.rmtree(unchecked, ignore_errors=True)
-        # Fails if the folder isn't empty, so that only a failed export removes it.
-        if is_new:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
     artifact = str(folder / str(version))
     more = {"formats": files, "precision": about["precision"], "thresholds": list(chosen)}
     return {"artifact": artifact, "version": version, **checked, **more}

@@ -1,0 +1,48 @@
+"""The temporary folder in which an artifact is written and checked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from cvpipe.interrupt import interrupt_on_sigterm
+
+
+@contextlib.contextmanager
+def unchecked_folder(model: Path) -> Iterator[Path]:
+    """Create a model's folder, and yield the path of a temporary folder in it. The temporary folder
+    is removed at the end, also after Ctrl-C and SIGTERM, unless it has been renamed; so is a new
+    model's folder in which nothing was written. Folders that killed exports of this machine have
+    left are removed, too.
+    """
+    is_new = not model.exists()
+    model.mkdir(parents=True, exist_ok=True)
+    # Servers load folders whose names are numbers, so they ignore this one until it is renamed.
+    prefix = f"unchecked-{socket.gethostname()}-"
+    for left in model.glob("unchecked-*"):
+        number = left.name.removeprefix(prefix)
+        if number.isdecimal() and not _is_running(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = model / f"{prefix}{os.getpid()}"
+    with interrupt_on_sigterm():
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            if is_new:
+                with contextlib.suppress(OSError):  # not empty
+                    model.rmdir()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
