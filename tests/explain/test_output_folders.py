@@ -40,7 +40,7 @@ def test_the_output_folder_is_checked_first(
 
 def test_a_folder_that_cant_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="can't be written; choose another folder"):
+    with pytest.raises(ConfigError, match="file: is a file; choose a folder with --to"):
         check_output_folder(tmp_path / "file" / "new", "mark", "--to")
     check_output_folder(tmp_path / "new" / "folder", "mark", "--to")
     assert not (tmp_path / "new").exists()
