@@ -272,8 +272,8 @@ def open_files(path: str, inside: Sequence[str] = (), key: str = "data.source.pa
     # zipfile raises these for archives that are damaged or of another version or encoding.
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
         raise DataError(
-            f"{path}: neither a folder nor a readable zip archive; correct the path, or fetch the"
-            " archive again"
+            f"{path}: neither a folder nor a readable zip archive; correct {key or 'the path'}, or"
+            " fetch the archive again"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}") from None

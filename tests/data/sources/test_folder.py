@@ -203,7 +203,7 @@ def test_a_missing_folder_or_a_file_in_its_place_is_an_error(tmp_path: Path) -> 
     make(tmp_path, "file")
     for name, text in (
         ("missing", "no such folder.*; set data.source.path"),
-        ("file", "neither a folder.*; correct the path"),
+        ("file", "neither a folder.*; correct data.source.path"),
     ):
         with pytest.raises(DataError, match=f"{name}: {text}"):
             opened(tmp_path / name)
