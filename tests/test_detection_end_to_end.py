@@ -118,30 +118,19 @@ def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("run", ["ssd"], indirect=True)
-def test_an_artifact_with_the_best_thresholds_has_the_scores_measured_at_export(
-    run: Run, tmp_path: Path, gate_in_this_process: None
-) -> None:
-    result = export_members(find_members([run]), tmp_path, best_threshold=True)
-    about = read_about(tmp_path / "1")
-    assert about["thresholds"] == result["thresholds"]
-    [override] = result["thresholds"]
-    assert override.startswith("model.head.suppress.class_thresholds=")
-    limits = about["config"]["model"]["head"]["suppress"]["class_thresholds"]
-    scores = evaluate_artifact(tmp_path / "1", "test")
-    assert scores["ap"] == pytest.approx(about["measured"]["test"]["ap"], abs=1e-6)
-    for name, each in scores["best_thresholds"].items():
-        assert name not in limits or not each["threshold"] < limits[name] / 2
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("run", ["ssd"], indirect=True)
 def test_without_a_best_threshold_an_export_warns_and_keeps_the_thresholds_of_the_run(
     run: Run, tmp_path: Path, gate_in_this_process: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    nothing = ["model.head.suppress.score_threshold=1.0"]
-    result = export_members(find_members([run]), tmp_path, nothing, best_threshold=True)
-    assert result["thresholds"] == read_about(tmp_path / "1")["thresholds"] == []
+    # The run is too short for a right answer on its validation split.
+    result = export_members(find_members([run]), tmp_path, best_threshold=True)
+    about = read_about(tmp_path / "1")
+    assert result["thresholds"] == about["thresholds"] == []
     assert "no class has a best threshold and the run's thresholds are kept" in caplog.text
+    kept = run.config.to_json()["model"]["head"]["suppress"]["class_thresholds"]
+    assert about["config"]["model"]["head"]["suppress"]["class_thresholds"] == kept
+    assert evaluate_artifact(tmp_path / "1", "test")["ap"] == pytest.approx(
+        about["measured"]["test"]["ap"], abs=1e-6
+    )
 
 
 def test_boxes_for_encoded_images_equal_those_of_evaluation(run: Run, exported: Path) -> None:
