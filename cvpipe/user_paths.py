@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from cvpipe.errors import nearest
 
 DATA = "data"
 """Folder of data sets. `CVPIPE_DATA` can replace it as the first part of a path."""
+UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
+"""Characters that a file's name can't contain on some operating systems."""
 
 
 def data_folder() -> Path:

@@ -16,7 +16,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.errors import ConfigError, suggest
 from cvpipe.evaluation import batches_of
-from cvpipe.explain.robustness import LEARNED, Model, Plan, Point, Watch, accuracies
+from cvpipe.explain.robustness import LEARNED, Model, Plan, Point, Watch, accuracies, have_class
 from cvpipe.explain.universal import Batches
 from cvpipe.json_files import write_json
 from cvpipe.markdown import interval_text
@@ -135,7 +135,7 @@ def _learn_from(model: Opened, most: int) -> Batches:
     found = []
     for batch in batches_of(source, model.task, model.config, quarantine):
         labels = tf.cast(labels_of(batch["targets"]), tf.int32)
-        real = np.flatnonzero((np.asarray(batch["weight"]) > 0) & (labels.numpy() >= 0))
+        real = np.flatnonzero(have_class(batch, labels))
         if len(real):
             found.append((tf.gather(batch["image"], real), tf.gather(labels, real)))
     return found

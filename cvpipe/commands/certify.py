@@ -123,6 +123,7 @@ def _measure(options: argparse.Namespace) -> _Found:
     from cvpipe.evaluation import batches_of
     from cvpipe.explain.attack import make_ball
     from cvpipe.explain.explain import check_single_map
+    from cvpipe.explain.robustness import have_class
     from cvpipe.explain.score import subject_of
     from cvpipe.explain.smoothing import ABSTAIN, certify, class_counts
     from cvpipe.training.trained import load
@@ -145,7 +146,7 @@ def _measure(options: argparse.Namespace) -> _Found:
     for batch in batches_of(source, trained.task, trained.config, quarantine):
         labels = np.asarray(labels_of(batch["targets"]))
         # Images without a class, such as those without an object, don't count.
-        real = np.flatnonzero((np.asarray(batch["weight"]) > 0) & (labels >= 0))
+        real = np.flatnonzero(have_class(batch, labels))
         found = certify(
             count, tf.gather(batch["image"], real), options.noise, samples=options.samples
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +16,12 @@ from cvpipe.commands.command import (
     print_result,
 )
 from cvpipe.errors import ConfigError, suggest
+from cvpipe.user_paths import UNFIT
 
 if TYPE_CHECKING:
     from cvpipe.synthesis.pictures import Picture, Visualized
 
 MARK = "visualizations.png"
-_UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
 
 
 def add(commands: Any) -> None:
@@ -129,7 +128,7 @@ def file_names(names: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for name in names:
-        plain = spelled = _UNFIT.sub("-", name)
+        plain = spelled = UNFIT.sub("-", name)
         number = 1
         while spelled.casefold() in (other.casefold() for other in found):
             number += 1

@@ -157,9 +157,12 @@ class Model(Section):
                 f"stochastic_depth does nothing in {self.backbone}, which has no residual blocks"
                 " that can be skipped; leave it out, or choose another backbone, such as resnet18"
             )
-        unused = LAYER_KEYS if is_keras else ("activation",)
-        for key in unused if is_keras or (network and not network.activated) else ():
-            if not self.styled_head and getattr(self, key) != Model.model_fields[key].default:
+        if self.styled_head:
+            return self
+        without_styles = network is not None and not network.activated
+        unused = LAYER_KEYS if is_keras else ("activation",) if without_styles else ()
+        for key in unused:
+            if getattr(self, key) != Model.model_fields[key].default:
                 raise ValueError(
                     f"{key} does nothing in {self.backbone}, whose layers are fixed; leave it out,"
                     " or choose another backbone, such as resnet18"

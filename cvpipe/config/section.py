@@ -18,7 +18,7 @@ NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Whole = Annotated[int, Field(ge=0, le=MOST)]
-Seed = Annotated[int, Field(ge=0, le=MOST)]
+Seed = Whole
 Length = Annotated[int, Field(ge=1, le=2**14)]
 """Height or width of images in pixels, or channels or units of a layer."""
 Repeats = Annotated[int, Field(ge=1, le=1000)]

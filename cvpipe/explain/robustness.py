@@ -88,6 +88,13 @@ def wilson(part: int, whole: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
+def have_class(batch: Mapping[str, Any], labels: tf.Tensor | np.ndarray) -> np.ndarray:
+    """Return True for the real images of a batch that have a class, bool [B]. Labels are int [B],
+    −1 for no class.
+    """
+    return (np.asarray(batch["weight"]) > 0) & (np.asarray(labels) >= 0)
+
+
 def accuracies(
     models: Sequence[Model],
     batches: Iterable[Mapping[str, Any]],
@@ -127,7 +134,7 @@ def accuracies(
     right, hits, others, images = np.zeros(shape, int), np.zeros(shape, int), 0, 0
     for batch in batches:
         labels = tf.cast(labels_of(batch["targets"]), tf.int32)
-        real = (np.asarray(batch["weight"]) > 0) & (labels.numpy() >= 0)
+        real = have_class(batch, labels)
         labels = tf.maximum(labels, 0)
         is_other = real & (labels.numpy() != plan.target)
         images += int(real.sum())

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from cvpipe.data.annotated import Annotated
 from cvpipe.data.formats.folder import NO_CLASSES
 from cvpipe.data.sources.folder import split_of
 from cvpipe.data.sources.listing import is_leftover
 from cvpipe.data.writers.target import SPLITS, Target
 from cvpipe.errors import DataError
-
-# Characters that a folder's name can't contain on some operating systems.
-_UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+from cvpipe.user_paths import UNFIT
 
 
 def remark_on_folders(target: Target, found: set[int]) -> None:
@@ -38,7 +34,7 @@ def save_in_class_folder(target: Target, image: Annotated) -> int:
     label = image.annotations.label
     assert label is not None
     name = target.facts.class_names[label]
-    if _UNFIT.search(name) or is_leftover(name) or name != name.strip():
+    if UNFIT.search(name) or is_leftover(name) or name != name.strip():
         raise DataError(
             f"the class '{name}' can't be the name of a folder; choose csv, which has classes as"
             " text"

@@ -12,13 +12,11 @@ from cvpipe.data.annotated import Annotated
 from cvpipe.data.facts import Facts
 from cvpipe.data.header import FORMATS
 from cvpipe.data.sources.folder import EXTENSIONS, is_image
-from cvpipe.user_paths import same_form
+from cvpipe.user_paths import UNFIT, same_form
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """Names of the splits' folders and files."""
 _EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WebP": ".webp"}
-# Characters that a file name can't contain on some operating systems.
-_UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
 
 
 class Target:
@@ -102,7 +100,7 @@ class Target:
         if not extension:
             extension = _extension_of(image.content)
         # Names that begin with a dot are hidden.
-        stem = _UNFIT.sub("-", stem.lstrip(". ")) or "image"
+        stem = UNFIT.sub("-", stem.lstrip(". ")) or "image"
         # Lists contain names without extension, but readers remove an ending that looks like an
         # extension.
         if posixpath.splitext(stem)[1].lower() in EXTENSIONS:
@@ -111,7 +109,7 @@ class Target:
             stem += "-image"
         spelled = stem
         if self._key(spelled) in self._taken and folders:
-            spelled = f"{_UNFIT.sub('-', folders[-1].rpartition(':')[2])}-{stem}"
+            spelled = f"{UNFIT.sub('-', folders[-1].rpartition(':')[2])}-{stem}"
         number = 1
         while self._key(spelled) in self._taken:
             number += 1
