@@ -12,13 +12,12 @@ import tensorflow as tf
 class Field(NamedTuple):
     """One tensor of targets or answers, whose first dimension is B images."""
 
-    compare: Literal["exact", "close", "pixels", "counts", "ranked"] = "close"
+    compare: Literal["exact", "close", "pixels", "counts"] = "close"
     """Rule by which two answers count as equal.
 
     exact: all values are equal. close: values are equal up to rounding. pixels: class numbers of
     pixels, of which a small fraction may differ at ties. counts: fractions computed from such class
-    numbers. ranked: a list in order of decreasing score. Entries with equal scores may be
-    swapped, so only the scores are compared.
+    numbers.
     """
     padding: int | float | bytes | None = None
     """Padding value for smaller arrays if the images of a batch differ in size; None if all have
@@ -26,6 +25,10 @@ class Field(NamedTuple):
     """
     meaning: str = ""
     """Shape and content of an answer, for users of the artifact."""
+    ranked_by: str = ""
+    """Name of the answer [B, S] with descending scores, if this answer is [B, S, …] with an entry
+    for each score, or [B] with the first entry. Entries with equal scores may be swapped.
+    """
 
 
 def concatenate_padded(arrays: Sequence[np.ndarray], field: Field) -> np.ndarray:

@@ -64,9 +64,7 @@ def _exact(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: To
 
 
 def _close(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: Tolerance) -> float:
-    differences = np.sort(
-        _differences(expected, actual).reshape(len(expected), -1).max(1, initial=0)
-    )
+    differences = np.sort(deviations(expected, actual).reshape(len(expected), -1).max(1, initial=0))
     # NaN sorts last, where it would count among the images that may differ by more.
     excused = 0 if np.isnan(differences).any() else int(tolerance.images * len(differences))
     worst, allowed = (
@@ -79,7 +77,7 @@ def _close(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: To
 
 def _counts(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: Tolerance) -> float:
     # Averaged over all images: in a small image, a single pixel exceeds the tolerance.
-    _within(float(_differences(expected, actual).mean(0).max()), tolerance.pixels)
+    _within(float(deviations(expected, actual).mean(0).max()), tolerance.pixels)
     return 0.0
 
 
@@ -92,15 +90,11 @@ def _pixels(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: T
     return 0.0
 
 
-def _ranked(expected: np.ndarray, actual: np.ndarray, field: Field, tolerance: Tolerance) -> float:
-    # Not compared, because equally high scores may be in another order. The scores are compared.
-    return 0.0
-
-
-def _differences(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
+def deviations(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Return the absolute difference of each value, relative for values above 1, in float64."""
     # In float64, because unsigned integers would wrap around and bools can't be subtracted.
     expected, actual = expected.astype(np.float64), actual.astype(np.float64)
-    # Relative for numbers above 1, such as pixels, because float32 has a fixed number of digits.
+    # Relative for pixels and the like, because float32 has a fixed number of digits.
     return np.abs(expected - actual) / np.maximum(np.abs(expected), 1)
 
 
@@ -118,11 +112,10 @@ def _without_padding(values: np.ndarray, shape: tuple[int, ...], field: Field) -
     return part if whole else values
 
 
-Compare = Literal["exact", "close", "pixels", "counts", "ranked"]
+Compare = Literal["exact", "close", "pixels", "counts"]
 _RULES: dict[Compare, Callable[[np.ndarray, np.ndarray, Field, Tolerance], float]] = {
     "exact": _exact,
     "close": _close,
     "pixels": _pixels,
     "counts": _counts,
-    "ranked": _ranked,
 }

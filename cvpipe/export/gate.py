@@ -21,6 +21,7 @@ from cvpipe.export.about import VALID
 from cvpipe.export.compare import STRICT, Refused, Tolerance, difference
 from cvpipe.export.explained import EXPLAIN
 from cvpipe.export.fresh_process import FreshProcessError, run_script
+from cvpipe.export.ranks import aligned
 from cvpipe.fields import Field, concatenate_padded
 from cvpipe.tasks.task import Networks, Request, Task
 
@@ -148,6 +149,7 @@ def _compared(
     tolerance.
     """
     worst = 0.0
+    actual = aligned(expected, actual, task.answers, tolerance.close)
     for name, value in expected.items():
         try:
             worst = max(worst, difference(value, actual[name], task.answers[name], tolerance))

@@ -29,13 +29,22 @@ PART = {
     "focal": "focal",
 }
 """Name of the loss part for each `loss.kind`."""
+PROBABILITIES = "top_probabilities"
 ANSWERS = {
-    "class_id": Field("exact", meaning="[B]: number of the most probable class"),
-    "class_name": Field("exact", meaning="[B]: name of the most probable class"),
+    "class_id": Field(
+        "exact", meaning="[B]: number of the most probable class", ranked_by=PROBABILITIES
+    ),
+    "class_name": Field(
+        "exact", meaning="[B]: name of the most probable class", ranked_by=PROBABILITIES
+    ),
     "probability": Field("close", meaning="[B]: probability of the most probable class"),
-    "top_class_ids": Field("ranked", meaning="[B, k]: numbers of the k most probable classes"),
-    "top_class_names": Field("ranked", meaning="[B, k]: names of the k most probable classes"),
-    "top_probabilities": Field(
+    "top_class_ids": Field(
+        "exact", meaning="[B, k]: numbers of the k most probable classes", ranked_by=PROBABILITIES
+    ),
+    "top_class_names": Field(
+        "exact", meaning="[B, k]: names of the k most probable classes", ranked_by=PROBABILITIES
+    ),
+    PROBABILITIES: Field(
         "close", meaning="[B, k]: probabilities of the k most probable classes, descending"
     ),
     "probabilities": Field("close", meaning="[B, K]: probability of every class, by its number"),

@@ -1,5 +1,5 @@
-"""Adversarial training: each step attacks its images, and trains on the attacked images (Madry et
-al. 2018), or on both (Goodfellow et al. 2015).
+"""Adversarial training: each step attacks its images (Madry et al. 2018), or some of them (Kurakin
+et al. 2017), and trains on the result.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def with_attacks(task: Task, config: Config) -> Task:
     if section is None:
         return task
     ball = make_ball(section.epsilon, "linf", config.prepare)
-    updates = tuple(_attacked(update, section, ball) for update in task.updates)
+    updates = tuple(_with_attack(update, section, ball) for update in task.updates)
     return dataclasses.replace(task, updates=updates)
 
 
-def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
+def _with_attack(update: Update, section: Adversarial, ball: Ball) -> Update:
     """Return an update that first attacks its images, with the update's loss as the objective.
 
     The attack sees the networks as an adversary does, in inference mode (Zhang et al. 2019), and so
@@ -40,30 +40,27 @@ def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
     """
 
     def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
-        attacked = {name: _in_inference(network) for name, network in networks.items()}
+        in_inference = {name: _in_inference(network) for name, network in networks.items()}
+        count = _attacked_count(tf.shape(batch["weight"])[0], section.clean)
+        chosen = tf.nest.map_structure(lambda values: values[:count], dict(batch))
 
         def objective(images: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-            return tf.add_n(
-                list(update.losses(attacked, {**batch, "image": images}, seed).values())
-            )
+            parts = update.losses(in_inference, {**chosen, "image": images}, seed)
+            return tf.add_n(list(parts.values()))
 
         images = pgd(
             objective,
-            batch["image"],
-            batch["weight"],
+            chosen["image"],
+            chosen["weight"],
             ball,
             steps=section.steps,
             step_size=section.step_size,
             seed=tf.random.fold_in(seed, _START),
         )
-        images = tf.stop_gradient(images)
-        if not section.clean:
-            return update.losses(networks, {**batch, "image": images}, seed)
         # In one batch, so that BatchNorm sees the statistics that it will use in evaluation.
-        twice = tf.nest.map_structure(lambda values: tf.concat([values, values], 0), dict(batch))
-        twice["image"] = tf.concat([batch["image"], images], 0)
-        found = update.losses(networks, twice, seed)
-        return {name: _mean(part, section.clean) for name, part in found.items()}
+        images = tf.concat([tf.stop_gradient(images), batch["image"][count:]], 0)
+        images = tf.ensure_shape(images, batch["image"].shape)
+        return update.losses(networks, {**batch, "image": images}, seed)
 
     return dataclasses.replace(update, losses=losses)
 
@@ -77,7 +74,7 @@ def _in_inference(network: Callable[..., Tensors]) -> Callable[..., Tensors]:
     return call
 
 
-def _mean(losses: tf.Tensor, clean: float) -> tf.Tensor:
-    """Return the weighted mean [B] of the losses of clean and attacked images, [2B]."""
-    of_clean, of_attacked = tf.split(losses, 2)
-    return clean * of_clean + (1 - clean) * of_attacked
+def _attacked_count(images: tf.Tensor, clean: float) -> tf.Tensor:
+    """Return the number of attacked images of a batch, int32 scalar, at least 1."""
+    rounded = tf.round((1 - clean) * tf.cast(images, tf.float32))
+    return tf.maximum(tf.cast(rounded, tf.int32), 1)

@@ -10,7 +10,7 @@ from cvpipe.fields import Field
 from cvpipe.geometry.masks import IGNORED
 
 MASK, SHARES = Field("pixels", padding=IGNORED), Field("counts")
-EXACT, CLOSE, RANKED = Field("exact"), Field("close"), Field("ranked")
+EXACT, CLOSE = Field("exact"), Field("close")
 
 
 def masks_and_shares(tied: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +60,7 @@ def test_an_image_predicted_alone_is_compared_without_the_padding_of_a_batch() -
         difference(together, together[:, :10, :30], MASK)
 
 
-@pytest.mark.parametrize("field", [EXACT, CLOSE, SHARES, RANKED])
+@pytest.mark.parametrize("field", [EXACT, CLOSE, SHARES])
 def test_shapes_must_be_the_same(field: Field) -> None:
     values = np.zeros((2, 3), np.float32)
     with pytest.raises(Refused, match=r"has shape \(2, 2\), evaluation's has \(2, 3\)"):
@@ -76,11 +76,6 @@ def test_exact_answers_must_be_the_same_for_every_image() -> None:
     assert difference(names, names.copy(), EXACT) == 0
     with pytest.raises(Refused, match="differs from evaluation for 2 images"):
         difference(names, names[::-1], EXACT)
-
-
-def test_ranked_answers_may_change_places() -> None:
-    ids = np.array([[3, 1, 2]], np.int32)
-    assert difference(ids, ids[:, [0, 2, 1]], RANKED) == 0
 
 
 @pytest.mark.parametrize("found", [2e-5, -2e-5, np.nan])

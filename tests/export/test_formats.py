@@ -175,7 +175,7 @@ def test_a_file_with_different_answers_leaves_no_export(
     monkeypatch.setattr("cvpipe.export.formats.write.TOLERANCE", Tolerance(close=-1.0))
     with pytest.raises(UserError, match=r"model.tflite: refused, because \w+ \(LiteRT\) differs"):
         export(Run(trained_run), tmp_path / "model", formats=["litert"])
-    assert list((tmp_path / "model").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_library_is_named_with_its_extra(

@@ -24,6 +24,7 @@ from cvpipe.export.formats.plain import plain
 from cvpipe.export.formats.runtime import Runtime, Unconvertible
 from cvpipe.export.fresh_process import FreshProcessError, run_script
 from cvpipe.export.gate import real_images
+from cvpipe.export.ranks import aligned
 from cvpipe.tasks.task import Task
 
 TOLERANCE = Tolerance(close=1e-4, pixels=1e-3)
@@ -136,9 +137,9 @@ def _compared(
 ) -> float:
     """Return the largest difference of all answers except strings."""
     worst = 0.0
+    expected = {name: value for name, value in expected.items() if value.dtype != object}
+    actual = aligned(expected, actual, task.answers, TOLERANCE.close)
     for name, value in expected.items():
-        if value.dtype == object:
-            continue
         try:
             found = difference(value, actual[name], task.answers[name], TOLERANCE)
         except Refused as reason:

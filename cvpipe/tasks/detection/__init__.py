@@ -42,11 +42,14 @@ ANSWERS = {
             "[B, S, 4]: ymin, xmin, ymax, xmax of each object in pixels of the image; zeros after"
             " the last object"
         ),
+        ranked_by="scores",
     ),
     "class_ids": Field(
-        "ranked", meaning="[B, S]: class number of each object; -1 after the last object"
+        "exact",
+        meaning="[B, S]: class number of each object; -1 after the last object",
+        ranked_by="scores",
     ),
-    "class_names": Field("ranked", meaning="[B, S]: class name of each object"),
+    "class_names": Field("exact", meaning="[B, S]: class name of each object", ranked_by="scores"),
     "scores": Field("close", meaning="[B, S]: score of each object in 0 to 1, descending"),
     "count": Field("exact", meaning="[B]: number of objects"),
     "image_size": IMAGE_SIZE,
