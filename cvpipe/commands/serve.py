@@ -143,7 +143,10 @@ def _add_batching(parser: argparse.ArgumentParser) -> None:
         "--buckets",
         metavar="N,N",
         default="",
-        help="pad batches to these sizes, such as 1,8,32, for models that compile each new size",
+        help=(
+            "pad batches to these sizes, such as 1,8,32, for models that compile each new size; the"
+            " largest must be at least --max-batch"
+        ),
     )
     group.add_argument(
         "--batch-threads",
@@ -205,7 +208,7 @@ def serve(options: argparse.Namespace) -> int:
         address = f"{scheme}://{host}:{server.server_port}"
         print(f"serving {options.folder} at {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
         # After Ctrl-C no grace period is needed.
-        grace: dict[int, float] = {signal.SIGINT: 0.0, signal.SIGTERM: options.grace}
+        grace: dict[int, float] = {signal.SIGINT: 0.0, signal.SIGTERM: settings.grace}
         with on_signals(lambda number: server.stop(grace[number]), once=True):
             server.serve_forever()
     print("stopped", file=sys.stderr)
@@ -235,6 +238,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         batch_threads=options.batch_threads,
         threads=options.threads,
         timeout=options.timeout,
+        grace=options.grace,
         drain=options.drain,
         api_keys=read_api_keys(options.api_keys) if options.api_keys else frozenset(),
         tls_cert=options.tls_cert,

@@ -15,6 +15,8 @@ from cvpipe.serving.grpc_calls import Call, method
 from cvpipe.serving.service import Service
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
+MOST_BYTES = 2**31 - 1
+"""Largest limit on the size of messages that gRPC can express."""
 CALLS_PER_WATCH = 4
 """Ratio of the limits on concurrent calls and on concurrent watches."""
 WATCH_SECONDS = 0.2
@@ -32,7 +34,7 @@ async def start_grpc(service: Service, host: str, port: int) -> tuple[grpc.aio.S
     watches = max(1, settings.max_queue // CALLS_PER_WATCH)
     server = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ("grpc.max_receive_message_length", min(settings.max_body_bytes, MOST_BYTES)),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
             ("grpc.max_concurrent_streams", settings.max_connections),

@@ -349,6 +349,16 @@ def test_bodies_of_calls_are_limited_in_total(folder: Path) -> None:
                 assert stub.Predict(request(b"x" * 500), timeout=20).outputs
 
 
+def test_a_limit_on_bodies_may_exceed_the_one_of_grpc(folder: Path) -> None:
+    settings = Settings(grpc_port=0, max_body_bytes=2**40)
+    with (
+        served(folder, settings) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+    ):
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        assert stub.Predict(request(b"one"), timeout=20).outputs
+
+
 def test_only_calls_with_a_key_are_answered(folder: Path) -> None:
     settings = Settings(grpc_port=0, api_keys=frozenset({b"key"}))
     with (
