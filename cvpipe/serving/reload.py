@@ -5,6 +5,7 @@ Paths in requests are not used. Models come from the server's own folder.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cvpipe.serving.errors import RequestError
@@ -17,8 +18,8 @@ def reloaded(request: Any, shelf: Shelf) -> Policy:
     """Convert a request to a policy. Models that the request doesn't name are no longer served.
 
     Raises:
-        RequestError: 400 for a request without models, 404 for an unknown model, 403 for another
-            folder.
+        RequestError: 400 for a request without models or for a model without versions, 404 for an
+            unknown model or version, 403 for another folder.
     """
     configs = list(request.config.model_config_list.config)
     if not configs:
@@ -34,9 +35,27 @@ def reloaded(request: Any, shelf: Shelf) -> Policy:
             raise RequestError(
                 403, f'"{config.name}" can only be served from the server\'s own folder'
             )
-        of_model[config.name] = _choice(config.model_version_policy)
+        of_model[config.name] = choice = _choice(config.model_version_policy)
         labels[config.name] = dict(config.version_labels)
+        _check_versions(config.name, choice, labels[config.name], found[config.name])
     return Policy(frozenset(), of_model, labels)
+
+
+def _check_versions(
+    model: str, choice: Choice, labels: Mapping[str, int], found: Collection[int]
+) -> None:
+    """Refuse to serve versions that a model lacks, instead of unloading the ones it has."""
+    if choice == frozenset():
+        raise RequestError(
+            400, f'the policy "specific" of model "{model}" has no versions; give at least one'
+        )
+    numbers = choice if isinstance(choice, frozenset) else ()
+    if missing := {*numbers, *labels.values()} - set(found):
+        raise RequestError(
+            404,
+            f'model "{model}" has no version {min(missing)} in the folder of this server; it has'
+            f" {', '.join(map(str, found))}",
+        )
 
 
 def _choice(policy: Any) -> Choice:

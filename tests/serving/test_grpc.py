@@ -203,6 +203,10 @@ def test_configuration_is_taken_only_where_it_is_allowed(models: Any, folder: Pa
         assert server.service.shelf.numbers("toy") == [1, 2]
         prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request(b"one"))
         assert b'version="2"' in server.service.metrics.text()
+        config.model_version_policy.specific.versions.append(99)
+        assert refused(own.HandleReloadConfigRequest, asked)[0] == "NOT_FOUND"
+        assert server.service.shelf.numbers("toy") == [1, 2]
+        assert server.service.shelf.resolve("toy", "old") == 1
         config.base_path = "/etc"
         assert refused(own.HandleReloadConfigRequest, asked)[0] == "PERMISSION_DENIED"
         config.name = "../toy"

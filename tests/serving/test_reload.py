@@ -1,0 +1,65 @@
+"""Tests of the conversion of ReloadConfigRequest to a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvpipe.grpc_messages import tf_serving
+from cvpipe.serving.errors import RequestError
+from cvpipe.serving.policy import ALL, LATEST, Policy
+from cvpipe.serving.reload import reloaded
+from cvpipe.serving.shelf import Shelf
+
+
+def folder_of_models(folder: Path) -> Path:
+    for version in ("m/1", "m/2", "other/7"):
+        (folder / version).mkdir(parents=True)
+        (folder / version / "saved_model.pb").touch()
+    return folder
+
+
+def policy_for(folder: Path, versions: Any = None, **fields: Any) -> Policy:
+    """Return the policy for a request that names the model "m"."""
+    request = tf_serving().ReloadConfigRequest()
+    config = request.config.model_config_list.config.add(name="m", **fields)
+    if versions is not None:
+        config.model_version_policy.specific.SetInParent()
+        config.model_version_policy.specific.versions.extend(versions)
+
+    def load(folder: Path, model: str, number: int) -> Any:
+        raise AssertionError("nothing is loaded before the policy is known")
+
+    return reloaded(request, Shelf(folder, Policy(ALL), load))
+
+
+def test_a_request_selects_versions_and_labels(tmp_path: Path) -> None:
+    folder = folder_of_models(tmp_path)
+    assert policy_for(folder).of_model == {"m": LATEST}
+    policy = policy_for(folder, [1], version_labels={"stable": 1, "canary": 2})
+    assert policy.of_model == {"m": frozenset({1})}
+    assert policy.labels == {"m": {"stable": 1, "canary": 2}}
+    assert not policy.chosen("other", [7])
+
+
+@pytest.mark.parametrize(
+    ("versions", "labels", "missing"),
+    [([99], {}, 99), ([1, 9], {}, 9), ([1], {"stable": 1, "canary": 7}, 7), (None, {"a": 0}, 0)],
+)
+def test_a_request_for_versions_that_are_not_in_the_folder_is_refused(
+    tmp_path: Path, versions: list[int] | None, labels: dict[str, int], missing: int
+) -> None:
+    with pytest.raises(RequestError) as refused:
+        policy_for(folder_of_models(tmp_path), versions, version_labels=labels)
+    assert refused.value.status == 404
+    assert str(refused.value) == (
+        f'model "m" has no version {missing} in the folder of this server; it has 1, 2'
+    )
+
+
+def test_a_request_for_no_version_of_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="has no versions; give at least one") as refused:
+        policy_for(folder_of_models(tmp_path), [])
+    assert refused.value.status == 400
