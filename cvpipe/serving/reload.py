@@ -1,11 +1,13 @@
 """TF Serving's ReloadConfigRequest, which changes the served versions and labels.
 
-Paths in requests are not used. Models come from the server's own folder.
+Paths in requests are only compared. Models come from the server's own folder.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from cvpipe.serving.errors import RequestError
@@ -31,14 +33,24 @@ def reloaded(request: Any, shelf: Shelf) -> Policy:
         if config.name not in found:
             raise RequestError(404, f'no model "{config.name}" in the folder of this server')
         own = next(iter(found[config.name].values())).parent
-        if config.base_path.rstrip("/") not in ("", str(own)):
+        if config.base_path and not _is_same(config.base_path, own):
             raise RequestError(
-                403, f'"{config.name}" can only be served from the server\'s own folder'
+                403,
+                f'"{config.name}" can only be served from the server\'s own folder; give the'
+                f" base_path {own}, or none",
             )
         of_model[config.name] = choice = _choice(config.model_version_policy)
         labels[config.name] = dict(config.version_labels)
         _check_versions(config.name, choice, labels[config.name], found[config.name])
     return Policy(frozenset(), of_model, labels)
+
+
+def _is_same(base_path: str, folder: Path) -> bool:
+    """Return True if a path of a request leads to a folder, through links or not."""
+    try:
+        return os.path.realpath(base_path) == os.path.realpath(folder)
+    except ValueError:  # the path has a null character
+        return False
 
 
 def _check_versions(

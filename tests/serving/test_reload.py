@@ -63,3 +63,28 @@ def test_a_request_for_no_version_of_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="has no versions; give at least one") as refused:
         policy_for(folder_of_models(tmp_path), [])
     assert refused.value.status == 400
+
+
+def test_a_base_path_may_lead_to_the_folder_of_the_model_through_links(tmp_path: Path) -> None:
+    folder, link = folder_of_models(tmp_path / "stored"), tmp_path / "link"
+    link.symlink_to(folder)
+    (folder / "other").rename(tmp_path / "elsewhere")
+    (folder / "m").rename(tmp_path / "m")
+    (folder / "m").symlink_to(tmp_path / "m")
+    for served in (folder, link):
+        for base_path in ("", folder / "m", f"{link}/m/", tmp_path / "m"):
+            assert policy_for(served, base_path=str(base_path)).of_model == {"m": LATEST}
+
+
+@pytest.mark.parametrize("base_path", ["/etc", "m", "other", "a\0b", "gs://bucket/m"])
+def test_another_base_path_is_refused_and_the_expected_one_named(
+    tmp_path: Path, base_path: str
+) -> None:
+    folder = folder_of_models(tmp_path)
+    with pytest.raises(RequestError) as refused:
+        policy_for(folder, base_path=base_path)
+    assert refused.value.status == 403
+    assert str(refused.value) == (
+        '"m" can only be served from the server\'s own folder; give the base_path'
+        f" {folder}/m, or none"
+    )
