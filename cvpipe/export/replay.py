@@ -40,7 +40,7 @@ def replay_v2(artifact: str, requests: dict[str, np.ndarray]) -> dict[str, np.nd
 def default_inputs(artifact: str) -> dict[str, dict[str, tf.Tensor]]:
     """Return the default values of optional inputs by signature.
 
-    The v1 loader and TensorFlow Serving fill them in; `tf.saved_model.load` does not.
+    The v1 loader, and TensorFlow Serving for gRPC, fill them in; `tf.saved_model.load` does not.
     """
     meta = saved_model_pb2.SavedModel.FromString(
         (Path(artifact) / "saved_model.pb").read_bytes()

@@ -16,7 +16,8 @@ def predict(url: str, images: Sequence[bytes], timeout: float = 60.0) -> list[di
     """Return the answer for each encoded image, in order.
 
     For an image that can't be decoded, cvpipe's server returns {"valid": False, "error": message};
-    TensorFlow Serving returns "valid": False and meaningless other values.
+    TensorFlow Serving returns "valid": False and meaningless other values, and refuses the requests
+    if the model has options, as a detector has, because it fills in no defaults over REST.
 
     Args:
         url: URL of the model, such as http://127.0.0.1:8501/v1/models/digits; append /versions/N

@@ -33,7 +33,8 @@ class Servable:
     default_inputs: Mapping[str, Mapping[str, tf.Tensor]]
     """Default values of optional inputs, by signature name and input name.
 
-    TensorFlow Serving fills in missing inputs by itself, TensorFlow's loader doesn't.
+    TensorFlow Serving fills in missing inputs of gRPC requests by itself, but not those of REST;
+    TensorFlow's loader doesn't.
     """
     valid: str | None
     """Name of the output that is True for decoded images; None if the model is not from cvpipe."""
