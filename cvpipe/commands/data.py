@@ -185,6 +185,7 @@ def check(options: argparse.Namespace) -> int:
     from cvpipe.data.check import check as check_splits
     from cvpipe.data.check_report import contact_sheet, summary, write_report
     from cvpipe.data.check_sheet import write_sheet
+    from cvpipe.data.mirroring import warn_of_mirroring
     from cvpipe.data.sources import damaged_files, open_splits
     from cvpipe.pictures import load_pictures
     from cvpipe.tasks import load_task
@@ -200,6 +201,7 @@ def check(options: argparse.Namespace) -> int:
     result["damaged"] = [name for name, is_bad in files.items() if is_bad]
     result["clean"] &= not result["damaged"]
     train = splits["train"]
+    warn_of_mirroring(config, train)
     pictures = load_pictures(config, train.facts)
     sheet = (
         contact_sheet(train, config, load_task(config, train.facts).encode, pictures.draw_targets)

@@ -21,7 +21,7 @@ class CocoKeypoints(Coco):
 
     flip_pairs: tuple[FlipPair, ...] = ()
     """Pairs of keypoints that a mirror image swaps; empty: the pairs whose names differ only in
-    left and right, such as left_eye and right_eye.
+    left and right, such as left_eye and right_eye, LeftEye and RightEye, or eye_l and eye_r.
     """
 
 
@@ -54,7 +54,7 @@ class KeypointCsv(Source):
     """The column with the images' paths: its heading, or its position counted from 0."""
     flip_pairs: tuple[FlipPair, ...] = ()
     """Pairs of keypoints that a mirror image swaps; empty: the pairs whose names differ only in
-    left and right, such as left_eye and right_eye.
+    left and right, such as left_eye and right_eye, LeftEye and RightEye, or eye_l and eye_r.
     """
     skeleton: tuple[FlipPair, ...] = ()
     """Pairs of keypoints that pictures connect by a line."""

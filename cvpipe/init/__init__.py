@@ -115,7 +115,7 @@ def _in_words(found: Found, others: list[Found], measures: Measures, draft: Draf
         f"network   {draft.network}",
         f"training  {counted(train['epochs'], 'epoch')} of {counted(steps, 'step')}, batch"
         f" {train['batch_size']}, {draft.values['optimizer']['kind']}; chosen for {processor}",
-        *(f"note      {remark}" for remark in found.remarks),
+        *(f"note      {remark}" for remark in (*found.remarks, *draft.remarks)),
     ]
 
 

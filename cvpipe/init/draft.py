@@ -16,6 +16,8 @@ class Draft(NamedTuple):
     """Comments above keys, by key such as "prepare.size"."""
     network: str
     """The network in words."""
+    remarks: tuple[str, ...] = ()
+    """Sentences about choices that users may want to change."""
 
 
 def rounded_to(multiple: int, length: float) -> int:

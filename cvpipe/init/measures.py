@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.annotations.flip_pairs import Pairs
 from cvpipe.data.sources.image_size import read_header
 from cvpipe.data.sources.source import Source
 from cvpipe.data.statistics import evenly_spaced
@@ -42,7 +43,10 @@ class Measures(NamedTuple):
     """float64 [T, 2]: heights and widths of the sample's objects in pixels."""
     most_objects: int
     """Largest number of objects in an image of any split; 0 without objects."""
-    keypoints: int
+    keypoints: tuple[str, ...]
+    """Names of the keypoints."""
+    flip_pairs: Pairs
+    """Pairs of keypoints that a mirror image swaps."""
     cores: int
     has_gpu: bool
     has_weights: bool
@@ -114,7 +118,8 @@ def measure(splits: Mapping[str, Source], place: str) -> Measures:
         object_shares=np.concatenate([none, *shares]),
         object_pixels=np.concatenate([none, *pixels]),
         most_objects=max(map(_most_objects, splits.values())),
-        keypoints=len(train.facts.keypoint_names),
+        keypoints=train.facts.keypoint_names,
+        flip_pairs=train.facts.flip_pairs,
         cores=len(os.sched_getaffinity(0)),
         has_gpu=bool(tf.config.list_physical_devices("GPU")),
         has_weights=has_package(PRETRAINED),

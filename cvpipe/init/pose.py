@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cvpipe.data.annotations.flip_pairs import unpaired_sides
+from cvpipe.errors import counted
 from cvpipe.init.backbones import choose_backbone
 from cvpipe.init.draft import Draft, color_jitter, epochs_for, rounded_to, schedule, training
 from cvpipe.init.measures import Measures
@@ -18,10 +20,12 @@ def draft(measures: Measures) -> Draft:
     longest = max(height, width)
     side = min(LONGEST, longest)
     size = [rounded_to(32, side * length / longest) for length in (height, width)]
+    alone = unpaired_sides(measures.keypoints, measures.flip_pairs)
+    mirroring = _mirroring(measures, alone)
     epochs = epochs_for(measures, 70_000, least=12, most=150)
     values: dict[str, Any] = {
         "augment": [
-            {"op": "flip"},
+            *([] if alone else [{"op": "flip"}]),
             {"op": "rotate", "degrees": 15, "fill": "reflect"},
             color_jitter(measures, 0.2),
         ],
@@ -42,9 +46,30 @@ def draft(measures: Measures) -> Draft:
         "train": training(measures, epochs, 32),
     }
     reasons = {
+        "augment": mirroring,
         "prepare.size": f"Images have a median of {height}×{width} pixels",
         "model.backbone": backbone.reason,
-        "model.head": f"{measures.keypoints} keypoints",
+        "model.head": counted(len(measures.keypoints), "keypoint"),
         "train.epochs": "Fewer for a first test; more if the validation score is still rising",
     }
-    return Draft(values, reasons, f"{backbone.words}, with a heatmap head")
+    return Draft(values, reasons, f"{backbone.words}, with a heatmap head", (mirroring,))
+
+
+def _mirroring(measures: Measures, alone: tuple[str, ...]) -> str:
+    """Say which keypoints a mirrored image swaps, or why images aren't mirrored."""
+    names = measures.keypoints
+    if alone:
+        return (
+            f"Images aren't mirrored, because no partner is known of {alone[0]}; to mirror them,"
+            " name the pairs of left and right in data.source.flip_pairs and add {op: flip}"
+        )
+    if not measures.flip_pairs:
+        return (
+            "Mirrored images swap no keypoints; if some are on the left or right, name the pairs in"
+            " data.source.flip_pairs, or leave flip out"
+        )
+    first, other = measures.flip_pairs[0]
+    return (
+        f"Mirrored images swap {counted(len(measures.flip_pairs), 'pair')} of keypoints, such as"
+        f" {names[first]} and {names[other]}"
+    )

@@ -12,6 +12,7 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.config.optimizer import Lbfgs, Plateau, Restarts
 from cvpipe.data.known_splits import describe_splits
+from cvpipe.data.mirroring import warn_of_mirroring
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import training_batches
@@ -99,6 +100,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     _check_validation(config, task, splits)
     run = Run(folder, writes=is_chief(strategy))
     warn_of_repetition(config, len(source))
+    warn_of_mirroring(config, source)
     check_variables(config, task, strategy, free_memory())
     state, schedule = build_state(config, task, len(source), strategy)
     check_memory(config, state.trained.values(), strategy, free_memory())

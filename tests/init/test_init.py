@@ -38,7 +38,8 @@ def measures(**more: Any) -> Measures:
         "object_shares": np.array([[0.1, 0.2], [0.3, 0.1]]),
         "object_pixels": np.array([[30.0, 80.0], [90.0, 40.0]]),
         "most_objects": 3,
-        "keypoints": 5,
+        "keypoints": ("nose", "left_eye", "right_eye"),
+        "flip_pairs": ((1, 2),),
         "cores": 2,
         "has_gpu": False,
         "has_weights": False,
@@ -261,6 +262,27 @@ def test_small_gray_images_are_kept_at_their_size_and_never_mirrored() -> None:
     found = draft(measures(extents=np.array([[28, 28]] * 9), is_gray=True)).values
     assert found["prepare"] == {"size": [28, 28], "channels": 1}
     assert [op["op"] for op in found["augment"]] == ["pad_crop"]
+
+
+@pytest.mark.parametrize(
+    ("names", "mirrors", "remark"),
+    [
+        (("nose", "tail"), True, "swap no keypoints; if some are on the left or right, name"),
+        (("Left_Eye", "Right_Eye"), True, "swap 1 pair of keypoints, such as Left_Eye and Right"),
+        (("left_eye", "tail"), False, "aren't mirrored, because no partner is known of left_eye"),
+    ],
+)
+def test_figures_are_mirrored_unless_a_keypoint_of_one_side_has_no_partner(
+    tmp_path: Path, cvpipe: Cvpipe, names: tuple[str, str], mirrors: bool, remark: str
+) -> None:
+    data = write_points(tmp_path / "data")
+    table = (data / "points.csv").read_text().replace("nose", names[0]).replace("tail", names[1])
+    (data / "points.csv").write_text(table)
+    file = tmp_path / "mine.yaml"
+    code, out, err = cvpipe("init", data, "--to", file)
+    assert code == 0, err
+    assert ("flip" in [op.op for op in config_file.load(file).augment]) == mirrors
+    assert remark in out and remark in " ".join(file.read_text().replace("#", "").split())
 
 
 def test_a_gpu_gets_the_full_width() -> None:

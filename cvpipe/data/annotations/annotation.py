@@ -129,6 +129,13 @@ class Annotation(abc.ABC):
         return None
 
     @classmethod
+    def mirror_fault(cls, facts: Facts) -> str | None:
+        """Return the reason why the annotations of mirrored images may be wrong; None if they are
+        right.
+        """
+        return None
+
+    @classmethod
     @abc.abstractmethod
     def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Annotation:
         """Return the annotation of the first `sizes` records of each part, numbered

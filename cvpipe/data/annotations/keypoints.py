@@ -24,11 +24,13 @@ from cvpipe.config.augment.augmentation import Fill
 from cvpipe.data.annotations.annotation import Annotation, Change, Tally
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.annotations.columns import Columns
+from cvpipe.data.annotations.flip_pairs import unpaired_sides
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.orientation import turns
 
 NOT_ANNOTATED, HIDDEN, VISIBLE = 0, 1, 2
+_SHOWN = 5
 
 
 # Compared by identity, because == of arrays returns an array.
@@ -79,6 +81,19 @@ class Keypoints(Annotation):
                     " sources the same flip_pairs"
                 )
         return None
+
+    @classmethod
+    def mirror_fault(cls, facts: Facts) -> str | None:
+        """Report keypoints of one side without a partner: a mirrored image keeps their names."""
+        alone = unpaired_sides(facts.keypoint_names, facts.flip_pairs)
+        if not alone:
+            return None
+        listed = ", ".join(alone[:_SHOWN])
+        more = f" and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""
+        return (
+            f"no partner is known that a mirrored image swaps with {listed}{more}; name the pairs"
+            " of keypoints in data.source.flip_pairs"
+        )
 
     @classmethod
     def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Keypoints:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvpipe.data.annotations.flip_pairs import Pairs
 from cvpipe.data.sources.coco_entries import is_number
-from cvpipe.data.sources.keypoints import Pairs
 from cvpipe.errors import DataError
 
 FIRST_CENTER = 0.5

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.annotations.flip_pairs import Pairs, flip_pairs_of
 from cvpipe.data.annotations.keypoints import Keypoints, mirror_order
 from cvpipe.data.example import Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources.source import Source, make_source
 from cvpipe.errors import DataError, suggest
 
-Pairs = tuple[tuple[int, int], ...]
 OUTSIDE = "with keypoints outside the image, which count as not annotated"
 
 
@@ -30,16 +30,6 @@ def keypoint_source(
     """Return images with figures, whose "keypoints" and "visibility" are columns of `figures`."""
     kinds = [figures, Keypoints(mirror_order(len(facts.keypoint_names), facts.flip_pairs))]
     return make_source(facts, kinds, len(figures.starts) - 1, read_record, name_record, locate)
-
-
-def flip_pairs_of(names: Sequence[str]) -> Pairs:
-    """Return the index pairs of names that differ only in left and right, left first."""
-    mirrored = [name.replace("left", "right") for name in names]
-    return tuple(
-        (first, names.index(other))
-        for first, (name, other) in enumerate(zip(names, mirrored, strict=True))
-        if other != name and other in names
-    )
 
 
 def pairs_by_name(pairs: Sequence[tuple[str, str]], names: Sequence[str], key: str) -> Pairs:

@@ -16,11 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.keypoint_sources import StickFigures
+from cvpipe.data.annotations.flip_pairs import flip_pairs_of
 from cvpipe.data.annotations.keypoints import HIDDEN, VISIBLE
 from cvpipe.data.example import Example
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import in_memory
-from cvpipe.data.sources.keypoints import flip_pairs_of, keypoint_source
+from cvpipe.data.sources.keypoints import keypoint_source
 from cvpipe.data.sources.objects import collect
 from cvpipe.data.sources.source import Source
 

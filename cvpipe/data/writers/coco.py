@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from cvpipe.data.annotated import Annotated, Objects, to_pixels
+from cvpipe.data.annotations.flip_pairs import flip_pairs_of
 from cvpipe.data.annotations.mask import BACKGROUND_NAME
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources.coco_keypoints import FIRST_CENTER
-from cvpipe.data.sources.keypoints import flip_pairs_of
 from cvpipe.data.writers.target import SPLITS, Target
 from cvpipe.geometry.masks import IGNORED
 
