@@ -12,6 +12,10 @@ from PIL import Image
 
 MIDDLE = 128
 """Gray value of a pixel whose anomaly score equals the threshold."""
+UNCALIBRATED = -1.0
+"""Threshold of a network that isn't calibrated yet. Calibrated thresholds are at least 0."""
+LEAST_THRESHOLD = 1e-9
+"""Smallest divisor for scores as multiples of a threshold, which may be 0."""
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
@@ -36,8 +40,11 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
 
 
 def shades(heat: np.ndarray, threshold: float) -> np.ndarray:
-    """Convert a heat map, float [H, W], to gray values, uint8 [H, W]."""
-    scale = MIDDLE / threshold if threshold > 0 else float(MIDDLE)
+    """Convert a heat map, float [H, W], to gray values, uint8 [H, W]. Without a calibrated
+    threshold, the middle is at 1.
+    """
+    middle = max(threshold, LEAST_THRESHOLD) if threshold != UNCALIBRATED else 1.0
+    scale = MIDDLE / middle
     return np.clip(np.rint(scale * heat), 0, 255).astype(np.uint8)
 
 

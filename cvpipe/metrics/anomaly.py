@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cvpipe.answers.anomaly import UNCALIBRATED
 from cvpipe.errors import counted
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.metrics.shares import share
@@ -61,8 +62,8 @@ class AnomalyMetrics:
             self._pixels[row] += np.bincount(keys, minlength=1 << KEPT_BITS)
         self._labels.append(np.asarray(targets["label"])[counts])
         self._scores.append(np.asarray(predictions["anomaly_score"], np.float64)[counts])
-        # Before the first calibration there is no threshold and no verdict.
-        chosen = np.asarray(predictions["anomaly_threshold"])[counts] > 0
+        # Before the first calibration there is no verdict.
+        chosen = np.asarray(predictions["anomaly_threshold"])[counts] != UNCALIBRATED
         verdicts = np.asarray(predictions["is_anomalous"])[counts]
         self._verdicts.append(np.where(chosen, verdicts, np.nan))
 
@@ -134,28 +135,30 @@ def choose_threshold(
     """Choose the score above which an image is anomalous.
 
     Args:
-        normal, anomalous: scores of validation images, float [N] and float [A].
+        normal, anomalous: scores of validation images, float [N] and float [A], at least 0.
         false_alarms: if A is 0, the largest share of normal scores above the threshold.
         margin: if A is 0, the distance between the threshold and the highest normal score that is
             no false alarm, as a multiple of that score's distance from the median.
 
     Returns:
-        The threshold. With anomalous scores, it has the highest F1 and is in the middle of a gap
-        between two scores; of several such gaps, the widest. Infinity if N and A are 0.
+        The threshold, at least 0. With anomalous scores, it has the highest F1 and is in the middle
+        of a gap between two scores, or between 0 and the lowest score; of several such gaps, the
+        widest. UNCALIBRATED if N and A are 0.
     """
     if len(anomalous):
         return _best_f1(normal, anomalous)
     if not len(normal):
-        return float("inf")
+        return UNCALIBRATED
     ordered = np.sort(normal)
     highest = ordered[len(ordered) - 1 - int(false_alarms * len(ordered))]
     return float(highest + margin * (highest - np.median(ordered)))
 
 
 def _best_f1(normal: np.ndarray, anomalous: np.ndarray) -> float:
-    scores = np.unique(np.concatenate([normal, anomalous]))
-    # The first edge is below all scores: with it, every image is an anomaly.
-    edges = np.concatenate([[scores[0] - 1], scores])
+    # The first edge is 0: with it, every image with a score above 0 is an anomaly.
+    edges = np.unique(np.concatenate([[0.0], normal, anomalous]))
+    if len(edges) == 1:
+        return 0.0
     found = len(anomalous) - np.searchsorted(np.sort(anomalous), edges, "right")
     alarms = len(normal) - np.searchsorted(np.sort(normal), edges, "right")
     f1 = 2 * found / (found + alarms + len(anomalous))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cvpipe.answers.anomaly import shades
+from cvpipe.answers.anomaly import LEAST_THRESHOLD, UNCALIBRATED, shades
 from cvpipe.config import Config
 from cvpipe.data.facts import Facts
 from cvpipe.geometry.masks import IGNORED
@@ -48,9 +48,9 @@ class AnomalyReview:
             strict=True,
         ):
             is_wrong = is_anomalous != (label > 0)
-            # Distance from the threshold, as a share of it; 0 before the first calibration, when
-            # the threshold is 0.
-            beyond = abs(score - threshold) / threshold if threshold > 0 else 0.0
+            # Distance from the threshold, as a share of it; 0 before the first calibration.
+            distance = abs(score - threshold) / max(threshold, LEAST_THRESHOLD)
+            beyond = 0.0 if threshold == UNCALIBRATED else distance
             self._counts[int(label > 0), int(is_anomalous)] += 1
             self._verdicts.append(
                 Verdict(

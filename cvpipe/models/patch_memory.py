@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cvpipe.answers.anomaly import UNCALIBRATED
 from cvpipe.geometry.coreset import greedy_coreset
 
 
@@ -22,15 +23,15 @@ class PatchMemory(keras.layers.Layer, abc.ABC):
     """Base class of layers that map features, float [B, h, w, C], to distances from normal patches.
 
     Outputs are "distances", float32 [B, h, w], at least 0, and "threshold", float32 [B]: the score
-    above which an image is anomalous, set by calibration. Subclasses add "image_distance", float32
-    [B], if an image's score isn't the largest distance of its patches. Distances are 0 until the
-    first batch is stored.
+    above which an image is anomalous, UNCALIBRATED before calibration. Subclasses add
+    "image_distance", float32 [B], if an image's score isn't the largest distance of its patches.
+    Distances are 0 until the first batch is stored.
     """
 
     def __init__(self, dtype: Any = "float32", trainable: bool = False, **settings: Any) -> None:
         # Distances in half precision would be too coarse to rank images.
         super().__init__(dtype=dtype, trainable=trainable, **settings)
-        self.threshold = self._state("threshold", ())
+        self.threshold = self._state("threshold", (), UNCALIBRATED)
 
     def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the distances of a batch."""
@@ -45,9 +46,13 @@ class PatchMemory(keras.layers.Layer, abc.ABC):
     def take_in(self, features: tf.Tensor, weight: tf.Tensor) -> None:
         """Store the patches of the images whose `weight`, float32 [B], isn't 0."""
 
-    def _state(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
+    def _state(self, name: str, shape: tuple[int, ...], value: float = 0.0) -> keras.Variable:
         return self.add_weight(
-            shape=shape, initializer="zeros", trainable=False, dtype="float32", name=name
+            shape=shape,
+            initializer=keras.initializers.Constant(value),
+            trainable=False,
+            dtype="float32",
+            name=name,
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from cvpipe.answers.anomaly import MIDDLE, heat_map_of, shades
+from cvpipe.answers.anomaly import LEAST_THRESHOLD, MIDDLE, heat_map_of, shades
 from cvpipe.config import Anomaly
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import prepare_mask
@@ -66,7 +66,7 @@ def draw_answers(
             )
         )
         verdict = "anomalous" if predictions["is_anomalous"][n] else "normal"
-        score = predictions["anomaly_score"][n] / max(threshold, 1e-9)
+        score = predictions["anomaly_score"][n] / max(threshold, LEAST_THRESHOLD)
         names.append(f"{facts.class_names[targets['label'][n]]}: {verdict}, {score:.2f}")
     return grids.image_table(rows, names, ["image", "truth", "answer"])
 

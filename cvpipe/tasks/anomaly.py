@@ -136,8 +136,8 @@ def answer(outputs: Tensors, config: Anomaly, extent: tf.Tensor | None = None) -
 
     Returns:
         "heat_map" float32 [B, H, W], in pixels of the original images, −1 beyond the edges of
-        smaller images; "anomaly_score" and "anomaly_threshold" float32 [B]; "is_anomalous" bool
-        [B]; "image_size" int32 [B, 2].
+        smaller images; "anomaly_score" and "anomaly_threshold" float32 [B], UNCALIBRATED before
+        calibration; "is_anomalous" bool [B]; "image_size" int32 [B, 2].
     """
     size = config.prepare.size
     maps = tf.image.resize(outputs["distances"][..., tf.newaxis], size)

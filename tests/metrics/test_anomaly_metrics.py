@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
+from cvpipe.answers.anomaly import UNCALIBRATED
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.metrics.anomaly import AnomalyMetrics, auroc, choose_threshold
 
@@ -111,10 +112,19 @@ def test_the_auroc_of_images_of_one_kind_is_undefined_with_a_warning(
 
 def test_without_a_threshold_there_is_no_verdict() -> None:
     metrics, (answers, targets) = AnomalyMetrics(CLASSES), batch(0, [0, 1])
-    metrics.update({**answers, "anomaly_threshold": np.zeros(2)}, targets, np.ones(2))
+    metrics.update({**answers, "anomaly_threshold": np.full(2, UNCALIBRATED)}, targets, np.ones(2))
     found = metrics.result()
     assert np.isnan(found["false_alarms"]) and np.isnan(found["recall"])
     assert not np.isnan(found["image_auroc"])
+
+
+def test_a_threshold_of_0_gives_verdicts() -> None:
+    metrics, (answers, targets) = AnomalyMetrics(CLASSES), batch(0, [0, 0, 1])
+    scores = np.float32([0, 0.5, 2])
+    answers |= {"anomaly_score": scores, "anomaly_threshold": np.zeros(3)}
+    metrics.update({**answers, "is_anomalous": scores > 0}, targets, np.ones(3))
+    found = metrics.result()
+    assert (found["recall"], found["false_alarms"]) == (1, 0.5)
 
 
 def test_without_images_nothing_is_defined() -> None:
@@ -124,11 +134,11 @@ def test_without_images_nothing_is_defined() -> None:
 
 def test_the_threshold_of_both_kinds_has_the_highest_f1() -> None:
     random = np.random.default_rng(5)
-    normal, anomalous = random.normal(0, 1, 40), random.normal(1.5, 1, 25)
+    normal, anomalous = random.gamma(2, 1, 40), random.gamma(5, 1, 25)
     truth = np.repeat([0, 1], [40, 25])
     scores = np.concatenate([normal, anomalous])
     chosen = choose_threshold(normal, anomalous, 0.0, 0.1)
-    best = max(f1_score(truth, scores > edge) for edge in [-10, *scores])
+    best = max(f1_score(truth, scores > edge) for edge in [0, *scores])
     assert f1_score(truth, scores > chosen) == pytest.approx(best)
     assert chosen not in scores
 
@@ -137,9 +147,26 @@ def test_the_threshold_of_scores_that_are_apart_is_halfway() -> None:
     assert choose_threshold(np.array([1.0, 2.0]), np.array([4.0, 5.0]), 0.0, 0.1) == 3.0
 
 
+@pytest.mark.parametrize(
+    ("normal", "anomalous", "threshold"),
+    [
+        ([], [0.4, 0.5], 0.2),
+        ([0.4], [0.4, 0.4], 0.2),
+        ([0.0], [0.0, 1.0], 0.5),
+        ([0.0], [0.0], 0.0),
+        ([], [0.0], 0.0),
+    ],
+)
+def test_a_threshold_below_most_scores_is_at_least_0(
+    normal: list[float], anomalous: list[float], threshold: float
+) -> None:
+    assert choose_threshold(np.array(normal), np.array(anomalous), 0.0, 0.1) == threshold
+
+
 def test_the_threshold_of_normal_images_is_above_all_but_the_false_alarms() -> None:
     normal, none = np.arange(1.0, 102.0), np.zeros(0)
     assert choose_threshold(normal, none, 0.0, 0.0) == 101
     assert choose_threshold(normal, none, 0.05, 0.0) == 96
     assert choose_threshold(normal, none, 0.0, 0.1) == pytest.approx(101 + 0.1 * 50)
-    assert choose_threshold(none, none, 0.0, 0.1) == np.inf
+    assert choose_threshold(np.zeros(3), none, 0.0, 0.1) == 0
+    assert choose_threshold(none, none, 0.0, 0.1) == UNCALIBRATED

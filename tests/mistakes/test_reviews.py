@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
+from cvpipe.answers.anomaly import UNCALIBRATED
 from cvpipe.data.facts import Facts
 from cvpipe.geometry.masks import IGNORED
+from cvpipe.mistakes.anomaly import AnomalyReview
 from cvpipe.mistakes.classification import ClassificationReview
 from cvpipe.mistakes.detection import DetectionReview
 from cvpipe.mistakes.findings import count_group
@@ -29,6 +32,27 @@ def test_a_confident_wrong_class_costs_most_and_a_confident_right_class_least() 
     confused, limits = review.findings({"confusion_matrix": [[2, 0], [2, 0]]})
     assert confused.table and confused.table.rows == [["dog", "cat", "2", "100.0%"]]
     assert limits.table and len(limits.table.rows) == 2
+
+
+def judged(threshold: float, score: float) -> Any:
+    """Return the cost of a false alarm with this score."""
+    review = AnomalyReview(["good", "scratch"])
+    answer = {"is_anomalous": [True], "anomaly_score": [score], "anomaly_threshold": [threshold]}
+    review.add(
+        {name: np.array(values) for name, values in answer.items()}, {"label": np.array([0])}
+    )
+    [verdict] = review.verdicts()
+    assert verdict.mistakes == 1
+    return verdict.cost
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_a_false_alarm_costs_more_the_farther_it_is_above_the_threshold(threshold: float) -> None:
+    assert 0 < judged(threshold, 0.6) < judged(threshold, 0.7)
+
+
+def test_without_a_calibrated_threshold_all_false_alarms_cost_the_same() -> None:
+    assert judged(UNCALIBRATED, 0.6) == judged(UNCALIBRATED, 0.7) == 0
 
 
 def detected(objects: list[tuple[Any, int]], answers: list[tuple[Any, int, float]]) -> Any:

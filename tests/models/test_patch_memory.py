@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy.spatial.distance import cdist, mahalanobis
 
+from cvpipe.answers.anomaly import UNCALIBRATED
 from cvpipe.models.patch_memory import PatchBank, PatchGaussians, PatchMemory
 
 HEIGHT, WIDTH, CHANNELS = 3, 4, 5
@@ -129,8 +130,9 @@ def test_the_same_batches_give_the_same_bits_and_distances_dont_depend_on_the_ba
 
 
 @pytest.mark.parametrize("make", [bank, gaussians])
-def test_an_empty_memory_finds_everything_normal(make: type[PatchMemory]) -> None:
+def test_an_empty_memory_measures_no_distance_and_is_uncalibrated(make: type[PatchMemory]) -> None:
     found = make()(tf.constant(images(2, 0)))
+    assert (found.pop("threshold").numpy() == UNCALIBRATED).all()
     assert not any(value.numpy().any() for value in found.values())
 
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from cvpipe import config_file
-from cvpipe.answers.anomaly import heat_map_of, to_answer
+from cvpipe.answers.anomaly import UNCALIBRATED, heat_map_of, shades, to_answer
 from cvpipe.config import Anomaly
 from cvpipe.data.facts import Facts
 from cvpipe.errors import ConfigError
@@ -117,9 +117,19 @@ def test_calibration_sets_the_threshold_of_the_answers() -> None:
     network = anomaly.build_network(config())
     task = load_task(config(), FACTS)
     assert task.calibrate is not None
+    image = batch([0])["image"]
+    before = task.predict({"network": network}, image)
+    assert before["anomaly_threshold"].numpy().tolist() == [UNCALIBRATED]
     task.calibrate({"network": network}, {"image_scores": {"good": [1.0, 2.0], "scratch": [4.0]}})
-    found = task.predict({"network": network}, batch([0])["image"])
+    found = task.predict({"network": network}, image)
     assert found["anomaly_threshold"].numpy().tolist() == [3.0]
+
+
+def test_gray_values_show_multiples_of_the_threshold() -> None:
+    heat = np.float32([[0, 1, 2, 4]])
+    assert shades(heat, 2.0).tolist() == [[0, 64, 128, 255]]
+    assert shades(heat, 0.0).tolist() == [[0, 255, 255, 255]]
+    assert shades(heat, UNCALIBRATED).tolist() == [[0, 128, 255, 255]]
 
 
 def test_an_answer_is_json_with_a_heat_map_as_png() -> None:
