@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import keras
 import numpy as np
 
@@ -101,12 +100,10 @@ def _of_file(
     if origin.endswith(".weights.h5"):
         if network:
             size = (*config.prepare.size, 3)
-            return _by_path(_loaded(application(network, input_shape=size), path))
-        # The file doesn't name the classes, so use the number of units in the last layer.
-        outputs = _units_of_last_layer(path)
-        saved = load_task(config, facts._replace(class_names=tuple(map(str, range(outputs)))))
-        [built] = saved.build(False).values()
-        return _by_path(_loaded(built, path), outputs == len(facts.class_names))
+            published = application(network, input_shape=size)
+            _refuse(_load(published, path), path)
+            return _by_path(published)
+        return _of_weights_file(path, config, facts)
     if path.suffix not in OF_OTHERS:
         endings = ", ".join([*OF_OTHERS, ".weights.h5"])
         raise ConfigError(
@@ -129,6 +126,26 @@ def _of_file(
     model, given = config.model, OF_OTHERS[path.suffix](path)
     weights = convert(given, tables, model.backbone, origin, model.conventions, model.norm_epsilon)
     return _for_classes(weights, facts)
+
+
+def _of_weights_file(path: Path, config: Config, facts: Facts) -> dict[str, np.ndarray]:
+    """Read weights that Keras saved of the pipeline's network, perhaps with other classes.
+
+    The file doesn't name classes, so only numbers are compared. If only the outputs of the classes
+    have another shape, their weights are left out.
+    """
+    [built] = load_task(config, facts).build(False).values()
+    misfit = _load(built, path)
+    if misfit is None:
+        return _by_path(built)
+    units = len(facts.class_names)
+    is_same_but_for_units = misfit.own == (*misfit.given[:-1], units)
+    if tells_classes(misfit.layer) and is_same_but_for_units:
+        others = facts._replace(class_names=tuple(map(str, range(misfit.given[-1]))))
+        [built] = load_task(config, others).build(False).values()
+        misfit = _load(built, path)
+    _refuse(misfit, path)
+    return _by_path(built, same_classes=False)
 
 
 def _for_classes(weights: Mapping[str, np.ndarray], facts: Facts) -> dict[str, np.ndarray]:
@@ -186,40 +203,41 @@ def _read_model(path: Path) -> keras.Model:
         ) from None
 
 
-def _loaded(model: keras.Model, path: Path) -> keras.Model:
+class _Misfit(NamedTuple):
+    """The first variable whose shape in a file isn't that of the network."""
+
+    layer: str
+    own: tuple[int, ...]
+    given: tuple[int, ...]
+
+
+def _load(model: keras.Model, path: Path) -> _Misfit | None:
+    """Load weights saved by Keras; return the misfit if a shape differs.
+
+    Raises:
+        DataError: the file can't be read, or has other variables.
+    """
     try:
         model.load_weights(path)
-    except (ValueError, OSError) as error:
-        said = str(error)
-        layer, shapes = (
-            re.search(r"object <\w+ name=(\w+)", said),
-            re.findall(r"shape=\(([^)]*)\)", said),
-        )
-        if layer is None or len(shapes) < 2:
-            raise DataError(f"model.weights: {path}: {said[:300]}; {SAME_NETWORK}") from None
-        raise DataError(
-            f"model.weights: {path}: layer {layer[1]}: the file's shape is [{shapes[1]}], but the"
-            f" pipeline's is [{shapes[0]}]; {SAME_NETWORK}"
-        ) from None
-    return model
-
-
-def _units_of_last_layer(path: Path) -> int:
-    """Return the number of units of the last dense layer in a .weights.h5 file."""
-    kernels: dict[int, int] = {}
-    try:
-        with h5py.File(path) as file:
-            for name in file.get("layers", {}):
-                number = re.fullmatch(r"dense(?:_(\d+))?", name)
-                if number:
-                    kernels[int(number[1] or 0)] = file["layers"][name]["vars"]["0"].shape[-1]
     except (OSError, KeyError) as error:
         raise DataError(
             f"model.weights: {path}: not weights saved by Keras ({error}); give another file"
         ) from None
-    if not kernels:
+    except ValueError as error:
+        said = str(error)
+        layer = re.search(r"object <\w+ name=(\w+)", said)
+        shapes = re.findall(r"shape=\(([^)]*)\)", said)
+        if layer is None or len(shapes) < 2:
+            raise DataError(f"model.weights: {path}: {said[:300]}; {SAME_NETWORK}") from None
+        own, given = (tuple(map(int, re.findall(r"\d+", shape))) for shape in shapes[:2])
+        return _Misfit(layer[1], own, given)
+    return None
+
+
+def _refuse(misfit: _Misfit | None, path: Path) -> None:
+    """Raise a DataError if there is a misfit."""
+    if misfit:
         raise DataError(
-            f"model.weights: {path}: doesn't end with a dense layer; give the weights of a complete"
-            " classifier"
+            f"model.weights: {path}: layer {misfit.layer}: the file's shape is"
+            f" {list(misfit.given)}, but the pipeline's is {list(misfit.own)}; {SAME_NETWORK}"
         )
-    return kernels[max(kernels)]

@@ -282,6 +282,36 @@ def test_a_file_of_weights_starts_a_pose_network(tmp_path: Path) -> None:
     assert_taken_over(model, origin)
 
 
+@pytest.mark.parametrize("head", ["ssd", "yolo"])
+def test_a_file_of_weights_starts_a_detector(tmp_path: Path, head: str) -> None:
+    file = tmp_path / "a.weights.h5"
+    config = config_file.load(
+        ROOT / "pipelines" / "detection" / f"digit_scenes_{head}.yaml",
+        ["data.source={kind: digit_scenes, train: 10, validation: 2, test: 2}"]
+        + ["prepare.size=[64, 64]", "model.width=0.125", f"model.weights={file}"],
+    )
+    source = open_splits(config.data)["train"]
+    task = load_task(config, source.facts)
+    origin, model = (task.build(False)["network"] for _ in range(2))
+    origin.save_weights(file)
+    initialize({"network": model}, source, config, task)
+    assert_taken_over(model, origin)
+
+
+def test_a_file_of_weights_starts_a_classifier_that_ends_with_a_convolution(tmp_path: Path) -> None:
+    shared = ("model.backbone=squeezenet1_1", "prepare.size=[64, 64]", "model.width=0.125")
+    file = tmp_path / "squeezenet.weights.h5"
+    origin = started(*shared)
+    origin.save_weights(file)
+    assert_taken_over(started(*shared, f"model.weights={file}"), origin)
+    fewer = started(*shared, f"model.weights={file}", classes=("3", "5"))
+    last = [path for path in values(fewer) if path.startswith("logits/")]
+    assert last and all(values(fewer)[path].shape[-1] == 2 for path in last)
+    before = values(origin)
+    for path, value in values(fewer).items():
+        assert path in last or (value == before[path]).all(), path
+
+
 def test_a_pose_head_goes_onto_a_backbone_with_a_hidden_layer() -> None:
     pipeline = ROOT / "pipelines" / "pose" / "stick_figures.yaml"
     more = ("model.backbone=two_layer", *POSE_HEADS["regression"])
