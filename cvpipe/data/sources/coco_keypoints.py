@@ -106,7 +106,7 @@ def read_points(
         if unknown.any():
             raise DataError(
                 f"{place(number)}: a keypoint has the visibility {values[number, unknown, 2][0]:g},"
-                " which is 0 (not annotated), 1 (hidden) or 2 (visible); correct or remove it"
+                " which must be 0 (not annotated), 1 (hidden) or 2 (visible); correct or remove it"
             )
     places = (values[..., 1::-1] + FIRST_CENTER) / extents[:, np.newaxis]
     return places, values[..., 2].astype(np.int32)

@@ -7,7 +7,7 @@ from typing import Any
 
 from cvpipe.errors import DataError
 
-_WORDS = {"": False, "0": False, "false": False, "1": True, "true": True}
+_FALSE, _TRUE = ("", "0", "0.0", "false"), ("1", "1.0", "true")
 
 
 def flag_of_json(value: Any, place: str, name: str) -> bool:
@@ -22,15 +22,16 @@ def flag_of_json(value: Any, place: str, name: str) -> bool:
 
 
 def flag_of_text(text: str | None, place: str, name: str) -> bool:
-    """Return a flag of an XML file: 0, 1, true or false; an empty or missing flag is false.
+    """Return a flag of an XML file or a table: 0, 1, true or false; an empty or missing flag is
+    false. pandas writes integer columns with empty cells as 0.0 and 1.0.
 
     Raises:
         DataError: any other value.
     """
     word = (text or "").strip()
-    if word.lower() not in _WORDS:
+    if word.lower() not in (*_FALSE, *_TRUE):
         raise _no_flag(f"'{word}'", place, name, "0, 1, true, false or empty")
-    return _WORDS[word.lower()]
+    return word.lower() in _TRUE
 
 
 def _no_flag(shown: str, place: str, name: str, allowed: str) -> DataError:

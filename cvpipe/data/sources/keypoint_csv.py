@@ -154,12 +154,13 @@ def _point(
     """Return y, x and visibility of a keypoint; None where it isn't annotated."""
     x, y = (cells[at] if at < len(cells) else "" for at in (column.x, column.y))
     flag = cells[column.v] if column.v is not None and column.v < len(cells) else ""
-    if flag not in ("", "0", "1", "2"):
+    visibility = _visibility(flag)
+    if visibility is None:
         raise DataError(
-            f"{table.place}:{line}: {column.name}_v is '{flag}', which is 0 (not annotated), 1"
+            f"{table.place}:{line}: {column.name}_v is '{flag}', which must be 0 (not annotated), 1"
             " (hidden) or 2 (visible); correct it"
         )
-    if flag == str(NOT_ANNOTATED) or (not x and not y and not flag):
+    if visibility == NOT_ANNOTATED or (not x and not y and not flag):
         return None
     try:
         places = float(y), float(x)
@@ -170,7 +171,19 @@ def _point(
             f"{table.place}:{line}: {column.name} is at x '{x}' and y '{y}', not two numbers;"
             " correct them, or leave both empty"
         )
-    return (*places, HIDDEN if flag == str(HIDDEN) else VISIBLE)
+    return (*places, visibility)
+
+
+def _visibility(flag: str) -> int | None:
+    """Return a visibility; VISIBLE if the cell is empty, None if it has another value."""
+    if not flag:
+        return VISIBLE
+    try:
+        # pandas writes integer columns with empty cells as 0.0, 1.0 and 2.0.
+        value = float(flag)
+    except ValueError:
+        return None
+    return int(value) if value in (NOT_ANNOTATED, HIDDEN, VISIBLE) else None
 
 
 def _source(files: Files, figures: _Figures, facts: Facts, upright: bool) -> Source:

@@ -141,7 +141,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "visibility": (
         lambda people: people["annotations"][0]["keypoints"].__setitem__(2, 3),
-        "annotation 1 of image 3: a keypoint has the visibility 3, which is 0",
+        "annotation 1 of image 3: a keypoint has the visibility 3, which must be 0",
     ),
     "skeleton": (
         lambda people: people["categories"][1]["skeleton"].append([1, 4]),

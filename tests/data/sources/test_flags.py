@@ -27,13 +27,14 @@ def test_anything_else_in_json_is_refused_with_its_place(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "text, flag",
-    [("0", False), (" 1\n", True), ("true", True), ("False", False), ("", False), (None, False)],
+    [("0", False), (" 1\n", True), ("true", True), ("False", False), ("", False), (None, False)]
+    + [("0.0", False), ("1.0", True)],
 )
-def test_a_flag_of_xml_is_a_digit_a_word_or_nothing(text: str | None, flag: bool) -> None:
+def test_a_flag_of_xml_or_a_table_is_0_or_1_a_word_or_nothing(text: str | None, flag: bool) -> None:
     assert flag_of_text(text, "a.xml", "difficult") is flag
 
 
-@pytest.mark.parametrize("text", ["yes", "2", "Unspecified", "0.0", "-1"])
+@pytest.mark.parametrize("text", ["yes", "2", "Unspecified", "0.5", "-1"])
 def test_anything_else_in_xml_is_refused_with_its_place(text: str) -> None:
     with pytest.raises(DataError) as raised:
         flag_of_text(text, "a.xml: object 2 (dog)", "difficult")

@@ -62,6 +62,15 @@ def test_keypoints_are_read_from_a_table(tmp_path: Path, place: Callable[[Path],
     assert read(source, 2)["visibility"].shape == (0, 3)
 
 
+def test_visibilities_may_have_a_decimal_point(tmp_path: Path) -> None:
+    decimal = TABLE.replace("10,1,", "10,1.0,").replace("8,2,", "8,2.0,").replace(",0,,", ",0.0,,")
+    assert decimal.count(".0,") == 3
+    ours = opened(write(tmp_path / "decimal", train=decimal))["train"]
+    plain = opened(write(tmp_path / "plain", train=TABLE))["train"]
+    for n in range(3):
+        np.testing.assert_array_equal(read(ours, n)["visibility"], read(plain, n)["visibility"])
+
+
 def test_absolute_paths_of_another_machine_are_found_by_their_end(tmp_path: Path) -> None:
     table = TABLE.replace("a.png", "/home/me/photos/a.png").replace("b.png", "D:\\x\\b.png")
     source = opened(write(tmp_path, train=table))["train"]
@@ -102,7 +111,9 @@ FAULTS = {
     "a word": (TABLE.replace("a.png,10", "a.png,ten"), ":2: nose is at x 'ten' and y '5'"),
     "half a point": (TABLE.replace("a.png,10,5", "a.png,10,"), ":2: nose is at x '10' and y ''"),
     "infinite": (TABLE.replace("a.png,10", "a.png,inf"), ":2: nose is at x 'inf'"),
-    "visibility": (TABLE.replace("20,10,1", "20,10,3"), ":2: left_eye_v is '3', which is 0"),
+    "visibility": (TABLE.replace("20,10,1", "20,10,3"), ":2: left_eye_v is '3', which must be 0"),
+    "half visible": (TABLE.replace("20,10,1", "20,10,0.5"), ":2: left_eye_v is '0.5', which must"),
+    "a word as visibility": (TABLE.replace("20,10,1", "20,10,yes"), ":2: left_eye_v is 'yes'"),
     "twice": (TABLE.replace("b.png", "a.png"), ":3: a.png is already in line 2"),
     "no path": (TABLE.replace("b.png", ""), ":3: the row has no value in the column 'file'"),
 }
