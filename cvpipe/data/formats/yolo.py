@@ -26,7 +26,7 @@ def find(place: Place) -> Iterator[Found]:
         if place.files.find(text := text_file_of(place.files, image, config))
         and PurePosixPath(text).name.lower() not in _NOTES
     }
-    described = _data_yaml(place)
+    described, has_keypoints = _data_yaml(place)
     numbers, polygons = _classes(place, list(texts))
     if not numbers:
         if described:
@@ -48,15 +48,19 @@ def find(place: Place) -> Iterator[Found]:
         )
     if source.get("names") == config.names:
         del source["names"]
-    if polygons:
+    if has_keypoints:
+        remarks.append("The keypoints in the text files are left out, since only boxes are read")
+    elif polygons:
         remarks.append("The polygons in the text files are read as the boxes around them")
     why = f"{counted(len(texts), 'image')} have a text file of YOLO's lines"
     why += f", and {place.key(described)} names the classes" if described else ""
     yield Found(DETECTION, source, why, ANNOTATED, tuple(remarks))
 
 
-def _data_yaml(place: Place) -> str | None:
-    """Return the YAML file with class names that is nearest to the top."""
+def _data_yaml(place: Place) -> tuple[str | None, bool]:
+    """Return the YAML file with class names that is nearest to the top, and True if it says that
+    keypoints follow the boxes.
+    """
     for name in sorted(place.ending(".yaml", ".yml"), key=lambda name: (name.count("/"), name)):
         try:
             values = read_yaml_as_text(place.text(name) or "", name)
@@ -64,8 +68,8 @@ def _data_yaml(place: Place) -> str | None:
             place.near.append(str(error))
             continue
         if isinstance(values, dict) and values.get("names"):
-            return name
-    return None
+            return name, "kpt_shape" in values
+    return None, False
 
 
 def _classes(place: Place, texts: list[str]) -> tuple[set[int], bool]:

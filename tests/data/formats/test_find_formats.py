@@ -625,6 +625,31 @@ def test_classes_have_the_names_that_files_give(
     assert next(iter(opened(found.source, task).values())).classes == classes
 
 
+@pytest.mark.parametrize("numbers", [2, 3])
+def test_keypoints_in_yolos_lines_are_left_out_with_a_remark(tmp_path: Path, numbers: int) -> None:
+    files = {
+        "data.yaml": f"train: images\nkpt_shape: [2, {numbers}]\nnames: [cat]\n",
+        "images/1.jpg": JPEG,
+        "labels/1.txt": f"{LINE.strip()} {' '.join(['0.5', '0.4', '2'][:numbers] * 2)}\n",
+    }
+    found = find_formats(str(in_a_folder(tmp_path, files)))[0]
+    assert found.remarks == (
+        "The keypoints in the text files are left out, since only boxes are read",
+    )
+    boxes = opened(found.source, "detection")["train"].read(tf.constant(0, tf.int64))["boxes"]
+    np.testing.assert_allclose(boxes, [[0.3, 0.4, 0.7, 0.6]], atol=1e-6)
+
+
+def test_polygons_in_yolos_lines_are_read_as_boxes_with_a_remark(tmp_path: Path) -> None:
+    files = {
+        "data.yaml": "train: images\nnames: [cat]\n",
+        "images/1.jpg": JPEG,
+        "labels/1.txt": "0 0.1 0.2 0.5 0.2 0.5 0.6\n",
+    }
+    [remark] = find_formats(str(in_a_folder(tmp_path, files)))[0].remarks
+    assert remark == "The polygons in the text files are read as the boxes around them"
+
+
 def test_outlines_are_found_if_segmentation_is_requested(tmp_path: Path) -> None:
     path = str(in_a_folder(tmp_path, LAYOUTS["CVAT COCO"][0]))
     assert [found.task for found in find_formats(path)] == ["detection", "segmentation"]
