@@ -68,14 +68,14 @@ def benchmark(
     score: Score,
     note: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure artifacts in turns, contestant signature and number of threads in a separate process.
+    """Measure artifacts in turns, each signature and number of threads in a separate process.
 
     Args:
         folders: folders of artifacts' versions.
         batches: batch sizes.
         threads: numbers of cores that a process may use.
         images: images to predict; if empty, a synthetic image is used.
-        seconds: duration of the measurement of contestant row.
+        seconds: duration of the measurement of each row.
         score: maps an artifact's folder to its scores.
         note: called with the progress.
 
