@@ -73,7 +73,11 @@ MUTATIONS = {
         "export/test_compare.py::test_close_answers_may_differ_only_in_the_last_digits",
     ),
     "checkpoint-not-atomic": Mutation(
-        ("atomic_write.py", 'file.with_name(f".{file.stem}-partial{file.suffix}")', "file"),
+        (
+            "atomic_write.py",
+            'temporary_path(file.parent, f".{file.stem}-partial-", file.suffix) as',
+            "contextlib.nullcontext(file) as",
+        ),
         "training/test_resume.py::test_a_stopped_run_goes_on_to_the_same_bits",
     ),
     "name-not-synced": Mutation(

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from cvpipe.atomic_write import temporary_path
 from cvpipe.data.public_sets import PUBLIC_SETS, PublicSet
 from cvpipe.errors import ConfigError, DataError, suggest
 from cvpipe.user_paths import data_folder
@@ -20,8 +21,7 @@ STDERR = 2
 def fetch(name: str) -> Path:
     """Download a public data set unless it exists; return its folder or zip archive.
 
-    The folder is called `.NAME.partial` until its checksum has been verified. A partial folder from
-    an interrupted call is replaced.
+    The files are in a temporary folder until their checksum has been verified.
 
     Raises:
         ConfigError: there is no data set of that name.
@@ -42,9 +42,7 @@ def fetch(name: str) -> Path:
             )
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with temporary_path(folder.parent, f".{name}-partial-") as partial:
         files = partial / "files"
         origin = _copy_installed(known, files) or _clone(known, partial / "repository", files)
         found = digest(files)
@@ -56,9 +54,9 @@ def fetch(name: str) -> Path:
             )
         # Flush the contents before renaming.
         os.sync()
-        files.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        # Another process may have fetched the same files meanwhile.
+        if not folder.exists():
+            files.rename(folder)
     return folder
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from cvpipe.atomic_write import temporary_path
 from cvpipe.interrupt import interrupt_on_sigterm
 
 
@@ -22,27 +20,11 @@ def unchecked_folder(model: Path) -> Iterator[Path]:
     is_new = not model.exists()
     model.mkdir(parents=True, exist_ok=True)
     # Servers load folders whose names are numbers, so they ignore this one until it is renamed.
-    prefix = f"unchecked-{socket.gethostname()}-"
-    for left in model.glob("unchecked-*"):
-        number = left.name.removeprefix(prefix)
-        if number.isdecimal() and not _is_running(int(number)):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = model / f"{prefix}{os.getpid()}"
     with interrupt_on_sigterm():
         try:
-            yield folder
+            with temporary_path(model, "unchecked-") as folder:
+                yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
             if is_new:
                 with contextlib.suppress(OSError):  # not empty
                     model.rmdir()
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -178,8 +178,12 @@ def fetched_digest(name: str) -> str:
 def test_an_interrupted_copy_is_repeated(
     step: str, bccd: PublicSet, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    names = []
+
     def killed(*arguments: object) -> None:
-        shutil.copytree(place / ".bccd.partial", place.parent / "left", dirs_exist_ok=True)
+        [partial] = place.glob(".bccd-partial-*")
+        names.append(partial.name)
+        shutil.copytree(partial, place.parent / "left", dirs_exist_ok=True)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -191,8 +195,8 @@ def test_an_interrupted_copy_is_repeated(
             fetch("bccd")
     assert not any(place.iterdir())
     # A killed process leaves its unfinished files.
-    (place.parent / "left").rename(place / ".bccd.partial")
-    (place / ".bccd.partial/repository/shallow.lock").touch()
+    left = (place.parent / "left").rename(place / names[-1])
+    (left / "repository/shallow.lock").touch()
     assert digest(fetch("bccd")) == bccd.digest
     assert [path.name for path in place.iterdir()] == ["bccd"]
 

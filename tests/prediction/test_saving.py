@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -206,8 +208,9 @@ def test_finished_files_are_kept_and_an_interrupted_format_is_written_again(tmp_
         return save_answers("yolo", folder, artifact, "detection", {}, images, notes.append)
 
     # A killed process leaves such a folder.
-    (folder / ".yolo-partial").mkdir()
-    (folder / ".yolo-partial" / "rest.txt").touch()
+    left = folder / f".yolo-partial-{socket.gethostname()}-{os.getpid()}"
+    left.mkdir()
+    (left / "rest.txt").touch()
     assert again() and not notes
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert not any("rest.txt" in str(path) for path in before)

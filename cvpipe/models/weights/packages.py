@@ -196,10 +196,7 @@ def _read_cached(file: Path) -> dict[str, np.ndarray] | None:
 def _write_cached(file: Path, weights: Mapping[str, np.ndarray]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may write the same file at the same time.
-        temporary = file.with_name(f"{file.stem}-{os.getpid()}{file.suffix}")
-        with atomic_write(temporary) as stream:
+        with atomic_write(file) as stream:
             np.savez(stream, **weights)  # type: ignore[arg-type]
-        temporary.replace(file)
     except OSError as error:
         log.warning("%s: can't be written (%s); the weights are converted each time", file, error)
