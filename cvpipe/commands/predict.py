@@ -18,7 +18,7 @@ from cvpipe.errors import ConfigError, DataError
 from cvpipe.prediction.answers import Outputs, Settings, answer_images
 from cvpipe.prediction.images import ImageFile, find_images
 from cvpipe.prediction.ray_workers import Job, answer_by_ray
-from cvpipe.prediction.shards import SHARD, Answer, write_shards
+from cvpipe.prediction.shards import SHARD, Answer, locked, write_shards
 from cvpipe.runtime import import_ray
 
 # Repeated here, because the parser must not import TensorFlow.
@@ -220,15 +220,16 @@ def _predict_to(
     def note(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    counts = write_shards(answer, images, options.to, about, note)
     saved = {}
-    if options.save:
-        from cvpipe.prediction.saving import save_answers
+    with locked(options.to):
+        counts = write_shards(answer, images, options.to, about, note)
+        if options.save:
+            from cvpipe.prediction.saving import save_answers
 
-        saved = {
-            name: save_answers(name, options.to, artifact, task, settings, images, note)
-            for name in dict.fromkeys(options.save)
-        }
+            saved = {
+                name: save_answers(name, options.to, artifact, task, settings, images, note)
+                for name in dict.fromkeys(options.save)
+            }
     result = {**counts, "folder": str(options.to), **({"saved": saved} if saved else {})}
     lines = [
         f"answers  {options.to}",

@@ -6,15 +6,18 @@ DIR/answers-00000.jsonl  the answers to the first SHARD images, one line each; a
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cvpipe.atomic_write import atomic_write
-from cvpipe.errors import ConfigError, counted, refuse_file
+from cvpipe.errors import ConfigError, DataError, UserError, counted, refuse_file
 from cvpipe.json_files import write_json
 from cvpipe.prediction.images import ImageFile
 
@@ -26,6 +29,34 @@ answers.
 """
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Create the output folder, and hold a lock, so that no other process writes answers to it.
+
+    Raises:
+        ConfigError: the folder is a file.
+        UserError: another process holds the lock.
+    """
+    refuse_file(folder, "--to")
+    folder.mkdir(parents=True, exist_ok=True)
+    # A lock of the folder itself needs no lock file. The system releases it when the process ends.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another process writes answers to this folder; wait until it ends, or"
+                " choose another folder with --to"
+            ) from None
+        except OSError:
+            # Some network file systems can't lock folders. Files are still written whole there.
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def write_shards(
     answer: Answer,
     images: Sequence[ImageFile],
@@ -33,7 +64,8 @@ def write_shards(
     about: Mapping[str, Any],
     note: Callable[[str], None],
 ) -> dict[str, int]:
-    """Write the answers to all images. Existing files of the same prediction are kept.
+    """Write the answers to all images. Existing files of the same prediction are kept. The caller
+    holds the lock of `locked`.
 
     Args:
         answer: called once, with the positions of the images whose answers are missing.
@@ -69,9 +101,26 @@ def write_shards(
                 f"{part.stop:,} of {counted(len(images), 'image')}, {rate:.0f} images/s,"
                 f" {left / rate:.0f} s left"
             )
-        with file.open(encoding="utf-8") as lines:
-            counts["errors"] += sum("error" in json.loads(line) for line in lines)
+        counts["errors"] += _count_errors(file, len(part))
     return counts
+
+
+def _count_errors(file: Path, images: int) -> int:
+    """Return the number of errors among the answers to `images` images in a file."""
+    errors = found = 0
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for line in lines:
+                errors += "error" in json.loads(line)
+                found += 1
+    except (ValueError, TypeError):
+        found = -1
+    if found != images:
+        raise DataError(
+            f"{file}: damaged; remove this file and run the same command again, which answers its"
+            " images again"
+        )
+    return errors
 
 
 def _describe(images: Sequence[ImageFile]) -> dict[str, Any]:
@@ -97,15 +146,13 @@ def _stamp(file: Path) -> str:
 
 
 def _claim(folder: Path, wanted: Mapping[str, Any]) -> None:
-    """Create the folder with a manifest, or check that its manifest is of the same prediction."""
-    refuse_file(folder, "--to")
+    """Write the manifest, or check that the folder's manifest is of the same prediction."""
     manifest = folder / "manifest.json"
     if not manifest.exists():
-        if folder.exists() and any(folder.iterdir()):
+        if any(folder.iterdir()):
             raise ConfigError(
                 f"{folder}: the folder is not empty and has no prediction; choose another with --to"
             )
-        folder.mkdir(parents=True, exist_ok=True)
         write_json(manifest, dict(wanted))
         return
     try:

@@ -28,7 +28,7 @@ from cvpipe.export.about import ABOUT
 from cvpipe.init import data_of
 from cvpipe.prediction.images import ImageFile, find_images
 from cvpipe.prediction.saving import check_formats, save_answers
-from cvpipe.prediction.shards import write_shards
+from cvpipe.prediction.shards import locked, write_shards
 from image_files import encode, noise
 
 Cvpipe = Callable[..., tuple[int, str, str]]
@@ -102,7 +102,8 @@ def predict(tmp_path: Path, task: str) -> tuple[Path, Path, list[ImageFile], lis
         for n, own in enumerate(images)
     ]
     folder = tmp_path / "answers"
-    write_shards(lambda parts: iter([iter(rows)]), images, folder, {}, lambda text: None)
+    with locked(folder):
+        write_shards(lambda parts: iter([iter(rows)]), images, folder, {}, lambda text: None)
     return folder, artifact, images, rows
 
 

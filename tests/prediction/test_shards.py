@@ -16,10 +16,10 @@ import pytest
 import tensorflow as tf
 
 from conftest import ROOT
-from cvpipe.errors import ConfigError
+from cvpipe.errors import ConfigError, DataError
 from cvpipe.prediction import shards
 from cvpipe.prediction.images import ImageFile
-from cvpipe.prediction.shards import write_shards
+from cvpipe.prediction.shards import locked, write_shards
 
 EXAMPLE = ROOT / "pipelines" / "classification" / "example.png"
 Cvpipe = Callable[..., tuple[int, str, str]]
@@ -58,7 +58,14 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def write(folder: Path, most: int = 1000, **about: Any) -> dict[str, int]:
-    return write_shards(answers(most), IMAGES, folder, {**ABOUT, **about}, lambda text: None)
+    return write_images(IMAGES, folder, most, **about)
+
+
+def write_images(
+    images: Sequence[ImageFile], folder: Path, most: int = 1000, **about: Any
+) -> dict[str, int]:
+    with locked(folder):
+        return write_shards(answers(most), images, folder, {**ABOUT, **about}, lambda text: None)
 
 
 def test_a_prediction_stopped_again_and_again_ends_with_the_same_files(tmp_path: Path) -> None:
@@ -90,7 +97,7 @@ def test_another_prediction_or_anything_else_in_the_folder_is_refused(tmp_path: 
     with pytest.raises(ConfigError, match=r"has another prediction \(artifact differ\)"):
         write(tmp_path / "run", artifact="other")
     with pytest.raises(ConfigError, match=r"images, names, files differ"):
-        write_shards(answers(), IMAGES[1:], tmp_path / "run", ABOUT, lambda text: None)
+        write_images(IMAGES[1:], tmp_path / "run")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
     with pytest.raises(ConfigError, match="not empty and has no prediction"):
@@ -101,11 +108,45 @@ def test_answers_to_files_that_were_changed_since_are_not_kept(tmp_path: Path) -
     file = tmp_path / "photo.png"
     file.write_bytes(b"before")
     image = ImageFile("photo.png", "photo.png", file.read_bytes, file)
-    write_shards(answers(), [image], tmp_path / "run", ABOUT, lambda text: None)
-    write_shards(answers(), [image], tmp_path / "run", ABOUT, lambda text: None)
+    write_images([image], tmp_path / "run")
+    write_images([image], tmp_path / "run")
     file.write_bytes(b"changed")
     with pytest.raises(ConfigError, match=r"has another prediction \(files differ\)"):
-        write_shards(answers(), [image], tmp_path / "run", ABOUT, lambda text: None)
+        write_images([image], tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"\0" * 40,
+        b'{"image": "photos/5.png"}\n{"ima',
+        b'{"image": "photos/5.png"}\n',
+        b"\xff",
+        b"1\n" * 5,
+    ],
+)
+def test_a_damaged_file_is_named_and_its_images_are_answered_again_without_it(
+    tmp_path: Path, damaged: bytes
+) -> None:
+    write(tmp_path / "run")
+    whole = files(tmp_path / "run")
+    file = tmp_path / "run" / "answers-00001.jsonl"
+    file.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"answers-00001\.jsonl: damaged; remove this file and run"):
+        write(tmp_path / "run")
+    file.unlink()
+    assert write(tmp_path / "run")["answered"] == 5 and files(tmp_path / "run") == whole
+
+
+def test_a_folder_to_which_another_process_predicts_is_refused(
+    cvpipe: Cvpipe, artifact: Path, tmp_path: Path
+) -> None:
+    words = ["predict", artifact, EXAMPLE, "--to", tmp_path / "answers"]
+    with locked(tmp_path / "answers"):
+        code, _, err = cvpipe(*words)
+    assert code == 1 and "answers: another process writes answers to this folder" in err
+    assert not any((tmp_path / "answers").iterdir())
+    assert cvpipe(*words)[0] == 0
 
 
 def test_the_command_writes_the_answers_to_a_folder_of_images(
