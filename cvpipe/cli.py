@@ -10,6 +10,7 @@ import importlib
 import io
 import logging
 import os
+import select
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from cvpipe import __version__
 from cvpipe.commands.command import remove_empty_folders
 from cvpipe.commands.completion import COMPLETING, complete
+from cvpipe.console import discard, print_message
 from cvpipe.errors import Interrupted, UserError, nearest
 
 # Modules of `cvpipe.commands`, in the order of --help.
@@ -95,46 +97,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler.addFilter(_Once())
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[handler])
     try:
-        return options.command(options)
+        code: int = options.command(options)
+        print(end="", flush=True)
+        return code
     except UserError as error:
         if options.debug:
             raise
-        print(f"cvpipe {options.name}: {error}", file=sys.stderr)
+        print_message(f"cvpipe {options.name}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         if options.name in ("train", "sweep"):
-            print(
+            print_message(
                 f"\ncvpipe {options.name}: stopped at once; the same command resumes from the last"
-                " checkpoint",
-                file=sys.stderr,
+                " checkpoint"
             )
             return Interrupted.exit_code
         if options.name == "data pack" or (options.name == "predict" and options.to):
-            print(f"\ncvpipe {options.name}: stopped; the same command resumes", file=sys.stderr)
+            print_message(f"\ncvpipe {options.name}: stopped; the same command resumes")
             return Interrupted.exit_code
-        print(f"\ncvpipe {options.name}: stopped", file=sys.stderr)
+        print_message(f"\ncvpipe {options.name}: stopped")
         return 1
-    except BrokenPipeError:
-        # The program that reads the output, such as `head`, closed it.
-        sys.stderr.close()
-        return 0
     except OSError as error:
+        # A program that has read enough of the output, such as `head`, is no failure.
+        if isinstance(error, BrokenPipeError) and _is_stdout_broken():
+            discard(sys.stdout)
+            return 0
         if options.debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"cvpipe {options.name}: {where}{error.strerror or error}", file=sys.stderr)
+        print_message(f"cvpipe {options.name}: {where}{error.strerror or error}")
         return 1
     except Exception as error:
         if options.debug:
             raise
-        print(
+        print_message(
             f"cvpipe {options.name}: {type(error).__name__}: {str(error)[:2000]}\nThis error is"
-            " unexpected; run the command again with --debug to see its origin",
-            file=sys.stderr,
+            " unexpected; run the command again with --debug to see its origin"
         )
         return 1
     finally:
         remove_empty_folders()
+
+
+def _is_stdout_broken() -> bool:
+    """Return True if stdout is a pipe whose reader has ended."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except OSError:  # a stream without a descriptor
+        return False
+    return bool(poll.poll(0))
 
 
 def _write_any_text() -> None:

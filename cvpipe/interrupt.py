@@ -44,11 +44,13 @@ def on_signals(handle: Callable[[int], object], once: bool = False) -> Iterator[
 
 def stop_on_signals() -> contextlib.AbstractContextManager[threading.Event]:
     """Set the yielded event on the first SIGINT or SIGTERM. The second has its usual effect."""
-    # os.write, because the signal may interrupt a call of print, which is not reentrant.
-    return on_signals(
-        lambda number: os.write(2, b"\nstopping soon and saving; press Ctrl-C again to stop now\n"),
-        once=True,
-    )
+
+    def tell(_: int) -> None:
+        # os.write, because the signal may interrupt a call of print, which is not reentrant.
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nstopping soon and saving; press Ctrl-C again to stop now\n")
+
+    return on_signals(tell, once=True)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ ORDER = [
     {"errors"},
     {
         "atomic_write",
+        "console",
         "grpc_messages",
         "json_files",
         "markdown",

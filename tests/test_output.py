@@ -110,3 +110,49 @@ def test_a_dumb_terminal_gets_lines_without_escape_codes(
     progress.note("saved")
     assert ("\x1b" in terminal.getvalue()) == rewrites
     assert terminal.getvalue().endswith("saved\n")
+
+
+def run_with_broken(stream: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in its own process; nobody reads the stream "stdout" or "stderr"."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writer}
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "cvpipe", *arguments],
+            check=False,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            **streams,  # type: ignore[call-overload]
+        )
+    finally:
+        os.close(writer)
+
+
+def test_a_training_goes_on_when_nobody_reads_its_progress(pipeline: Path) -> None:
+    done = run_with_broken("stderr", "train", pipeline.name, "--run", "run", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["ended"] == "finished"
+    assert Path("run/checkpoints/last.npz").is_file()
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_failure() -> None:
+    # The output of `schema` is larger than the buffer, and that of `completion` is smaller.
+    for command in (["schema"], ["completion", "bash"]):
+        done = run_with_broken("stdout", *command)
+        assert done.returncode == 0 and not done.stderr
+
+
+def test_an_error_that_nobody_reads_is_a_failure() -> None:
+    done = run_with_broken("stderr", "models", "no_such_network")
+    assert done.returncode == 2 and not done.stdout
+
+
+def test_a_broken_pipe_other_than_stdout_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("cvpipe.commands.info.info", fail)
+    assert main(["info"]) == 1
+    assert capsys.readouterr().err == "cvpipe info: Broken pipe\n"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from cvpipe.commands.command import add_command, add_examples, add_pipeline, print_result
+from cvpipe.console import print_message
 
 
 def add(commands: Any) -> None:
@@ -38,6 +38,6 @@ def baselines(options: argparse.Namespace) -> int:
     rows = []
     for row in score_baselines(config):
         rows.append(row)
-        print(f"{row['baseline']} is done, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+        print_message(f"{row['baseline']} is done, {row['seconds']:.0f} s")
     print_result(options, rows, table(rows))
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from cvpipe.commands.command import (
     print_result,
 )
 from cvpipe.commands.info import machine_facts
+from cvpipe.console import print_message
 from cvpipe.errors import ConfigError
 
 ALL = "all"
@@ -124,7 +124,7 @@ def benchmark(options: argparse.Namespace) -> int:
         images,
         options.seconds,
         _score(options),
-        lambda text: print(text, file=sys.stderr, flush=True),
+        print_message,
     )
     result: dict[str, Any] = {"machine": machine, "split": options.split, **measured}
     lines = [machine_line(machine), f"images: {result['images']}", ""]

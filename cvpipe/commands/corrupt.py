@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from cvpipe.commands.command import (
     make_output_folder,
     print_result,
 )
+from cvpipe.console import print_message
 from cvpipe.errors import ConfigError, unknown_value
 from cvpipe.json_files import write_json
 from cvpipe.markdown import interval_text
@@ -120,7 +120,7 @@ def corrupt(options: argparse.Namespace) -> int:
         subject = subject._replace(source=subject.source.sample(options.limit))
 
         def say(kind: str, path: Path = path) -> None:
-            print(f"{path}  {kind} is done", file=sys.stderr, flush=True)
+            print_message(f"{path}  {kind} is done")
 
         measured.append(
             measure(subject, options.split, kinds, options.severity, options.seed, say, chosen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from cvpipe.commands.command import (
     make_output_folder,
     print_result,
 )
+from cvpipe.console import print_message
 
 
 def add(commands: Any) -> None:
@@ -287,6 +287,6 @@ def _progress(verb: str) -> Callable[[int, int], None]:
         nonlocal shown_at
         if time.monotonic() - shown_at >= 10:
             shown_at = time.monotonic()
-            print(f"{verb} {done:,} of {examples:,}", file=sys.stderr, flush=True)
+            print_message(f"{verb} {done:,} of {examples:,}")
 
     return show

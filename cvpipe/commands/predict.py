@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe.commands.command import add_command, add_examples, print_result
+from cvpipe.console import print_message
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.prediction.answers import Outputs, Settings, answer_images
 from cvpipe.prediction.images import ImageFile, find_images
@@ -217,17 +217,16 @@ def _predict_to(
     digest = hashlib.sha256((artifact / MANIFEST).read_bytes()).hexdigest()
     about = {"artifact": digest, "settings": settings, **outputs}
 
-    def note(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
     saved = {}
     with locked(options.to):
-        counts = write_shards(answer, images, options.to, about, note)
+        counts = write_shards(answer, images, options.to, about, print_message)
         if options.save:
             from cvpipe.prediction.saving import save_answers
 
             saved = {
-                name: save_answers(name, options.to, artifact, task, settings, images, note)
+                name: save_answers(
+                    name, options.to, artifact, task, settings, images, print_message
+                )
                 for name in dict.fromkeys(options.save)
             }
     result = {**counts, "folder": str(options.to), **({"saved": saved} if saved else {})}

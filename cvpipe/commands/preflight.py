@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from cvpipe.commands.command import add_command, add_examples, add_pipeline, aligned, print_result
+from cvpipe.console import print_message
 from cvpipe.errors import ConfigError
 
 
@@ -67,12 +67,7 @@ def preflight(options: argparse.Namespace) -> int:
     from cvpipe.preflight.report import advice, to_json, to_rows
 
     found = check(
-        config,
-        target,
-        what,
-        search=options.largest_batch,
-        save=options.save,
-        say=lambda text: print(text, file=sys.stderr, flush=True),
+        config, target, what, search=options.largest_batch, save=options.save, say=print_message
     )
     lines = [*aligned(to_rows(found)), *(f"- {sentence}" for sentence in advice(found))]
     print_result(options, to_json(found), lines)

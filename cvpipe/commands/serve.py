@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvpipe.commands.command import add_command, add_examples
+from cvpipe.console import print_message
 from cvpipe.errors import ConfigError
 from cvpipe.interrupt import on_signals
 
@@ -206,12 +206,12 @@ def serve(options: argparse.Namespace) -> int:
         host = f"[{options.host}]" if ":" in options.host else options.host
         scheme = "https" if settings.tls_cert else "http"
         address = f"{scheme}://{host}:{server.server_port}"
-        print(f"serving {options.folder} at {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
+        print_message(f"serving {options.folder} at {address} (Ctrl-C stops)")
         # After Ctrl-C no grace period is needed.
         grace: dict[int, float] = {signal.SIGINT: 0.0, signal.SIGTERM: settings.grace}
         with on_signals(lambda number: server.stop(grace[number]), once=True):
             server.serve_forever()
-    print("stopped", file=sys.stderr)
+    print_message("stopped")
     return 0
 
 

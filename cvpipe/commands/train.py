@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from cvpipe.commands.command import (
     score_lines,
 )
 from cvpipe.commands.init import draft_to, is_data, pipeline_file_of
+from cvpipe.console import print_message
 from cvpipe.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -127,10 +127,10 @@ def _drafted(data: str) -> Path:
                 f"{file}: a pipeline of {source.place}, not of {data}; train this file by its name,"
                 f" or draft another: cvpipe init {data} --to FILE"
             )
-        print(f"using the existing {file}", file=sys.stderr)
+        print_message(f"using the existing {file}")
         return file
     _, _, lines = draft_to(file, data)
-    print("\n".join([*lines, f"wrote     {file}"]), file=sys.stderr, flush=True)
+    print_message("\n".join([*lines, f"wrote     {file}"]))
     return file
 
 

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cvpipe.console import print_message
 from cvpipe.data.known_splits import describe_splits
 from cvpipe.data.sources import open_splits
 from cvpipe.errors import ConfigError, UserError
@@ -107,7 +107,7 @@ def _run_trials(
         for _ in range(plan.trials):
             drawn = sampler.ask(finer)
             if drawn is None:
-                _print_progress("no untried combination was found, so this round ends")
+                print_message("no untried combination was found, so this round ends")
                 break
             asked, values = drawn
             trial = _run_trial(plan, number, values, book, train)
@@ -127,7 +127,7 @@ def _run_trial(
     }
     name = f"trial-{trial['trial']:03}"
     overrides = _overrides(values)
-    _print_progress("  ".join([name, f"round {number}/{plan.rounds}", *overrides]))
+    print_message("  ".join([name, f"round {number}/{plan.rounds}", *overrides]))
     runs: dict[str, dict[str, Any]] = {}
     error = None
     try:
@@ -147,7 +147,7 @@ def _run_trial(
             "score": statistics.fmean(scores),
             "deviation": None if plan.folds is None else statistics.stdev(scores),
         }
-    _print_progress(
+    print_message(
         f"{name}  " + (f"failed: {error}" if error else f"{book.metric} {trial['score']:.4f}")
     )
     seconds = round(sum(run["seconds"] for run in runs.values()), 1)
@@ -156,7 +156,3 @@ def _run_trial(
 
 def _overrides(values: Mapping[str, Value]) -> list[str]:
     return [f"{key}={value}" for key, value in values.items()]
-
-
-def _print_progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe.config import Config
+from cvpipe.console import print_message
 from cvpipe.errors import ConfigError, Interrupted, UserError
 from cvpipe.interrupt import on_signals
 from cvpipe.json_files import write_json
@@ -48,7 +49,7 @@ def train_in_a_process(config: Config, folder: Path) -> None:
         assert process.stderr
         with on_signals(process.send_signal) as stopped:
             for line in process.stderr:
-                sys.stderr.write(line)
+                print_message(line, end="")
                 last.append(line.strip())
             code = process.wait()
     if stopped.is_set() or code == Interrupted.exit_code:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import traceback
 from datetime import UTC, datetime
 from typing import Any
+
+from cvpipe.console import print_message
 
 _LOCK = threading.Lock()
 
@@ -17,7 +18,7 @@ def log(event: str, **facts: Any) -> None:
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = json.dumps({"time": time, "event": event, **facts}, default=str)
     with _LOCK:
-        print(line, file=sys.stderr, flush=True)
+        print_message(line)
 
 
 def log_error(error: BaseException, **facts: Any) -> None:

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TextIO
 
+from cvpipe.console import print_message
+
 
 class Progress:
     """A progress line. It is rewritten in place on terminals; otherwise a line is printed every ten
@@ -54,16 +56,15 @@ class Progress:
             f" wait {rate['input_wait']:.0%}"
         )
         if self._rewrites:
-            self._stream.write(f"\r\x1b[K{line}")
-            self._stream.flush()
+            print_message(f"\r\x1b[K{line}", end="", stream=self._stream)
         elif time.monotonic() - self._printed_at >= 10:
             self._printed_at = time.monotonic()
-            print(line, file=self._stream, flush=True)
+            print_message(line, stream=self._stream)
         return rate
 
     def note(self, text: str) -> None:
         """Print a separate line."""
-        print(f"\r\x1b[K{text}" if self._rewrites else text, file=self._stream, flush=True)
+        print_message(f"\r\x1b[K{text}" if self._rewrites else text, stream=self._stream)
 
 
 def _clock(seconds: float) -> str:
