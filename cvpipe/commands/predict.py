@@ -15,7 +15,7 @@ from typing import Any
 from cvpipe.commands.command import add_command, add_examples, print_result
 from cvpipe.console import print_message
 from cvpipe.errors import ConfigError, DataError
-from cvpipe.prediction.answers import Outputs, Settings, answer_images
+from cvpipe.prediction.answers import DRAWN, MASK, Outputs, Settings, answer_images
 from cvpipe.prediction.images import ImageFile, find_images
 from cvpipe.prediction.ray_workers import Job, answer_by_ray
 from cvpipe.prediction.shards import SHARD, Answer, locked, write_shards
@@ -154,7 +154,8 @@ def predict(options: argparse.Namespace) -> int:
     if options.save:
         _check_save(options, about["config"]["task"])
     _check_workers(options)
-    images = find_images(options.images)
+    written = [(options.to, ""), (options.draw, DRAWN), (options.masks, MASK)]
+    images = find_images(options.images, [(folder, end) for folder, end in written if folder])
     if not images:
         raise ConfigError("no image is named; give files, folders, archives or patterns")
     from cvpipe.export.artifact import open_artifact

@@ -21,6 +21,12 @@ THREADS, AHEAD = 2, 2
 Settings = Mapping[str, float | int]
 
 
+DRAWN = ".prediction.png"
+"""End of the names of drawn answers."""
+MASK = ".mask.png"
+"""End of the names of masks."""
+
+
 class Outputs(NamedTuple):
     """Files to write for each answer."""
 
@@ -120,11 +126,11 @@ def _written(
     for image, content, answer in answered:
         if "error" not in answer:
             if outputs.draw:
-                picture = outputs.draw / f"{image.output}.prediction.png"
+                picture = outputs.draw / f"{image.output}{DRAWN}"
                 if _draw(artifact, content, answer, settings, picture):
                     answer["picture"] = str(picture)
             if outputs.masks:
-                mask = outputs.masks / f"{image.output}.mask.png"
+                mask = outputs.masks / f"{image.output}{MASK}"
                 answer["mask"] = _write_mask(artifact, answer, mask)
         yield {"image": image.name, **answer}
 

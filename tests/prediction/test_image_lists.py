@@ -72,6 +72,27 @@ def test_files_about_images_of_one_name_have_different_names(photos: Path) -> No
     assert [image.output for image in images] == ["a.png", "b.JPG", "a.png.2", "c.webp", "a.png.3"]
 
 
+def test_images_that_the_command_writes_itself_are_left_out(photos: Path) -> None:
+    written = ("answers/yolo/a.png", "drawn/a.png.prediction.png", "a.png.mask.png", "drawn/d.png")
+    for name in written:
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(name.encode())
+    (photos.parent / "link").symlink_to(photos)
+    folders = [
+        (photos.parent / "link" / "answers", ""),
+        (photos / "drawn", ".prediction.png"),
+        (photos, ".mask.png"),
+    ]
+    images = find_images([str(photos)], folders)
+    own = [b"a.png", b"b.JPG", b"deep/a.png", b"deep/c.webp", b"drawn/d.png"]
+    assert [image.read() for image in images] == own
+    images = find_images([f"{photos}/**/*.png"], folders)
+    assert [image.read() for image in images] == [b"a.png", b"deep/a.png", b"drawn/d.png"]
+    # A file that is named itself is always meant.
+    [image] = find_images([str(photos / written[2])], folders)
+    assert image.read() == b"a.png.mask.png"
+
+
 def test_a_missing_file_is_an_error_only_when_it_is_read(tmp_path: Path) -> None:
     [image] = find_images([str(tmp_path / "none.png")])
     with pytest.raises(FileNotFoundError):

@@ -168,6 +168,19 @@ def test_the_command_writes_the_answers_to_a_folder_of_images(
     assert all(row["class_name"] in "0123456789" for row in rows if "error" not in row)
 
 
+def test_a_prediction_that_writes_into_the_folder_of_its_images_can_be_repeated(
+    cvpipe: Cvpipe, artifact: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(EXAMPLE, photos)
+    outputs = ["--to", photos / "answers", "--draw", photos, "--save", "csv"]
+    for answered in (1, 0):
+        code, out, err = cvpipe("predict", artifact, photos, *outputs, "--json")
+        assert code == 0 and json.loads(out)["answered"] == answered, err
+    assert len(list(photos.rglob("*.png"))) == 3
+
+
 # Predicts and is killed before it writes an answer with the number given first.
 KILLED = """
 import os, signal, sys
