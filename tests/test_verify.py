@@ -7,12 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cvpipe.export import export as exporting
 from cvpipe.export.about import ABOUT, read_about
 from cvpipe.export.card import CARD
 from cvpipe.export.export import export
 from cvpipe.export.manifest import write_manifest
+from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.run import Run
 
 
@@ -83,3 +86,22 @@ def test_scores_of_another_checkpoint_are_left_out(run_copy: Path, tmp_path: Pat
     result = export(Run(run_copy), tmp_path / "model")
     assert read_about(Path(result["artifact"]))["measured"] == {}
     assert "No report of this checkpoint" in (Path(result["artifact"]) / CARD).read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("gate_in_this_process")
+def test_an_export_during_training_has_the_scores_of_the_exported_weights(
+    run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, write = Run(run_copy), exporting.write_formats
+    best = run.checkpoint("best")
+    arrays = read_checkpoint(best)
+    measured = run.measured(int(arrays["step"]))
+
+    def train_on(*arguments: Any) -> dict[str, Any]:
+        np.savez(best, **{**arrays, "step": arrays["step"] + 20})
+        return write(*arguments)
+
+    monkeypatch.setattr(exporting, "write_formats", train_on)
+    result = export(run, tmp_path / "model")
+    assert measured and read_about(Path(result["artifact"]))["measured"] == measured

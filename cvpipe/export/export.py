@@ -35,10 +35,9 @@ from cvpipe.export.variant import can_fold, fold_members, in_precision, stand_in
 from cvpipe.export.warmup_requests import write_warmup_requests
 from cvpipe.json_files import write_json
 from cvpipe.tasks.task import Networks
-from cvpipe.training.checkpoints import read_checkpoint
-from cvpipe.training.ensemble import Member, find_members, load_ensemble
+from cvpipe.training.ensemble import CHANGEABLE, Member, find_members, load_ensemble
 from cvpipe.training.run import Run
-from cvpipe.training.trained import Trained
+from cvpipe.training.trained import Trained, answering_together
 
 log = logging.getLogger(__name__)
 
@@ -100,14 +99,16 @@ def export_members(
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give the folder of a model, new or existing")
     trained, known = load_ensemble(members, overrides), members[0].run.known
-    answers = {**trained.task.answers, **map_fields(trained.config)}
-    trained = trained._replace(task=dataclasses.replace(trained.task, answers=answers))
     check_formats(formats, trained.task, trained.config)
     chosen: tuple[str, ...] = ()
     if best_threshold:
         chosen = _best_thresholds(trained, known)
     if chosen:
-        trained = load_ensemble(members, (*overrides, *chosen))
+        # Loading again could read a newer checkpoint of running training.
+        run, both = members[0].run, (*overrides, *chosen)
+        trained = answering_together(trained.members, trained.steps, run, both, CHANGEABLE)
+    answers = {**trained.task.answers, **map_fields(trained.config)}
+    trained = trained._replace(task=dataclasses.replace(trained.task, answers=answers))
     # Held-out images first; training images are used if there are too few.
     splits = [name for name in ("test", "validation", "train") if name in known["examples"]]
     # Answers are only compared, not scored, so any split may be used.
@@ -117,7 +118,7 @@ def export_members(
         checked, predict = _write_checked(unchecked, trained, sources)
         files = write_formats(unchecked, formats, predict, sources, task, config)
         # A report's scores were measured without these thresholds.
-        reported = {} if chosen else _measured(members)
+        reported = {} if chosen else _measured(members, trained)
         scores, cost = reported, None
         if predict is not trained.predict:
             cost, scores = measure_cost(trained, predict, known, reported)
@@ -231,12 +232,11 @@ def _write_and_compare(
     return check_artifact(folder, predict, sources, task, config, allowed, checked)
 
 
-def _measured(members: Sequence[Member]) -> dict[str, dict[str, float]]:
+def _measured(members: Sequence[Member], trained: Trained) -> dict[str, dict[str, float]]:
     """Return the reported scores of the exported checkpoint by split; empty for an ensemble."""
     if len(members) > 1:
         return {}
-    run, checkpoint = members[0]
-    return run.measured(int(read_checkpoint(checkpoint, ("step",))["step"]))
+    return members[0].run.measured(trained.steps[0])
 
 
 def _provenance(run: Run) -> dict[str, Any] | None:

@@ -72,8 +72,13 @@ def fresh_state(
 
 
 def load_networks(run: Run, checkpoint: Path) -> dict[str, keras.Model]:
-    """Return the run's networks at a checkpoint, with averaged weights if the pipeline has
-    `train.ema`.
+    """Return the networks of `load_state`. Raises the same errors."""
+    return load_state(run, checkpoint).networks
+
+
+def load_state(run: Run, checkpoint: Path) -> State:
+    """Return the run's state at a checkpoint. Its networks have averaged weights if the pipeline
+    has `train.ema`.
 
     Raises:
         DataError: there is no checkpoint, or it is damaged.
@@ -82,4 +87,4 @@ def load_networks(run: Run, checkpoint: Path) -> dict[str, keras.Model]:
     state, _ = build_state(run.config, task, run.known["examples"]["train"])
     state.restore(read_checkpoint(checkpoint), checkpoint)
     state.use_averaged_weights()
-    return state.networks
+    return state

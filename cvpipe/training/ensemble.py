@@ -17,7 +17,7 @@ from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.errors import DataError
 from cvpipe.evaluation import ask, evaluate, make_predict, numbers
-from cvpipe.training.build import load_networks
+from cvpipe.training.build import load_state
 from cvpipe.training.outputs import outputs_differ
 from cvpipe.training.run import Run
 from cvpipe.training.trained import Trained, answering_together
@@ -74,8 +74,12 @@ def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> T
     first = members[0].run
     for member in members[1:]:
         _check_fits(first, member.run)
-    networks = [load_networks(*member) for member in members]
-    return answering_together(networks, first, overrides, CHANGEABLE)
+    states = [load_state(*member) for member in members]
+    networks, steps = (
+        [state.networks for state in states],
+        [int(state.step.numpy()) for state in states],
+    )
+    return answering_together(networks, steps, first, overrides, CHANGEABLE)
 
 
 def evaluate_ensemble(

@@ -102,8 +102,7 @@ def evaluate_run(
     if not run.is_writable:
         log.warning("%s: can't be written, so the report isn't written", run.folder)
         return {**scores, "split": split}
-    checkpoint = read_checkpoint(run.checkpoint(trained.config.export.checkpoint), ("step",))
-    measured = {"split": split, "step": int(checkpoint["step"]), "measured": numbers(scores)}
+    measured = {"split": split, "step": trained.steps[0], "measured": numbers(scores)}
     write_json(run.scores_file(split), measured)
     drawn = {name: figure for name, figure in figures.items() if figure}
     write_report(run, split, len(source), scores, drawn)

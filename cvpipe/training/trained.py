@@ -11,7 +11,7 @@ from cvpipe.data.facts import Facts
 from cvpipe.evaluation import Predict, make_predict
 from cvpipe.tasks import load_task
 from cvpipe.tasks.task import Networks, Task
-from cvpipe.training.build import load_networks
+from cvpipe.training.build import load_state
 from cvpipe.training.run import Run
 
 
@@ -19,6 +19,10 @@ class Trained(NamedTuple):
     """The trained networks of a run or of an ensemble."""
 
     members: tuple[Networks, ...]
+    steps: tuple[int, ...]
+    """Number of steps that each member was trained for. Running training may have replaced the
+    checkpoint since it was loaded.
+    """
     predict: Predict
     task: Task
     config: Config
@@ -37,11 +41,13 @@ def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Traine
     Raises:
         DataError: the run or the checkpoint is missing or damaged.
     """
-    return answering_together([load_networks(run, run.checkpoint(which))], run, overrides)
+    state = load_state(run, run.checkpoint(which))
+    return answering_together([state.networks], [int(state.step.numpy())], run, overrides)
 
 
 def answering_together(
     members: Sequence[Networks],
+    steps: Sequence[int],
     run: Run,
     overrides: Sequence[str] = (),
     answered: tuple[str, ...] = (),
@@ -50,10 +56,12 @@ def answering_together(
 
     Args:
         members: the networks of each member.
+        steps: number of steps that each member was trained for.
         run: the run whose configuration and data the model gets.
         overrides: `key=value` each, for keys of `data` or in `answered`.
         answered: keys outside of `data` that overrides may set.
     """
     config, facts = with_data(run.config, overrides, answered), run.facts
     task = load_task(config, facts)
-    return Trained(tuple(members), make_predict(members, task, config), task, config, facts)
+    predict = make_predict(members, task, config)
+    return Trained(tuple(members), tuple(steps), predict, task, config, facts)

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cvpipe.evaluation import Subject, Watch
 from cvpipe.metrics.classification import ClassificationMetrics
+from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.report import evaluate_run, unfinished, write_report
 from cvpipe.training.run import Run
 
@@ -83,3 +85,19 @@ def test_a_run_that_cant_be_written_is_evaluated_without_a_report(
     assert evaluate_run(run)["images"] > 0
     assert {file: file.stat().st_mtime_ns for file in run.folder.rglob("*")} == before
     assert f"{run.folder}: can't be written, so the report isn't written" in caplog.messages
+
+
+def test_scores_belong_to_the_step_that_was_evaluated_even_if_training_saves_a_later_one(
+    run: Run,
+) -> None:
+    best = run.checkpoint("best")
+    arrays = read_checkpoint(best)
+    step = int(arrays["step"])
+
+    def begin(_: Subject) -> Watch:
+        np.savez(best, **{**arrays, "step": np.int64(step + 20)})
+        return lambda batch, predictions: None
+
+    scores = evaluate_run(run, begin=begin)
+    assert run.measured(step)["test"]["accuracy"] == scores["accuracy"]
+    assert run.measured(step + 20) == {}
