@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -123,6 +124,24 @@ def artifact(trained_run: Path, once: Once) -> Path:
     from cvpipe.training.run import Run
 
     return once("saved_models/digits", lambda folder: export(Run(trained_run), folder)) / "1"
+
+
+@pytest.fixture
+def swap_copy(tmp_path: Path) -> Callable[[Path], Path]:
+    """Return a function that copies a run and swaps the recorded training and validation images, as
+    if the copy were another fold of a cross-validation.
+    """
+
+    def swap(run: Path) -> Path:
+        other = Path(shutil.copytree(run, tmp_path / "swapped"))
+        known = json.loads((other / "run.json").read_text())
+        for key in ("images", "digests"):
+            own = known[key]
+            own["train"], own["validation"] = own["validation"], own["train"]
+        (other / "run.json").write_text(json.dumps(known))
+        return other
+
+    return swap
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 
 class Facts(NamedTuple):
@@ -49,3 +49,5 @@ class KnownData(TypedDict):
     """Fingerprint of each split's set of examples."""
     images: dict[str, str]
     """Fingerprints of all examples by split, one uint64 each, little-endian, in base64."""
+    overlaps: NotRequired[dict[str, list[str]]]
+    """Of ensembles: for each split with images that some members were trained on, their runs."""

@@ -22,11 +22,36 @@ def describe_splits(splits: Mapping[str, Source]) -> KnownData:
         "facts": splits["train"].facts.to_json(),
         "examples": {name: len(split) for name, split in splits.items()},
         "digests": {name: split.digest() for name, split in splits.items()},
-        "images": {
-            name: base64.b64encode(split.digests.tobytes()).decode()
-            for name, split in splits.items()
-        },
+        "images": {name: _encode(split.digests) for name, split in splits.items()},
     }
+
+
+def known_to_ensemble(runs: Mapping[str, KnownData]) -> KnownData:
+    """Return the known data of an ensemble: the data of its first member, with the training images
+    of all members. Members of a cross-validation, for example, are trained on each other's
+    validation images.
+
+    Args:
+        runs: the known data of each run.
+    """
+    first = next(iter(runs.values()))
+    if len(runs) == 1:
+        return first
+    trained = [_digests(known, "train") for known in runs.values()]
+    images = {**first["images"], "train": _encode(np.unique(np.concatenate(trained)))}
+    overlaps: dict[str, list[str]] = {}
+    for split in first["images"].keys() - {"train"}:
+        digests = _digests(first, split)
+        unseen = np.ones(len(digests), bool)
+        for run, known in runs.items():
+            seen = np.isin(digests, _digests(known, "train"))
+            # As for a single run, copies that were in both splits are no reason to refuse.
+            seen &= ~np.isin(digests, _digests(known, split))
+            if seen.any():
+                overlaps.setdefault(split, []).append(run)
+                unseen &= ~seen
+        images[split] = _encode(digests[unseen])
+    return {**first, "images": images, "overlaps": overlaps}
 
 
 def open_split(config: Config, split: str, known: KnownData) -> Source:
@@ -46,23 +71,23 @@ def open_known_splits(
     Raises:
         ConfigError: the data has no such split.
         DataError: class or keypoint names differ from the model's, or a split to score has images
-            that the model was, or may have been, trained on.
+            that the model or a member of an ensemble was, or may have been, trained on.
     """
-    splits = open_splits(config.data)
+    splits, overlaps = open_splits(config.data), known.get("overlaps", {})
     for name in names:
         if name not in splits:
             raise ConfigError(f"--split {name}: the data has {', '.join(splits)}")
     _check_facts(Facts.from_json(known["facts"]), splits["train"].facts)
     for name in names:
-        if splits[name].digest() == known["digests"].get(name):
-            continue
-        if scored and name != "train":
+        changed = splits[name].digest() != known["digests"].get(name)
+        if scored and name != "train" and (changed or name in overlaps):
             _check_not_trained_on(name, splits, known)
-        log.warning(
-            "images or annotations of the %s split changed since the model was trained; the split"
-            " is used as it is now",
-            name,
-        )
+        if changed:
+            log.warning(
+                "images or annotations of the %s split changed since the model was trained; the"
+                " split is used as it is now",
+                name,
+            )
     return [splits[name] for name in names]
 
 
@@ -73,6 +98,13 @@ def _check_not_trained_on(name: str, splits: Mapping[str, Source], known: KnownD
     images, digests = splits[name], splits[name].digests
     trained, before = _digests(known, "train"), _digests(known, name)
     seen = np.flatnonzero(np.isin(digests, trained) & ~np.isin(digests, before))
+    runs = known.get("overlaps", {}).get(name)
+    if len(seen) and runs:
+        raise DataError(
+            f"{', '.join(runs)}: trained on {counted(len(seen), 'image')} of the {len(images):,} in"
+            f" the {name} split, such as {_some(images, seen)}, so the ensemble's scores would be"
+            " too high. Evaluate the ensemble on another split, such as test, or each run alone"
+        )
     if len(seen):
         raise DataError(
             f"the data changed since the model was trained: it was trained on"
@@ -91,6 +123,10 @@ def _check_not_trained_on(name: str, splits: Mapping[str, Source], known: KnownD
             f" as {_some(images, new)}, may be the same under other names or with other"
             " annotations. Restore the data, or train again"
         )
+
+
+def _encode(digests: np.ndarray) -> str:
+    return base64.b64encode(digests.tobytes()).decode()
 
 
 def _digests(known: KnownData, split: str) -> np.ndarray:

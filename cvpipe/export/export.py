@@ -35,7 +35,7 @@ from cvpipe.export.variant import can_fold, fold_members, in_precision, stand_in
 from cvpipe.export.warmup_requests import write_warmup_requests
 from cvpipe.json_files import write_json
 from cvpipe.tasks.task import Networks
-from cvpipe.training.ensemble import CHANGEABLE, Member, find_members, load_ensemble
+from cvpipe.training.ensemble import CHANGEABLE, Member, find_members, known_to, load_ensemble
 from cvpipe.training.run import Run
 from cvpipe.training.trained import Trained, answering_together
 
@@ -98,7 +98,7 @@ def export_members(
         )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give the folder of a model, new or existing")
-    trained, known = load_ensemble(members, overrides), members[0].run.known
+    trained, known = load_ensemble(members, overrides), known_to(members)
     check_formats(formats, trained.task, trained.config)
     chosen: tuple[str, ...] = ()
     if best_threshold:

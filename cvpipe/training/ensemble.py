@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvpipe.data.known_splits import open_split
+from cvpipe.data.facts import KnownData
+from cvpipe.data.known_splits import known_to_ensemble, open_split
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.errors import DataError
 from cvpipe.evaluation import ask, evaluate, make_predict, numbers
@@ -82,6 +83,11 @@ def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> T
     return answering_together(networks, steps, first, overrides, CHANGEABLE)
 
 
+def known_to(members: Sequence[Member]) -> KnownData:
+    """Return the data that the members were trained on."""
+    return known_to_ensemble({str(run.folder): run.known for run, _ in members})
+
+
 def evaluate_ensemble(
     members: Sequence[Member], split: str = "test", overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -90,9 +96,12 @@ def evaluate_ensemble(
     Returns:
         The result of `evaluation.evaluate`, with "split", the name of the split, and "members", a
         list with "run", "checkpoint" and the scores of each member.
+
+    Raises:
+        DataError: the members are incompatible, or some were trained on images of the split.
     """
     trained = load_ensemble(members, overrides)
-    source = open_split(trained.config, split, members[0].run.known)
+    source = open_split(trained.config, split, known_to(members))
     alone = [make_predict([own], trained.task, trained.config) for own in trained.members]
     metrics = [trained.task.metrics() for _ in members]
 

@@ -10,7 +10,12 @@ import pytest
 from conftest import small_config
 from cvpipe.config import Config
 from cvpipe.data.facts import KnownData
-from cvpipe.data.known_splits import describe_splits, open_known_splits, open_split
+from cvpipe.data.known_splits import (
+    describe_splits,
+    known_to_ensemble,
+    open_known_splits,
+    open_split,
+)
 from cvpipe.data.sources import open_splits
 from cvpipe.errors import DataError
 
@@ -129,3 +134,43 @@ def test_each_example_has_a_distinct_digest(config: Config) -> None:
     assert train.digests.dtype == np.uint64 and len(set(train.digests.tolist())) == len(train)
     some = train.subset(np.array([5, 2]))
     np.testing.assert_array_equal(some.digests, train.digests[[5, 2]])
+
+
+def test_an_ensemble_of_folds_isnt_scored_on_images_that_a_member_was_trained_on(
+    config: Config, tmp_path: Path
+) -> None:
+    folds = {f"fold-{n}": f"data.fold={{of: 3, index: {n}}}" for n in range(3)}
+    configs = {run: config_of(tmp_path / "photos", fold) for run, fold in folds.items()}
+    known = known_to_ensemble({run: known_of(own) for run, own in configs.items()})
+    first, size = configs["fold-0"], len(names(configs["fold-0"], "validation"))
+    with pytest.raises(DataError) as error:
+        open_split(first, "validation", known)
+    assert f"fold-1, fold-2: trained on {size} images of the {size} in the" in str(error.value)
+    assert set(open_split(first, "test", known).names()) == names(first, "test")
+    assert set(open_split(first, "train", known).names()) == names(first, "train")
+
+
+def test_an_ensemble_isnt_scored_on_training_images_of_any_member_that_move_into_the_test_split(
+    tmp_path: Path,
+) -> None:
+    for name, first in (("train", 0), ("validation", 20), ("test", 30)):
+        photos(tmp_path / name, 9, first)
+    config = config_of(tmp_path)
+    known = known_of(config)
+    images = known["images"]
+    swapped = {**images, "train": images["validation"], "validation": images["train"]}
+    together = known_to_ensemble({"one": known, "two": {**known, "images": swapped}})
+    assert together["overlaps"] == {"validation": ["two"]}
+    one = next((tmp_path / "validation" / "a").iterdir())
+    one.rename(tmp_path / "test" / "a" / one.name)
+    assert len(open_split(config, "test", known)) == 19
+    with pytest.raises(DataError, match=r"trained on; 1 new image in the test split"):
+        open_split(config, "test", together)
+
+
+def test_runs_on_the_same_data_are_scored_together_on_each_split(config: Config) -> None:
+    known = known_of(config)
+    together = known_to_ensemble({"one": known, "two": known})
+    for split in ("validation", "test"):
+        assert set(open_split(config, split, together).names()) == names(config, split)
+    assert known_to_ensemble({"one": known}) == known

@@ -5,6 +5,7 @@ training uses.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from conftest import Once, small_config
+from cvpipe.errors import DataError
 from cvpipe.export.about import read_about
 from cvpipe.export.artifact import open_artifact
 from cvpipe.export.export import export, export_members
@@ -133,3 +135,15 @@ def test_an_ensemble_is_one_artifact(trained_run: Path, tmp_path: Path) -> None:
     scores, served = evaluate_ensemble(members), evaluate_artifact(Path(result["artifact"]), "test")
     assert served["accuracy"] == scores["accuracy"] == scores["members"][0]["accuracy"]
     assert open_artifact(Path(result["artifact"])).facts == Run(trained_run).facts
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("gate_in_this_process")
+def test_an_exported_ensemble_isnt_scored_on_images_that_a_member_was_trained_on(
+    trained_run: Path, swap_copy: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    members = find_members([Run(trained_run), Run(swap_copy(trained_run))])
+    artifact = Path(export_members(members, tmp_path / "together")["artifact"])
+    with pytest.raises(DataError, match=r"/swapped: trained on \d+ images of the \d+ in the valid"):
+        evaluate_artifact(artifact, "validation")
+    assert evaluate_artifact(artifact, "test")["images"] == 359

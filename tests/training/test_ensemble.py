@@ -59,6 +59,14 @@ def test_an_ensemble_is_scored_with_each_of_its_members(trained_run: Path, other
     assert all(0 < member["accuracy"] <= 1 for member in scores["members"])
 
 
+def test_an_ensemble_isnt_scored_on_images_that_a_member_was_trained_on(
+    trained_run: Path, swap_copy: Callable[[Path], Path]
+) -> None:
+    members = find_members([Run(trained_run), Run(swap_copy(trained_run))])
+    with pytest.raises(DataError, match=r"/swapped: trained on \d+ images of the \d+ in the valid"):
+        evaluate_ensemble(members, "validation")
+
+
 def test_members_that_dont_fit_together_are_refused(trained_run: Path, tmp_path: Path) -> None:
     changes: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
         "because their configurations differ in 'prepare'": (
