@@ -22,6 +22,7 @@ from cvpipe.data.sources import open_splits
 from cvpipe.data.stream import encoded_batches, evaluation_batches, training_batches
 from cvpipe.evaluation import ask
 from cvpipe.export.about import read_about
+from cvpipe.export.card import CARD
 from cvpipe.export.export import export, export_members
 from cvpipe.export.score import evaluate_artifact
 from cvpipe.serving import rest
@@ -131,6 +132,26 @@ def test_without_a_best_threshold_an_export_warns_and_keeps_the_thresholds_of_th
     assert evaluate_artifact(tmp_path / "1", "test")["ap"] == pytest.approx(
         about["measured"]["test"]["ap"], abs=1e-6
     )
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("run", ["ssd"], indirect=True)
+def test_scores_and_pictures_of_the_run_arent_those_of_an_export_with_other_thresholds(
+    run: Run, tmp_path: Path, gate_in_this_process: None
+) -> None:
+    copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
+    report = json.loads(copied.scores_file("test").read_text())
+    report["measured"]["ap50"] = 0.5
+    copied.scores_file("test").write_text(json.dumps(report))
+    thresholds = dict.fromkeys(run.facts.class_names, 0.9)
+    for number, (given, reported) in enumerate(((thresholds, False), ({}, True)), 1):
+        overrides = [f"model.head.suppress.class_thresholds={given}"]
+        export(copied, tmp_path / "model", overrides)
+        version = tmp_path / "model" / str(number)
+        assert (read_about(version)["measured"]["test"]["ap50"] == 0.5) is reported
+        assert bool(list((version / CARD.parent).rglob("*.png"))) is reported
+    scores = read_about(tmp_path / "model" / "1")["measured"]["test"]
+    assert scores["ap50"] == evaluate_artifact(tmp_path / "model" / "1", "test")["ap50"]
 
 
 def test_boxes_for_encoded_images_equal_those_of_evaluation(run: Run, exported: Path) -> None:

@@ -117,12 +117,13 @@ def export_members(
         task, config = trained.task, trained.config
         checked, predict = _write_checked(unchecked, trained, sources)
         files = write_formats(unchecked, formats, predict, sources, task, config)
-        # A report's scores were measured without these thresholds.
-        reported = {} if chosen else _measured(members, trained)
+        # A report's scores were measured with the run's thresholds.
+        changed = config.model != members[0].run.config.model
+        reported = {} if changed else _measured(members, trained)
         scores, cost = reported, None
         if predict is not trained.predict:
             cost, scores = measure_cost(trained, predict, known, reported)
-        elif chosen:
+        elif changed:
             scores = {SPLIT: scores_of(predict, trained, known)}
         about = {
             "cvpipe": __version__,
