@@ -1,7 +1,7 @@
 # Commands for users and developers. Start with `make train`; `make help` lists all.
 PIPELINE ?= pipelines/classification/digits.yaml
-RUN ?= runs/$(basename $(notdir $(PIPELINE)))
-MODEL ?= saved_models/$(notdir $(RUN))
+RUN ?= runs/$(basename $(call NAME_OF,PIPELINE))
+MODEL ?= saved_models/$(call NAME_OF,RUN)
 IMAGE ?=
 NAME ?=
 SET ?=
@@ -16,6 +16,18 @@ CVPIPE := $(BIN)/cvpipe
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 CODE := cvpipe tests benchmarks docs/generate notebooks
+
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
+# A text as one word of the shell.
+QUOTED = '$(subst ','\'',$(1))'
+# The value of a variable, which must not be empty.
+GIVEN = $(if $(strip $($(1))),$($(1)),$(error $(1) is empty; leave it out, or give a path))
+# The last part of the path in a variable. Functions of make divide at spaces, so hide them as |.
+NAME_OF = $(subst |,$(SPACE),$(notdir $(patsubst %/,%,$(subst $(SPACE),|,$(call GIVEN,$(1))))))
+PATH_OF = $(call QUOTED,$(call GIVEN,$(1)))
+SETS = $(foreach pair,$(SET),--set $(call QUOTED,$(if $(findstring =,$(pair)),$(pair),$(NO_KEY))))
+NO_KEY = $(error SET: '$(pair)' is not key=value; in SET, values can't have blanks)
 
 # Variables of the deployments, which also use PORT.
 TAG ?= latest
@@ -38,7 +50,8 @@ WITH_IMAGE = sed 's|cvpipe-serve:latest|$(IMAGE_NAME)|'
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 	@echo
-	@echo 'Variables: PIPELINE=$(PIPELINE) RUN=$(RUN) MODEL=$(MODEL) IMAGE= SET="key=value key=value"'
+	@echo $(call QUOTED,Variables: PIPELINE=$(PIPELINE) RUN=$(RUN) MODEL=$(MODEL) IMAGE=)
+	@echo '           SET="key=value key=value", with values that have no blanks'
 
 setup: $(VENV)/.installed ## install cvpipe and its dependencies into .venv
 
@@ -46,27 +59,27 @@ data: $(VENV)/.installed ## download the data set NAME into data/, or list all w
 	$(CVPIPE) data fetch $(NAME)
 
 check: $(VENV)/.installed ## check the data of PIPELINE for broken files and leaks between splits
-	$(CVPIPE) data check $(PIPELINE) $(foreach pair,$(SET),--set '$(pair)')
+	$(CVPIPE) data check $(call PATH_OF,PIPELINE) $(SETS)
 
 train: $(VENV)/.installed ## train, evaluate and export PIPELINE (SET="train.epochs=3")
-	$(CVPIPE) train $(PIPELINE) --run $(RUN) $(foreach pair,$(SET),--set '$(pair)')
-	$(CVPIPE) export $(RUN) --to $(MODEL)
+	$(CVPIPE) train $(call PATH_OF,PIPELINE) --run $(call PATH_OF,RUN) $(SETS)
+	$(CVPIPE) export $(call PATH_OF,RUN) --to $(call PATH_OF,MODEL)
 	@echo
-	@echo 'report with pictures  $(RUN)/report.md'
-	@echo 'predictions, drawn    $(RUN)/pictures/predictions.png'
-	@echo 'served model          $(MODEL)'
+	@echo 'report with pictures  '$(call PATH_OF,RUN)/report.md
+	@echo 'predictions, drawn    '$(call PATH_OF,RUN)/pictures/predictions.png
+	@echo 'served model          '$(call PATH_OF,MODEL)
 	@echo 'next                  make predict IMAGE=… | make serve | make tensorboard'
 
 evaluate: $(VENV)/.installed ## evaluate RUN and the exported MODEL on the test images
-	$(CVPIPE) evaluate $(RUN)
-	$(CVPIPE) evaluate $(MODEL)
+	$(CVPIPE) evaluate $(call PATH_OF,RUN)
+	$(CVPIPE) evaluate $(call PATH_OF,MODEL)
 
 export: $(VENV)/.installed ## export RUN as the next version of MODEL
-	$(CVPIPE) export $(RUN) --to $(MODEL)
+	$(CVPIPE) export $(call PATH_OF,RUN) --to $(call PATH_OF,MODEL)
 
 predict: $(VENV)/.installed ## predict IMAGE (one or more files) with MODEL
 	@test -n "$(IMAGE)" || { echo 'give an image: make predict IMAGE=photo.jpg'; exit 2; }
-	$(CVPIPE) predict $(MODEL) $(IMAGE)
+	$(CVPIPE) predict $(call PATH_OF,MODEL) $(IMAGE)
 
 serve: $(VENV)/.installed ## serve all models in saved_models over HTTP
 	$(CVPIPE) serve saved_models --port $(PORT)
@@ -78,8 +91,8 @@ tpu-tensorboard: ## show the VM's runs in TensorBoard at http://localhost:6006
 tpu-export: ## export RUN on the VM and copy the artifact here
 tpu-delete: ## delete the VM; the run's copy in TPU_BUCKET stays
 tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete:
-	@PIPELINE='$(PIPELINE)' RUN='$(RUN)' MODEL='$(MODEL)' SET='$(SET)' \
-		bash deploy/cloud_tpu.sh $(@:tpu-%=%)
+	@PIPELINE=$(call PATH_OF,PIPELINE) RUN=$(call PATH_OF,RUN) MODEL=$(call PATH_OF,MODEL) \
+		SET=$(call QUOTED,$(if $(SETS),$(SET))) bash deploy/cloud_tpu.sh $(@:tpu-%=%)
 
 image: ## build the server's container image as IMAGE_NAME (DRY_RUN=1: print only)
 	$(call DEPLOY,docker build --file deploy/Dockerfile.serve --tag $(IMAGE_NAME) .)

@@ -313,12 +313,13 @@ def test_a_damaged_artifact_is_a_clear_error(artifact: Path, tmp_path: Path) -> 
         open_artifact(tmp_path / "broken")
 
 
-def test_an_export_into_a_version_or_a_file_is_refused(
+def test_an_export_into_a_version_a_folder_of_models_or_a_file_is_refused(
     trained_run: Path, artifact: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     for place, message in (
         (artifact, "a version of a model; give the model's folder"),
+        (artifact.parent.parent, f"contains models, such as {artifact.parent.name}; give the"),
         (tmp_path / "file", "is a file; give the folder"),
     ):
         with pytest.raises(UserError, match=message):
