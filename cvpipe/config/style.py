@@ -37,7 +37,7 @@ Vgg16Layer = Literal[
 ]
 RESERVED = frozenset(
     {
-        *("image", "image_bytes", "networks", "extent", "keep_color"),
+        *("self", "image", "image_bytes", "networks", "extent", "keep_color"),
         *("artifact", "images", "to", "draw", "masks", "save", "ray", "workers"),
         *("help", "debug", "json", "name", "command"),
     }

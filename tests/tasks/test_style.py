@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from cvpipe.config import Config
 from cvpipe.config.style import RESERVED
 from cvpipe.data.facts import Facts
 from cvpipe.errors import ConfigError
-from cvpipe.export.artifact import open_artifact
+from cvpipe.export.artifact import Artifact, open_artifact
 from cvpipe.export.export import export
 from cvpipe.tasks import load_task
 from cvpipe.tasks.style import LUMA, with_colors_of
@@ -177,9 +178,12 @@ def test_a_style_cant_have_the_name_of_an_input_or_option(tmp_path: Path) -> Non
         for option in (argument.dest, *argument.option_strings)
     }
     assert options - {"h"} <= RESERVED
+    for call in (Artifact.__call__, load_task(config_of(tmp_path), Facts()).predict):
+        arguments_of_call = inspect.signature(call).parameters.values()
+        assert {one.name for one in arguments_of_call if one.kind != one.VAR_KEYWORD} <= RESERVED
     pipeline = tmp_path / "pipeline.yaml"
     pipeline.write_text(PIPELINE)
-    for name in ("class", "image_bytes", "keep_color", "draw"):
+    for name in ("class", "image_bytes", "keep_color", "draw", "self"):
         styles = f"loss.styles=[{{name: {name}, file: {STYLES / 'glass.jpg'}}}]"
         with pytest.raises(ConfigError, match=f"a style can't be called {name}"):
             config_file.load(pipeline, [styles])
