@@ -74,7 +74,9 @@ def make_task(config: Style, facts: Facts) -> Task:
             **{
                 name: Option(
                     1.0 if number == 0 else 0.0,
-                    f"weight of the style {name}; weights of several styles blend them",
+                    f"weight of the style {name}; weights of several styles blend them, and if all"
+                    f" are 0, the style is {names[0]}",
+                    0,
                 )
                 for number, name in enumerate(names)
             },
@@ -119,7 +121,8 @@ def answer(
         for style in config.loss.styles
     ]
     weights = tf.nn.relu(tf.stack(given))
-    weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+    weights = tf.where(tf.reduce_sum(weights) > 0, weights, tf.one_hot(0, len(given)))
+    weights /= tf.reduce_sum(weights)
     color = tf.clip_by_value(options.get("keep_color", tf.constant(0.0)), 0.0, 1.0)
     room = tf.maximum(tf.shape(images)[1:3], tf.reduce_max(extent, 0))
 

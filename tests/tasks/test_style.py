@@ -143,6 +143,32 @@ def test_photos_are_stylized_at_the_longest_side_that_is_allowed(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({}, [1, 0]),
+        ({"glass": 0.0}, [1, 0]),
+        ({"glass": 0.0, "swirls": 0.0}, [1, 0]),
+        ({"glass": 0.0, "swirls": 0.5}, [0, 1]),
+        ({"glass": 1.0, "swirls": 3.0}, [0.25, 0.75]),
+    ],
+)
+def test_weights_of_styles_sum_to_1_and_without_any_the_first_style_is_drawn(
+    given: dict[str, float], expected: list[float], tmp_path: Path
+) -> None:
+    task = load_task(config_of(tmp_path), Facts())
+    seen: list[Any] = []
+
+    def network(inputs: Any, training: bool) -> dict[str, tf.Tensor]:
+        seen.append(inputs[1].numpy())
+        return {"picture": inputs[0]}
+
+    options = {name: tf.constant(value) for name, value in given.items()}
+    task.predict({"network": network}, tf.zeros([1, 24, 24, 3], tf.uint8), **options)
+    np.testing.assert_allclose(seen, [[expected]])
+    assert all(task.options[name].least == 0 for name in ("glass", "swirls"))
+
+
+@pytest.mark.parametrize(
     "override, said",
     [
         ("augment=[{op: flip}]", "add op: random_resized_crop"),
