@@ -650,6 +650,15 @@ def test_polygons_in_yolos_lines_are_read_as_boxes_with_a_remark(tmp_path: Path)
     assert remark == "The polygons in the text files are read as the boxes around them"
 
 
+def test_a_folder_of_masks_beside_a_test_split_is_no_anomaly_data_without_good_images(
+    tmp_path: Path,
+) -> None:
+    photos = {f"{split}/{kind}/1.jpg": JPEG for split in ("train", "test") for kind in "ab"}
+    files = {**photos, "ground_truth/a/1_mask.png": mask(0, 1)}
+    tasks = [found.task for found in find_formats(str(in_a_folder(tmp_path, files)))]
+    assert tasks and "anomaly" not in tasks
+
+
 def test_outlines_are_found_if_segmentation_is_requested(tmp_path: Path) -> None:
     path = str(in_a_folder(tmp_path, LAYOUTS["CVAT COCO"][0]))
     assert [found.task for found in find_formats(path)] == ["detection", "segmentation"]
