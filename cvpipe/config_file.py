@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from cvpipe import config as pipelines
 from cvpipe.config import Config
 from cvpipe.config_errors import mistakes
-from cvpipe.errors import ConfigError
+from cvpipe.errors import ConfigError, instead_of_pipeline
 from cvpipe.yaml_files import read_yaml
 
 Places = dict[tuple[Any, ...], str]
@@ -115,6 +115,8 @@ def _read(path: Path, variants: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
         raise ConfigError(f"{path}: not a text file in UTF-8; give a pipeline file") from None
     changes, lines = read_yaml(text, str(path))
     changes = _mapping(changes, str(path))
+    if said := instead_of_pipeline(path, changes):
+        raise ConfigError(said)
     places = {at: f"{path}:{line}" for at, line in lines.items()}
     base = changes.pop("base", None)
     if base is None:

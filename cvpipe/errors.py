@@ -6,8 +6,9 @@ Every other exception is a bug of cvpipe.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 
 class UserError(Exception):
@@ -91,4 +92,18 @@ def instead_of_folder(path: Path) -> str | None:
     return (
         f"this is a pipeline file; train it with: cvpipe train {path}, and export the run with:"
         f" cvpipe export RUN, where RUN is the run's folder, such as runs/{path.stem}"
+    )
+
+
+def instead_of_pipeline(path: Path, values: Mapping[str, Any]) -> str | None:
+    """Return an error message about YOLO's data.yaml given instead of a pipeline file or a data
+    set; None if the values, those of the file, aren't of that kind.
+    """
+    if "task" in values or "names" not in values or not values.keys() & {"train", "val", "nc"}:
+        return None
+    place = path.parent / str(values.get("path", ""))
+    folder = place if place.is_dir() else path.parent
+    return (
+        f"{path}: this describes a data set for YOLO, and is not a pipeline file; give the data"
+        f" set's folder: cvpipe init {folder}"
     )

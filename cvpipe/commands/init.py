@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe.commands.command import add_command, add_examples, print_result
-from cvpipe.errors import ConfigError
+from cvpipe.errors import ConfigError, DataError, instead_of_pipeline
 
 # Repeated here, because the parser must not import TensorFlow.
 TASKS = ("classification", "detection", "segmentation", "pose", "anomaly")
@@ -69,6 +69,7 @@ def init(options: argparse.Namespace) -> int:
         )
     if options.model_garden:
         return _translate(options)
+    _refuse_data_yaml(options.data)
     file = options.to or pipeline_file_of(options.data)
     if file.exists():
         raise ConfigError(f"{file}: exists already; remove it, or choose another file with --to")
@@ -156,6 +157,22 @@ def _write(file: Path, text: str) -> None:
         stream.write(text.encode())
 
 
+def _refuse_data_yaml(data: str) -> None:
+    """Raise ConfigError if a path is YOLO's data.yaml, not a folder or archive."""
+    from cvpipe.user_paths import find_path
+    from cvpipe.yaml_files import read_yaml_as_text
+
+    path = find_path(data)
+    if path.suffix.lower() not in (".yaml", ".yml") or not path.is_file():
+        return
+    try:
+        values = read_yaml_as_text(path.read_text(encoding="utf-8"), data)
+    except (OSError, UnicodeDecodeError, DataError):
+        return  # The detection of formats says what is wrong.
+    if isinstance(values, dict) and (said := instead_of_pipeline(path, values)):
+        raise ConfigError(said)
+
+
 def check_kind(kind: str | None) -> None:
     """Raise ConfigError if --kind isn't a format."""
     from cvpipe.data.formats import FORMATS
@@ -167,11 +184,13 @@ def check_kind(kind: str | None) -> None:
 
 def pipeline_file_of(data: str) -> Path:
     """Return the default pipeline file for a data set, in the current folder."""
-    path = Path(data).resolve()
+    from cvpipe.user_paths import find_path
+
+    path = find_path(data).resolve()
     stem = path.stem if path.is_file() else path.name
-    return Path(
-        re.sub(r"[^A-Za-z0-9_.-]+|^[^A-Za-z0-9]+", "-", stem).strip("-.") or "pipeline"
-    ).with_suffix(".yaml")
+    name = re.sub(r"[^A-Za-z0-9_.-]+|^[^A-Za-z0-9]+", "-", stem).strip("-.") or "pipeline"
+    # The names of Roboflow's folders, such as fish.v1i.coco and fish.v1i.yolov8, have dots.
+    return Path(f"{name}.yaml")
 
 
 def is_data(path: str) -> bool:

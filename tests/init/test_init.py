@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT
 from cvpipe import config_file
 from cvpipe.commands.init import TASKS as OFFERED
+from cvpipe.commands.init import pipeline_file_of
 from cvpipe.geometry.anchors import size_iou
 from cvpipe.init import TASKS, draft_pipeline
 from cvpipe.init.draft import epochs_for, rounded_to, schedule
@@ -158,6 +159,46 @@ def test_a_file_that_exists_is_kept(tmp_path: Path, cvpipe: Cvpipe) -> None:
     file.write_text("precious")
     code, _, err = cvpipe("init", data, "--to", file)
     assert code == 2 and "exists already" in err and file.read_text() == "precious"
+
+
+def test_an_anomaly_data_set_without_normal_training_images_is_named(
+    tmp_path: Path, cvpipe: Cvpipe
+) -> None:
+    for case, folders in {
+        "empty": ("train/good", "test/good", "test/crack"),
+        "missing": ("test/good", "test/crack", "ground_truth/crack"),
+    }.items():
+        data = tmp_path / case
+        for folder in folders:
+            (data / folder).mkdir(parents=True)
+            if not folder.startswith("train"):
+                (data / folder / "0.png").write_bytes(encode(noise(40, 60), "PNG"))
+        code, _, err = cvpipe("init", data, "--to", tmp_path / "mine.yaml")
+        assert code == 1, case
+        assert f"{data}/train/good: no image inside; put normal images there" in err
+
+
+@pytest.mark.parametrize("inside", ["", "path: .\n", "path: ../elsewhere\n"])
+def test_yolos_data_yaml_is_refused_with_the_folder_to_give(
+    tmp_path: Path, cvpipe: Cvpipe, inside: str
+) -> None:
+    file = tmp_path / "fish" / "data.yaml"
+    file.parent.mkdir()
+    file.write_text(f"{inside}train: images\nval: images\nnames: [cat, dog]\n")
+    for command in ("init", "train"):
+        code, _, err = cvpipe(command, file)
+        assert code == 2
+        assert "describes a data set for YOLO" in err and f"init {tmp_path / 'fish'}" in err
+
+
+def test_exports_of_one_project_in_several_formats_have_different_pipeline_files(
+    tmp_path: Path,
+) -> None:
+    for name in ("Fish.v1i.yolov8", "Fish.v1i.coco"):
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}.zip").touch()
+        assert str(pipeline_file_of(str(tmp_path / name))) == f"{name}.yaml"
+        assert str(pipeline_file_of(str(tmp_path / f"{name}.zip"))) == f"{name}.yaml"
 
 
 @pytest.mark.parametrize(
