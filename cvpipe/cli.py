@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cvpipe import __version__
-from cvpipe.commands.command import remove_empty_folders
+from cvpipe.commands.command import tidy_output_folders
 from cvpipe.commands.completion import COMPLETING, complete
 from cvpipe.console import discard, print_message
 from cvpipe.errors import Interrupted, UserError, nearest
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     finally:
-        remove_empty_folders()
+        tidy_output_folders()
 
 
 def _is_stdout_broken() -> bool:

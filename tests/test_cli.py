@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from conftest import DIGITS, ROOT
 from cvpipe.cli import COMMANDS, _parser
-from cvpipe.commands.command import class_lines, make_output_folder, remove_empty_folders
+from cvpipe.commands.command import class_lines, make_output_folder, tidy_output_folders
 
 Cvpipe = Callable[..., tuple[int, str, str]]
 
@@ -445,8 +445,9 @@ def test_a_failed_command_leaves_no_empty_folder_that_it_has_made(tmp_path: Path
     for folder in ("mine", "used", "deep/empty"):
         make_output_folder(tmp_path / folder, "report.md", "--to")
     (tmp_path / "used" / "report.md").touch()
-    remove_empty_folders()
+    tidy_output_folders()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "used"]
+    assert [path.name for path in tmp_path.glob("*/*")] == ["report.md"]
 
 
 def test_the_module_cvpipe_cli_can_be_run_as_the_command() -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Run = Callable[[argparse.Namespace], int]
 # Folders made by `make_output_folder`, each before its parents.
 _made: list[Path] = []
+# Output folders of this process without the file that marks them, and this file.
+_unfinished: list[tuple[Path, str]] = []
 # Number of classes listed on the console.
 SHOWN_CLASSES = 20
 
@@ -154,7 +156,8 @@ def check_output_folder(folder: Path, mark: str, option: str) -> None:
     place = next(place for place in (folder, *folder.parents) if place.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise ConfigError(f"{place}: can't be written; choose another folder with {option}")
-    if folder.exists() and not (folder / mark).exists() and any(folder.iterdir()):
+    marks = (folder / mark, _unfinished_mark(folder, mark))
+    if folder.exists() and not any(map(Path.exists, marks)) and any(folder.iterdir()):
         raise ConfigError(
             f"{folder}: the folder is not empty and holds something else; choose another folder"
             f" with {option}"
@@ -163,6 +166,9 @@ def check_output_folder(folder: Path, mark: str, option: str) -> None:
 
 def make_output_folder(folder: Path, mark: str, option: str) -> None:
     """Make a command's output folder, or reuse one that it made before, marked by the file `mark`.
+
+    Until the command has written `mark`, a hidden file marks the folder, so that the command can be
+    repeated after an interruption.
 
     Args:
         option: the option that chooses the folder, for the error.
@@ -173,10 +179,25 @@ def make_output_folder(folder: Path, mark: str, option: str) -> None:
     check_output_folder(folder, mark, option)
     _made.extend(path for path in (folder, *folder.parents) if not path.exists())
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / mark).exists():
+        _unfinished_mark(folder, mark).touch()
+        _unfinished.append((folder, mark))
 
 
-def remove_empty_folders() -> None:
-    """Remove the output folders of a failed command in which it hasn't written anything."""
+def _unfinished_mark(folder: Path, mark: str) -> Path:
+    return folder / f".{mark}.unfinished"
+
+
+def tidy_output_folders() -> None:
+    """Remove the hidden marks of folders that are complete, and the output folders of a failed
+    command in which it hasn't written anything.
+    """
+    while _unfinished:
+        folder, mark = _unfinished.pop()
+        hidden = _unfinished_mark(folder, mark)
+        with contextlib.suppress(OSError):
+            if (folder / mark).exists() or list(folder.iterdir()) == [hidden]:
+                hidden.unlink()
     while _made:
         with contextlib.suppress(OSError):
             _made.pop(0).rmdir()

@@ -38,6 +38,24 @@ def test_the_output_folder_is_checked_first(
     assert (code, out) == (2, "") and "holds something else; choose another folder" in err, err
 
 
+def test_a_command_that_was_stopped_while_it_wrote_can_be_repeated(
+    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    to = tmp_path / "seen"
+    words = ("visualize", trained_run, "--class", "3", "--steps", "1", "--to", to)
+    with monkeypatch.context() as patch:
+        patch.setattr("cvpipe.pictures.drawing.grids.image_grid", stop)
+        code, _, err = cvpipe(*words)
+    assert code == 1 and list(to.glob("*.png")), err
+    code, _, err = cvpipe("corrupt", trained_run, "--to", to)
+    assert code == 2 and "holds something else" in err
+    code, _, err = cvpipe(*words)
+    assert code == 0 and not list(to.glob(".*")), err
+
+
 def test_a_folder_that_cant_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="file: is a file; choose a folder with --to"):
