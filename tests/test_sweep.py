@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import statistics
 import subprocess
@@ -28,6 +29,7 @@ from cvpipe.search.draw import Study, narrowed
 from cvpipe.search.plan import Plan
 from cvpipe.search.space import Choices, Range, check, parse
 from cvpipe.search.sweep import sweep
+from cvpipe.search.trial import train_in_a_process
 from cvpipe.training.run import Run
 from cvpipe.training.train import train
 
@@ -501,6 +503,43 @@ def test_each_configuration_is_cross_validated_on_every_fold(tmp_path: Path) -> 
     assert [(trial["values"], trial["scores"]) for trial in alone["trials"]] == [
         ({}, best["scores"])
     ]
+
+
+# Stands for `cvpipe train`: the first Ctrl-C asks it to save, the second stops it at once.
+TRAINING = """#!{python}
+import signal, sys, time
+def stop(*_):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    print("stopping soon", file=sys.stderr, flush=True)
+    if {saves}:
+        sys.exit(75)
+signal.signal(signal.SIGINT, stop)
+print("step 1", file=sys.stderr, flush=True)
+try:
+    while True:
+        time.sleep(0.1)
+except KeyboardInterrupt:
+    sys.exit(75)
+"""
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_only_a_sweep_that_was_stopped_once_says_that_everything_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: bool
+) -> None:
+    training = tmp_path / "training"
+    training.write_text(TRAINING.format(python=sys.executable, saves=saves))
+    training.chmod(0o700)
+
+    def interrupt(line: str, end: str) -> None:
+        if "step 1" in line or not saves:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(sys, "executable", str(training))
+    monkeypatch.setattr("cvpipe.search.trial.print_message", interrupt)
+    said = "everything is saved" if saves else "this trial from its last checkpoint"
+    with pytest.raises(Interrupted, match=said):
+        train_in_a_process(load(TINY), tmp_path / "run")
 
 
 @pytest.mark.soak

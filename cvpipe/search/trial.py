@@ -36,6 +36,7 @@ def train_in_a_process(config: Config, folder: Path) -> None:
     write_json(file, config.to_json())
     command = [sys.executable, "-m", "cvpipe", "train", str(file), "--run", str(folder), "--json"]
     last: deque[str] = deque(maxlen=20)
+    signals: list[int] = []
     # Start a new session. Otherwise Ctrl-C in the terminal would reach the process twice, and a
     # second signal stops a training without saving.
     with subprocess.Popen(
@@ -47,12 +48,22 @@ def train_in_a_process(config: Config, folder: Path) -> None:
         start_new_session=True,
     ) as process:
         assert process.stderr
-        with on_signals(process.send_signal) as stopped:
+
+        def forward(number: int) -> None:
+            signals.append(number)
+            process.send_signal(number)
+
+        with on_signals(forward):
             for line in process.stderr:
                 print_message(line, end="")
                 last.append(line.strip())
             code = process.wait()
-    if stopped.is_set() or code == Interrupted.exit_code:
+    if len(signals) > 1:
+        raise Interrupted(
+            "stopped at once; the same command continues the sweep, and this trial from its last"
+            " checkpoint"
+        )
+    if signals or code == Interrupted.exit_code:
         raise Interrupted("stopped; everything is saved. The same command continues the sweep")
     if code < 0:
         raise UserError(
