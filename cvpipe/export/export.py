@@ -98,10 +98,10 @@ def export_members(
         )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give the folder of a model, new or existing")
-    for version in folder.glob("*/*/saved_model.pb"):
-        if version.parent.name.isdigit():
+    for saved in folder.glob("*/*/saved_model.pb"):
+        if saved.parent.name.isdigit():
             raise UserError(
-                f"{folder}: contains models, such as {version.parent.parent.name}; give the folder"
+                f"{folder}: contains models, such as {saved.parent.parent.name}; give the folder"
                 f" of one model, such as {folder / members[0].run.config.name}"
             )
     trained, known = load_ensemble(members, overrides), known_to(members)
