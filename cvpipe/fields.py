@@ -27,8 +27,10 @@ class Field(NamedTuple):
     """Shape and content of an answer, for users of the artifact."""
     ranked_by: str = ""
     """Name of the answer [B, S] with descending scores, if this answer is [B, S, …] with an entry
-    for each score, or [B] with the first entry. Entries with equal scores may be swapped.
+    for each score. Entries with equal scores may be swapped.
     """
+    first_of: str = ""
+    """Name of the ranked answer [B, S] whose first entry is this answer, [B]."""
 
 
 def concatenate_padded(arrays: Sequence[np.ndarray], field: Field) -> np.ndarray:

@@ -875,6 +875,18 @@ UNUSED = [
         ),
         "train.non_finite: skip does nothing with optimizer.kind: lbfgs",
     ),
+    (
+        DIGITS,
+        (
+            "model={backbone: linear, norm: none}",
+            "optimizer={kind: lbfgs}",
+            "schedule={kind: constant}",
+            "augment=[]",
+            "train.adversarial={epsilon: 0.1, clean: 0.5}",
+        ),
+        "clean doesn't go with optimizer.kind: lbfgs, for which the same weights must give the same"
+        " loss on the whole training set; the same examples would always be attacked",
+    ),
 ]
 
 

@@ -173,8 +173,10 @@ class Config(Section):
             "train.clip_value": self.train.clip_value,
             "train.precision": self.train.precision != "float32",
             "model.freeze_epochs": self.model.freeze_epochs,
+            "train.adversarial.clean": self.train.adversarial and self.train.adversarial.clean,
         }
         advice = {
+            "train.adversarial.clean": "the same examples would always be attacked; leave it out",
             "model.norm": "use group or none",
             "model.backbone": f"{self.model.backbone} has dropout inside; choose another backbone",
         }

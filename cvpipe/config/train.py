@@ -37,12 +37,12 @@ class Adversarial(Section):
     epsilon: Positive
     """Largest change of a pixel, as a share of the range of pixel values, such as 0.1."""
     steps: Count = 7
-    """Steps of the attack; each costs as much as a training step without attack."""
+    """Steps of the attack; on attacked images, each costs as much as a training step."""
     step_size: Positive | None = None
     """Change per step of the attack; omit for 2.5 × epsilon / steps."""
     clean: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each batch that is not attacked, for a higher accuracy without attacks and faster
-    steps. At least one image is attacked.
+    steps. It is rounded to whole images of each part that a device processes at once.
     """
 
 

@@ -14,6 +14,10 @@ from cvpipe.export.compare import deviations
 from cvpipe.fields import Field
 
 Answers = Mapping[str, np.ndarray]
+FAR = 1e3
+"""Largest cost of a difference of numbers, in tolerances."""
+OTHER = 1e6
+"""Cost of a difference in answers that must be equal."""
 
 
 def aligned(
@@ -21,9 +25,9 @@ def aligned(
 ) -> dict[str, np.ndarray]:
     """Return the actual answers in the order of the expected answers.
 
-    Rounding decides the order of entries with equal scores, and which of these entries a list of
-    limited length keeps. So actual entries are matched to the expected entries with equal scores,
-    and at the end of a list, entries without a match count as equal.
+    Rounding decides the order of entries with equal scores, and which of them a full list keeps. So
+    actual entries are matched to the nearest expected entries with equal scores, and entries that
+    tie with the last entry of a full list count as equal.
 
     Args:
         expected: answers to some images by name, each [B, …].
@@ -37,21 +41,24 @@ def aligned(
         if any(expected[name].shape != actual[name].shape for name in ranked):
             continue
         found |= {name: actual[name].copy() for name in ranked}
-        lists = [name for name in ranked if expected[name].ndim > 1]
         for n, row in enumerate(expected[scores]):
+            wanted = {name: expected[name][n] for name in ranked}
+            given = {name: found[name][n] for name in ranked}
             for tied in ties(row, close):
-                wanted = {name: expected[name][n, tied] for name in lists}
-                given = {name: found[name][n, tied] for name in lists}
-                order, matched = _matched(wanted, given, fields, close)
-                # What has a score of 0 is padding.
-                is_cut_off = ~matched & (tied[-1] == len(row) - 1) & (row[tied] > 0)
-                for name in lists:
-                    found[name][n, tied] = given[name][order]
-                    if name != scores:
-                        found[name][n, tied[is_cut_off]] = wanted[name][is_cut_off]
-                # Each of the entries may be the first.
-                for name in set(ranked).difference(lists) if tied[0] == 0 else ():
-                    found[name][n] = expected[name][n]
+                if all(np.array_equal(wanted[name][tied], given[name][tied]) for name in ranked):
+                    continue
+                order = _nearest(wanted, given, fields, tied, close)
+                for values in given.values():
+                    values[tied] = values[tied[order]]
+            cut = _tied_with_the_cut(row, close)
+            for name in set(ranked) - {scores}:
+                given[name][cut] = wanted[name][cut]
+    for name in expected:
+        first_of = fields[name].first_of
+        if first_of and len(actual[name]) == len(actual[first_of]):
+            # The list itself is compared.
+            is_first = actual[name] == actual[first_of][:, 0]
+            found[name] = np.where(is_first, expected[name], actual[name])
     return found
 
 
@@ -66,21 +73,28 @@ def ties(scores: np.ndarray, close: float) -> list[np.ndarray]:
     return [run for run in np.split(np.arange(len(scores)), ends) if len(run) > 1]
 
 
-def _matched(
-    expected: Answers, actual: Answers, fields: Mapping[str, Field], close: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Match as many entries as possible, in lists [R, …] by name.
-
-    Returns:
-        The position of the actual entry for each expected entry, int [R], and whether the two are
-        equal, bool [R].
+def _tied_with_the_cut(scores: np.ndarray, close: float) -> np.ndarray:
+    """Return the positions of the entries that rounding can replace by one beyond the end of the
+    list. A list of one entry has none, so that this entry is compared.
     """
-    rows = len(next(iter(expected.values())))
-    equal = np.ones((rows, rows), bool)
+    # A score of 0 is padding.
+    is_full = len(scores) > 1 and scores[-1] > 0
+    return np.flatnonzero(scores - scores[-1] <= 2 * close) if is_full else np.zeros(0, int)
+
+
+def _nearest(
+    expected: Answers, actual: Answers, fields: Mapping[str, Field], tied: np.ndarray, close: float
+) -> np.ndarray:
+    """Return the position of the nearest actual entry for each expected entry of a run, int [R].
+    Answers are those of one image, [S, …].
+    """
+    cost = np.zeros((len(tied), len(tied)))
     for name, values in expected.items():
-        row, column = values[:, np.newaxis], actual[name][np.newaxis]
-        is_close = fields[name].compare == "close"
-        same = deviations(row, column) <= close if is_close else row == column
-        equal &= same.reshape(rows, rows, -1).all(-1)
-    order = linear_sum_assignment(equal, maximize=True)[1]
-    return order, equal[np.arange(rows), order]
+        row, column = values[tied, np.newaxis], actual[name][np.newaxis, tied]
+        if fields[name].compare == "close":
+            # NaN is as far as possible; the comparison refuses it.
+            each = np.nan_to_num(deviations(row, column) / close, nan=FAR).clip(0, FAR)
+        else:
+            each = np.where(row == column, 0.0, OTHER)
+        cost += each.reshape(*cost.shape, -1).max(-1)
+    return linear_sum_assignment(cost)[1]

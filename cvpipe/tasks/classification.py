@@ -32,10 +32,10 @@ PART = {
 PROBABILITIES = "top_probabilities"
 ANSWERS = {
     "class_id": Field(
-        "exact", meaning="[B]: number of the most probable class", ranked_by=PROBABILITIES
+        "exact", meaning="[B]: number of the most probable class", first_of="top_class_ids"
     ),
     "class_name": Field(
-        "exact", meaning="[B]: name of the most probable class", ranked_by=PROBABILITIES
+        "exact", meaning="[B]: name of the most probable class", first_of="top_class_names"
     ),
     "probability": Field("close", meaning="[B]: probability of the most probable class"),
     "top_class_ids": Field(

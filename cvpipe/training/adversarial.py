@@ -13,6 +13,7 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.config.train import Adversarial
 from cvpipe.data.example import Batch
+from cvpipe.errors import ConfigError, counted
 from cvpipe.explain.attack import Ball, make_ball, pgd
 from cvpipe.tasks.task import Networks, Task, Tensors, Update
 
@@ -41,7 +42,7 @@ def _with_attack(update: Update, section: Adversarial, ball: Ball) -> Update:
 
     def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
         in_inference = {name: _in_inference(network) for name, network in networks.items()}
-        count = _attacked_count(tf.shape(batch["weight"])[0], section.clean)
+        count = _attacked_count(batch["weight"].shape[0], section.clean)
         chosen = tf.nest.map_structure(lambda values: values[:count], dict(batch))
 
         def objective(images: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
@@ -59,7 +60,6 @@ def _with_attack(update: Update, section: Adversarial, ball: Ball) -> Update:
         )
         # In one batch, so that BatchNorm sees the statistics that it will use in evaluation.
         images = tf.concat([tf.stop_gradient(images), batch["image"][count:]], 0)
-        images = tf.ensure_shape(images, batch["image"].shape)
         return update.losses(networks, {**batch, "image": images}, seed)
 
     return dataclasses.replace(update, losses=losses)
@@ -74,7 +74,17 @@ def _in_inference(network: Callable[..., Tensors]) -> Callable[..., Tensors]:
     return call
 
 
-def _attacked_count(images: tf.Tensor, clean: float) -> tf.Tensor:
-    """Return the number of attacked images of a batch, int32 scalar, at least 1."""
-    rounded = tf.round((1 - clean) * tf.cast(images, tf.float32))
-    return tf.maximum(tf.cast(rounded, tf.int32), 1)
+def _attacked_count(images: int, clean: float) -> int:
+    """Return the number of attacked images, of those that a device processes at once.
+
+    Raises:
+        ConfigError: there would be none.
+    """
+    count = round((1 - clean) * images)
+    if not count:
+        raise ConfigError(
+            f"train.adversarial.clean: none of the {counted(images, 'image')} that a device"
+            " processes at once would be attacked; lower it, raise train.batch_size, or lower"
+            " train.accumulate"
+        )
+    return count

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from conftest import small_config
 from cvpipe.data.facts import Facts
+from cvpipe.errors import ConfigError
 from cvpipe.tasks import load_task
 from cvpipe.training.adversarial import with_attacks
 from cvpipe.training.build import build_state
@@ -49,7 +50,7 @@ def test_the_loss_is_that_of_attacked_images_and_higher(batch: dict[str, Any]) -
     assert attacked.shape == (6,) and (attacked > losses(batch)).all()
 
 
-@pytest.mark.parametrize("clean, attacked", [(0.5, 3), (0.7, 2), (0.99, 1)])
+@pytest.mark.parametrize("clean, attacked", [(0.5, 3), (0.7, 2), (0.9, 1)])
 def test_a_share_of_the_batch_is_not_attacked(
     batch: dict[str, Any], clean: float, attacked: int
 ) -> None:
@@ -57,6 +58,11 @@ def test_a_share_of_the_batch_is_not_attacked(
     found = losses(batch, f"train.adversarial={{epsilon: 0.1, steps: 3, clean: {clean}}}")
     assert (found[:attacked] > plain[:attacked]).all()
     np.testing.assert_array_equal(found[attacked:], plain[attacked:])
+
+
+def test_a_share_that_leaves_no_image_to_attack_is_refused(batch: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="clean: none of the 6 images that a device processes"):
+        losses(batch, "train.adversarial={epsilon: 0.1, clean: 0.95}")
 
 
 def moving_statistics(batch: dict[str, Any], *adversarial: str) -> list[np.ndarray]:
