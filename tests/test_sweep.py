@@ -542,6 +542,70 @@ def test_only_a_sweep_that_was_stopped_once_says_that_everything_is_saved(
         train_in_a_process(load(TINY), tmp_path / "run")
 
 
+# A sweep's process: trains by the program given first.
+SWEEPING = """
+import sys
+from pathlib import Path
+from cvpipe import config_file
+from cvpipe.search.trial import train_in_a_process
+config = config_file.load(sys.argv[2])
+sys.executable = sys.argv[1]
+train_in_a_process(config, Path(sys.argv[3]))
+"""
+
+
+def test_a_training_is_asked_to_stop_when_its_sweep_is_killed(tmp_path: Path) -> None:
+    training, stopped = tmp_path / "training", tmp_path / "stopped"
+    os.mkfifo(stopped)
+    training.write_text(
+        f"#!/bin/sh\ntrap 'echo saved > {stopped}; exit' INT\necho step 1 >&2\n"
+        "n=0; while [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done\n"
+        f"echo still trains > {stopped}\n"
+    )
+    training.chmod(0o700)
+    words = [sys.executable, "-c", SWEEPING, training, DIGITS, tmp_path / "run"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr and process.stderr.readline() == "step 1\n"
+        process.kill()
+    assert stopped.read_text() == "saved\n"
+
+
+def test_the_durations_of_a_stopped_trial_add_up(tmp_path: Path) -> None:
+    starts: list[str] = []
+
+    def stopped_first(config: Config, folder: Path) -> None:
+        starts.append(folder.name)
+        train_a_known_function(config, folder)
+        if len(starts) == 1:
+            raise Interrupted("stopped")
+
+    one, file = plan("model.dropout=0:0.5", trials=1), tmp_path / "sweep" / "sweep.json"
+    with pytest.raises(Interrupted):
+        sweep(one, tmp_path / "sweep", stopped_first)
+    written = json.loads(file.read_text())
+    written["runs"]["trial-000"]["seconds"] += 1000
+    file.write_text(json.dumps(written))
+    [trial] = sweep(one, tmp_path / "sweep", stopped_first)["trials"]
+    assert trial["seconds"] >= 1000 and not trial["error"] and len(starts) == 2
+
+
+def test_a_trial_that_another_process_still_trains_has_not_failed(tmp_path: Path) -> None:
+    def stopped(config: Config, folder: Path) -> None:
+        raise Interrupted("stopped")
+
+    one, folder = plan("model.dropout=0:0.5", trials=1), tmp_path / "sweep"
+    with pytest.raises(Interrupted):
+        sweep(one, folder, stopped)
+    before = (folder / "sweep.json").read_bytes()
+    with (
+        Run(folder / "trial-000").locked(),
+        pytest.raises(UserError, match="trial-000: another process is training this run"),
+    ):
+        sweep(one, folder, train_a_known_function)
+    assert (folder / "sweep.json").read_bytes() == before
+    assert sweep(one, folder, train_a_known_function)["best"] == 0
+
+
 @pytest.mark.soak
 def test_a_stopped_and_repeated_trial_has_the_same_bits_as_cvpipe_train(tmp_path: Path) -> None:
     folder, options = (

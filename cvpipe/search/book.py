@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cvpipe.atomic_write import atomic_write
 from cvpipe.config import Config
-from cvpipe.errors import ConfigError
+from cvpipe.errors import ConfigError, Interrupted
 from cvpipe.init.pipeline_file import to_yaml
 from cvpipe.json_files import jsonable, write_json
 from cvpipe.search.hparams import write_experiment, write_run
 from cvpipe.search.space import Dimension, Range
-from cvpipe.search.trial import Train, run_once
+from cvpipe.search.trial import Train, failed, run_once
 from cvpipe.tasks.task import BestBy
 from cvpipe.training.run import Run
 from cvpipe.training.summaries import SWEEP
@@ -77,10 +78,19 @@ class Book:
         # A failed run may have no folder. A scored run whose folder was removed is trained again.
         same = run.config == config if run.config_file.exists() else bool(known and known["error"])
         if known is None or name in self._again or not same:
-            self._runs[name] = {
-                "round": number,
-                **run_once(config, run.folder, self._best_by, train),
-            }
+            # A run that was stopped continues, so its durations add up.
+            before = known["seconds"] if known and run.config_file.exists() and same else 0.0
+            began = time.monotonic()
+            try:
+                result = run_once(config, run.folder, self._best_by, train)
+            except Interrupted:
+                seconds = round(before + time.monotonic() - began, 1)
+                self._runs[name] = {"round": number, **failed("stopped", seconds)}
+                self._again.add(name)
+                self._write()
+                raise
+            seconds = round(before + result["seconds"], 1)
+            self._runs[name] = {"round": number, **result, "seconds": seconds}
             self._again.discard(name)
             self._write()
         return self._runs[name]

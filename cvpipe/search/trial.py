@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -22,6 +23,14 @@ from cvpipe.training.run import Run
 # Trains a configuration in a folder, or continues its run. Raises UserError if the training fails,
 # and Interrupted if it is stopped.
 Train = Callable[[Config, Path], Any]
+_LIBC = ctypes.CDLL(None)
+# From linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
+
+
+def _stop_with_parent() -> None:
+    """Let this process receive Ctrl-C when its parent ends, such as when the terminal is closed."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def train_in_a_process(config: Config, folder: Path) -> None:
@@ -46,6 +55,7 @@ def train_in_a_process(config: Config, folder: Path) -> None:
         text=True,
         errors="replace",
         start_new_session=True,
+        preexec_fn=_stop_with_parent,
     ) as process:
         assert process.stderr
 
@@ -75,6 +85,11 @@ def train_in_a_process(config: Config, folder: Path) -> None:
         raise UserError(next(filter(None, reversed(said)), f"ended with code {code}"))
 
 
+def failed(error: str, seconds: float) -> dict[str, Any]:
+    """Return the result of a run that has no score."""
+    return {"score": None, "epoch": None, "seconds": seconds, "error": error}
+
+
 def run_once(config: Config, folder: Path, best_by: BestBy, train: Train) -> dict[str, Any]:
     """Train a configuration, or continue its run, and score it.
 
@@ -85,12 +100,16 @@ def run_once(config: Config, folder: Path, best_by: BestBy, train: Train) -> dic
     Raises:
         ConfigError: the folder contains another run.
         Interrupted: stopped by a signal.
+        UserError: another process trains this run.
     """
     run = Run(folder)
     if run.config_file.exists() and run.config != config:
         raise ConfigError(
             f"{folder}: has a run with another configuration; choose another folder with --run"
         )
+    # The training of a sweep that was killed may still be saving. That is no failure of the trial.
+    with run.locked():
+        pass
     began = time.monotonic()
     try:
         train(config, folder)
@@ -106,12 +125,7 @@ def run_once(config: Config, folder: Path, best_by: BestBy, train: Train) -> dic
         if row["split"] == "validation" and row.get(best_by.score) is not None
     ]
     if error or not rows:
-        return {
-            "score": None,
-            "epoch": None,
-            "seconds": seconds,
-            "error": error or "no validation score is finite",
-        }
+        return failed(error or "no validation score is finite", seconds)
     # Ties go to the later epoch, as in training.
     best = max(reversed(rows), key=lambda row: best_by.merit(row[best_by.score]))
     return {"score": best[best_by.score], "epoch": best["epoch"], "seconds": seconds, "error": None}
