@@ -64,7 +64,8 @@ def evaluate_run(
     """Evaluate the checkpoint that would be exported on one split, and write the report.
 
     If training is not finished, the log and the report say so. If the run's folder can't be
-    written, no report is written, and the log says so.
+    written, or the overrides choose other data than the run's, no report is written, and the log
+    says so.
 
     Args:
         run: the run.
@@ -101,6 +102,12 @@ def evaluate_run(
         log.warning("%s: %s", run.folder, said)
     if not run.is_writable:
         log.warning("%s: can't be written, so the report isn't written", run.folder)
+        return {**scores, "split": split}
+    if overrides and source.digest() != run.known["digests"].get(split):
+        # An export would publish these scores as those of the run's data.
+        log.warning(
+            "%s: scores of other data aren't the run's, so no report is written", run.folder
+        )
         return {**scores, "split": split}
     measured = {"split": split, "step": trained.steps[0], "measured": numbers(scores)}
     write_json(run.scores_file(split), measured)

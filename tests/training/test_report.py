@@ -101,3 +101,19 @@ def test_scores_belong_to_the_step_that_was_evaluated_even_if_training_saves_a_l
     scores = evaluate_run(run, begin=begin)
     assert run.measured(step)["test"]["accuracy"] == scores["accuracy"]
     assert run.measured(step + 20) == {}
+
+
+def test_scores_of_other_data_are_not_kept_as_those_of_the_run(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept, report = run.scores_file("test").read_text(), run.report("test").read_text()
+    few = evaluate_run(run, overrides=["data.test=0.05"])
+    assert run.scores_file("test").read_text() == kept
+    assert run.report("test").read_text() == report
+    assert "scores of other data aren't the run's, so no report is written" in caplog.text
+    # Other settings with the same data change nothing.
+    caplog.clear()
+    evaluate_run(run, overrides=["data.max_bad_share=0.5"])
+    assert (
+        "other data" not in caplog.text and few["images"] < json.loads(kept)["measured"]["images"]
+    )
