@@ -107,16 +107,17 @@ def _single(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], li
 
         run = Run(path)
         score = partial(evaluate_run, run, options.split, options.overrides)
-        report = str(run.report(options.split)) if run.is_writable else None
-        places, line = {"run": str(run.folder), "report": report}, f"report  {report or 'none'}"
+        place = {"run": str(run.folder)}
     else:
         from cvpipe.export.score import evaluate_artifact
 
         folder = artifact_folder(path)
         score = partial(evaluate_artifact, folder, options.split, options.overrides)
-        places, line = {"artifact": str(folder)}, f"artifact  {folder}"
+        place = {"artifact": str(folder)}
     result, lines = _with_mistakes(options, config.name, score)
-    return {**result, **places}, [line, *lines]
+    if "report" in result:
+        return {**result, **place}, [f"report  {result['report'] or 'none'}", *lines]
+    return {**result, **place}, [f"artifact  {place['artifact']}", *lines]
 
 
 def _with_mistakes(
