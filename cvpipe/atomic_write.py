@@ -130,5 +130,5 @@ def _is_running_elsewhere(process: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
+        pass  # a process of another user
     return True

@@ -18,10 +18,10 @@ from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.errors import UserError
 from cvpipe.evaluation import Predict, ask, batch_size_of
 from cvpipe.export.about import VALID
-from cvpipe.export.compare import STRICT, Refused, Tolerance, difference
+from cvpipe.export.compare import STRICT, Refused, Tolerance
 from cvpipe.export.explained import EXPLAIN
 from cvpipe.export.fresh_process import FreshProcessError, run_script
-from cvpipe.export.ranks import aligned
+from cvpipe.export.ranks import largest_difference
 from cvpipe.fields import Field, concatenate_padded
 from cvpipe.tasks.task import Networks, Request, Task
 
@@ -148,14 +148,10 @@ def _compared(
     """Return the largest difference of all answers. Raise UserError if one exceeds the
     tolerance.
     """
-    worst = 0.0
-    actual = aligned(expected, actual, task.answers, tolerance.close)
-    for name, value in expected.items():
-        try:
-            worst = max(worst, difference(value, actual[name], task.answers[name], tolerance))
-        except Refused as reason:
-            raise UserError(f"{artifact}: refused, because {name} ({call}) {reason}") from None
-    return worst
+    try:
+        return largest_difference(expected, actual, task.answers, tolerance, call)
+    except Refused as reason:
+        raise UserError(f"{artifact}: refused, because {reason}") from None
 
 
 def _decorations(

@@ -1,4 +1,4 @@
-"""Alignment of ranked answers, in which entries with equal scores may be swapped.
+"""Comparison of all answers. In ranked answers, entries with equal scores may be swapped.
 
 Dimensions: B images, S entries in order of descending score, R entries with equal scores.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from cvpipe.export.compare import deviations
+from cvpipe.export.compare import Refused, Tolerance, deviations, difference
 from cvpipe.fields import Field
 
 Answers = Mapping[str, np.ndarray]
@@ -18,6 +18,35 @@ FAR = 1e3
 """Largest cost of a difference of numbers, in tolerances."""
 OTHER = 1e6
 """Cost of a difference in answers that must be equal."""
+
+
+def largest_difference(
+    expected: Answers,
+    actual: Answers,
+    fields: Mapping[str, Field],
+    tolerance: Tolerance,
+    where: str,
+) -> float:
+    """Compare all answers by `difference`, and return the largest difference.
+
+    Args:
+        expected: answers to some images by name, each [B, …].
+        actual: other answers to these images.
+        fields: the field of each answer.
+        tolerance: allowed differences.
+        where: origin of the actual answers, for the error.
+
+    Raises:
+        Refused: an answer differs by more than the tolerance. The message names it.
+    """
+    worst = 0.0
+    actual = aligned(expected, actual, fields, tolerance.close)
+    for name, value in expected.items():
+        try:
+            worst = max(worst, difference(value, actual[name], fields[name], tolerance))
+        except Refused as reason:
+            raise Refused(f"{name} ({where}) {reason}") from None
+    return worst
 
 
 def aligned(

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from conftest import ROOT, small_config
 from cvpipe import config_file
+from cvpipe.config import Config
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources import open_splits
 from cvpipe.errors import ConfigError, DataError
@@ -271,15 +272,20 @@ def test_a_pose_network_takes_a_classifiers_backbone_over_and_learns_its_own_hea
     assert trained == {own.path for own in own if "moving" not in own.path} != set()
 
 
-def test_a_file_of_weights_starts_a_pose_network(tmp_path: Path) -> None:
-    pipeline, file = ROOT / "pipelines" / "pose" / "stick_figures.yaml", tmp_path / "a.weights.h5"
-    config = config_file.load(pipeline, [*POSE, *POSE_HEADS["regression"], f"model.weights={file}"])
+def assert_started_from_saved(config: Config, file: Path) -> None:
+    """Save a network's weights to the file that `config` starts from, and start another."""
     source = open_splits(config.data)["train"]
     task = load_task(config, source.facts)
     origin, model = (task.build(False)["network"] for _ in range(2))
     origin.save_weights(file)
     initialize({"network": model}, source, config, task)
     assert_taken_over(model, origin)
+
+
+def test_a_file_of_weights_starts_a_pose_network(tmp_path: Path) -> None:
+    pipeline, file = ROOT / "pipelines" / "pose" / "stick_figures.yaml", tmp_path / "a.weights.h5"
+    config = config_file.load(pipeline, [*POSE, *POSE_HEADS["regression"], f"model.weights={file}"])
+    assert_started_from_saved(config, file)
 
 
 @pytest.mark.parametrize("head", ["ssd", "yolo"])
@@ -290,12 +296,7 @@ def test_a_file_of_weights_starts_a_detector(tmp_path: Path, head: str) -> None:
         ["data.source={kind: digit_scenes, train: 10, validation: 2, test: 2}"]
         + ["prepare.size=[64, 64]", "model.width=0.125", f"model.weights={file}"],
     )
-    source = open_splits(config.data)["train"]
-    task = load_task(config, source.facts)
-    origin, model = (task.build(False)["network"] for _ in range(2))
-    origin.save_weights(file)
-    initialize({"network": model}, source, config, task)
-    assert_taken_over(model, origin)
+    assert_started_from_saved(config, file)
 
 
 def test_a_file_of_weights_starts_a_classifier_that_ends_with_a_convolution(tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ from cvpipe.data.prepare import input_spec
 from cvpipe.data.sources import Source
 from cvpipe.errors import ConfigError, UserError
 from cvpipe.evaluation import Predict, ask
-from cvpipe.export.compare import Refused, Tolerance, difference
+from cvpipe.export.compare import Refused, Tolerance
 from cvpipe.export.formats import FOLDER
 from cvpipe.export.formats.plain import plain
 from cvpipe.export.formats.runtime import Runtime, Unconvertible
 from cvpipe.export.fresh_process import FreshProcessError, run_script
 from cvpipe.export.gate import real_images
-from cvpipe.export.ranks import aligned
+from cvpipe.export.ranks import largest_difference
 from cvpipe.tasks.task import Task
 
 TOLERANCE = Tolerance(close=1e-4, pixels=1e-3)
@@ -136,18 +136,11 @@ def _compared(
     runtime: Runtime, expected: dict[str, np.ndarray], actual: dict[str, np.ndarray], task: Task
 ) -> float:
     """Return the largest difference of all answers except strings."""
-    worst = 0.0
     expected = {name: value for name, value in expected.items() if value.dtype != object}
-    actual = aligned(expected, actual, task.answers, TOLERANCE.close)
-    for name, value in expected.items():
-        try:
-            found = difference(value, actual[name], task.answers[name], TOLERANCE)
-        except Refused as reason:
-            raise UserError(
-                f"{runtime.file}: refused, because {name} ({runtime.title}) {reason}"
-            ) from None
-        worst = max(worst, found)
-    return worst
+    try:
+        return largest_difference(expected, actual, task.answers, TOLERANCE, runtime.title)
+    except Refused as reason:
+        raise UserError(f"{runtime.file}: refused, because {reason}") from None
 
 
 def _runtime(name: str) -> Runtime:
