@@ -107,17 +107,16 @@ def _single(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], li
 
         run = Run(path)
         score = partial(evaluate_run, run, options.split, options.overrides)
-        place = {"run": str(run.folder)}
+        report = str(run.report(options.split)) if run.is_writable else None
+        places, line = {"run": str(run.folder), "report": report}, f"report  {report or 'none'}"
     else:
         from cvpipe.export.score import evaluate_artifact
 
         folder = artifact_folder(path)
         score = partial(evaluate_artifact, folder, options.split, options.overrides)
-        place = {"artifact": str(folder)}
+        places, line = {"artifact": str(folder)}, f"artifact  {folder}"
     result, lines = _with_mistakes(options, config.name, score)
-    if "report" in result:
-        return {**result, **place}, [f"report  {result['report'] or 'none'}", *lines]
-    return {**result, **place}, [f"artifact  {place['artifact']}", *lines]
+    return {**result, **places}, [line, *lines]
 
 
 def _with_mistakes(

@@ -74,8 +74,7 @@ def evaluate_run(
         begin: called before the evaluation; returns a callback for batches and answers.
 
     Returns:
-        The result of `evaluation.evaluate`, "split", its name, and "report", the report's file, or
-        None if it wasn't written.
+        The result of `evaluation.evaluate`, and "split", its name.
     """
     trained = load(run, run.config.export.checkpoint, overrides)
     source = open_split(trained.config, split, run.known)
@@ -103,18 +102,18 @@ def evaluate_run(
         log.warning("%s: %s", run.folder, said)
     if not run.is_writable:
         log.warning("%s: can't be written, so the report isn't written", run.folder)
-        return {**scores, "split": split, "report": None}
+        return {**scores, "split": split}
     if overrides and source.digest() != run.known["digests"].get(split):
         # An export would publish these scores as those of the run's data.
         log.warning(
             "%s: scores of other data aren't the run's, so no report is written", run.folder
         )
-        return {**scores, "split": split, "report": None}
+        return {**scores, "split": split}
     measured = {"split": split, "step": trained.steps[0], "measured": numbers(scores)}
     write_json(run.scores_file(split), measured)
     drawn = {name: figure for name, figure in figures.items() if figure}
     write_report(run, split, len(source), scores, drawn)
-    return {**scores, "split": split, "report": str(run.report(split))}
+    return {**scores, "split": split}
 
 
 def answering(trained: Trained, source: Source) -> Subject:

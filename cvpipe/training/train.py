@@ -168,7 +168,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
         result = {"run": str(folder), "steps": int(state.step), "ended": ended}
         if not run.writes:
             return result
-        return {**evaluate_run(run), **result}
+        return {**evaluate_run(run), "report": str(run.report("test")), **result}
 
 
 def train_steps(parts: Parts) -> str:
