@@ -19,7 +19,7 @@ from cvpipe.data.annotations.columns import join_columns
 from cvpipe.data.example import Example
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import read_in_python
-from cvpipe.data.packed.columns_file import ColumnsFile, from_bytes, join_names
+from cvpipe.data.packed.columns_file import from_bytes, join_names
 from cvpipe.data.packed.manifest import Manifest, Shard, Split, read_manifest
 from cvpipe.data.packed.record import from_record
 from cvpipe.data.packed.shards import Shards
@@ -94,15 +94,23 @@ def _kind(name: str, place: str) -> type[Annotation]:
 def _source(
     place: str, facts: Facts, split: Split, classes: list[type[Annotation]], config: Packed
 ) -> Source:
-    def read_columns(shard: Shard) -> ColumnsFile:
+    def read_columns(shard: Shard) -> bytes:
         content = read_file(place, shard.columns)
-        file = address(place, shard.columns)
         if hashlib.sha256(content).hexdigest() != shard.columns_sha256:
+            file = address(place, shard.columns)
             raise DataError(f"{file}: damaged; restore it, or pack the data again")
-        return from_bytes(content, file)
+        return content
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        parts = list(pool.map(read_columns, split.shards))
+        # NumPy parses headers as Python code, and Python 3.11's parser isn't safe in threads: it
+        # sometimes raises "SystemError: AST constructor recursion depth mismatch". So only this
+        # thread parses.
+        parts = [
+            from_bytes(content, address(place, shard.columns))
+            for shard, content in zip(
+                split.shards, pool.map(read_columns, split.shards), strict=True
+            )
+        ]
     columns, names = (
         join_columns([part.columns for part in parts]),
         join_names([part.names for part in parts]),
