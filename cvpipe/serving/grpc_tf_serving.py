@@ -21,7 +21,7 @@ from cvpipe.serving.batching import Arrays
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.grpc_calls import Call, method
 from cvpipe.serving.offload import offload
-from cvpipe.serving.reload import reloaded
+from cvpipe.serving.reload import check_loaded, reloaded
 from cvpipe.serving.service import METHODS, Service, Target, runner_of, servable_of, wrong_method
 from cvpipe.serving.versions import Version
 
@@ -209,4 +209,5 @@ async def _reload(call: Call, request: Any) -> Any:
         )
     service.shelf.policy = reloaded(request, service.shelf)
     await asyncio.to_thread(service.shelf.scan)
+    check_loaded(service.shelf)
     return own.ReloadConfigResponse(status=own.StatusProto())

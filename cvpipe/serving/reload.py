@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.models import find_models
 from cvpipe.serving.policy import ALL, LATEST, Choice, Latest, Policy
@@ -20,8 +22,8 @@ def reloaded(request: Any, shelf: Shelf) -> Policy:
     """Convert a request to a policy. Models that the request doesn't name are no longer served.
 
     Raises:
-        RequestError: 400 for a request without models or for a model without versions, 404 for an
-            unknown model or version, 403 for another folder.
+        RequestError: 400 for a request without models, for a model without versions or one that is
+            listed twice, 404 for an unknown model or version, 403 for another folder.
     """
     configs = list(request.config.model_config_list.config)
     if not configs:
@@ -30,6 +32,8 @@ def reloaded(request: Any, shelf: Shelf) -> Policy:
     of_model: dict[str, Choice] = {}
     labels: dict[str, dict[str, int]] = {}
     for config in configs:
+        if config.name in of_model:
+            raise RequestError(400, f'the request lists model "{config.name}" more than once')
         if config.name not in found:
             raise RequestError(404, f'no model "{config.name}" in the folder of this server')
         own = next(iter(found[config.name].values())).parent
@@ -43,6 +47,22 @@ def reloaded(request: Any, shelf: Shelf) -> Policy:
         labels[config.name] = dict(config.version_labels)
         _check_versions(config.name, choice, labels[config.name], found[config.name])
     return Policy(frozenset(), of_model, labels)
+
+
+def check_loaded(shelf: Shelf) -> None:
+    """Raise RequestError if a version that the shelf's policy names couldn't be loaded. What was
+    served before is still served then.
+    """
+    policy = shelf.policy
+    for model in policy.of_model:
+        versions = {version.number: version for version in shelf.status(model)}
+        for number in sorted(policy.chosen(model, versions) | policy.labeled(model, versions)):
+            if error := versions[number].error:
+                raise RequestError(
+                    500,
+                    f'version {number} of model "{model}" can\'t be loaded: {error}',
+                    code=tf.errors.UNKNOWN,
+                )
 
 
 def _is_same(base_path: str, folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,6 +204,12 @@ def test_configuration_is_taken_only_where_it_is_allowed(models: Any, folder: Pa
         assert server.service.shelf.numbers("toy") == [1, 2]
         prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request(b"one"))
         assert b'version="2"' in server.service.metrics.text()
+        (folder / "3").mkdir()
+        (folder / "3" / "saved_model.pb").write_bytes(b"damaged")
+        code, text = refused(own.HandleReloadConfigRequest, asked)
+        assert code == "UNKNOWN" and text.startswith('version 3 of model "toy" can\'t be loaded')
+        shutil.rmtree(folder / "3")
+        assert own.HandleReloadConfigRequest(asked).status.error_code == 0
         config.model_version_policy.specific.versions.append(99)
         assert refused(own.HandleReloadConfigRequest, asked)[0] == "NOT_FOUND"
         assert server.service.shelf.numbers("toy") == [1, 2]

@@ -28,11 +28,11 @@ def policy_for(folder: Path, versions: Any = None, **fields: Any) -> Policy:
     if versions is not None:
         config.model_version_policy.specific.SetInParent()
         config.model_version_policy.specific.versions.extend(versions)
+    return reloaded(request, Shelf(folder, Policy(ALL), nothing_is_loaded))
 
-    def load(folder: Path, model: str, number: int) -> Any:
-        raise AssertionError("nothing is loaded before the policy is known")
 
-    return reloaded(request, Shelf(folder, Policy(ALL), load))
+def nothing_is_loaded(folder: Path, model: str, number: int) -> Any:
+    raise AssertionError("nothing is loaded before the policy is known")
 
 
 def test_a_request_selects_versions_and_labels(tmp_path: Path) -> None:
@@ -62,6 +62,16 @@ def test_a_request_for_versions_that_are_not_in_the_folder_is_refused(
 def test_a_request_for_no_version_of_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="has no versions; give at least one") as refused:
         policy_for(folder_of_models(tmp_path), [])
+    assert refused.value.status == 400
+
+
+def test_a_request_that_lists_a_model_twice_is_refused(tmp_path: Path) -> None:
+    request = tf_serving().ReloadConfigRequest()
+    for _ in range(2):
+        request.config.model_config_list.config.add(name="m")
+    own = Shelf(folder_of_models(tmp_path), Policy(ALL), nothing_is_loaded)
+    with pytest.raises(RequestError, match='lists model "m" more than once') as refused:
+        reloaded(request, own)
     assert refused.value.status == 400
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cvpipe.errors import ConfigError, DataError, UserError
 from cvpipe.grpc_messages import tf_serving
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.policy import ALL, LATEST, Latest, Policy, parse_policy
-from cvpipe.serving.reload import reloaded
+from cvpipe.serving.reload import check_loaded, reloaded
 from cvpipe.serving.shelf import Shelf
 from cvpipe.serving.versions import State
 
@@ -248,6 +249,24 @@ def test_the_newest_versions_are_chosen_anew_when_versions_come_and_go(folder: P
     shutil.rmtree(folder / "m" / "3")
     own.scan()
     assert own.numbers("m") == [1, 2]
+
+
+def test_a_reload_to_a_version_that_does_not_load_fails_and_the_others_stay(folder: Path) -> None:
+    own = shelf(folder)
+    write(folder / "m", 3, "damaged")
+    asked = tf_serving().ReloadConfigRequest()
+    config = asked.config.model_config_list.config.add(name="m")
+    for numbers, served, fails in (([3], [2], True), ([1, 3], [1], True), ([1], [1], False)):
+        del config.model_version_policy.specific.versions[:]
+        config.model_version_policy.specific.versions.extend(numbers)
+        own.policy = reloaded(asked, own)
+        own.scan()
+        with pytest.raises(RequestError) if fails else nullcontext() as refused:
+            check_loaded(own)
+        if refused:
+            expected = f'version 3 of model "m" can\'t be loaded: {folder / "m" / "3"}: damaged'
+            assert str(refused.value) == expected
+        assert own.numbers("m") == served
 
 
 def test_a_first_version_that_does_not_load_is_an_error_at_the_start(folder: Path) -> None:
