@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvpipe.commands.command import (
     add_command,
@@ -26,6 +26,9 @@ from cvpipe.errors import ConfigError
 from cvpipe.markdown import number
 from cvpipe.runtime import prepare_process
 from cvpipe.training.run import Run
+
+if TYPE_CHECKING:
+    from cvpipe.evaluation import Begin
 
 
 def add(commands: Any) -> None:
@@ -103,20 +106,27 @@ def _single(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], li
     config = config_of(path)
     prepare_process(config)
     if is_run(path):
-        from cvpipe.training.report import evaluate_run
-
-        run = Run(path)
-        score = partial(evaluate_run, run, options.split, options.overrides)
-        report = str(run.report(options.split)) if run.is_writable else None
-        places, line = {"run": str(run.folder), "report": report}, f"report  {report or 'none'}"
-    else:
-        from cvpipe.export.score import evaluate_artifact
-
-        folder = artifact_folder(path)
-        score = partial(evaluate_artifact, folder, options.split, options.overrides)
-        places, line = {"artifact": str(folder)}, f"artifact  {folder}"
+        result, lines = _with_mistakes(options, config.name, partial(_of_run, Run(path), options))
+        return result, [f"report  {result['report'] or 'none'}", *lines]
+    score = partial(_of_artifact, artifact_folder(path), options)
     result, lines = _with_mistakes(options, config.name, score)
-    return {**result, **places}, [line, *lines]
+    return result, [f"artifact  {result['artifact']}", *lines]
+
+
+def _of_run(run: Run, options: argparse.Namespace, begin: Begin | None = None) -> dict[str, Any]:
+    from cvpipe.training.report import score_run
+
+    scores, report = score_run(run, options.split, options.overrides, begin)
+    return {**scores, "run": str(run.folder), "report": report and str(report)}
+
+
+def _of_artifact(
+    folder: Path, options: argparse.Namespace, begin: Begin | None = None
+) -> dict[str, Any]:
+    from cvpipe.export.score import evaluate_artifact
+
+    scores = evaluate_artifact(folder, options.split, options.overrides, begin)
+    return {**scores, "artifact": str(folder)}
 
 
 def _with_mistakes(

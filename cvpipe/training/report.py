@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,15 @@ CAPTIONS = {
 def evaluate_run(
     run: Run, split: str = "test", overrides: Sequence[str] = (), begin: Begin | None = None
 ) -> dict[str, Any]:
+    """Evaluate the checkpoint that would be exported on one split, and write the report. Return the
+    scores of `score_run`.
+    """
+    return score_run(run, split, overrides, begin)[0]
+
+
+def score_run(
+    run: Run, split: str, overrides: Sequence[str], begin: Begin | None = None
+) -> tuple[dict[str, Any], Path | None]:
     """Evaluate the checkpoint that would be exported on one split, and write the report.
 
     If training is not finished, the log and the report say so. If the run's folder can't be
@@ -74,7 +84,8 @@ def evaluate_run(
         begin: called before the evaluation; returns a callback for batches and answers.
 
     Returns:
-        The result of `evaluation.evaluate`, and "split", its name.
+        The result of `evaluation.evaluate` with "split", its name; the report's file, None if no
+        report is written.
     """
     trained = load(run, run.config.export.checkpoint, overrides)
     source = open_split(trained.config, split, run.known)
@@ -102,18 +113,18 @@ def evaluate_run(
         log.warning("%s: %s", run.folder, said)
     if not run.is_writable:
         log.warning("%s: can't be written, so the report isn't written", run.folder)
-        return {**scores, "split": split}
+        return {**scores, "split": split}, None
     if overrides and source.digest() != run.known["digests"].get(split):
         # An export would publish these scores as those of the run's data.
         log.warning(
             "%s: scores of other data aren't the run's, so no report is written", run.folder
         )
-        return {**scores, "split": split}
+        return {**scores, "split": split}, None
     measured = {"split": split, "step": trained.steps[0], "measured": numbers(scores)}
     write_json(run.scores_file(split), measured)
     drawn = {name: figure for name, figure in figures.items() if figure}
     write_report(run, split, len(source), scores, drawn)
-    return {**scores, "split": split}
+    return {**scores, "split": split}, run.report(split)
 
 
 def answering(trained: Trained, source: Source) -> Subject:

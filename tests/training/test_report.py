@@ -16,7 +16,7 @@ import pytest
 from cvpipe.evaluation import Subject, Watch
 from cvpipe.metrics.classification import ClassificationMetrics
 from cvpipe.training.checkpoints import read_checkpoint
-from cvpipe.training.report import evaluate_run, unfinished, write_report
+from cvpipe.training.report import evaluate_run, score_run, unfinished, write_report
 from cvpipe.training.run import Run
 
 
@@ -107,13 +107,14 @@ def test_scores_of_other_data_are_not_kept_as_those_of_the_run(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept, report = run.scores_file("test").read_text(), run.report("test").read_text()
-    few = evaluate_run(run, overrides=["data.test=0.05"])
+    few, written = score_run(run, "test", ["data.test=0.05"])
+    assert written is None
     assert run.scores_file("test").read_text() == kept
     assert run.report("test").read_text() == report
     assert "scores of other data aren't the run's, so no report is written" in caplog.text
     # Other settings with the same data change nothing.
     caplog.clear()
-    evaluate_run(run, overrides=["data.max_bad_share=0.5"])
+    assert score_run(run, "test", ["data.max_bad_share=0.5"])[1] == run.report("test")
     assert (
         "other data" not in caplog.text and few["images"] < json.loads(kept)["measured"]["images"]
     )
