@@ -24,8 +24,9 @@ from cvpipe.mistakes.thresholds import validation_thresholds
 from cvpipe.pictures.drawing.charts import curves_together
 from cvpipe.pictures.drawing.render import to_png, try_to_draw
 from cvpipe.tasks import load_task
+from cvpipe.training.continuing import flat, is_place
 from cvpipe.training.report import evaluate_run
-from cvpipe.training.run import Run, flat, is_place
+from cvpipe.training.run import Run
 
 JSON, PAGE = "comparison.json", "comparison.html"
 

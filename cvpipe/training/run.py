@@ -19,26 +19,19 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cvpipe import __version__, config_file
 from cvpipe.atomic_write import atomic_write
 from cvpipe.config import Config
-from cvpipe.config.optimizer import Cosine, Polynomial
 from cvpipe.data.facts import Facts, KnownData
 from cvpipe.errors import ConfigError, DataError, UserError, instead_of_folder, refuse_file
 from cvpipe.json_files import jsonable, write_json
 from cvpipe.models.weights.provenance import Provenance
 from cvpipe.training.checkpoints import damaged_checkpoints, earlier_checkpoints
-
-# Fields of run.json that identify the data, and the phrases for them in errors.
-_FINGERPRINTS = {
-    "facts": "its classes or keypoints",
-    "examples": "the numbers of images",
-    "digests": "its images or annotations",
-}
+from cvpipe.training.continuing import check_same_config, check_same_data
 
 
 class Run:
@@ -189,7 +182,8 @@ class Run:
             self.folder.rename(_free_name(self.folder))
         last = self.checkpoint("last")
         if last.exists() or earlier_checkpoints(last):
-            self._check_same(config, known)
+            check_same_config(self.folder, self.config, config)
+            check_same_data(self.folder, self.known, known)
             if self.writes:
                 write_json(self.config_file, config.to_json())
             return True
@@ -287,46 +281,6 @@ class Run:
             f"{file}: damaged or unreadable ({why}); restore it, or train again with --fresh"
         )
 
-    def _check_same(self, config: Config, known: KnownData) -> None:
-        before, now = flat(self.config.to_json()), flat(config.to_json())
-        changed = [
-            key
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not is_place(key)
-        ]
-        if changed == ["train.epochs"] and now["train.epochs"] > before["train.epochs"]:
-            self._check_can_be_longer(config, before["train.epochs"])
-            changed = []
-        if changed:
-            listed = ", ".join(
-                f"{key} (was {_as_json(before.get(key))}, now {_as_json(now.get(key))})"
-                for key in changed[:5]
-            )
-            raise ConfigError(
-                f"{self.folder}: has a run with another configuration: {listed}. Give the new run"
-                " its own folder with --run, or start again with --fresh, which renames the old"
-                " run's folder"
-            )
-        then: Mapping[str, object] = self.known
-        today: Mapping[str, object] = known
-        for key, what in _FINGERPRINTS.items():
-            if then[key] != today[key]:
-                raise ConfigError(
-                    f"{self.folder}: the data has changed since this run began ({what} differ), so"
-                    " training images of the run may now be in the test split. Restore the data, or"
-                    " start again with --fresh"
-                )
-
-    def _check_can_be_longer(self, config: Config, epochs: int) -> None:
-        if isinstance(config.schedule, Cosine | Polynomial):
-            raise ConfigError(
-                f"{self.folder}: train.epochs can't be raised from {epochs} to"
-                f" {config.train.epochs}, because the learning rates of schedule.kind:"
-                f" {config.schedule.kind} depend on the number of epochs. Start a new run in"
-                " another folder with --run; to begin with this run's weights, add --set"
-                f" model.weights={self.folder}"
-            )
-
 
 def _versions() -> dict[str, str]:
     import keras
@@ -341,27 +295,3 @@ def _free_name(folder: Path) -> Path:
         for n in range(1, 10**6)
         if not (name := folder.with_name(f"{folder.name}.old-{n}")).exists()
     )
-
-
-def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def is_place(key: str) -> bool:
-    """Return True if a key is a path of the data. Paths may change between starts of a run, because
-    digests identify the data.
-    """
-    return key.startswith("data.source.") and key.rpartition(".")[2] in ("path", "root", "data_dir")
-
-
-def flat(value: Any, at: str = "") -> dict[str, Any]:
-    """Return the leaves of a configuration by their keys, such as "train.epochs"."""
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        value = {str(position): item for position, item in enumerate(value)}
-    if isinstance(value, dict):
-        return {
-            key: leaf
-            for name, item in value.items()
-            for key, leaf in flat(item, f"{at}.{name}" if at else name).items()
-        }
-    return {at: value}
