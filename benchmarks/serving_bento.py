@@ -7,7 +7,7 @@ from typing import Any
 
 import bentoml
 
-from serving_peers import MAX_BATCH, Model
+from serving_model import MAX_BATCH, Model
 
 
 @bentoml.service(

@@ -6,7 +6,7 @@ from typing import Any
 
 import litserve
 
-from serving_peers import MAX_BATCH, Model
+from serving_model import MAX_BATCH, Model
 
 
 class Api(litserve.LitAPI):

@@ -10,13 +10,13 @@ the batching example in its documentation.
 
 from __future__ import annotations
 
-import base64
 import os
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from serving_model import MAX_BATCH, Model
 
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
@@ -30,41 +30,6 @@ os.environ.update(
     TF_CPP_MIN_LOG_LEVEL="3",
     TF_ENABLE_ONEDNN_OPTS="1",
 )
-MAX_BATCH = 32
-
-
-class Model:
-    """The artifact's signature for encoded images, warmed up."""
-
-    def __init__(self, artifact: str) -> None:
-        import tensorflow as tf
-
-        self._constant, self._loaded = tf.constant, tf.saved_model.load(artifact)
-        self._signature = self._loaded.signatures["serving_default"]
-        for size in (1, 8, MAX_BATCH):
-            self.answers([b""] * size)
-
-    def answers(self, images: Sequence[bytes]) -> list[dict[str, Any]]:
-        """Return the answer for each image as a dict."""
-        outputs = self._signature(image_bytes=self._constant(images))
-        columns = {name: plain(value.numpy()) for name, value in outputs.items()}
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-    def answers_of(self, requests: Sequence[Sequence[str]]) -> list[list[dict[str, Any]]]:
-        """Return the answers to several requests, computed by one call."""
-        flat = [base64.b64decode(image) for request in requests for image in request]
-        rest = iter(self.answers(flat))
-        return [[next(rest) for _ in request] for request in requests]
-
-
-def plain(array: Any) -> list[Any]:
-    """Convert an array to lists that can be encoded as JSON."""
-    if array.dtype != object:
-        return array.tolist()
-    return [
-        value.decode() if isinstance(value, bytes) else [one.decode() for one in value]
-        for value in array.tolist()
-    ]
 
 
 def run_ray(artifact: str, port: int) -> None:
