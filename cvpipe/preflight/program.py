@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-import numpy as np
 from tensorflow.compiler.xla import xla_data_pb2
 from tensorflow.compiler.xla.service import hlo_pb2
 
 from cvpipe.preflight.loops import iterations
+from cvpipe.preflight.products import channels_of, pixels_summed, work_of
 
 BYTES = {
     "PRED": 1, "S8": 1, "U8": 1, "S16": 2, "U16": 2, "F16": 2, "BF16": 2, "S32": 4, "U32": 4,
@@ -143,8 +143,8 @@ class Program:
                     and max(own.feature_group_count, own.batch_group_count) <= 1
                 ):
                     left, right = (shapes[number] for number in own.operand_ids[:2])
-                    summed, made = _channels(own, left, right)
-                    yield own, _work(own, left, right), _pixels_summed(own) * summed, made
+                    summed, made = channels_of(own, left, right)
+                    yield own, work_of(own, left, right), pixels_summed(own) * summed, made
 
     def _read(self, computation: hlo_pb2.HloComputationProto) -> list[int]:
         """Add a computation's values; return the positions of its results."""
@@ -164,7 +164,7 @@ class Program:
             elif own.opcode in NORMS:
                 places[own.id] = self._norm(own, reads)
             elif own.opcode in PRODUCTS:
-                work = _work(own, *(shapes[number] for number in own.operand_ids[:2]))
+                work = work_of(own, *(shapes[number] for number in own.operand_ids[:2]))
                 places[own.id] = [self._add(own, reads, True, work)]
             else:
                 stored = own.opcode not in FUSED and own.opcode not in FREE
@@ -272,64 +272,3 @@ def _size(shape: Any) -> int:
         return sum(_size(part) for part in shape.tuple_shapes)
     kind = xla_data_pb2.PrimitiveType.Name(shape.element_type)
     return BYTES.get(kind, 0) * prod(shape.dimensions)
-
-
-def _work(own: Any, left: Any, right: Any) -> float:
-    """Return the number of multiplications and additions of a convolution or product. Operations
-    with zeros of padding or dilation aren't counted.
-    """
-    if own.opcode == "dot":
-        summed = prod(
-            left.dimensions[axis] for axis in own.dot_dimension_numbers.lhs_contracting_dimensions
-        )
-        return 2.0 * summed * prod(own.shape.dimensions)
-    names = own.convolution_dimension_numbers
-    pairs = 1
-    for axis, window in enumerate(own.window.dimensions):
-        pixels = left.dimensions[names.input_spatial_dimensions[axis]]
-        outputs = own.shape.dimensions[names.output_spatial_dimensions[axis]]
-        pairs *= _pairs(pixels, outputs, window)
-    channels, made = _channels(own, left, right)
-    images = left.dimensions[names.input_batch_dimension] // max(own.batch_group_count, 1)
-    return 2.0 * pairs * channels * made * images
-
-
-def _pairs(pixels: int, outputs: int, window: Any) -> int:
-    """Return the number of multiplications along one axis: pairs of an output and a weight, except
-    pairs that read padding.
-    """
-    at = (
-        np.arange(outputs)[:, np.newaxis] * window.stride
-        + np.arange(window.size) * window.window_dilation
-        - window.padding_low
-    )
-    inside = (at >= 0) & (at <= (pixels - 1) * window.base_dilation)
-    return int((inside & (at % window.base_dilation == 0)).sum())
-
-
-def _pixels_summed(own: Any) -> int:
-    """Return the number of pixels over which a matrix unit sums in addition to channels: in the
-    gradient of a kernel, which convolves images with images, all pixels; otherwise 1.
-    """
-    if own.opcode == "dot":
-        return 1
-    window = prod(axis.size for axis in own.window.dimensions)
-    spatial = own.convolution_dimension_numbers.output_spatial_dimensions
-    return window if window > prod(own.shape.dimensions[axis] for axis in spatial) else 1
-
-
-def _channels(own: Any, left: Any, right: Any) -> tuple[int, int]:
-    """Return the numbers of input channels within a group, and of output channels."""
-    if own.opcode == "dot":
-        numbers = own.dot_dimension_numbers
-        rest = set(range(len(right.dimensions)))
-        rest -= {*numbers.rhs_contracting_dimensions, *numbers.rhs_batch_dimensions}
-        return (
-            prod(left.dimensions[axis] for axis in numbers.lhs_contracting_dimensions),
-            prod(right.dimensions[axis] for axis in rest),
-        )
-    names = own.convolution_dimension_numbers
-    return (
-        right.dimensions[names.kernel_input_feature_dimension],
-        right.dimensions[names.kernel_output_feature_dimension],
-    )
