@@ -70,18 +70,11 @@ def aligned(
         if any(expected[name].shape != actual[name].shape for name in ranked):
             continue
         found |= {name: actual[name].copy() for name in ranked}
-        for n, row in enumerate(expected[scores]):
+        for n in range(len(expected[scores])):
             wanted = {name: expected[name][n] for name in ranked}
+            # Views, so that changes arrive in `found`.
             given = {name: found[name][n] for name in ranked}
-            for tied in ties(row, close):
-                if all(np.array_equal(wanted[name][tied], given[name][tied]) for name in ranked):
-                    continue
-                order = _nearest(wanted, given, fields, tied, close)
-                for values in given.values():
-                    values[tied] = values[tied[order]]
-            cut = _tied_with_the_cut(row, close)
-            for name in set(ranked) - {scores}:
-                given[name][cut] = wanted[name][cut]
+            _align(wanted, given, scores, fields, close)
     for name in expected:
         first_of = fields[name].first_of
         if first_of and len(actual[name]) == len(actual[first_of]):
@@ -89,6 +82,23 @@ def aligned(
             is_first = actual[name] == actual[first_of][:, 0]
             found[name] = np.where(is_first, expected[name], actual[name])
     return found
+
+
+def _align(
+    expected: Answers, actual: Answers, scores: str, fields: Mapping[str, Field], close: float
+) -> None:
+    """Bring the ranked answers to one image, each [S, …], into the order of the expected answers,
+    in place.
+    """
+    for tied in ties(expected[scores], close):
+        if all(np.array_equal(expected[name][tied], actual[name][tied]) for name in expected):
+            continue
+        order = _nearest(expected, actual, fields, tied, close)
+        for values in actual.values():
+            values[tied] = values[tied[order]]
+    cut = _tied_with_the_cut(expected[scores], close)
+    for name in set(expected) - {scores}:
+        actual[name][cut] = expected[name][cut]
 
 
 def ties(scores: np.ndarray, close: float) -> list[np.ndarray]:
