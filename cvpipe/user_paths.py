@@ -12,8 +12,10 @@ from cvpipe.errors import nearest
 
 DATA = "data"
 """Folder of data sets. `CVPIPE_DATA` can replace it as the first part of a path."""
-UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
-"""Characters that a file's name can't contain on some operating systems."""
+UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*\ud800-\udfff]+')
+"""Characters that a file's name can't contain on some operating systems, and bytes that aren't
+UTF-8, which a text file can't contain.
+"""
 
 
 def data_folder() -> Path:
