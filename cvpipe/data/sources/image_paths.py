@@ -14,8 +14,9 @@ from urllib.parse import unquote
 from cvpipe.data.sources.files import Files, plain_path
 from cvpipe.data.sources.folder import is_image
 
-# Label Studio's prefix of uploaded files.
+# Label Studio's prefix of uploaded files, and its addresses of files on the server.
 _UPLOADED = re.compile("^[0-9a-f]{8}-")
+_SERVED = re.compile(r"\?d=|(^|/)upload/[0-9]+/")
 
 
 class ImageFinder:
@@ -59,24 +60,36 @@ def find_image(
 ) -> str | None:
     """Return the name of the image that a tool's path refers to; None if there is none.
 
-    Tries the path relative to the folder `images`: as written, without the prefix of an upload, and
-    without its first folders. Then tries the file name alone, with or without extension, if `last`
-    has only one image of that name.
+    Tries the path relative to the folder `images`, as written and without the prefix of an upload;
+    then in any folder, with or without extension, if `last` has only one such image.
+
+    Folders are left out only of absolute paths, URLs and Label Studio's addresses. Those of a
+    relative path distinguish images of the same file name.
     """
-    address = path.rpartition("?d=")[2] if "?d=" in path else path.partition("?")[0]
-    for spelled in dict.fromkeys([path, unquote(address.partition("://")[2] or address)]):
+    moved = is_elsewhere(path) or _SERVED.search(path)
+    for spelled in dict.fromkeys([path, unquote(path_in(path))]):
         parts = plain_path(spelled).split("/")
         ends = dict.fromkeys([parts[-1], _UPLOADED.sub("", parts[-1])])
-        for begin in range(len(parts)):
+        for begin in range(len(parts) if moved else 1):
             for end in ends:
                 name = files.find(posixpath.join(images, *parts[begin:-1], end))
                 if name:
                     return name
-    # The file name alone, in any folder, if it is unique.
+    folders = [] if moved else [part for part in parts[:-1] if part != ".."]
+    inside = "/".join(["", *folders, ""])
     for end in ends:
-        if len(known := last.get(end, ())) == 1:
+        known = [
+            name for name in last.get(end, ()) if f"/{posixpath.dirname(name)}/".endswith(inside)
+        ]
+        if len(known) == 1:
             return known[0]
     return None
+
+
+def path_in(address: str) -> str:
+    """Return the path in a URL or in an address of Label Studio; a path as it is."""
+    path = address.rpartition("?d=")[2] if "?d=" in address else address.partition("?")[0]
+    return path.partition("://")[2] or path
 
 
 def images_by_last(files: Files) -> dict[str, list[str]]:

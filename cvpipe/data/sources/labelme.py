@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 from cvpipe.config.box_sources import LabelMe
 from cvpipe.data.sources.coco_entries import read_json
 from cvpipe.data.sources.files import Files, open_files
-from cvpipe.data.sources.folder import SPLITS
+from cvpipe.data.sources.folder import SPLITS, is_image
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import check_folder_splits
 from cvpipe.data.sources.tool_boxes import (
@@ -37,6 +37,7 @@ def labelme(config: LabelMe) -> dict[str, Source]:
             no image exists, or a class is unknown.
     """
     files = open_files(config.path, list(SPLITS))
+    image_folders = {posixpath.dirname(name) for name in files.names() if is_image(name)}
     splits: dict[str, list[Labeled]] = {}
     others = list[str]()
     for name in files.names():
@@ -44,7 +45,8 @@ def labelme(config: LabelMe) -> dict[str, Source]:
             continue
         content = read_json(files, name)
         if isinstance(content, dict) and isinstance(content.get("shapes"), list):
-            splits.setdefault(split_by_folder(name), []).append(_image(files, name, content))
+            image = _image(files, name, content, image_folders)
+            splits.setdefault(split_by_folder(name), []).append(image)
         else:
             others.append(name)
     if not splits:
@@ -60,16 +62,33 @@ def labelme(config: LabelMe) -> dict[str, Source]:
     return tool_source(files, config, splits)
 
 
-def _image(files: Files, name: str, content: Mapping[str, Any]) -> Labeled:
+def _image(
+    files: Files, name: str, content: Mapping[str, Any], image_folders: Collection[str]
+) -> Labeled:
     place = files.locate(name)
-    # The path is relative to the JSON file, and may have the backslashes of Windows.
-    path = posixpath.join(posixpath.dirname(name), str(content.get("imagePath") or ""))
+    path = _path(files, name, str(content.get("imagePath") or ""), image_folders)
     items = [
         _item(shape, f"{place}: shape {position + 1}")
         for position, shape in enumerate(content["shapes"])
     ]
     extent = stated(content.get("imageHeight"), content.get("imageWidth"))
-    return Labeled(path.replace("\\", "/"), name, extent, items)
+    return Labeled(path, name, extent, items)
+
+
+def _path(files: Files, name: str, written: str, image_folders: Collection[str]) -> str:
+    """Return the path of a file's image. It is relative to the JSON file, unless that was moved."""
+    # Windows writes backslashes.
+    written = written.replace("\\", "/")
+    folder, last = posixpath.dirname(name), posixpath.basename(written)
+    path, beside = posixpath.join(folder, written), posixpath.join(folder, last)
+    if files.find(path) is None:
+        if PurePosixPath(last).stem == PurePosixPath(name).stem and files.find(beside):
+            # Moved together with its image.
+            return beside
+        if written == last and folder not in image_folders:
+            # Moved into a folder of JSON files; the image is found by its file name.
+            return last
+    return path
 
 
 def _item(shape: Any, place: str) -> Item:

@@ -441,3 +441,43 @@ def test_an_image_that_two_files_annotate_is_an_error(tmp_path: Path) -> None:
     files["b.json"] = files["b.json"].replace("b.jpg", "a.jpg")
     with pytest.raises(DataError, match=r"photos/a\.jpg is annotated here and in photos/a\.json"):
         opened(write(tmp_path / "data", files), {"kind": "labelme"})
+
+
+@pytest.mark.parametrize("tool", ["CVAT", "Label Studio", "VIA", "table"])
+def test_boxes_of_a_missing_image_are_not_given_to_its_namesake_in_another_folder(
+    tmp_path: Path, tool: str
+) -> None:
+    writer, keys = TOOLS[tool]
+    files = writer({"photos/a.jpg": SET["a.jpg"], "cam2/b.jpg": SET["b.jpg"]})
+    for name, text in files.items():
+        # The paths have no prefix of an upload and no other folder.
+        files[name] = text.replace("/data/upload/3/1a2b3c4d-", "").replace(
+            'name="photos/', 'name="'
+        )
+    path = write(tmp_path / "data", files)
+    [source] = opened(path, {**keys, "images": ""}).values()
+    assert [len(content_of(source, record)) for record in range(2)] == [2, 0]
+    [faults] = source.annotation(Boxes).faults.values()
+    assert faults == {"of a missing image, left out": 1}
+
+
+def test_labelmes_file_that_was_moved_with_its_image_keeps_it(tmp_path: Path) -> None:
+    files = labelme(SET)
+    files["a.json"] = files["a.json"].replace("photos", "old")
+    [source] = opened(write(tmp_path / "data", files), {"kind": "labelme"}).values()
+    assert not source.annotation(Boxes).faults and len(content(source)["a.jpg"]) == 2
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["beside other images", "without images"])
+def test_labelmes_file_finds_an_image_in_another_folder_only_from_a_folder_of_json_files(
+    tmp_path: Path, shared: bool
+) -> None:
+    path = write(tmp_path / "data", {})
+    (path / "json").mkdir()
+    if shared:
+        (path / "json" / "c.jpg").write_bytes(JPEG)
+    for name, text in labelme(SET).items():
+        home = "photos" if shared and name == "b.json" else "json"
+        (path / home / name).write_text(text.replace("..\\\\photos\\\\", ""))
+    [source] = opened(path, {"kind": "labelme"}).values()
+    assert [len(content_of(source, record)) for record in range(2)] == [0 if shared else 2, 1]
