@@ -10,6 +10,8 @@ from typing import Any
 from cvpipe.config.box_sources import LabelStudio
 from cvpipe.data.sources.coco_entries import read_json
 from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.folder import is_image
+from cvpipe.data.sources.image_paths import path_in
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.tool_boxes import (
     Item,
@@ -47,7 +49,10 @@ def image_of(task: Any) -> str | None:
     if not isinstance(data, dict):
         return None
     values = [data.get("image"), data.get("img"), *data.values()]
-    return next((value for value in values if isinstance(value, str) and "." in value), None)
+    texts = [value for value in values if isinstance(value, str) and "." in value]
+    # Without an extension, an address can't be told from a note.
+    images = [text for text in texts if is_image(path_in(text))]
+    return next(iter(images or texts), None)
 
 
 def regions_of(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from cvpipe.config.box_sources import BoxSource
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.sources import open_source
+from cvpipe.data.sources.label_studio import image_of
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 from image_files import encode, noise, zipped
@@ -481,3 +482,14 @@ def test_labelmes_file_finds_an_image_in_another_folder_only_from_a_folder_of_js
         (path / home / name).write_text(text.replace("..\\\\photos\\\\", ""))
     [source] = opened(path, {"kind": "labelme"}).values()
     assert [len(content_of(source, record)) for record in range(2)] == [0 if shared else 2, 1]
+
+
+@pytest.mark.parametrize("name", ["/data/upload/1/a.jpg", "http://host/a.jpg?v=1.2", "?d=a.jpg"])
+@pytest.mark.parametrize("nested", [True, False], ids=["JSON", "JSON-MIN"])
+def test_label_studios_image_is_the_text_with_the_extension_of_an_image(
+    name: str, nested: bool
+) -> None:
+    task = {"note": "Taken at 3 p.m.", "source": "http://host/page.html?d=a.html", "photo": name}
+    assert image_of({"data": task} if nested else task) == name
+    # An address without an extension may be an image too.
+    assert image_of({"data": {"note": "rain", "photo": "s3://bucket/v1.0/17"}}) is not None
