@@ -30,7 +30,9 @@ class InferRequest(NamedTuple):
     @property
     def signature_name(self) -> str:
         """Signature named by the parameters; empty for the default signature."""
-        name = self.parameters.get("signature_name", "")
+        name = self.parameters.get("signature_name")
+        if name is None:
+            return ""
         if not isinstance(name, str):
             raise RequestError(400, 'the parameter "signature_name" must be a string')
         return name
@@ -76,7 +78,7 @@ def parse_request(body: bytes | bytearray, json_bytes: int | None) -> InferReque
         raise RequestError(400, f"the body is not JSON: {error}") from error
     if not isinstance(content, dict) or not _are_named(content.get("inputs")):
         raise RequestError(400, 'the body must be a JSON object with "inputs": [{"name": …}, …]')
-    if not _are_named(content.get("outputs", [])):
+    if content.get("outputs") is not None and not _are_named(content["outputs"]):
         raise RequestError(400, '"outputs" must be a list of objects such as {"name": "scores"}')
     return InferRequest(content, bytes(body[end:]))
 
@@ -140,7 +142,8 @@ def wanted_outputs(request: InferRequest, outputs: Arrays) -> dict[str, bool]:
         if one["name"] not in outputs:
             known = ", ".join(sorted(outputs))
             raise RequestError(400, f'no output "{one["name"]}" in this signature; it has {known}')
-        wanted[one["name"]] = bool(_object(one, "parameters").get("binary_data", usual))
+        binary = _object(one, "parameters").get("binary_data")
+        wanted[one["name"]] = usual if binary is None else bool(binary)
     return wanted
 
 
@@ -207,7 +210,10 @@ def _no_length() -> RequestError:
 
 
 def _object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = content.get(key, {})
+    """Return an optional object; an empty one if it is absent or null, as some clients write."""
+    value = content.get(key)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise RequestError(400, f'"{key}" must be an object')
     return value

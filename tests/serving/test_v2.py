@@ -87,6 +87,30 @@ def test_versions_signatures_and_outputs_are_chosen(port: int) -> None:
     assert outputs(infer(port, nested))["twice"]["data"] == [2.0, 4.0, 6.0, 8.0]
 
 
+def test_null_stands_for_an_absent_member(port: int) -> None:
+    given = {**NUMBERS, "data": [1, 2, 3, 4], "parameters": None}
+    nothing = {"id": "7", "parameters": {**TENSOR["parameters"], "binary_data_output": None}}
+    plain = infer(port, {**nothing, "inputs": [given], "outputs": None})
+    assert set(outputs(plain)) == {"sum", "twice"}
+    wanted = {"name": "sum", "parameters": None}
+    chosen = infer(port, {**nothing, "inputs": [given], "outputs": [wanted]})
+    assert outputs(chosen) == {"sum": outputs(plain)["sum"]}
+    images = {**IMAGES, "data": [b64(b"one")["b64"]] * 2}
+    unnamed = infer(port, {"inputs": [images], "parameters": None})
+    assert infer(port, {"inputs": [images], "parameters": {"signature_name": None}}) == unnamed
+
+
+def test_a_null_choice_of_binary_output_is_the_requests_choice(port: int) -> None:
+    asked = {
+        "inputs": [{**NUMBERS, "data": [1, 2, 3, 4]}],
+        "outputs": [{"name": "sum", "parameters": {"binary_data": None}}],
+        "parameters": {**TENSOR["parameters"], "binary_data_output": True},
+    }
+    status, content, answered = ask(port, "POST", INFER, asked)
+    assert status == 200
+    assert content[int(answered["Inference-Header-Content-Length"]) :] == struct.pack("<2f", 3, 7)
+
+
 def binary(head: dict[str, Any], *parts: bytes) -> tuple[bytes, dict[str, str]]:
     text = json.dumps(head).encode()
     return text + b"".join(parts), {"Inference-Header-Content-Length": str(len(text))}
@@ -141,6 +165,9 @@ def test_binary_numbers_are_read_to_the_bit(port: int) -> None:
         ("POST", INFER, "{", 400, "not JSON"),
         ("POST", INFER, {}, 400, '"inputs"'),
         ("POST", INFER, {"inputs": {}}, 400, '"inputs"'),
+        ("POST", INFER, {"inputs": None}, 400, '"inputs"'),
+        ("POST", INFER, {"inputs": [], "outputs": 0}, 400, '"outputs" must be a list'),
+        ("POST", INFER, {"inputs": [], "parameters": []}, 400, '"parameters" must be an object'),
         ("POST", INFER, {"inputs": []}, 400, "lacks the inputs image_bytes"),
         ("POST", INFER, {"inputs": [{"name": "x"}]}, 400, 'unknown or repeated input "x"'),
         ("POST", INFER, {"inputs": [{"name": "image_bytes"}]}, 400, 'no "shape"'),
