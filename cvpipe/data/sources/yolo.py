@@ -1,5 +1,6 @@
 """YOLO's text files, with a line per object: "class cx cy width height" as fractions of the image,
-or "class x y x y …", a polygon, which is replaced by its bounding box.
+or "class x y x y …", a polygon, which is replaced by its bounding box. A confidence and the number
+of a track may follow; they are ignored.
 
 A text file has the path of its image, with "labels" instead of "images": images/train/1.jpg and
 labels/train/1.txt, or train/images/1.jpg and train/labels/1.txt. It may also be beside the image.
@@ -39,6 +40,13 @@ class _Row(NamedTuple):
     label: int
     box: tuple[float, float, float, float]
     """ymin, xmin, ymax, xmax as fractions of the image."""
+    size: int
+    """Count of numbers after the class."""
+    last: float
+    tracked: tuple[float, float, float, float] | None
+    """The box if the last two numbers are a confidence and the number of a track; None if they
+    can't be.
+    """
 
 
 class _LineFormat(NamedTuple):
@@ -138,7 +146,9 @@ def _source(
         if files.find(name)
         for row in _read_rows(files, name, line_format)
     ]
-    values = np.array([row.box for _, row in found]).reshape(-1, 4)
+    tracks = _are_tracks([row for _, row in found])
+    read = [row.tracked or row.box if tracks else row.box for _, row in found]
+    values = np.array(read).reshape(-1, 4)
     in_pixels = np.isfinite(values).all(1) & (np.abs(values) > LARGEST_FRACTION).any(1)
     faults = {file: dict(counts) for file, counts in lost.items()}
     for file, count in Counter(texts[found[row][0]] for row in np.flatnonzero(in_pixels)).items():
@@ -193,7 +203,27 @@ def _row(place: str, line: str, line_format: _LineFormat) -> _Row:
             f"{place}: no class has the number {label:.0f}; correct it, or name more classes"
             f" (known: {known})"
         )
-    return _Row(place, int(label), _box(values, line_format.keypoints))
+    keypoints = line_format.keypoints
+    may_be_tracked = len(values) >= 6 and len(values) % 2 == 0 and _is_track(values[-1])
+    tracked = _box(values[:-2], keypoints) if may_be_tracked else None
+    return _Row(place, int(label), _box(values, keypoints), len(values), values[-1], tracked)
+
+
+def _is_track(value: float) -> bool:
+    return value >= 1 and value.is_integer()
+
+
+def _are_tracks(rows: Sequence[_Row]) -> bool:
+    """Return True if objects end in a confidence and the number of a track, as Ultralytics writes
+    them, and not in the corner of a polygon.
+
+    All of a split's long lines must allow it. Corners may be on the lower edge of the image, at 1;
+    but a larger coordinate isn't a whole number, and polygons aren't all triangles.
+    """
+    long = [row for row in rows if row.size > 5]
+    return all(row.tracked for row in long) and (
+        any(row.last > 1 for row in long) or all(row.size == 6 for row in long)
+    )
 
 
 def _box(values: Sequence[float], keypoints: bool) -> tuple[float, float, float, float]:

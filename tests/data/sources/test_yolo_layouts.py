@@ -244,6 +244,36 @@ def test_each_kind_of_line_gives_the_right_box(tmp_path: Path, kind: str) -> Non
     assert boxes(tmp_path, f"{line}\n") == [expected]
 
 
+TRACKS = {
+    "boxes": ("1 0.5 0.5 0.2 0.4 0.9 1\n0 0.5 0.5 0.2 0.4 0.8 12\n", [0.3, 0.4, 0.7, 0.6]),
+    "a single track": ("1 0.5 0.5 0.2 0.4 0.9 1\n", [0.3, 0.4, 0.7, 0.6]),
+    "boxes without a track": (
+        "1 0.5 0.5 0.2 0.4 0.9\n0 0.5 0.5 0.2 0.4 0.8 2\n",
+        [0.3, 0.4, 0.7, 0.6],
+    ),
+    "polygons": (
+        "1 0.1 0.2 0.5 0.3 0.4 0.8 0.9 1\n0 0.1 0.2 0.5 0.3 0.4 0.8 0.7 2\n",
+        [0.2, 0.1, 0.8, 0.5],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TRACKS)
+def test_a_confidence_and_a_track_after_every_object_are_not_a_corner(
+    tmp_path: Path, kind: str
+) -> None:
+    lines, expected = TRACKS[kind]
+    assert [box for _, *box in boxes(tmp_path, lines)] == [expected] * lines.count("\n")
+
+
+@pytest.mark.parametrize("other", ["0.1 0.2 0.5 0.3 0.4 0.8", "0.1 0.2 0.5 0.3 0.3 0.5 0.4 1"])
+def test_corners_on_the_lower_edge_are_not_tracks_beside_other_polygons(
+    tmp_path: Path, other: str
+) -> None:
+    found = boxes(tmp_path, f"0 0.1 0.2 0.5 0.3 0.4 1\n1 {other}\n")
+    assert found == [[0, 0.2, 0.1, 1.0, 0.5], [1, 0.2, 0.1, float(other.split()[-1]), 0.5]]
+
+
 def test_keypoints_after_a_box_are_not_a_polygon(tmp_path: Path) -> None:
     about = {"data.yaml": "names: [a]\nkpt_shape: [2, 2]\n"}
     assert boxes(tmp_path, "0 0.5 0.5 0.2 0.4 0 0 1 1\n", **about) == [[0, 0.3, 0.4, 0.7, 0.6]]
