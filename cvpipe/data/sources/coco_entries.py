@@ -5,6 +5,7 @@ categories.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,9 @@ from cvpipe.errors import DataError
 
 Id = int | str
 Rows = Sequence[Mapping[str, Any]]
+# Numbers in text, without and with leading zeros.
+_PLAIN = re.compile("-?(0|[1-9][0-9]*)")
+_PADDED = re.compile("-?[0-9]+")
 
 
 def read_json(files: Files, name: str) -> Any:
@@ -34,16 +38,22 @@ def read_json(files: Files, name: str) -> Any:
         ) from None
 
 
-def as_id(value: Any) -> Id | None:
+def as_id(value: Any, zeros_matter: bool = False) -> Id | None:
     """Normalize an id: 1, 1.0, "1" and "000001" become 1, other text stays as it is; None if
-    invalid.
+    invalid. "000001" stays text if `zeros_matter`.
     """
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str):
         text = value.strip()
-        return int(text) if text.isdecimal() else text or None
+        return int(text) if (_PLAIN if zeros_matter else _PADDED).fullmatch(text) else text or None
     return value if type(value) is int else None
+
+
+def zeros_matter(rows: Rows) -> bool:
+    """Return True if leading zeros distinguish ids of a list, such as "1" and "01"."""
+    ids = [row.get("id") for row in rows]
+    return len({as_id(value) for value in ids}) < len({as_id(value, True) for value in ids})
 
 
 def by_id(row: Mapping[str, Any]) -> tuple[bool, Id]:

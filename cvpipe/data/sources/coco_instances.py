@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cvpipe.config.coco import Coco, CocoMasks
 from cvpipe.config.keypoint_sources import CocoKeypoints
-from cvpipe.data.sources.coco_entries import Id, as_id, as_number, by_id, read_json
+from cvpipe.data.sources.coco_entries import Id, as_id, as_number, by_id, read_json, zeros_matter
 from cvpipe.data.sources.coco_keypoints import PointNames, point_names
 from cvpipe.data.sources.files import Files
 from cvpipe.data.sources.image_size import image_size
@@ -22,6 +22,8 @@ ENTRIES = {
     "categories": ("id", "name"),
 }
 WITH_MASKS = {"annotations": ("image_id", "category_id", "segmentation")}
+# Lists that the keys of annotations refer to.
+REFERENCES = {"image_id": "images", "category_id": "categories"}
 
 
 class Instances(NamedTuple):
@@ -67,8 +69,9 @@ def read_instances(files: Files, name: str, config: Coco) -> Instances:
     if not lists["images"]:
         raise DataError(f"{place}: lists no image; name another file")
     wanted = ENTRIES | WITH_MASKS if isinstance(config, CocoMasks) else ENTRIES
+    with_zeros = {kind for kind in REFERENCES.values() if zeros_matter(lists[kind] or [])}
     for kind, keys in wanted.items():
-        _check_entries(place, kind, lists[kind] or [], keys)
+        _check_entries(place, kind, lists[kind] or [], keys, with_zeros)
     points = None
     if isinstance(config, CocoKeypoints):
         points = point_names(place, lists["categories"] or [])
@@ -92,17 +95,21 @@ def _with_keypoints(lists: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_entries(
-    place: str, kind: str, rows: Sequence[dict[str, Any]], keys: Sequence[str]
+    place: str,
+    kind: str,
+    rows: Sequence[dict[str, Any]],
+    keys: Sequence[str],
+    with_zeros: Collection[str] = (),
 ) -> None:
     """Check that entries have the required keys, and that ids of images and categories are unique;
-    normalize ids.
+    normalize ids. In the lists `with_zeros`, leading zeros distinguish ids.
     """
     for number, row in enumerate(rows):
         for key in keys:
             if key not in row:
                 raise DataError(f"{place}: {kind}[{number}] has no '{key}'; correct or remove it")
             if key.endswith("id"):
-                known = as_id(row[key])
+                known = as_id(row[key], REFERENCES.get(key, kind) in with_zeros)
                 if known is None:
                     raise DataError(
                         f"{place}: {key} of {kind}[{number}] is {json.dumps(row[key])}, but must be"

@@ -262,6 +262,30 @@ def test_ids_may_be_any_text(tmp_path: Path) -> None:
     assert boxes_of(write(tmp_path / "b", changed(rewrite))) == boxes_of(write(tmp_path / "a"))
 
 
+def test_ids_that_differ_only_in_zeros_are_distinct(tmp_path: Path) -> None:
+    ids: dict[int, Any] = {3: "1", 7: "001", 9: 1001, 18: "-1", 90: "-01"}
+
+    def rewrite(rows: dict[str, Any]) -> None:
+        for row in [*rows["images"], *rows["categories"]]:
+            row["id"] = ids[row["id"]]
+        for row in rows["annotations"]:
+            row["image_id"] = ids[row["image_id"]]
+            row["category_id"] = -1 if row["category_id"] == 18 else ids[row["category_id"]]
+
+    other = write(tmp_path / "other", changed(rewrite))
+    source, plain = opened(other)["train"], opened(write(tmp_path / "plain"))["train"]
+    # Numbers come before text.
+    assert source.names() == ["photos/a.jpg", "photos/c.jpg", "photos/b.jpg"]
+    assert source.classes == plain.classes
+    assert sorted(boxes_of(other)) == sorted(boxes_of(tmp_path / "plain"))
+
+
+def test_text_and_number_are_the_same_id(tmp_path: Path) -> None:
+    path = write(tmp_path, changed(lambda rows: rows["images"][1].update(id="7")))
+    with pytest.raises(DataError, match="2 of the images have the id 7"):
+        opened(path)
+
+
 @pytest.mark.parametrize("bad", [True, None, [1], "", float("inf")])
 def test_an_invalid_id_is_named(tmp_path: Path, bad: Any) -> None:
     path = write(tmp_path, changed(lambda rows: rows["images"][1].update(id=bad)))
