@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 from cvpipe.config.data import Data
@@ -102,12 +102,14 @@ def open_source(section: Section, config: Data) -> dict[str, Source]:
     """Open the splits that the files have. Merged sources hold out missing splits.
 
     Raises:
-        DataError: files are missing or damaged, or most annotations can't be used.
+        DataError: files are missing or damaged, most annotations can't be used, or a name isn't in
+            UTF-8.
     """
     if isinstance(section, Merge):
         return _open_all(section, config)
     # The function of a format has the name of its module.
     splits: dict[str, Source] = getattr(_module(section), section.kind)(section)
+    _refuse_undecoded_names(section.place, splits)
     refuse_lost_objects(section.place, splits)
     return splits
 
@@ -149,6 +151,14 @@ def _with_fold(splits: dict[str, Source], config: Data) -> dict[str, Source]:
     seed = f"{config.split_seed} fold"
     train, validation = cut_fold(splits["train"], config.fold, seed, config.group)
     return {**splits, "train": train, "validation": validation}
+
+
+def _refuse_undecoded_names(place: str, splits: Mapping[str, Source]) -> None:
+    """Refuse names of classes and keypoints that can't be written to text files and artifacts."""
+    for facts in (split.facts for split in splits.values()):
+        for name in (*facts.class_names, *facts.keypoint_names):
+            if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+                raise DataError(f"{place}: the name '{name}' isn't in UTF-8; rename it")
 
 
 def _warn_of_crossing_groups(place: str, splits: dict[str, Source], config: Data) -> None:

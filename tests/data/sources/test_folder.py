@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -81,6 +82,15 @@ def test_names_may_have_any_character(tmp_path: Path, name: str) -> None:
     source = opened(tmp_path)["all"]
     assert source.name(0) == str(tmp_path / name)
     assert source.read(tf.constant(0, tf.int64))["bytes"].numpy() == b"content"
+
+
+def test_a_class_whose_name_is_not_text_is_an_error(tmp_path: Path) -> None:
+    latin = os.fsdecode(b"caf\xe9")
+    make(tmp_path, *(f"{name}/{n}.png" for name in "ab" for n in range(9)))
+    (tmp_path / "a").rename(tmp_path / latin)
+    config = Data(source=Folder(kind="folder", path=str(tmp_path)))
+    with pytest.raises(DataError, match="the name 'caf\udce9' isn't in UTF-8; rename it"):
+        open_splits(config)
 
 
 def test_images_may_be_in_subfolders_and_have_any_known_extension(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ labels, keypoints and masks.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -380,6 +381,16 @@ def test_images_of_the_same_name_get_different_names(tmp_path: Path) -> None:
     }
     assert len(list((tmp_path / "out/labels/train").iterdir())) == len(names)
     assert "images whose names are taken or unfit for a file, renamed: 5" in written.told
+
+
+@pytest.mark.parametrize("target", ["coco", "yolo", "voc", "csv", "labelme", "parquet"])
+def test_names_in_another_encoding_than_utf8_are_replaced(target: str, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    named = image(0, Annotations(objects=boxes(0)))._replace(name=name)
+    written = write_dataset(target, tmp_path / "out", Facts(CLASSES), [named], "--to")
+    there = [str(path.relative_to(tmp_path)) for path in (tmp_path / "out").rglob("*")]
+    assert there and all(path.isascii() for path in there)
+    assert "images whose names are taken or unfit for a file, renamed: 1" in written.told
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
