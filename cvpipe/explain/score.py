@@ -117,8 +117,8 @@ def _maps(network: keras.Model) -> list[keras.layers.Layer]:
     maps = [layer for layer in network.layers[min(kernels, default=0) :] if _is_map(layer)]
     if not maps:
         raise ConfigError(
-            "the network has no feature map; use a method without one, such as saliency or"
-            " occlusion"
+            "the network has no feature map; explain it by a method that needs none, such as"
+            " saliency or occlusion"
         )
     return maps
 

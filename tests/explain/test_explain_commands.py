@@ -87,7 +87,7 @@ def test_the_error_for_a_run_without_convolutions_suggests_other_methods(
     config = small_config("model.backbone=linear", "model.width=1", "train.epochs=1")
     run = once("runs/linear", lambda folder: train(config, folder))
     code, out, err = cvpipe("explain", run, EXAMPLE, "--to", tmp_path / "maps")
-    assert (code, out) == (2, "") and "no feature map; use a method without one" in err
+    assert (code, out) == (2, "") and "no feature map; explain it by a method" in err
     code, out, err = cvpipe("inspect", run, "--to", tmp_path / "inside")
     assert (code, out) == (2, "") and "no feature map" in err
     code, _, err = cvpipe(
