@@ -134,7 +134,7 @@ def export_members(
         about = {
             "cvpipe": __version__,
             "config": config.to_json(),
-            "signatures": describe_signatures(unchecked, task),
+            "signatures": describe_signatures(unchecked, task, config),
             "gate": checked,
             "formats": files,
             "precision": cost and cost._asdict(),
