@@ -544,10 +544,14 @@ def test_only_a_sweep_that_was_stopped_once_says_that_everything_is_saved(
 
 # A sweep's process: trains by the program given first.
 SWEEPING = """
+import signal
 import sys
 from pathlib import Path
 from cvpipe import config_file
 from cvpipe.search.trial import train_in_a_process
+# In a background job, the shell of the program below would inherit that SIGINT is ignored, and
+# couldn't trap it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 config = config_file.load(sys.argv[2])
 sys.executable = sys.argv[1]
 train_in_a_process(config, Path(sys.argv[3]))
