@@ -56,6 +56,13 @@ class Prepare(Section):
         return (self.mean, self.std) if self.normalize == "given" else ((0.0,), (1.0,))
 
     @property
+    def bars(self) -> tuple[float, ...]:
+        """Color of a letterbox's bars in [0, 1]: the mean, or gray without a given mean; one value,
+        or one per channel.
+        """
+        return self.mean if self.normalize == "given" else (0.5,)
+
+    @property
     def _origin(self) -> str:
         return "model.weights" if self.normalize == "weights" else "the training set"
 

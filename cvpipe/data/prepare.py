@@ -259,8 +259,7 @@ def _placement(extent: tf.Tensor, config: Prepare) -> tuple[tf.Tensor, tf.Tensor
 def _letterbox(image: tf.Tensor, config: Prepare) -> tf.Tensor:
     """Center the whole image in the network's input; float32 [H, W, C]."""
     resized, around = _bars(image, config.size)
-    mean = config.mean if config.normalize == "given" else (0.5,)
-    color = 255 * tf.constant(mean, tf.float32)
+    color = 255 * tf.constant(config.bars, tf.float32)
     # tf.pad pads with zeros, so subtract the color first.
     padded = tf.pad(tf.image.resize(image, resized, antialias=True) - color, around) + color
     return tf.ensure_shape(padded, [*config.size, image.shape[-1]])

@@ -82,8 +82,8 @@ def describe_preparation(config: Config) -> dict[str, Any]:
     keeps, cuts = prepare.keeps_size, viewing.views in ("center", "ten")
     ends = [(end - m) / s for m, s in zip(mean, std, strict=True) for end in (0, 1)]
     resize = "short_side" if cuts and not keeps else prepare.resize
-    # A letterbox has bars in the color of the mean, which becomes 0.
-    bars = 0.0 if prepare.normalize == "given" else 0.5
+    # All channels of the bars have the same value.
+    bars = (prepare.bars[0] - mean[0]) / std[0]
     return {
         "dtype": spec.dtype.name,
         "shape": spec.shape.as_list(),

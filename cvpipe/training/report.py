@@ -104,6 +104,7 @@ def score_run(
     scores = evaluate(
         trained.predict, source, trained.task, trained.config, quarantine=quarantine, watch=watch
     )
+    result = {**scores, "split": split}
     score = trained.task.best_by.score
     figures: dict[str, Figure | None] = {}
     figures["curves"] = try_to_draw("curves", partial(curves, run.metrics(), score))
@@ -113,18 +114,18 @@ def score_run(
         log.warning("%s: %s", run.folder, said)
     if not run.is_writable:
         log.warning("%s: can't be written, so the report isn't written", run.folder)
-        return {**scores, "split": split}, None
+        return result, None
     if overrides and source.digest() != run.known["digests"].get(split):
         # An export would publish these scores as those of the run's data.
         log.warning(
             "%s: scores of other data aren't the run's, so no report is written", run.folder
         )
-        return {**scores, "split": split}, None
+        return result, None
     measured = {"split": split, "step": trained.steps[0], "measured": numbers(scores)}
     write_json(run.scores_file(split), measured)
     drawn = {name: figure for name, figure in figures.items() if figure}
     write_report(run, split, len(source), scores, drawn)
-    return {**scores, "split": split}, run.report(split)
+    return result, run.report(split)
 
 
 def answering(trained: Trained, source: Source) -> Subject:

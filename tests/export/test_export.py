@@ -177,7 +177,8 @@ def test_the_gate_refuses_other_weights(trained_run: Path, artifact: Path) -> No
     run = Run(trained_run)
     source, task = open_split(run.config, "test", run.known), load(run).task
     with pytest.raises(
-        UserError, match=r"refused, because \w+ \(v2 loader.* differs from evaluation"
+        UserError,
+        match=r"refused, because probability \(v2 loader, bytes.* differs from evaluation",
     ):
         check_artifact(artifact, other_predict(run), [source], task, run.config)
 

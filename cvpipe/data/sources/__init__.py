@@ -157,8 +157,10 @@ def _refuse_undecoded_names(place: str, splits: Mapping[str, Source]) -> None:
     """Refuse names of classes and keypoints that can't be written to text files and artifacts."""
     for facts in (split.facts for split in splits.values()):
         for name in (*facts.class_names, *facts.keypoint_names):
-            if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
-                raise DataError(f"{place}: the name '{name}' isn't in UTF-8; rename it")
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise DataError(f"{place}: the name '{name}' isn't in UTF-8; rename it") from None
 
 
 def _warn_of_crossing_groups(place: str, splits: dict[str, Source], config: Data) -> None:
